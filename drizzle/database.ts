@@ -1,0 +1,76 @@
+// What the rest of the application sees of a database. Both engines answer to it; callers cannot tell which one they have.
+import type { SQL } from 'drizzle-orm'
+import type { BaseSQLiteDatabase, SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
+import type { Tables } from './tables.ts'
+
+/** What a query can be built with. `await` a builder instead of calling its own all, get or run, which exist on SQLite only. */
+export type Queries = Pick<BaseSQLiteDatabase<'async', unknown>, 'select' | 'insert' | 'update' | 'delete' | 'all' | 'run'>
+
+/** A table that is served as a resource. `id`, `version` and the two times are on every one of them. */
+export type ServedTable = SQLiteTable & { id: SQLiteColumn; version: SQLiteColumn; created_at: SQLiteColumn; updated_at: SQLiteColumn }
+
+/** What a database has to know of a resource, to keep its counters and its search text. */
+export interface Served {
+  table: keyof Tables
+  /** The fields whose folded text is kept: searchable ones and those with a lookup that ignores case. */
+  folded: readonly string[]
+  /** Those of them that are looked up whole or by their beginning. They need an index of their own and at most 255 characters. */
+  prefixed: readonly string[]
+}
+
+/** Why a statement failed, where the caller can do something about it. */
+export type Failure = 'unique' | 'reference' | 'busy' | 'unavailable'
+
+/** The fragments that differ between the engines. Values, so that query code never asks which engine it has. */
+export interface Dialect {
+  /** `column` is one of `values`, which are bound as one array, each passed through the column's codec. */
+  anyOf(column: SQLiteColumn, values: readonly unknown[]): SQL
+  /** Some of `fields` of the row `id` contains `term`, which is folded already and not empty. */
+  contains(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL
+  /** Waits until no other transaction is changing the row (or, without an id, the tree of `table`), and holds it until this one ends. */
+  lock(tx: Queries, table: SQLiteTable, id?: number): Promise<unknown>
+}
+
+export interface Database {
+  readonly tables: Tables
+  readonly dialect: Dialect
+  /** Sees committed rows only. */
+  readonly read: Queries
+  /**
+   * Runs `work` in one transaction, committed when it resolves and rolled back when it throws. Inside it use `tx` only, and wait
+   * for nothing but the database. `work` may run again after a conflict that the engine itself resolves (a deadlock).
+   */
+  write<T>(work: (tx: Queries) => Promise<T>): Promise<T>
+  /**
+   * Runs `work` on a connection of its own, where `staging` makes and fills temporary tables without holding up other writers;
+   * `merge` is then `write` on that connection. The temporary tables go with it.
+   */
+  bulk<T>(work: (staging: Queries, merge: Database['write']) => Promise<T>): Promise<T>
+  /** Brings the schema up to date, or does nothing where it is. Returns the names of what was applied. */
+  migrate(): Promise<string[]>
+  /** Throws where the database does not answer or its schema is behind the code. */
+  ready(): Promise<void>
+  failure(error: unknown): Failure | undefined
+  close(): Promise<void>
+}
+
+/** Another process held SQLite's write lock for longer than the limit. Answered as 503 `database-busy`. */
+export class DatabaseBusy extends Error {}
+
+/** The database cannot be used as it is set up. The message says how to put it right. */
+export class DatabaseUnusable extends Error {}
+
+/** The error and what caused it, outermost first: Drizzle wraps what the driver throws. */
+export function* causes(error: unknown): Generator<Error & { code?: unknown }> {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) yield cause
+}
+
+/** Looks an error up in an engine's table of codes. */
+export function failureOf(error: unknown, failures: Record<string, Failure>): Failure | undefined {
+  for (const cause of causes(error)) {
+    if (cause instanceof DatabaseBusy) return 'busy'
+    const failure = failures[String(cause.code ?? cause.message)]
+    if (failure) return failure
+  }
+  return undefined
+}

@@ -1,0 +1,15 @@
+// Decimal text to and from whole minor units, by digits alone: no price ever passes through binary floating point.
+
+/** `"29.9"` at scale 2 → `2990`. `text` is plain digits with an optional `-` and at most `scale` decimals. */
+export function toUnits(text: string, scale: number): number {
+  const [whole = '', fraction = ''] = text.split('.')
+  return Number(whole + fraction.padEnd(scale, '0'))
+}
+
+/** `2990` at scale 2 → `"29.90"`. Takes the text of an integer too: PostgreSQL sends a bigint that way. */
+export function fromUnits(units: bigint | number | string, scale: number): string {
+  const text = String(units)
+  const sign = text.startsWith('-') ? '-' : ''
+  const digits = text.slice(sign.length).padStart(scale + 1, '0')
+  return scale === 0 ? text : `${sign}${digits.slice(0, -scale)}.${digits.slice(-scale)}`
+}

@@ -1,0 +1,78 @@
+// Brings a schema up to date: drizzle-kit's migrations in order, then what code makes (counters, triggers, search tables).
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { sql } from 'drizzle-orm'
+import { DatabaseUnusable, type Queries } from './database.ts'
+
+/** A step that is remembered by its name and its text. */
+interface Step {
+  name: string
+  statements: string[]
+}
+
+/** A part of the schema that code makes. It is made anew whenever its text changed. */
+export interface Derived extends Step {
+  /** It has triggers on a served table, which a migration that rebuilds the table drops with it. */
+  lostInRebuild: boolean
+  fill(tx: Queries): Promise<unknown>
+}
+
+/** `folder` is what drizzle-kit wrote: a journal, and a file of SQL for each entry. */
+function readMigrations(folder: URL): Step[] {
+  const journal = JSON.parse(readFileSync(new URL('meta/_journal.json', folder), 'utf8')) as { entries: { tag: string }[] }
+  return journal.entries.map(({ tag }) => ({
+    name: tag,
+    statements: readFileSync(new URL(`${tag}.sql`, folder), 'utf8').split('--> statement-breakpoint'),
+  }))
+}
+
+const hash = (step: Step) => createHash('sha256').update(step.statements.join('\n')).digest('hex')
+
+/** Runs inside an exclusive transaction. Returns the names of what it did, which is nothing the second time. */
+export async function migrate(tx: Queries, folder: URL, derived: Derived[]): Promise<string[]> {
+  await tx.run(
+    sql`create table if not exists stockroom_schema (kind text not null, name text not null, hash text not null, primary key (kind, name))`,
+  )
+  const migrations = await pending(tx, folder)
+  for (const migration of migrations) await apply(tx, 'migration', migration)
+
+  const made = await applied(tx, 'derived')
+  const stale = derived.filter((part) => made.get(part.name) !== hash(part) || (part.lostInRebuild && migrations.length > 0))
+  for (const part of stale) {
+    await apply(tx, 'derived', part)
+    await part.fill(tx)
+  }
+  return [...migrations, ...stale].map(({ name }) => name)
+}
+
+/** Throws unless the database has every migration and every derived part as the code has it. */
+export async function checkMigrated(tx: Queries, folder: URL, derived: Derived[]): Promise<void> {
+  const made = await applied(tx, 'derived')
+  const behind = [...(await pending(tx, folder)), ...derived.filter((part) => made.get(part.name) !== hash(part))]
+  if (behind.length === 0) return
+  throw new DatabaseUnusable(`The schema is behind the code (${behind.map(({ name }) => name).join(', ')}): run "stockroom migrate"`)
+}
+
+/** The migrations that the database has not. One that is ahead of the code, or was made by other files, is refused. */
+async function pending(tx: Queries, folder: URL): Promise<Step[]> {
+  const all = readMigrations(folder)
+  const done = await applied(tx, 'migration')
+  for (const [name, doneHash] of done) {
+    const known = all.find((migration) => migration.name === name)
+    if (!known)
+      throw new DatabaseUnusable(`The database has migration ${name}, which this version does not know: run the version that made it`)
+    if (hash(known) !== doneHash) throw new DatabaseUnusable(`Migration ${name} was changed after it was applied: restore its file`)
+  }
+  return all.filter(({ name }) => !done.has(name))
+}
+
+async function applied(tx: Queries, kind: 'migration' | 'derived'): Promise<Map<string, string>> {
+  const rows = await tx.all<{ name: string; hash: string }>(sql`select name, hash from stockroom_schema where kind = ${kind}`)
+  return new Map(rows.map((row) => [row.name, row.hash]))
+}
+
+async function apply(tx: Queries, kind: 'migration' | 'derived', step: Step): Promise<void> {
+  for (const statement of step.statements) await tx.run(sql.raw(statement))
+  await tx.run(sql`insert into stockroom_schema (kind, name, hash) values (${kind}, ${step.name}, ${hash(step)})
+    on conflict (kind, name) do update set hash = excluded.hash`)
+}

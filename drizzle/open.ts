@@ -1,0 +1,27 @@
+// Opens the database that a URL names.
+import type { Database, Served } from './database.ts'
+import { open as openPostgres } from './pg/open.ts'
+import { open as openSqlite } from './sqlite/open.ts'
+import { defineTables, type Kit, type Tables } from './tables.ts'
+
+export interface OpenOptions {
+  served: readonly Served[]
+  /** Another set of tables than this project's own. */
+  tables?: (kit: Kit) => Tables
+}
+
+const engines = {
+  'file:': openSqlite,
+  'postgres:': openPostgres,
+  'postgresql:': openPostgres,
+} as const
+
+/** The protocols of the databases that there are. */
+export const PROTOCOLS = Object.keys(engines)
+
+/** Opens `url` (`file:./data/stockroom.db`, `postgres://user:password@host/database`). Throws DatabaseUnusable where it cannot serve. */
+export function open(url: string, { served, tables = defineTables }: OpenOptions): Promise<Database> {
+  const engine = engines[url.slice(0, url.indexOf(':') + 1) as keyof typeof engines]
+  if (!engine) throw new TypeError(`a database URL begins with one of ${PROTOCOLS.join(', ')}`)
+  return engine(url, served, tables)
+}

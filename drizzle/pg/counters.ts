@@ -1,0 +1,60 @@
+// Triggers on every served table: they count its rows and its changes, whoever writes, and keep row versions from repeating.
+import { sql } from 'drizzle-orm'
+import type { Served } from '../database.ts'
+import type { Derived } from '../migrations.ts'
+
+/** One counter row would make all writers of a table wait for each other; each transaction takes one of these that is free. */
+const SLOTS = 64
+
+export const counterTable: Derived = {
+  name: 'stockroom_counters',
+  lostInRebuild: false,
+  statements: [
+    // Half-empty pages let an update stay on its page, so that the counters do not grow an index.
+    `create table if not exists stockroom_counters (name text, slot integer, version bigint not null, row_count bigint not null, primary key (name, slot))
+      with (fillfactor = 50)`,
+    `create or replace function stockroom_add(counter text, added bigint) returns void language plpgsql as $$
+      begin
+        update stockroom_counters set version = version + 1, row_count = row_count + added where name = counter and slot = (
+          select slot from stockroom_counters where name = counter order by slot limit 1 for update skip locked);
+        if not found then
+          update stockroom_counters set version = version + 1, row_count = row_count + added
+            where name = counter and slot = pg_backend_pid() % ${SLOTS};
+        end if;
+      end $$`,
+    `create or replace function stockroom_inserted() returns trigger language plpgsql as $$
+      begin perform stockroom_add(tg_table_name, count(*)) from changed having count(*) > 0; return null; end $$`,
+    `create or replace function stockroom_deleted() returns trigger language plpgsql as $$
+      begin perform stockroom_add(tg_table_name, -count(*)) from changed having count(*) > 0; return null; end $$`,
+    `create or replace function stockroom_updated() returns trigger language plpgsql as $$
+      begin perform stockroom_add(tg_table_name, 0) where exists (select from changed); return null; end $$`,
+    `create or replace function stockroom_truncated() returns trigger language plpgsql as $$
+      begin update stockroom_counters set version = version + 1, row_count = 0 where name = tg_table_name; return null; end $$`,
+    `create or replace function stockroom_versioned() returns trigger language plpgsql as $$
+      begin new.version := old.version + 1; return new; end $$`,
+  ],
+  fill: async () => {},
+}
+
+export function counterTriggers({ table }: Served): Derived {
+  const triggers = {
+    inserted: `after insert on ${table} referencing new table as changed for each statement`,
+    updated: `after update on ${table} referencing new table as changed for each statement`,
+    deleted: `after delete on ${table} referencing old table as changed for each statement`,
+    truncated: `after truncate on ${table} for each statement`,
+    // A writer that knows nothing of versions must not leave a changed row under its old one: an ETag would repeat.
+    versioned: `before update on ${table} for each row when (new.version <= old.version)`,
+  }
+  return {
+    name: `${table}_counters`,
+    lostInRebuild: true,
+    statements: Object.entries(triggers).flatMap(([event, when]) => [
+      `drop trigger if exists ${table}_${event} on ${table}`,
+      `create trigger ${table}_${event} ${when} execute function stockroom_${event}()`,
+    ]),
+    fill: (tx) =>
+      tx.run(sql`insert into stockroom_counters (name, slot, version, row_count)
+        select ${table}, slot, 1, case slot when 0 then (select count(*) from ${sql.identifier(table)}) else 0 end from generate_series(0, ${SLOTS - 1}) as slot
+        on conflict (name, slot) do update set version = stockroom_counters.version + 1, row_count = excluded.row_count`),
+  }
+}

@@ -1,0 +1,53 @@
+// PostgreSQL's columns, under the same names as SQLite's.
+import {
+  type AnyPgColumn,
+  bigint,
+  customType,
+  type ExtraConfigColumn,
+  index as pgIndex,
+  pgTable,
+  uniqueIndex as pgUniqueIndex,
+} from 'drizzle-orm/pg-core'
+import { fromUnits, toUnits } from '../decimal.ts'
+
+export const table = pgTable
+
+export const id = () => bigint({ mode: 'number' }).primaryKey().generatedByDefaultAsIdentity()
+
+/** 64 bits, so that a filter's value beyond what the contract allows can still be compared. */
+export const integer = () => bigint({ mode: 'number' })
+
+/** `COLLATE "C"` compares by code point, as SQLite does, whatever locale the database was created with. */
+export const text = customType<{ data: string }>({ dataType: () => 'text collate "C"' })
+
+export const reference = (target: () => AnyPgColumn) => bigint({ mode: 'number' }).references(target, { onDelete: 'restrict' })
+
+export const decimal = (scale: number) =>
+  customType<{ data: string; driverData: number | string }>({
+    dataType: () => 'bigint',
+    toDriver: (text) => toUnits(text, scale),
+    fromDriver: (units) => fromUnits(units, scale),
+  })()
+
+/** The years that every client and both databases can hold; a filter's value beyond them is before or after every row. */
+const EARLIEST = Date.parse('0001-01-01T00:00:00.000Z')
+const LATEST = Date.parse('9999-12-31T23:59:59.999Z')
+
+export const time = customType<{ data: string; driverData: string }>({
+  dataType: () => 'timestamp (3) with time zone',
+  toDriver: (text) => {
+    const milliseconds = Date.parse(text)
+    if (milliseconds < EARLIEST) return '-infinity'
+    return milliseconds > LATEST ? 'infinity' : text
+  },
+  fromDriver: (text) => new Date(text).toISOString(),
+})
+
+/** NULLs first only where there can be any: an index on a NOT NULL column serves every ORDER BY as it is. */
+export const index = (name: string, ...columns: ExtraConfigColumn[]) => {
+  const [first, ...rest] = columns.map((column) => (column.notNull ? column : column.asc().nullsFirst()))
+  if (!first) throw new TypeError(`index ${name} names no column`)
+  return pgIndex(name).on(first, ...rest)
+}
+
+export const uniqueIndex = (name: string, ...columns: [AnyPgColumn, ...AnyPgColumn[]]) => pgUniqueIndex(name).on(...columns)

@@ -1,0 +1,128 @@
+// PostgreSQL: a pool of connections.
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { getTableName, type SQL, sql } from 'drizzle-orm'
+import { drizzle } from 'drizzle-orm/node-postgres'
+import pg from 'pg'
+import { causes, type Database, DatabaseUnusable, type Dialect, type Failure, failureOf, type Queries, type Served } from '../database.ts'
+import { checkMigrated, type Derived, migrate } from '../migrations.ts'
+import type { Kit, Tables } from '../tables.ts'
+import { counterTable, counterTriggers } from './counters.ts'
+import { kit } from './schema.ts'
+import { contains, grams, searchIndex } from './search.ts'
+
+const MIGRATIONS = new URL('migrations/', import.meta.url)
+
+/** Connections of one process. */
+const POOL_SIZE = 10
+/** Milliseconds to wait for one of them. */
+const CONNECT_TIMEOUT = 5_000
+/** How often a transaction runs that the engine ended to resolve a deadlock. */
+const ATTEMPTS = 5
+
+/** Any number, as long as nothing else in the database locks by it. */
+const MIGRATION_LOCK = 7_625_001
+
+/** Plans made for the values at hand: after five runs PostgreSQL would otherwise plan for any value, which is up to a thousand times slower here. */
+const SETTINGS = '-c timezone=UTC -c plan_cache_mode=force_custom_plan'
+
+const dialect: Dialect = {
+  anyOf: (column, values) => sql`${column} = any(${sql.param(values.map((value) => column.mapToDriverValue(value)))})`,
+  contains,
+  lock: (tx, table, id) =>
+    tx.all(
+      id === undefined
+        ? sql`select pg_advisory_xact_lock(hashtext(${getTableName(table)}))`
+        : sql`select 1 from ${table} where id = ${id} for update`,
+    ),
+}
+
+/** By SQLSTATE, by Node's code where no connection was made, or by the driver's words where it gives no code. */
+const failures: Record<string, Failure> = {
+  '23505': 'unique',
+  '23503': 'reference',
+  '23001': 'reference',
+  '53300': 'unavailable',
+  '57P01': 'unavailable',
+  '57P02': 'unavailable',
+  '57P03': 'unavailable',
+  '08006': 'unavailable',
+  ECONNREFUSED: 'unavailable',
+  ECONNRESET: 'unavailable',
+  ENOTFOUND: 'unavailable',
+  ETIMEDOUT: 'unavailable',
+  'Connection terminated unexpectedly': 'unavailable',
+  'Connection terminated due to connection timeout': 'unavailable',
+  'timeout exceeded when trying to connect': 'unavailable',
+}
+
+export async function open(url: string, served: readonly Served[], tables: (kit: Kit) => Tables): Promise<Database> {
+  const pool = new pg.Pool({ connectionString: url, max: POOL_SIZE, connectionTimeoutMillis: CONNECT_TIMEOUT, options: SETTINGS })
+  // An idle connection that the server ends is replaced by the pool; without a listener the error would end the process.
+  pool.on('error', () => {})
+  const db = drizzle(pool)
+  const derived = [counterTable, grams, ...served.flatMap(derive)]
+  const read = queries(db)
+  const inside = new AsyncLocalStorage<true>()
+
+  const write: Database['write'] = (work) => {
+    if (inside.getStore()) throw new Error('a write inside a write would not be part of it: pass tx on')
+    return inside.run(true, () => retry(() => db.transaction((tx) => work(queries(tx)))))
+  }
+  return {
+    tables: tables(kit),
+    dialect,
+    read,
+    write,
+    bulk: async (work) => {
+      const client = await pool.connect()
+      const connection = drizzle(client)
+      try {
+        return await work(queries(connection), (merge) => retry(() => connection.transaction((tx) => merge(queries(tx)))))
+      } finally {
+        // Not given back to the pool: its temporary tables would be there for the next one.
+        client.release(true)
+      }
+    },
+    migrate: () =>
+      write(async (tx) => {
+        await tx.run(sql`select pg_advisory_xact_lock(${MIGRATION_LOCK})`)
+        await checkUsable(tx)
+        return migrate(tx, MIGRATIONS, derived)
+      }),
+    ready: () => checkMigrated(read, MIGRATIONS, derived),
+    failure: (error) => failureOf(error, failures),
+    close: () => pool.end(),
+  }
+}
+
+const derive = (served: Served): Derived[] => [counterTriggers(served), ...(served.folded.length > 0 ? [searchIndex(served)] : [])]
+
+/** SQLite's Drizzle can run a piece of SQL with or without rows; PostgreSQL's learns the same two words here. */
+function queries(db: { execute(query: SQL): PromiseLike<{ rows: unknown[] }> }): Queries {
+  const raw = { all: async (query: SQL) => (await db.execute(query)).rows, run: (query: SQL) => db.execute(query) }
+  return Object.assign(db, raw) as unknown as Queries
+}
+
+/** Two transactions that wait for each other, or of which one must see the other's rows: PostgreSQL ends one, and it can run again. */
+const RETRIED = ['40001', '40P01']
+
+async function retry<T>(work: () => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await work()
+    } catch (error) {
+      if (attempt === ATTEMPTS || !causes(error).some(({ code }) => RETRIED.includes(String(code)))) throw error
+    }
+  }
+}
+
+/** pg_trgm takes its idea of a letter from the database's LC_CTYPE; under "C" it finds none in Chinese, and search would read every row. */
+async function checkUsable(tx: Queries): Promise<void> {
+  const [encoding] = await tx.all<{ server_encoding: string }>(sql`show server_encoding`)
+  await tx.run(sql`create extension if not exists pg_trgm`)
+  const [letters] = await tx.all<{ count: number }>(sql`select cardinality(show_trgm('麥包'))::int as count`)
+  if (encoding?.server_encoding === 'UTF8' && letters && letters.count > 0) return
+  throw new DatabaseUnusable(
+    "PostgreSQL does not know the letters of every script in this database. Create one that does: create database stockroom template template0 encoding 'UTF8' locale 'C.UTF-8'",
+  )
+}

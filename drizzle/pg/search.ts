@@ -1,0 +1,55 @@
+// Substring search on PostgreSQL: one GIN index of trigrams over the folded text, and of the short sequences that pg_trgm has none for.
+import { type SQL, sql } from 'drizzle-orm'
+import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import type { Served } from '../database.ts'
+import { fold } from '../fold.ts'
+import type { Derived } from '../migrations.ts'
+import { reindex, searchTable } from '../search.ts'
+
+/** Every sequence of one and two characters of a text with a character beyond ASCII in it. Words of Chinese are that short; ASCII ones of use are not. */
+export const grams: Derived = {
+  name: 'stockroom_grams',
+  lostInRebuild: false,
+  statements: [
+    `create or replace function stockroom_grams(content text) returns text[] language sql immutable strict parallel safe as $$
+      select coalesce(array_agg(distinct gram), '{}') from (
+        select unnest(array[one, one || lead(one) over (order by place)]) as gram
+        from unnest(string_to_array(content, null)) with ordinality as characters (one, place)
+      ) as all_grams where octet_length(gram) > char_length(gram)
+    $$`,
+  ],
+  fill: async () => {},
+}
+
+export function searchIndex(served: Served): Derived {
+  const table = searchTable(served.table)
+  const content = served.folded.map((field) => `coalesce(${field}, '')`).join(` || E'\\x1f' || `)
+  return {
+    name: table,
+    lostInRebuild: false,
+    statements: [
+      `drop table if exists ${table}`,
+      `create table ${table} (
+        id bigint primary key references ${served.table} (id) on delete cascade,
+        ${served.folded.map((field) => `${field} text collate "C"`).join(', ')},
+        grams text[] generated always as (stockroom_grams(${content})) stored)`,
+      ...served.prefixed.map((field) => `create index ${table}_by_${field} on ${table} (${field})`),
+      `create index ${table}_trigrams on ${table} using gin (${served.folded.map((field) => `${field} gin_trgm_ops`).join(', ')}, grams)`,
+    ],
+    fill: (tx) => reindex(tx, served),
+  }
+}
+
+export function contains(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
+  const folded = fold(term)
+  const pattern = `%${folded.replace(/[\\%_]/g, '\\$&')}%`
+  const inField = sql.join(
+    fields.map((field) => sql`${sql.identifier(field)} like ${pattern}`),
+    sql` or `,
+  )
+  return sql`${id} in (select id from ${sql.identifier(searchTable(table))} where ${hasGram(folded)}(${inField}))`
+}
+
+/** Finds the few rows that a short term can be in; `like` then says in which field. ASCII terms are left to a scan. */
+const hasGram = (term: string): SQL =>
+  [...term].length < 3 && Buffer.byteLength(term) > term.length ? sql`grams @> array[${term}] and ` : sql``

@@ -1,0 +1,38 @@
+// Triggers on every served table: they count its rows and its changes, whoever writes, and keep row versions from repeating.
+import { sql } from 'drizzle-orm'
+import type { Served } from '../database.ts'
+import type { Derived } from '../migrations.ts'
+import { searchTable } from '../search.ts'
+
+export const counterTable: Derived = {
+  name: 'stockroom_counters',
+  lostInRebuild: false,
+  statements: [
+    'create table if not exists stockroom_counters (name text primary key, version integer not null, row_count integer not null)',
+  ],
+  fill: async () => {},
+}
+
+export function counterTriggers({ table, folded }: Served): Derived {
+  const count = (rows: string) => `update stockroom_counters set version = version + 1${rows} where name = '${table}';`
+  const triggers = {
+    inserted: `after insert on ${table} begin ${count(', row_count = row_count + 1')} end`,
+    updated: `after update on ${table} begin ${count('')} end`,
+    deleted: `after delete on ${table} begin ${count(', row_count = row_count - 1')}
+      ${folded.length > 0 ? `delete from ${searchTable(table)} where id = old.id;` : ''} end`,
+    // A writer that knows nothing of versions must not leave a changed row under its old one: an ETag would repeat.
+    versioned: `after update on ${table} when new.version <= old.version begin
+      update ${table} set version = old.version + 1 where id = new.id; end`,
+  }
+  return {
+    name: `${table}_counters`,
+    lostInRebuild: true,
+    statements: Object.entries(triggers).flatMap(([event, body]) => [
+      `drop trigger if exists ${table}_${event}`,
+      `create trigger ${table}_${event} ${body}`,
+    ]),
+    fill: (tx) =>
+      tx.run(sql`insert into stockroom_counters (name, version, row_count) select ${table}, 1, count(*) from ${sql.identifier(table)} where true
+        on conflict (name) do update set version = version + 1, row_count = excluded.row_count`),
+  }
+}

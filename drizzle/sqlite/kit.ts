@@ -1,0 +1,44 @@
+// SQLite's columns. The PostgreSQL kit exports the same names; `defineTables` is written once over either.
+import {
+  type AnySQLiteColumn,
+  customType,
+  index as sqliteIndex,
+  integer as sqliteInteger,
+  sqliteTable,
+  text as sqliteText,
+  uniqueIndex as sqliteUniqueIndex,
+} from 'drizzle-orm/sqlite-core'
+import { fromUnits, toUnits } from '../decimal.ts'
+
+export const table = sqliteTable
+
+/** A primary key that is never given out twice, not after a delete either. */
+export const id = () => sqliteInteger().primaryKey({ autoIncrement: true })
+
+export const integer = () => sqliteInteger()
+
+/** Text that compares by code point. */
+export const text = () => sqliteText()
+
+/** The id of another row, which cannot be deleted while this one names it. */
+export const reference = (target: () => AnySQLiteColumn) => sqliteInteger().references(target, { onDelete: 'restrict' })
+
+/** Exact decimal text outside (`"29.90"`), whole minor units inside (`2990`). */
+export const decimal = (scale: number) =>
+  customType<{ data: string; driverData: number }>({
+    dataType: () => 'integer',
+    toDriver: (text) => toUnits(text, scale),
+    fromDriver: (units) => fromUnits(units, scale),
+  })()
+
+/** RFC 3339 text in UTC outside (`"2026-01-31T12:00:00.000Z"`), milliseconds since 1970 inside. */
+export const time = customType<{ data: string; driverData: number }>({
+  dataType: () => 'integer',
+  toDriver: (text) => Date.parse(text),
+  fromDriver: (milliseconds) => new Date(milliseconds).toISOString(),
+})
+
+/** An index that can be walked in the order of a list, NULLs first. */
+export const index = (name: string, ...columns: [AnySQLiteColumn, ...AnySQLiteColumn[]]) => sqliteIndex(name).on(...columns)
+
+export const uniqueIndex = (name: string, ...columns: [AnySQLiteColumn, ...AnySQLiteColumn[]]) => sqliteUniqueIndex(name).on(...columns)

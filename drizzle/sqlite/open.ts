@@ -1,0 +1,165 @@
+// SQLite in one file: a reader that sees committed rows only, and a writer that takes transactions in turn.
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { setTimeout } from 'node:timers/promises'
+import Driver from 'better-sqlite3'
+import { sql } from 'drizzle-orm'
+import { drizzle } from 'drizzle-orm/better-sqlite3'
+import {
+  type Database,
+  DatabaseBusy,
+  DatabaseUnusable,
+  type Dialect,
+  type Failure,
+  failureOf,
+  type Queries,
+  type Served,
+} from '../database.ts'
+import { checkMigrated, type Derived, migrate } from '../migrations.ts'
+import type { Kit, Tables } from '../tables.ts'
+import { counterTable, counterTriggers } from './counters.ts'
+import * as kit from './kit.ts'
+import { contains, searchIndex } from './search.ts'
+
+const MIGRATIONS = new URL('migrations/', import.meta.url)
+
+/** Milliseconds that a write waits for another process to end its own, and between two tries. */
+const BUSY_LIMIT = 5_000
+const BUSY_RETRY = 10
+
+/** Milliseconds that a reader waits. In WAL mode it has to only while the file is recovered after a crash. */
+const READER_TIMEOUT = 1_000
+
+const dialect: Dialect = {
+  anyOf: (column, values) => {
+    const stored = JSON.stringify(values.map((value) => column.mapToDriverValue(value)))
+    return sql`${column} in (select value from json_each(${stored}))`
+  },
+  contains,
+  // A write transaction has the whole file to itself.
+  lock: async () => {},
+}
+
+/** By SQLite's extended result code. */
+const failures: Record<string, Failure> = {
+  SQLITE_CONSTRAINT_UNIQUE: 'unique',
+  SQLITE_CONSTRAINT_FOREIGNKEY: 'reference',
+  SQLITE_CONSTRAINT_TRIGGER: 'reference',
+  SQLITE_BUSY: 'busy',
+  SQLITE_BUSY_SNAPSHOT: 'busy',
+  SQLITE_BUSY_RECOVERY: 'busy',
+  SQLITE_FULL: 'unavailable',
+  SQLITE_CANTOPEN: 'unavailable',
+  SQLITE_READONLY: 'unavailable',
+}
+
+export async function open(url: string, served: readonly Served[], tables: (kit: Kit) => Tables): Promise<Database> {
+  const path = url.slice('file:'.length)
+  mkdirSync(dirname(path), { recursive: true })
+  const writer = new Driver(path, { timeout: 0 })
+  await whileBusy(() => configure(writer))
+  const reader = new Driver(path, { readonly: true, timeout: READER_TIMEOUT })
+
+  const derived = [counterTable, ...served.flatMap(derive)]
+  const tx = drizzle(writer) as unknown as Queries
+  const read = drizzle(reader) as unknown as Queries
+  const inTurn = queue()
+
+  return {
+    tables: tables(kit),
+    dialect,
+    read,
+    write: (work) => inTurn(() => transaction(writer, () => work(tx))),
+    bulk: async (work) => {
+      const connection = new Driver(path, { timeout: 0 })
+      try {
+        await whileBusy(() => configure(connection))
+        const staging = drizzle(connection) as unknown as Queries
+        return await work(staging, (merge) => transaction(connection, () => merge(staging)))
+      } finally {
+        connection.close()
+      }
+    },
+    migrate: () =>
+      inTurn(async () => {
+        // A rebuilt table is dropped on the way, and with foreign keys on so would be the rows that refer to it.
+        // The switch does nothing inside a transaction.
+        writer.pragma('foreign_keys = off')
+        try {
+          return await transaction(writer, () => migrateChecked(writer, tx, derived))
+        } finally {
+          writer.pragma('foreign_keys = on')
+        }
+      }),
+    ready: () => checkMigrated(read, MIGRATIONS, derived),
+    failure: (error) => failureOf(error, failures),
+    close: () =>
+      inTurn(async () => {
+        reader.close()
+        writer.close()
+      }),
+  }
+}
+
+const derive = (served: Served): Derived[] => [counterTriggers(served), ...(served.folded.length > 0 ? [searchIndex(served)] : [])]
+
+/** What durability rests on. Some file systems refuse write-ahead logging without an error, so each is read back. */
+const PRAGMAS = { journal_mode: 'wal', synchronous: 2, foreign_keys: 1 }
+
+function configure(writer: Driver.Database): void {
+  for (const [name, value] of Object.entries(PRAGMAS)) {
+    writer.pragma(`${name} = ${value}`)
+    const actual = writer.pragma(name, { simple: true })
+    if (actual !== value)
+      throw new DatabaseUnusable(`${writer.name}: SQLite kept ${name} at ${actual} instead of ${value}: use a local file system`)
+  }
+}
+
+async function migrateChecked(writer: Driver.Database, tx: Queries, derived: Derived[]): Promise<string[]> {
+  const applied = await migrate(tx, MIGRATIONS, derived)
+  const orphans = writer.pragma('foreign_key_check') as { table: string }[]
+  if (orphans.length > 0)
+    throw new DatabaseUnusable(`${orphans.length} rows of ${orphans[0]?.table} refer to rows that do not exist: nothing was migrated`)
+  return applied
+}
+
+async function transaction<T>(writer: Driver.Database, work: () => Promise<T>): Promise<T> {
+  await whileBusy(() => writer.exec('begin immediate'))
+  try {
+    const result = await work()
+    writer.exec('commit')
+    return result
+  } catch (error) {
+    // SQLite has rolled back by itself where the disk was full.
+    if (writer.inTransaction) writer.exec('rollback')
+    throw error
+  }
+}
+
+/** Tries again from the event loop: SQLite's own busy timeout would hold up every other request of this process. */
+async function whileBusy(attempt: () => unknown): Promise<void> {
+  const deadline = performance.now() + BUSY_LIMIT
+  for (;;) {
+    try {
+      attempt()
+      return
+    } catch (error) {
+      if (failureOf(error, failures) !== 'busy') throw error
+      if (performance.now() > deadline) throw new DatabaseBusy('another process kept the database locked', { cause: error })
+      await setTimeout(BUSY_RETRY)
+    }
+  }
+}
+
+/** Runs one piece of work at a time, in the order in which they came. */
+function queue() {
+  const inside = new AsyncLocalStorage<true>()
+  let last: Promise<unknown> = Promise.resolve()
+  return <T>(work: () => Promise<T>): Promise<T> => {
+    if (inside.getStore()) throw new Error('a write inside a write would wait for itself: pass tx on')
+    const result = last.then(() => inside.run(true, work))
+    last = result.catch(() => {})
+    return result
+  }
+}

@@ -1,0 +1,66 @@
+// Substring search on SQLite: an FTS5 trigram index over the folded text.
+import { type SQL, sql } from 'drizzle-orm'
+import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import type { Served } from '../database.ts'
+import { fold } from '../fold.ts'
+import type { Derived } from '../migrations.ts'
+import { reindex, searchTable } from '../search.ts'
+
+/** A term of one or two characters has no trigram, but is the beginning of one if two characters follow the end of every text. */
+const PADDING = 'char(31, 31)'
+
+/** Above so many occurrences of a short term it is cheaper to look into each row than to read the list of them. */
+const MAX_POSTINGS = 20_000
+
+export function searchIndex(served: Served): Derived {
+  const table = searchTable(served.table)
+  const [index, padded, postings] = [`${table}_fts`, `${table}_padded`, `${table}_postings`]
+  const fields = served.folded.join(', ')
+  const padding = (row: string) => served.folded.map((field) => `${row}${field} || ${PADDING}`).join(', ')
+  const unindex = `insert into ${index} (${index}, rowid, ${fields}) values ('delete', old.id, ${padding('old.')});`
+  const add = `insert into ${index} (rowid, ${fields}) values (new.id, ${padding('new.')});`
+  return {
+    name: table,
+    lostInRebuild: false,
+    statements: [
+      `drop table if exists ${postings}`,
+      `drop table if exists ${index}`,
+      `drop view if exists ${padded}`,
+      `drop table if exists ${table}`,
+      `create table ${table} (id integer primary key, ${served.folded.map((field) => `${field} text`).join(', ')})`,
+      ...served.prefixed.map((field) => `create index ${table}_by_${field} on ${table} (${field})`),
+      `create view ${padded} as select id, ${served.folded.map((field) => `${field} || ${PADDING} as ${field}`).join(', ')} from ${table}`,
+      `create virtual table ${index} using fts5(${fields}, content='${padded}', content_rowid='id', tokenize='trigram case_sensitive 1')`,
+      `create virtual table ${postings} using fts5vocab(${index}, instance)`,
+      `create trigger ${table}_inserted after insert on ${table} begin ${add} end`,
+      `create trigger ${table}_deleted after delete on ${table} begin ${unindex} end`,
+      `create trigger ${table}_updated after update on ${table} begin ${unindex} ${add} end`,
+    ],
+    fill: (tx) => reindex(tx, served),
+  }
+}
+
+export function contains(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
+  const folded = fold(term)
+  return [...folded].length < 3 ? containsShort(table, id, fields, folded) : containsLong(table, id, fields, folded)
+}
+
+function containsLong(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
+  const index = sql.identifier(`${searchTable(table)}_fts`)
+  const query = `{${fields.join(' ')}} : "${term.replaceAll('"', '""')}"`
+  return sql`${id} in (select rowid from ${index} where ${index} match ${query})`
+}
+
+/** SQLite evaluates each subquery once, and the one of the branch not taken never. */
+function containsShort(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
+  const search = searchTable(table)
+  const occurrences = sql`from ${sql.identifier(`${search}_postings`)} where term >= ${term} and term <= ${`${term}\u{10ffff}\u{10ffff}`}
+    and col in (${sql.join(
+      fields.map((field) => sql`${field}`),
+      sql`, `,
+    )})`
+  const inField = fields.map((field) => sql`instr(s.${sql.identifier(field)}, ${term}) > 0`)
+  return sql`case when (select count(*) from (select 1 ${occurrences} limit ${MAX_POSTINGS + 1})) > ${MAX_POSTINGS}
+    then exists (select 1 from ${sql.identifier(search)} s where s.id = ${id} and (${sql.join(inField, sql` or `)}))
+    else ${id} in (select doc ${occurrences}) end`
+}

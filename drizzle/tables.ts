@@ -1,0 +1,66 @@
+// Every table, once, as a function of a column kit. drizzle-kit makes both databases' migrations from it.
+import { sql } from 'drizzle-orm'
+import type { AnySQLiteColumn } from 'drizzle-orm/sqlite-core'
+import type * as sqliteKit from './sqlite/kit.ts'
+
+/** SQLite's types are the canonical ones; the PostgreSQL schema is cast to them in `pg/schema.ts`. */
+export type Kit = typeof sqliteKit
+
+/** What every served table has: when a row was made and last changed, and how often. */
+const stamps = (kit: Kit) => ({
+  created_at: kit.time().notNull(),
+  updated_at: kit.time().notNull(),
+  version: kit.integer().notNull().default(1),
+})
+
+export function defineTables(kit: Kit) {
+  const categories = kit.table(
+    'categories',
+    {
+      id: kit.id(),
+      name: kit.text().notNull(),
+      slug: kit.text().notNull(),
+      parent: kit.reference((): AnySQLiteColumn => categories.id),
+      ...stamps(kit),
+    },
+    (t) => [
+      kit.uniqueIndex('categories_slug', t.slug),
+      kit.uniqueIndex('categories_parent_name', t.parent, t.name),
+      // NULLs differ from each other in a unique index, so roots are compared among themselves by one of their own.
+      kit.uniqueIndex('categories_root_name', t.name).where(sql`parent is null`),
+      kit.index('categories_by_name', t.name, t.id),
+      kit.index('categories_by_parent', t.parent, t.id),
+      kit.index('categories_by_created_at', t.created_at, t.id),
+      kit.index('categories_by_updated_at', t.updated_at, t.id),
+    ],
+  )
+  const products = kit.table(
+    'products',
+    {
+      id: kit.id(),
+      sku: kit.text(),
+      name: kit.text().notNull(),
+      description: kit.text().notNull().default(''),
+      price: kit.decimal(2).notNull(),
+      stock: kit.integer().notNull().default(0),
+      brand: kit.text().notNull().default(''),
+      category: kit.reference(() => categories.id),
+      ...stamps(kit),
+    },
+    (t) => [
+      kit.uniqueIndex('products_sku', t.sku),
+      kit.index('products_by_sku', t.sku, t.id),
+      kit.index('products_by_name', t.name, t.id),
+      kit.index('products_by_price', t.price, t.id),
+      kit.index('products_by_stock', t.stock, t.id),
+      kit.index('products_by_brand', t.brand, t.id),
+      kit.index('products_by_category', t.category, t.id),
+      kit.index('products_by_created_at', t.created_at, t.id),
+      kit.index('products_by_updated_at', t.updated_at, t.id),
+    ],
+  )
+  return { categories, products }
+}
+
+/** An interface, so that an application built on this one can add its own tables to it. */
+export interface Tables extends ReturnType<typeof defineTables> {}

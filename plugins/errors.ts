@@ -1,0 +1,131 @@
+// Turns every failure into RFC 9457 problem+json, those that Fastify or Node answer by themselves included.
+import { randomUUID } from 'node:crypto'
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import type { ConnectionError, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Failure } from '../drizzle/database.ts'
+import { type ErrorCode, errors, invalid, Problem, problemDocument } from '../src/errors.ts'
+import { MERGE_PATCH } from '../src/query/schemas.ts'
+
+const CONTENT_TYPE = 'application/problem+json; charset=utf-8'
+
+/** Fastify's errors by their code. The text is ours: theirs is for engineers. */
+const frameworkProblems: Record<string, [ErrorCode, string]> = {
+  FST_ERR_BAD_URL: ['malformed-request', 'The path has a % that two hexadecimal digits do not follow, or is not UTF-8.'],
+  FST_ERR_MAX_PARAM_LENGTH: ['not-found', 'There is no record with such an id.'],
+  FST_ERR_CTP_BODY_TOO_LARGE: ['body-too-large', 'The body is larger than BODY_LIMIT allows.'],
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: ['unsupported-media-type', 'Send application/json.'],
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['malformed-request', 'The body is not as long as Content-Length says.'],
+  FST_ERR_CTP_EMPTY_JSON_BODY: ['malformed-json', 'The body is empty.'],
+}
+
+const databaseProblems: Partial<Record<Failure, [ErrorCode, string]>> = {
+  busy: ['database-busy', 'Another program is writing to the database. Try again.'],
+  unavailable: ['database-unavailable', 'The database does not answer. Try again.'],
+}
+
+/** Seconds after which a 503 can be tried again. */
+const RETRY_AFTER = '1'
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
+
+export default fp(
+  async function problems(app: FastifyInstance) {
+    app.addHook('onRequest', async (request, reply) => {
+      reply.header('x-request-id', request.id)
+      // Before the body is read: what is sent to a URL that does not exist is of no interest.
+      if (request.is404 || hasEmptySegment(request.params)) return unrouted(app, request, reply)
+      if (request.raw.httpVersionMajor === 1 && request.raw.httpVersionMinor === 1) checkHost(request.headers.host)
+    })
+    app.setNotFoundHandler((request, reply) => unrouted(app, request, reply))
+    app.setErrorHandler((error, request, reply) => {
+      const problem = withQueryFaults(problemOf(error, app), error, request)
+      if (errors[problem.code].status >= 500) request.log.error({ err: error }, problem.message)
+      return send(reply, request, problem)
+    })
+  },
+  { name: 'errors' },
+)
+
+/** For Fastify's `frameworkErrors`: what fails before a route is found never comes to an error handler. */
+export function frameworkErrors(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  reply.header('x-request-id', request.id)
+  send(reply, request, problemOf(error))
+}
+
+/** For Fastify's `clientErrorHandler`: what Node cannot read as HTTP is answered on the bare socket. */
+export function clientErrorHandler(error: ConnectionError, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return
+  const [code, detail] = unreadable[error.code] ?? ['malformed-request', 'The request is not HTTP/1.1.']
+  socket.end(rawResponse(new Problem(code, detail)))
+}
+
+const unreadable: Record<string, [ErrorCode, string]> = {
+  HPE_HEADER_OVERFLOW: ['headers-too-large', 'The URL and the headers together are larger than 16 KiB.'],
+  ERR_HTTP_REQUEST_TIMEOUT: ['request-timeout', 'The request did not arrive in time.'],
+}
+
+/** For Node's `checkExpectation`: there is one expectation in HTTP, 100-continue, and Node meets it. */
+export const unmetExpectation = new Problem('expectation-failed', 'Only "Expect: 100-continue" is understood.')
+
+export function rawResponse(problem: Problem): string {
+  const id = randomUUID()
+  const { status } = errors[problem.code]
+  const body = JSON.stringify(problemDocument(problem, id))
+  const headers = { 'content-type': CONTENT_TYPE, 'content-length': Buffer.byteLength(body), 'x-request-id': id, connection: 'close' }
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+  return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`
+}
+
+/** A URL that no route has, or has for other methods only (RFC 9110, 15.5.6), or is asked for them. */
+function unrouted(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const [url = ''] = request.url.split('?', 1)
+  const methods = METHODS.filter((method) => {
+    const route = app.findRoute({ method, url })
+    return route && !hasEmptySegment(route.params)
+  })
+  if (methods.length === 0) throw new Problem('not-found', `Nothing is at ${url.slice(0, 200)}.`)
+  const allow = [...methods, 'OPTIONS'].join(', ')
+  if (request.method === 'OPTIONS') return reply.code(204).header('allow', allow).send()
+  throw new Problem('method-not-allowed', `${request.method} does not apply here.`, { headers: { allow } })
+}
+
+/** The router takes `/api/products/` for the record without an id. It is the list. */
+const hasEmptySegment = (params: unknown) => Object.values(params ?? {}).includes('')
+
+/** Links in answers begin with it, so it has to be a host and nothing more (RFC 9112, 3.2). */
+function checkHost(host: string | undefined): void {
+  if (host && URL.canParse(`http://${host}`) && !/[/?#@\\\s]/.test(host)) return
+  throw new Problem('malformed-request', 'The Host header is not the name of a host.')
+}
+
+function problemOf(error: unknown, app?: FastifyInstance): Problem {
+  if (error instanceof Problem) return error
+  const { code, statusCode = 500 } = error as Partial<FastifyError>
+  const known = frameworkProblems[code ?? ''] ?? databaseProblems[app?.db?.failure(error) as Failure]
+  if (known) return new Problem(...known, { cause: error })
+  if (statusCode < 500) return new Problem('malformed-request', 'The request cannot be read.', { cause: error })
+  return new Problem('internal-error', 'The log has more under the id of this request.', { cause: error })
+}
+
+/** Fastify stops at the first part of a request that has faults. The client is to see them all. */
+function withQueryFaults(problem: Problem, error: unknown, request: FastifyRequest): Problem {
+  if (problem.code !== 'invalid-request' || (error as FastifyError).validationContext !== 'body') return problem
+  const result = request.getValidationFunction('querystring')?.(request.query) as { error?: Problem } | undefined
+  return result?.error ? invalid([...problem.faults, ...result.error.faults]) : problem
+}
+
+function send(reply: FastifyReply, request: FastifyRequest, problem: Problem): FastifyReply {
+  const { status } = errors[problem.code]
+  return reply
+    .code(status)
+    .headers({
+      ...problem.headers,
+      ...(status === 503 && { 'retry-after': RETRY_AFTER }),
+      ...(status === 415 && request.method === 'PATCH' && { 'accept-patch': `application/json, ${MERGE_PATCH}` }),
+    })
+    .type(CONTENT_TYPE)
+    .serializer(JSON.stringify)
+    .send(problemDocument(problem, request.id))
+}

@@ -1,0 +1,26 @@
+// Whether the service can answer: from SIGTERM until the exit it says no, so that a load balancer sends its requests elsewhere.
+import fp from 'fastify-plugin'
+import { Problem } from '../src/errors.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Throws `not-ready` where the service cannot answer or is about to stop. */
+    checkReady(): Promise<void>
+  }
+}
+
+export default fp(
+  async function health(app) {
+    let stopping = false
+    app.addHook('preClose', async () => {
+      stopping = true
+    })
+    app.decorate('checkReady', async () => {
+      if (stopping) throw new Problem('not-ready', 'The service is stopping.')
+      await app.db.ready().catch((cause) => {
+        throw new Problem('not-ready', 'The database does not answer, or its schema is behind the code.', { cause })
+      })
+    })
+  },
+  { name: 'health', dependencies: ['db'] },
+)

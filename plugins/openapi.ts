@@ -1,0 +1,35 @@
+// The OpenAPI 3.1 document at /openapi.json, and the page that shows it at /docs/.
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import fp from 'fastify-plugin'
+import packageJson from '../package.json' with { type: 'json' }
+
+const DESCRIPTION = `A product catalogue. Lists take filters, \`search\`, \`ordering\`, \`page\` and \`page_size\`; what is unknown, repeated or
+ill-typed is refused, with every fault named. A URL works with and without its last slash, \`HEAD\` wherever \`GET\` does, and
+\`OPTIONS\` names the methods of a URL. Every error is problem+json (RFC 9457).`
+
+export default fp(
+  async function openapi(app) {
+    await app.register(swagger, {
+      openapi: {
+        openapi: '3.1.0',
+        info: {
+          title: 'Stockroom',
+          version: packageJson.version,
+          description: DESCRIPTION,
+          license: { name: 'MIT', identifier: 'MIT' },
+        },
+        servers: [{ url: app.config.PUBLIC_URL || '/' }],
+        tags: app.resources.map(({ table, singular }) => ({ name: table, description: `Operations on a ${singular} and on their list` })),
+        // Nothing needs a key.
+        security: [],
+      },
+      // Fastify names a schema def-0 unless it is told that its id is its name.
+      refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `def-${index}`) },
+      // Routes are registered without their last slash, so that both forms match; the one with it is the documented one.
+      transform: ({ schema, url }) => ({ schema, url: url.startsWith('/api/') && !url.endsWith('/') ? `${url}/` : url }),
+    })
+    await app.register(swaggerUi, { routePrefix: '/docs', uiConfig: { url: '/openapi.json', tryItOutEnabled: true, docExpansion: 'list' } })
+  },
+  { name: 'openapi', dependencies: ['schemas'] },
+)

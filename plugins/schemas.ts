@@ -1,0 +1,77 @@
+// Validation and serialisation: paths and query strings by their codecs, bodies by Ajv without coercion, answers as they are.
+import type { TObject, TSchema } from '@sinclair/typebox'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { invalid, Problem } from '../src/errors.ts'
+import { compilePath, compileQuerystring } from '../src/query/querystring.ts'
+import * as documents from '../src/query/schemas.ts'
+import { compileBody } from '../src/validate.ts'
+
+type Validate = (data: never) => { value: unknown } | { error: Problem }
+
+/** One for each part of a request. Fastify puts `value` in the part's place, or hands `error` to the error handler. */
+const parts: Record<string, (schema: TSchema) => Validate> = {
+  querystring: (schema) => {
+    const read = compileQuerystring(schema as TObject)
+    return ({ raw }: { raw: string }) => {
+      const { values, faults } = read(raw)
+      return faults.length > 0 ? { error: invalid(faults) } : { value: values }
+    }
+  },
+  params: (schema) => {
+    const read = compilePath(schema as TObject)
+    return (params: Record<string, string>) => {
+      const values = read(params)
+      return values ? { value: values } : { error: new Problem('not-found', 'There is no record with such an id.') }
+    }
+  },
+  body: (schema) => {
+    const check = compileBody(schema)
+    return (body: unknown) => {
+      // Fastify gives null for no body at all.
+      const faults = body === null ? [{ pointer: '', detail: 'must be a JSON object' }] : check(body)
+      return faults.length > 0 ? { error: invalid(faults) } : { value: body }
+    }
+  },
+}
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true })
+
+/** Bytes that are not UTF-8 would be replaced, and stored, if they were decoded leniently. */
+function parseJson(body: Buffer): unknown {
+  try {
+    return JSON.parse(UTF8.decode(body))
+  } catch (error) {
+    throw new Problem('malformed-json', error instanceof SyntaxError ? `${error.message}.` : 'The body is not UTF-8.', { cause: error })
+  }
+}
+
+export default fp(
+  async function schemas(app: FastifyInstance) {
+    const resolve = (schema: TSchema): TSchema => (schema.$ref ? (app.getSchema(schema.$ref) as TSchema) : schema)
+    app.setValidatorCompiler<TSchema>(({ schema, httpPart }) => {
+      const compile = parts[httpPart ?? '']
+      if (!compile) throw new TypeError(`no route can validate its ${httpPart} yet`)
+      return compile(resolve(schema)) as ReturnType<Parameters<typeof app.setValidatorCompiler>[0]>
+    })
+    // Rows have only what the contract shows, and a serialiser made for them is no faster.
+    app.setSerializerCompiler(() => JSON.stringify)
+
+    app.removeAllContentTypeParsers()
+    app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: FastifyRequest, body: Buffer) => parseJson(body))
+    app.addContentTypeParser(documents.MERGE_PATCH, { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
+      if (request.method !== 'PATCH') throw new Problem('unsupported-media-type', 'Only PATCH takes a merge patch. Send application/json.')
+      return parseJson(body)
+    })
+
+    app.addSchema(documents.Problem)
+    for (const resource of app.resources) {
+      for (const schema of [...Object.values(resource.schemas), documents.listOf(resource)]) app.addSchema(schema)
+    }
+    // A route that says nothing of parameters has none, and says so to a client that sends one. The files of the docs page are not ours.
+    app.addHook('onRoute', (route) => {
+      if (!route.schema?.hide) route.schema = { querystring: documents.NoParameters, ...route.schema }
+    })
+  },
+  { name: 'schemas' },
+)

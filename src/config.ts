@@ -1,0 +1,68 @@
+// The configuration: one schema, read from the environment once.
+import { type Static, Type } from '@sinclair/typebox'
+import { distance } from 'fastest-levenshtein'
+import { PROTOCOLS } from '../drizzle/open.ts'
+import type { Fault } from './errors.ts'
+import { compileTexts } from './validate.ts'
+
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
+
+export const Config = Type.Object({
+  HOST: Type.String({ default: '127.0.0.1', description: 'Address to listen on; `0.0.0.0` for every interface' }),
+  PORT: Type.Integer({ default: 3000, minimum: 0, maximum: 65535, description: 'Port to listen on; 0 for any that is free' }),
+  PUBLIC_URL: Type.String({
+    default: '',
+    pattern: '^(https?://[^/?#\\s]+)?$',
+    description: 'Origin that links in answers begin with, such as `https://api.example.com`; empty: the request’s own',
+  }),
+  LOG_LEVEL: Type.String({ default: 'info', enum: LOG_LEVELS, description: 'Least severe log line that is written' }),
+  TRUST_PROXY: Type.String({
+    default: '',
+    description:
+      'Proxies whose `X-Forwarded-*` headers are believed: how many there are, or their addresses (`10.0.0.0/8,127.0.0.1`); empty: none',
+  }),
+  DATABASE_URL: Type.String({
+    default: 'file:./data/stockroom.db',
+    pattern: `^(${PROTOCOLS.join('|')}).+$`,
+    description: 'A file for SQLite, or `postgres://user:password@host/database`',
+  }),
+  BODY_LIMIT: Type.Integer({
+    default: 1_048_576,
+    minimum: 1_024,
+    maximum: 104_857_600,
+    description: 'Largest body of a request, in bytes',
+  }),
+})
+
+export type Config = Static<typeof Config>
+
+/** A name this close to one of ours is a slip that would leave a setting without effect. Shorter names of ours are near too many words. */
+const MISSPELT = { minLength: 8, maxDistance: 2 }
+
+/** Reads the configuration from an environment. Throws a ConfigError that names every bad value and what is allowed. */
+export function loadConfig(env: Record<string, string | undefined> = process.env): Readonly<Config> {
+  const names = Object.keys(Config.properties)
+  const set = Object.entries(env).filter(([name, value]) => names.includes(name) && value !== '')
+  const config: Record<string, unknown> = Object.fromEntries(set)
+  const faults = [...validate(config).map(describe), ...misspelt(Object.keys(env), names)]
+  if (faults.length > 0) throw new ConfigError(`The configuration has faults:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
+  return Object.freeze(config as Config)
+}
+
+export class ConfigError extends Error {}
+
+const validate = compileTexts(Config)
+
+function describe(fault: Fault): string {
+  const name = 'pointer' in fault ? fault.pointer.slice(1) : fault.parameter
+  const { description } = Config.properties[name as keyof Config]
+  return `${name} ${fault.detail}${fault.allowed ? ` (${fault.allowed.join(', ')})` : ''}. ${description}`
+}
+
+const misspelt = (given: string[], names: string[]) =>
+  given
+    .filter((name) => !names.includes(name))
+    .flatMap((name) => {
+      const meant = names.find((known) => known.length >= MISSPELT.minLength && distance(name.toUpperCase(), known) <= MISSPELT.maxDistance)
+      return meant ? [`${name} is not known; did you mean ${meant}?`] : []
+    })

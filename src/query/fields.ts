@@ -1,0 +1,123 @@
+// The kinds of field: for each what a record shows, what a body may hold, and how a value is written in a URL.
+import { type TSchema, type TUnsafe, Type } from '@sinclair/typebox'
+import { fromUnits } from '../../drizzle/decimal.ts'
+import type { Tables } from '../../drizzle/tables.ts'
+import { type Line, type Point, readNumber, readText, readTime } from './values.ts'
+
+/** How a value is read from a URL, and written back into a link in the one spelling that it has there. */
+export interface Codec<T = unknown> {
+  /** Throws Unreadable. */
+  read(text: string): T
+  write(value: T): string
+}
+
+export type Kind = 'text' | 'integer' | 'decimal' | 'time' | 'reference'
+
+/** What is known of a field beyond its JSON Schema. It hangs on the schema under a symbol, where no document shows it. */
+export interface Meta<K extends Kind = Kind> {
+  kind: K
+  codec: Codec<string> | Codec<Point>
+  /** What a body may hold. */
+  input: TSchema
+  nullable: boolean
+  /** For a kind whose values have an order. */
+  line?: Line
+  /** For a reference: the table of which it names a row. */
+  target?: keyof Tables
+}
+
+export const meta: unique symbol = Symbol('meta')
+
+/** A field of a contract, whose value in a record is a `T`. */
+export type Field<K extends Kind = Kind, T = unknown> = TUnsafe<T> & { [meta]: Meta<K> }
+
+interface Options {
+  description?: string
+  /** Set by the service alone. Bodies may have it, so that what was read can be sent back, and it is ignored there. */
+  readOnly?: boolean
+  examples?: unknown[]
+}
+
+const field = <K extends Kind, T>(schema: object, input: object, known: Omit<Meta<K>, 'input' | 'nullable'>): Field<K, T> =>
+  Object.assign(Type.Unsafe<T>(schema), { [meta]: { ...known, input: Type.Unsafe(input), nullable: false } })
+
+const writePoint = (point: Point) => point.text
+
+/** Text, trimmed before anything else. Lengths count code points. */
+export const text = (options: Options & { minLength?: number; maxLength: number; default?: string }): Field<'text', string> =>
+  field(
+    { type: 'string', ...options },
+    { type: 'string', 'x-trimmed': true, ...options },
+    { kind: 'text', codec: { read: readText, write: (value: string) => value } },
+  )
+
+/** A whole number between `minimum` and `maximum`, which are at most 2^53 - 1 apart from 0. */
+export const integer = (options: Options & { minimum: number; maximum: number; default?: number }): Field<'integer', number> =>
+  field(
+    { type: 'integer', ...options },
+    { type: 'integer', ...options },
+    {
+      kind: 'integer',
+      codec: { read: (raw: string) => readNumber(raw.trim(), 0), write: writePoint },
+      line: { min: BigInt(options.minimum), max: BigInt(options.maximum), data: Number },
+    },
+  )
+
+/**
+ * A decimal that is never rounded, not negative: `"29.90"` in records, a string or a JSON number in bodies.
+ * `precision` counts all of its digits, `scale` those behind the point.
+ */
+export const decimal = ({
+  precision,
+  scale,
+  ...options
+}: Options & { precision: number; scale: number; default?: string }): Field<'decimal', string> =>
+  field(
+    { type: 'string', pattern: `^\\d{1,${precision - scale}}\\.\\d{${scale}}$`, ...options },
+    { type: ['string', 'number'], 'x-decimal': { precision, scale }, ...options },
+    {
+      kind: 'decimal',
+      codec: { read: (raw: string) => readNumber(raw.trim(), scale), write: writePoint },
+      line: { min: 0n, max: 10n ** BigInt(precision) - 1n, data: (units) => fromUnits(units, scale) },
+    },
+  )
+
+/** A time in UTC, to the millisecond: `"2026-01-31T12:00:00.000Z"`. */
+export const time = (options: Options): Field<'time', string> =>
+  field(
+    { type: 'string', format: 'date-time', ...options },
+    { type: 'string', 'x-time': true, ...options },
+    {
+      kind: 'time',
+      codec: { read: (raw: string) => readTime(raw.trim()), write: writePoint },
+      line: {
+        min: BigInt(Date.parse('0001-01-01T00:00:00.000Z')),
+        max: BigInt(Date.parse('9999-12-31T23:59:59.999Z')),
+        data: (units) => new Date(Number(units)).toISOString(),
+      },
+    },
+  )
+
+/** The largest integer that JSON carries safely (RFC 8259, section 6). */
+export const MAX_INTEGER = Number.MAX_SAFE_INTEGER
+
+/** The id of a row of `target`. */
+export const reference = (target: keyof Tables, options: Options = {}): Field<'reference', number> => {
+  const { [meta]: whole, ...schema } = integer({ minimum: 1, maximum: MAX_INTEGER, ...options })
+  return field(schema, whole.input, { ...whole, kind: 'reference', target })
+}
+
+/** The field, or null. A body that leaves it out means null. */
+export const nullable = <K extends Kind, T>(of: Field<K, T>): Field<K, T | null> => {
+  const orNull = (schema: TSchema) => Type.Unsafe<T | null>({ ...schema, type: [schema.type, 'null'].flat(), default: null })
+  return Object.assign(orNull(of), { [meta]: { ...of[meta], input: orNull(of[meta].input), nullable: true } })
+}
+
+/** What every resource has. */
+export const stamps = {
+  created_at: time({ readOnly: true, description: 'When it was made' }),
+  updated_at: time({ readOnly: true, description: 'When it last changed' }),
+  version: integer({ readOnly: true, minimum: 1, maximum: MAX_INTEGER, description: 'Grows with every change' }),
+}
+
+export const id = () => integer({ readOnly: true, minimum: 1, maximum: MAX_INTEGER, description: 'Never given to another record' })

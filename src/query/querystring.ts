@@ -1,0 +1,127 @@
+// Reads a query string by the TypeBox object that describes it. The object is in the OpenAPI document as it is; each of its
+// properties carries the codec by which it is read.
+import { type TObject, type TUnsafe, Type } from '@sinclair/typebox'
+import type { Fault } from '../errors.ts'
+import { nearest } from '../nearest.ts'
+import { type Codec, meta } from './fields.ts'
+import { Unreadable } from './values.ts'
+
+export const codec: unique symbol = Symbol('codec')
+
+/** A parameter of a query string whose value is a `T`. */
+export type Parameter<T = unknown> = TUnsafe<T> & { [codec]: Codec<T> }
+
+export const parameter = <T>(schema: object, by: Codec<T>): Parameter<T> => Object.assign(Type.Unsafe<T>(schema), { [codec]: by })
+
+/** What was read: the value of each parameter that was given and is not empty. */
+export type Query = Record<string, unknown>
+
+/** A client may misspell; nobody means so many parameters. */
+const MAX_PARAMETERS = 200
+
+type Reading = { values: Query; faults: Fault[] }
+
+/** Returns the reader of a query string. An unknown, a repeated and an unreadable parameter are faults; an empty one is absent. */
+export function compileQuerystring(schema: TObject): (raw: string) => Reading {
+  const codecs = new Map(Object.entries(schema.properties).map(([name, property]) => [name, codecOf(property)]))
+  const names = [...codecs.keys()]
+  return (raw) => {
+    const { pairs, faults } = decode(raw)
+    const values: Query = {}
+    const seen = new Set<string>()
+    for (const [name, text] of pairs) {
+      const known = codecs.get(name)
+      if (seen.has(name)) faults.push({ parameter: name, detail: 'is given more than once' })
+      else if (!known) faults.push(unknownParameter(name, names))
+      else readInto(values, faults, name, text, known)
+      seen.add(name)
+    }
+    return { values, faults }
+  }
+}
+
+/** Returns the reader of the parameters in a path, which gives undefined where one of them cannot be read: there is nothing at such a URL. */
+export function compilePath(schema: TObject): (raw: Record<string, string>) => Query | undefined {
+  const codecs = Object.entries(schema.properties).map(([name, property]): [string, Codec] => [name, codecOf(property)])
+  return (raw) => {
+    try {
+      return Object.fromEntries(codecs.map(([name, { read }]) => [name, read(raw[name] ?? '')]))
+    } catch (error) {
+      if (error instanceof Unreadable) return undefined
+      throw error
+    }
+  }
+}
+
+/** A field of a contract can be a parameter as it is. */
+function codecOf(property: object): Codec {
+  if (codec in property) return property[codec] as Codec
+  if (meta in property) return (property[meta] as { codec: Codec }).codec
+  throw new TypeError('a parameter needs a codec: make it with parameter() or a field of src/query/fields.ts')
+}
+
+function readInto(values: Query, faults: Fault[], name: string, text: string, { read }: Codec): void {
+  if (text.trim() === '') return
+  try {
+    values[name] = read(text)
+  } catch (error) {
+    if (!(error instanceof Unreadable)) throw error
+    faults.push(...error.faults.map((fault) => ({ parameter: name, ...fault })))
+  }
+}
+
+/** The part of a name before its lookup. */
+const fieldOf = (name: string) => name.replace(/(__.*)?!?$/, '')
+
+function unknownParameter(name: string, names: readonly string[]): Fault {
+  const sameField = names.filter((known) => fieldOf(known) === fieldOf(name) && !known.endsWith('!'))
+  const allowed = sameField.length > 0 ? sameField : [...new Set(names.map(fieldOf))]
+  const suggestion = nearest(name, names)
+  return {
+    parameter: clip(name),
+    detail: `is not known${suggestion ? `; did you mean ${suggestion}?` : ''}`,
+    allowed,
+    ...(suggestion && { suggestion }),
+  }
+}
+
+/** The names and values of a query string, by the URL Standard's rules for forms (application/x-www-form-urlencoded), but strict. */
+function decode(raw: string): { pairs: [string, string][]; faults: Fault[] } {
+  const parts = raw.split('&').filter((part) => part !== '')
+  if (parts.length > MAX_PARAMETERS) {
+    return { pairs: [], faults: [{ parameter: '', detail: `the query string has more than ${MAX_PARAMETERS} parameters` }] }
+  }
+  const faults: Fault[] = []
+  const pairs = parts.flatMap((part): [string, string][] => {
+    const [, name = '', value = ''] = /^([^=]*)=?(.*)$/s.exec(part) ?? []
+    try {
+      return [[decodePart(name), decodePart(value)]]
+    } catch (error) {
+      if (!(error instanceof Unreadable)) throw error
+      faults.push(...error.faults.map((fault) => ({ parameter: clip(name), ...fault })))
+      return []
+    }
+  })
+  return { pairs, faults }
+}
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+function decodePart(part: string): string {
+  if (/%(?![0-9a-fA-F]{2})/.test(part)) throw new Unreadable('has a % that two hexadecimal digits do not follow')
+  // Node gives the bytes of a URL as the characters of the same numbers.
+  const bytes = Buffer.from(
+    part.replaceAll('+', ' ').replace(/%(..)/g, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16))),
+    'latin1',
+  )
+  try {
+    const text = UTF8.decode(bytes)
+    if (text.includes('\0')) throw new Unreadable('has a NUL character')
+    return text
+  } catch (error) {
+    throw error instanceof Unreadable ? error : new Unreadable('is not UTF-8')
+  }
+}
+
+/** Long enough for any name of ours, so that an answer does not grow with what was sent. */
+const clip = (name: string) => (name.length > 100 ? `${name.slice(0, 100)}…` : name)

@@ -1,0 +1,108 @@
+// The declaration of a resource, and all that is compiled from it, once.
+import { type TObject, type TSchema, Type } from '@sinclair/typebox'
+import type { Served } from '../../drizzle/database.ts'
+import type { Tables } from '../../drizzle/tables.ts'
+import { type Field, type Kind, meta } from './fields.ts'
+import type { LookupOf } from './lookups.ts'
+import { compileParameters, type ListParameters } from './params.ts'
+
+type Row<T extends keyof Tables> = Tables[T]['$inferSelect']
+type Contract = Record<string, Field>
+type KindOf<F> = F extends Field<infer K, unknown> ? K : never
+type Named<C, K extends Kind> = { [F in keyof C & string]: KindOf<C[F]> extends K ? F : never }[keyof C & string]
+
+/** What an engineer writes to serve a table. */
+export interface Declaration<T extends keyof Tables, C extends Contract> {
+  /** The table's name is the resource's: in URLs, in the OpenAPI document and in its components. */
+  table: T
+  /** One record, in a sentence: `product`. */
+  singular: string
+  /** What records show and bodies hold. Every field is a column of the table, with the same type of value. */
+  contract: C & { [F in keyof C]: F extends keyof Row<T> ? Field<Kind, Row<T>[F]> : never }
+  /** The lookups that each field can be filtered by. */
+  filter: { [F in keyof C & string]?: readonly LookupOf<KindOf<C[F]>>[] }
+  /** The fields that `search` looks into. */
+  search: readonly Named<C, 'text'>[]
+  order: readonly (keyof C & string)[]
+  defaultOrder: (keyof C & string) | `-${keyof C & string}`
+  /** Sets of fields in which no two records are equal; NULL equals NULL only where there are other fields beside it. */
+  unique?: readonly (readonly (keyof C & string)[])[]
+  /** A field that the service derives from another: lower case, words joined by `-`, no two alike. */
+  slug?: { field: Named<C, 'text'>; from: Named<C, 'text'> }
+}
+
+/** The members of a body that has been checked against one of a resource's schemas. */
+export type Body = Record<string, unknown>
+
+export interface Resource {
+  table: keyof Tables
+  singular: string
+  contract: Contract
+  list: ListParameters
+  search: readonly string[]
+  /** The fields that a body can set, with the value of each that it leaves out; those without one are required. */
+  writable: ReadonlyMap<string, { default?: unknown }>
+  unique: readonly (readonly string[])[]
+  slug?: { field: string; from: string }
+  /** The fields that name a row of a table, which may be this one. */
+  references: readonly { field: string; target: keyof Tables }[]
+  served: Served
+  schemas: { record: TObject; create: TObject; merge: TObject }
+}
+
+/** Lookups that need the field's folded text, and those of them that need an index over all of it. */
+const FOLDED = ['iexact', 'icontains', 'istartswith']
+const PREFIXED = ['iexact', 'istartswith']
+/** PostgreSQL cannot index a text of more than 2,704 bytes; so many code points are never more. */
+const MAX_PREFIXED_LENGTH = 255
+
+/** Throws a TypeError where the declaration contradicts itself in a way that its types cannot see. */
+export function defineResource<T extends keyof Tables, const C extends Contract>(declaration: Declaration<T, C>): Resource {
+  const { table, singular, search, unique = [], slug } = declaration
+  const contract: Contract = declaration.contract
+  const entries = Object.entries(contract)
+  const writable = entries.filter(([, schema]) => !schema.readOnly)
+  const lookupsOf = (field: string) => (declaration.filter as Record<string, readonly string[] | undefined>)[field] ?? []
+  const folded = entries
+    .map(([name]) => name)
+    .filter((name) => search.some((field) => field === name) || lookupsOf(name).some((lookup) => FOLDED.includes(lookup)))
+  const prefixed = folded.filter((name) => lookupsOf(name).some((lookup) => PREFIXED.includes(lookup)))
+  const tooLong = prefixed.find((name) => contract[name]?.maxLength > MAX_PREFIXED_LENGTH)
+  if (tooLong) throw new TypeError(`${table}.${tooLong} can be longer than ${MAX_PREFIXED_LENGTH}: it cannot have ${PREFIXED.join(' or ')}`)
+
+  return {
+    table,
+    singular,
+    contract,
+    search,
+    unique,
+    ...(slug && { slug }),
+    list: compileParameters({ ...declaration, contract, filter: declaration.filter }),
+    writable: new Map(writable.map(([name, schema]) => [name, 'default' in schema ? { default: schema.default } : {}])),
+    references: entries.flatMap(([field, schema]) => (schema[meta].target ? [{ field, target: schema[meta].target }] : [])),
+    served: { table, folded, prefixed },
+    schemas: schemasOf(capitalise(singular), contract),
+  }
+}
+
+/** The bodies name read-only fields too: a client sends back what it read, and they are ignored. */
+function schemasOf(name: string, contract: Contract): Resource['schemas'] {
+  const input = Object.fromEntries(
+    Object.entries(contract).map(([field, schema]) => [field, schema.readOnly ? readOnly(schema) : schema[meta].input]),
+  )
+  const create = Object.fromEntries(
+    Object.entries(input).map(([field, schema]) => [field, schema.readOnly || 'default' in schema ? Type.Optional(schema) : schema]),
+  )
+  const merge = Object.fromEntries(
+    Object.entries(input).map(([field, { default: _, ...schema }]) => [field, Type.Optional(schema as TSchema)]),
+  )
+  return {
+    record: Type.Object(contract, { $id: name, additionalProperties: false }),
+    create: Type.Object(create, { $id: `${name}Input`, additionalProperties: false }),
+    merge: Type.Object(merge, { $id: `${name}Patch`, additionalProperties: false }),
+  }
+}
+
+const readOnly = ({ description }: TSchema) => Type.Unsafe({ readOnly: true, description: `${description ?? 'Read-only'}. Ignored` })
+
+const capitalise = (word: string) => word.charAt(0).toUpperCase() + word.slice(1)

@@ -1,0 +1,178 @@
+// What a route tells Fastify, and the OpenAPI document, of a resource.
+import { type TObject, type TSchema, Type } from '@sinclair/typebox'
+import { type ErrorCode, errors } from '../errors.ts'
+import { MAX_INTEGER } from './fields.ts'
+import type { ListQuery } from './params.ts'
+import { parameter } from './querystring.ts'
+import type { Body, Resource } from './resource.ts'
+import { Unreadable } from './values.ts'
+
+export const Problem = Type.Object(
+  {
+    type: Type.String({ format: 'uri', description: 'A name for the kind of error' }),
+    title: Type.String({ description: 'The same for every error of the kind' }),
+    status: Type.Integer(),
+    detail: Type.String({ description: 'What happened this time, for people' }),
+    instance: Type.String({ description: 'The id of the request' }),
+    code: Type.String({ enum: Object.keys(errors), description: 'For programs' }),
+    errors: Type.Optional(
+      Type.Array(
+        Type.Object({
+          parameter: Type.Optional(Type.String({ description: 'The parameter of the URL that is meant' })),
+          pointer: Type.Optional(Type.String({ description: 'JSON Pointer to the member of the body that is meant' })),
+          detail: Type.String(),
+          allowed: Type.Optional(Type.Array(Type.String())),
+          suggestion: Type.Optional(Type.String({ description: 'The nearest known name' })),
+        }),
+        { description: 'Every fault of the request' },
+      ),
+    ),
+  },
+  { $id: 'Problem' },
+)
+
+/** The path parameter of a record. Anything that cannot be an id is the id of nothing. */
+export const IdParams = Type.Object({
+  id: parameter<number>(
+    { type: 'integer', minimum: 1, maximum: MAX_INTEGER },
+    {
+      read(text) {
+        const id = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : Number.NaN
+        if (!Number.isSafeInteger(id)) throw new Unreadable('is no id')
+        return id
+      },
+      write: String,
+    },
+  ),
+})
+
+export const NoParameters = Type.Object({}, { additionalProperties: false })
+
+/** Errors that any request can meet. */
+const COMMON: readonly ErrorCode[] = [
+  'invalid-request',
+  'malformed-request',
+  'request-timeout',
+  'expectation-failed',
+  'headers-too-large',
+  'internal-error',
+]
+const READING: readonly ErrorCode[] = [...COMMON, 'database-unavailable']
+const WRITING: readonly ErrorCode[] = [...READING, 'database-busy']
+const WITH_BODY: readonly ErrorCode[] = ['malformed-json', 'body-too-large', 'unsupported-media-type']
+
+const requestId = {
+  'X-Request-Id': { type: 'string', format: 'uuid', description: 'The id of the request, as in `instance` of a problem and in the log' },
+}
+const retryAfter = { 'Retry-After': { type: 'integer', description: 'Seconds after which to try again' } }
+
+export const MERGE_PATCH = 'application/merge-patch+json'
+
+interface Success {
+  description: string
+  schema?: TSchema
+  headers?: object
+}
+
+/** The answers of an operation: the good one and, by status, the problems. */
+export function responses(status: number, { description, schema, headers }: Success, codes: readonly ErrorCode[] = COMMON) {
+  const problems = Object.groupBy(codes, (code) => errors[code].status)
+  return {
+    [status]: {
+      description,
+      headers: { ...requestId, ...headers },
+      ...(schema ? { content: { 'application/json': { schema } } } : { type: 'null' }),
+    },
+    ...Object.fromEntries(Object.entries(problems).map(([failure, of]) => [failure, problemResponse(Number(failure), of ?? [])])),
+  }
+}
+
+const problemResponse = (status: number, codes: readonly ErrorCode[]) => ({
+  description: codes.map((code) => `\`${code}\`: ${errors[code].title}.`).join(' '),
+  headers: {
+    ...requestId,
+    ...(status === 503 && retryAfter),
+    ...(status === 415 && { 'Accept-Patch': { type: 'string', description: 'On PATCH: the types that it takes (RFC 5789)' } }),
+  },
+  content: { 'application/problem+json': { schema: Type.Ref('Problem') } },
+})
+
+/** A list in an answer: `ProductList`. */
+export const listOf = ({ schemas: { record } }: Resource): TObject =>
+  Type.Object(
+    {
+      count: Type.Integer({ minimum: 0, description: 'All records that match' }),
+      next: Type.Unsafe({ type: ['string', 'null'], format: 'uri' }),
+      previous: Type.Unsafe({ type: ['string', 'null'], format: 'uri' }),
+      results: Type.Array(Type.Ref(record.$id as string)),
+    },
+    { $id: `${record.$id}List`, additionalProperties: false },
+  )
+
+const operation = ({ table }: Resource, name: string, summary: string) => ({ tags: [table], operationId: `${table}.${name}`, summary })
+
+export const listSchema = (resource: Resource) => ({
+  ...operation(resource, 'list', `List ${resource.table}`),
+  querystring: Type.Unsafe<ListQuery>(resource.list.querystring),
+  response: responses(
+    200,
+    {
+      description: 'One page',
+      schema: Type.Ref(`${resource.schemas.record.$id}List`),
+      headers: { Link: { type: 'string', description: 'The first, previous, next and last page (RFC 8288)' } },
+    },
+    [...READING, 'page-not-found'],
+  ),
+})
+
+export const createSchema = (resource: Resource) => ({
+  ...operation(resource, 'create', `Create a ${resource.singular}`),
+  querystring: NoParameters,
+  body: Type.Unsafe<Body>(Type.Ref(resource.schemas.create.$id as string)),
+  response: responses(
+    201,
+    {
+      description: 'The record as it was made',
+      schema: Type.Ref(resource.schemas.record.$id as string),
+      headers: { Location: { type: 'string', format: 'uri', description: 'Its URL' } },
+    },
+    [...WRITING, ...WITH_BODY, 'not-unique'],
+  ),
+})
+
+const ofRecord = (resource: Resource, name: string, summary: string) => ({
+  ...operation(resource, name, `${summary} a ${resource.singular}`),
+  params: IdParams,
+  querystring: NoParameters,
+})
+
+const answer = (resource: Resource) => ({ description: 'The record', schema: Type.Ref(resource.schemas.record.$id as string) })
+
+export const readSchema = (resource: Resource) => ({
+  ...ofRecord(resource, 'read', 'Read'),
+  response: responses(200, answer(resource), [...READING, 'not-found']),
+})
+
+const CHANGING: readonly ErrorCode[] = [...WRITING, ...WITH_BODY, 'not-found', 'not-unique']
+const changing = (resource: Resource): readonly ErrorCode[] =>
+  resource.references.some(({ target }) => target === resource.table) ? [...CHANGING, 'cycle'] : CHANGING
+
+export const replaceSchema = (resource: Resource) => ({
+  ...ofRecord(resource, 'replace', 'Replace'),
+  description: 'Members that are left out return to their defaults.',
+  body: Type.Unsafe<Body>(Type.Ref(resource.schemas.create.$id as string)),
+  response: responses(200, answer(resource), changing(resource)),
+})
+
+export const mergeSchema = (resource: Resource) => ({
+  ...ofRecord(resource, 'merge', 'Change'),
+  description: 'Members that are left out stay as they are (RFC 7396).',
+  consumes: ['application/json', MERGE_PATCH],
+  body: Type.Unsafe<Body>(Type.Ref(resource.schemas.merge.$id as string)),
+  response: responses(200, answer(resource), changing(resource)),
+})
+
+export const removeSchema = (resource: Resource) => ({
+  ...ofRecord(resource, 'remove', 'Delete'),
+  response: responses(204, { description: 'It is gone' }, [...WRITING, 'not-found', 'in-use']),
+})

@@ -1,0 +1,55 @@
+// Reads newline-delimited JSON as a stream.
+
+/** One line: what it holds, or why it cannot be read. */
+export type Line = { number: number } & ({ value: unknown } | { fault: string })
+
+/** Larger than any record; a file without line ends must not be read into memory whole. */
+const MAX_LINE_BYTES = 1_048_576
+
+const NEWLINE = 0x0a
+
+/** The lines that are not blank, counted from 1. */
+export async function* readNdjson(chunks: AsyncIterable<Buffer>): AsyncGenerator<Line> {
+  let number = 0
+  for await (const bytes of splitLines(chunks)) {
+    number++
+    const line = parse(bytes)
+    if (line) yield { number, ...line }
+  }
+}
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true })
+
+function parse(bytes: Buffer | undefined): { value: unknown } | { fault: string } | undefined {
+  if (!bytes) return { fault: `is longer than ${MAX_LINE_BYTES} bytes` }
+  try {
+    const text = UTF8.decode(bytes)
+    return text.trim() === '' ? undefined : { value: JSON.parse(text) }
+  } catch (error) {
+    return { fault: error instanceof SyntaxError ? `is not JSON: ${error.message}` : 'is not UTF-8' }
+  }
+}
+
+/** Gives undefined for a line that is too long. */
+async function* splitLines(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer | undefined> {
+  let pending: Buffer[] = []
+  let size = 0
+  const take = (): Buffer | undefined => {
+    const line = size > MAX_LINE_BYTES ? undefined : Buffer.concat(pending)
+    pending = []
+    size = 0
+    return line
+  }
+  for await (const chunk of chunks) {
+    let start = 0
+    for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, start)) {
+      size += end - start
+      pending.push(chunk.subarray(start, end))
+      yield take()
+      start = end + 1
+    }
+    size += chunk.length - start
+    if (size <= MAX_LINE_BYTES) pending.push(chunk.subarray(start))
+  }
+  if (size > 0) yield take()
+}

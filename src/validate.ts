@@ -1,0 +1,92 @@
+// Checks bodies and the configuration against their JSON Schemas. All faults are found, not the first only.
+import type { TSchema } from '@sinclair/typebox'
+import { Ajv2020, type ErrorObject, type FuncKeywordDefinition, type Options } from 'ajv/dist/2020.js'
+import type { SchemaValidateFunction } from 'ajv/dist/types/index.js'
+import type { Fault } from './errors.ts'
+import { nearest } from './nearest.ts'
+import { readNumber, readText, readTime, Unreadable } from './query/values.ts'
+
+/** A keyword that puts a member's one spelling in its place, or says why it has none. */
+function normalising<S>(
+  keyword: string,
+  type: FuncKeywordDefinition['type'],
+  read: (data: string, schema: S) => string,
+): FuncKeywordDefinition {
+  const validate: SchemaValidateFunction = (schema: S, data: unknown, _parent, place) => {
+    try {
+      if (place) place.parentData[place.parentDataProperty] = read(readText(String(data)), schema)
+      return true
+    } catch (error) {
+      if (!(error instanceof Unreadable)) throw error
+      validate.errors = [{ keyword, message: error.message, params: {} }]
+      return false
+    }
+  }
+  // Texts first take their one spelling, then their length is looked at.
+  return { keyword, type, modifying: true, errors: true, validate, ...(type === 'string' && { before: 'maxLength' }) }
+}
+
+const keywords = [
+  normalising('x-trimmed', 'string', (text) => text),
+  normalising('x-decimal', ['string', 'number'], readDecimal),
+  normalising('x-time', 'string', (text) => new Date(Number(readTime(text).floor)).toISOString()),
+]
+
+function readDecimal(text: string, { precision, scale }: { precision: number; scale: number }): string {
+  const { floor } = readNumber(text, scale)
+  const decimals = text.split('.')[1] ?? ''
+  if (decimals.length > scale) throw new Unreadable(`has more than ${scale} decimals`)
+  if (floor < 0n) throw new Unreadable('must not be negative')
+  if (floor >= 10n ** BigInt(precision)) throw new Unreadable(`has more than ${precision - scale} digits before the point`)
+  return text
+}
+
+const STRICT: Options = { allErrors: true, strict: true, allowUnionTypes: true, validateFormats: false, keywords }
+
+export type Validator = (value: unknown) => Fault[]
+
+/** Finds the faults of a body, one for each place. It puts texts and decimals into their one spelling, and changes nothing else. */
+export const compileBody = (schema: TSchema): Validator => compile(new Ajv2020(STRICT), schema)
+
+/** The same for values that are all text and may be absent, as in an environment: numbers are read, defaults filled in. */
+export const compileTexts = (schema: TSchema): Validator =>
+  compile(new Ajv2020({ ...STRICT, coerceTypes: true, useDefaults: true }), schema)
+
+function compile(ajv: Ajv2020, schema: TSchema): Validator {
+  const check = ajv.compile(schema)
+  return (value) => {
+    if (check(value)) return []
+    const faults = (check.errors ?? []).map((error) => faultOf(error, schema))
+    return [...new Map(faults.map((fault) => ['pointer' in fault ? fault.pointer : '', fault])).values()]
+  }
+}
+
+const escapePointer = (name: string) => name.replaceAll('~', '~0').replaceAll('/', '~1')
+
+/** What to say for a keyword where Ajv's own message does not say enough, and which member it is about. */
+const explained: Record<
+  string,
+  (
+    params: Record<string, unknown>,
+    schema: TSchema,
+  ) => { member?: unknown; detail: string; allowed?: readonly string[]; suggestion?: string }
+> = {
+  required: ({ missingProperty }) => ({ member: missingProperty, detail: 'is required' }),
+  additionalProperties: ({ additionalProperty }, schema) => {
+    const allowed = Object.keys(schema.properties ?? {})
+    const suggestion = nearest(String(additionalProperty), allowed)
+    return {
+      member: additionalProperty,
+      detail: `is not known${suggestion ? `; did you mean ${suggestion}?` : ''}`,
+      allowed,
+      ...(suggestion && { suggestion }),
+    }
+  },
+  type: ({ type }) => ({ detail: `must be ${[type].flat().join(' or ')}` }),
+  enum: ({ allowedValues }) => ({ detail: 'is not one of the allowed values', allowed: (allowedValues as unknown[]).map(String) }),
+}
+
+function faultOf({ keyword, instancePath, message, params }: ErrorObject, schema: TSchema): Fault {
+  const { member, ...rest } = explained[keyword]?.(params, schema) ?? { detail: message ?? keyword }
+  return { pointer: member === undefined ? instancePath : `${instancePath}/${escapePointer(String(member))}`, ...rest }
+}
