@@ -1,4 +1,4 @@
-// Whether the service can answer: from SIGTERM until the exit it says no, so that a load balancer sends its requests elsewhere.
+// Whether the service can answer. From SIGTERM until the exit it says no, so that a load balancer sends requests elsewhere.
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
 
@@ -14,6 +14,11 @@ export default fp(
     let stopping = false
     app.addHook('preClose', async () => {
       stopping = true
+    })
+    // A connection kept alive would hold up the exit until its client lets go of it.
+    app.addHook('onSend', (_request, reply, payload, done) => {
+      if (stopping) reply.header('connection', 'close')
+      done(null, payload)
     })
     app.decorate('checkReady', async () => {
       if (stopping) throw new Problem('not-ready', 'The service is stopping.')

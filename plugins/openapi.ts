@@ -20,14 +20,17 @@ export default fp(
           license: { name: 'MIT', identifier: 'MIT' },
         },
         servers: [{ url: app.config.PUBLIC_URL || '/' }],
-        tags: app.resources.map(({ table, singular }) => ({ name: table, description: `Operations on a ${singular} and on their list` })),
+        tags: [
+          ...app.resources.map(({ table, singular }) => ({ name: table, description: `The list of ${table}, and one ${singular}` })),
+          { name: 'service', description: 'The service itself' },
+        ],
         // Nothing needs a key.
         security: [],
       },
       // Fastify names a schema def-0 unless it is told that its id is its name.
       refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `def-${index}`) },
-      // Routes are registered without their last slash, so that both forms match; the one with it is the documented one.
-      transform: ({ schema, url }) => ({ schema, url: url.startsWith('/api/') && !url.endsWith('/') ? `${url}/` : url }),
+      // Both forms of a URL are routes; the documented one ends in a slash where Django REST Framework's does.
+      transform: ({ schema, url }) => ({ schema, url: url.replace(/\/$/, '') + (url.startsWith('/api/') ? '/' : '') }),
     })
     await app.register(swaggerUi, { routePrefix: '/docs', uiConfig: { url: '/openapi.json', tryItOutEnabled: true, docExpansion: 'list' } })
   },

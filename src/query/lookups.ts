@@ -36,31 +36,31 @@ export const lookups = {
   exact: {
     kinds: ANY,
     takes: 'value',
-    meaning: 'is the value',
+    meaning: 'equals the value',
     where: (target, [value]) => eq(columnOf(target), dataOf(target, value)),
   },
   gt: {
     kinds: ORDERED,
     takes: 'value',
-    meaning: 'is greater',
+    meaning: 'is greater than the value',
     where: (target, [value]) => gte(columnOf(target), above(...pointOf(target, value))),
   },
   gte: {
     kinds: ORDERED,
     takes: 'value',
-    meaning: 'is greater or equal',
+    meaning: 'is greater than the value or equals it',
     where: (target, [value]) => gte(columnOf(target), atLeast(...pointOf(target, value))),
   },
   lt: {
     kinds: ORDERED,
     takes: 'value',
-    meaning: 'is less',
+    meaning: 'is less than the value',
     where: (target, [value]) => lte(columnOf(target), below(...pointOf(target, value))),
   },
   lte: {
     kinds: ORDERED,
     takes: 'value',
-    meaning: 'is less or equal',
+    meaning: 'is less than the value or equals it',
     where: (target, [value]) => lte(columnOf(target), atMost(...pointOf(target, value))),
   },
   range: {
@@ -73,7 +73,7 @@ export const lookups = {
   in: {
     kinds: ANY,
     takes: 'list',
-    meaning: 'is one of the values',
+    meaning: 'equals one of the values',
     where: (target, values) =>
       target.db.dialect.anyOf(
         columnOf(target),
@@ -89,7 +89,7 @@ export const lookups = {
   iexact: {
     kinds: ['text'],
     takes: 'value',
-    meaning: 'is the text, in any case',
+    meaning: 'equals the text, in any case',
     where: (target, [value]) => equals(target.table, idOf(target), target.field, String(value)),
   },
   icontains: {
@@ -107,14 +107,14 @@ export const lookups = {
   slug: {
     kinds: ['reference'],
     takes: 'value',
-    meaning: 'is the record with this slug',
+    meaning: 'names the record with this slug',
     codec: text({ maxLength: 0 })[meta].codec as Codec<string>,
     where: (target, [value]) => sql`${columnOf(target)} in (select id from ${referredBy(target)} where slug = ${value})`,
   },
   under: {
     kinds: ['reference'],
     takes: 'value',
-    meaning: 'is the record with this id, or any below it',
+    meaning: 'names the record with this id, or one below it',
     where: (target, [value]) => sql`${columnOf(target)} in (
       with recursive below (id) as (select id from ${referredBy(target)} where id = ${dataOf(target, value)}
         union select child.id from ${referredBy(target)} child join below on child.parent = below.id)

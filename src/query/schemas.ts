@@ -57,7 +57,7 @@ const COMMON: readonly ErrorCode[] = [
   'headers-too-large',
   'internal-error',
 ]
-const READING: readonly ErrorCode[] = [...COMMON, 'database-unavailable']
+const READING: readonly ErrorCode[] = ['database-unavailable']
 const WRITING: readonly ErrorCode[] = [...READING, 'database-busy']
 const WITH_BODY: readonly ErrorCode[] = ['malformed-json', 'body-too-large', 'unsupported-media-type']
 
@@ -75,8 +75,8 @@ interface Success {
 }
 
 /** The answers of an operation: the good one and, by status, the problems. */
-export function responses(status: number, { description, schema, headers }: Success, codes: readonly ErrorCode[] = COMMON) {
-  const problems = Object.groupBy(codes, (code) => errors[code].status)
+export function responses(status: number, { description, schema, headers }: Success, codes: readonly ErrorCode[] = []) {
+  const problems = Object.groupBy([...COMMON, ...codes], (code) => errors[code].status)
   return {
     [status]: {
       description,
