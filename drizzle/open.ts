@@ -7,7 +7,7 @@ import { defineTables, type Kit, type Tables } from './tables.ts'
 export interface OpenOptions {
   served: readonly Served[]
   /** Another set of tables than this project's own. */
-  tables?: (kit: Kit) => Tables
+  tables?: ((kit: Kit) => Tables) | undefined
 }
 
 const engines = {

@@ -1,7 +1,8 @@
 // Opens the database, brings its schema up to date, and closes it when the last request has been answered.
+import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Database } from '../drizzle/database.ts'
-import { open } from '../drizzle/open.ts'
+import { type OpenOptions, open } from '../drizzle/open.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -10,8 +11,8 @@ declare module 'fastify' {
 }
 
 export default fp(
-  async function db(app) {
-    const database = await open(app.config.DATABASE_URL, { served: app.resources.map(({ served }) => served) })
+  async function db(app: FastifyInstance, { tables }: Pick<OpenOptions, 'tables'>) {
+    const database = await open(app.config.DATABASE_URL, { served: app.resources.map(({ served }) => served), ...(tables && { tables }) })
     app.addHook('onClose', () => database.close())
     const applied = await database.migrate()
     if (applied.length > 0) app.log.info({ applied }, 'schema brought up to date')

@@ -4,6 +4,7 @@ import { readdir } from 'node:fs/promises'
 import autoload from '@fastify/autoload'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify from 'fastify'
+import type { OpenOptions } from '../drizzle/open.ts'
 import db from '../plugins/db.ts'
 import problems, { clientErrorHandler, frameworkErrors, rawResponse, unmetExpectation } from '../plugins/errors.ts'
 import health from '../plugins/health.ts'
@@ -25,13 +26,14 @@ const RESOURCES = new URL('./resources/', import.meta.url)
 
 export interface AppOptions {
   config: Readonly<Config>
-  /** Other resources than those of src/resources/, and other routes than those of routes/. */
+  /** Other resources than those of src/resources/, other routes than those of routes/, other tables than those of drizzle/tables.ts. */
   resources?: readonly Resource[]
   routes?: string
+  tables?: OpenOptions['tables']
 }
 
 /** Builds the application. `listen()` or `inject()` makes it ready, which opens and migrates the database. */
-export async function buildApp({ config, resources, routes = ROUTES }: AppOptions): Promise<App> {
+export async function buildApp({ config, resources, routes = ROUTES, tables }: AppOptions): Promise<App> {
   const app = Fastify({
     logger: { level: config.LOG_LEVEL },
     bodyLimit: config.BODY_LIMIT,
@@ -50,7 +52,7 @@ export async function buildApp({ config, resources, routes = ROUTES }: AppOption
 
   await app.register(problems)
   await app.register(schemas)
-  await app.register(db)
+  await app.register(db, { tables })
   await app.register(openapi)
   await app.register(health)
   await app.register(autoload, { dir: routes, routeParams: true })

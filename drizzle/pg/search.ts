@@ -12,10 +12,12 @@ export const grams: Derived = {
   lostInRebuild: false,
   statements: [
     `create or replace function stockroom_grams(content text) returns text[] language sql immutable strict parallel safe as $$
-      select coalesce(array_agg(distinct gram), '{}') from (
-        select unnest(array[one, one || lead(one) over (order by place)]) as gram
-        from unnest(string_to_array(content, null)) with ordinality as characters (one, place)
-      ) as all_grams where octet_length(gram) > char_length(gram)
+      select case when octet_length(content) = char_length(content) then '{}' else (
+        select coalesce(array_agg(distinct gram), '{}') from (
+          select unnest(array[one, one || lead(one) over (order by place)]) as gram
+          from unnest(string_to_array(content, null)) with ordinality as characters (one, place)
+        ) as all_grams where octet_length(gram) > char_length(gram)
+      ) end
     $$`,
   ],
   fill: async () => {},
