@@ -32,7 +32,12 @@ export default fp(
       // Both forms of a URL are routes; the documented one ends in a slash where Django REST Framework's does.
       transform: ({ schema, url }) => ({ schema, url: url.replace(/\/$/, '') + (url.startsWith('/api/') ? '/' : '') }),
     })
-    await app.register(swaggerUi, { routePrefix: '/docs', uiConfig: { url: '/openapi.json', tryItOutEnabled: true, docExpansion: 'list' } })
+    await app.register(swaggerUi, {
+      routePrefix: '/docs',
+      theme: { title: 'Stockroom API' },
+      // Without the bar that asks for the URL of a document.
+      uiConfig: { layout: 'BaseLayout', tryItOutEnabled: true },
+    })
   },
   { name: 'openapi', dependencies: ['schemas'] },
 )

@@ -85,7 +85,8 @@ function filtersOf({ table, contract }: ListDeclaration, field: string, name: Lo
   const parameterName = name === 'exact' ? field : `${field}__${name}`
   const by = valuesCodec(lookup, known)
   const where: Filter['where'] = (db, values) => lookup.where({ db, table, field, meta: known }, values)
-  const documented = (description: string) => parameter({ ...valuesSchema(lookup, known.kind), description }, by)
+  const hint = known.kind === 'time' && lookup.takes !== 'flag' ? ' (RFC 3339, or a date)' : ''
+  const documented = (description: string) => parameter({ ...valuesSchema(lookup, known.kind), description: `${description}${hint}` }, by)
   return [
     [parameterName, { parameter: documented(`${field} ${lookup.meaning}`), where }],
     [
@@ -101,7 +102,8 @@ const valueSchemas: Record<Kind, object> = {
   integer: { type: 'number' },
   reference: { type: 'number' },
   decimal: { type: ['string', 'number'] },
-  time: { type: 'string', examples: ['2026-01-31', '2026-01-31T12:00:00Z'] },
+  // No example here: the documentation page would fill it in and send it.
+  time: { type: 'string' },
 }
 
 const takes: Record<Lookup['takes'], { min: number; max: number }> = {

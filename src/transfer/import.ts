@@ -148,7 +148,9 @@ async function makeCategories(db: Database, tx: Queries): Promise<void> {
   await tx.run(sql`delete from staged_paths`)
   const ids = new Map<string, number>()
   const table = db.tables.categories
-  for (const { path } of await tx.all<{ path: string }>(sql`select path from staged where path is not null group by path order by min(line)`)) {
+  for (const { path } of await tx.all<{ path: string }>(
+    sql`select path from staged where path is not null group by path order by min(line)`,
+  )) {
     const names = JSON.parse(path) as string[]
     let parent: number | null = null
     for (const [depth, name] of names.entries()) {
