@@ -68,6 +68,7 @@ t.test('every operation can be tried on /docs/', { skip }, async (t) => {
 /** Opens an operation, fills in an id where it takes one, and gives the status of the answer. */
 async function tryOut(block: Locator): Promise<string> {
   await block.locator('.opblock-summary-control').click()
+  await block.locator('button.execute').waitFor()
   const id = block.locator('tr[data-param-name="id"][data-param-in="path"] input')
   if ((await id.count()) > 0) await id.fill('1')
   return execute(block)
