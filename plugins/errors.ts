@@ -20,7 +20,10 @@ const frameworkProblems: Record<string, [ErrorCode, string]> = {
   FST_ERR_CTP_EMPTY_JSON_BODY: ['malformed-json', 'The body is empty.'],
 }
 
-const databaseProblems: Partial<Record<Failure, [ErrorCode, string]>> = {
+/** The first two are found before the database has to refuse them, unless a declaration does not name a constraint of its table. */
+const databaseProblems: Record<Failure, [ErrorCode, string]> = {
+  unique: ['not-unique', 'Another record has a value of this one.'],
+  reference: ['in-use', 'Another record refers to this one, or this one to none.'],
   busy: ['database-busy', 'Another program is writing to the database. Try again.'],
   unavailable: ['database-unavailable', 'The database does not answer. Try again.'],
 }

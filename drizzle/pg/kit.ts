@@ -4,6 +4,7 @@ import {
   bigint,
   customType,
   type ExtraConfigColumn,
+  boolean as pgBoolean,
   index as pgIndex,
   pgTable,
   uniqueIndex as pgUniqueIndex,
@@ -16,6 +17,8 @@ export const id = () => bigint({ mode: 'number' }).primaryKey().generatedByDefau
 
 /** 64 bits, so that a filter's value beyond what the contract allows can still be compared. */
 export const integer = () => bigint({ mode: 'number' })
+
+export const boolean = () => pgBoolean()
 
 /** `COLLATE "C"` compares by code point, as SQLite does, whatever locale the database was created with. */
 export const text = customType<{ data: string }>({ dataType: () => 'text collate "C"' })

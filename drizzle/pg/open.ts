@@ -32,7 +32,7 @@ const dialect: Dialect = {
     tx.all(
       id === undefined
         ? sql`select pg_advisory_xact_lock(hashtext(${getTableName(table)}))`
-        : sql`select 1 from ${table} where id = ${id} for update`,
+        : sql`select 1 from ${table} where id = ${id} for no key update`,
     ),
 }
 

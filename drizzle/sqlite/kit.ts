@@ -17,6 +17,8 @@ export const id = () => sqliteInteger().primaryKey({ autoIncrement: true })
 
 export const integer = () => sqliteInteger()
 
+export const boolean = () => sqliteInteger({ mode: 'boolean' })
+
 /** Text that compares by code point. */
 export const text = () => sqliteText()
 

@@ -42,7 +42,14 @@ export function searchIndex(served: Served): Derived {
 
 export function contains(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
   const folded = fold(term)
+  // The index would find the padding.
+  if (folded.includes('\u001f')) return containsUnindexed(table, id, fields, folded)
   return [...folded].length < 3 ? containsShort(table, id, fields, folded) : containsLong(table, id, fields, folded)
+}
+
+function containsUnindexed(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
+  const inField = fields.map((field) => sql`instr(s.${sql.identifier(field)}, ${term}) > 0`)
+  return sql`exists (select 1 from ${sql.identifier(searchTable(table))} s where s.id = ${id} and (${sql.join(inField, sql` or `)}))`
 }
 
 function containsLong(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
@@ -53,14 +60,12 @@ function containsLong(table: string, id: SQLiteColumn, fields: readonly string[]
 
 /** SQLite evaluates each subquery once, and the one of the branch not taken never. */
 function containsShort(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
-  const search = searchTable(table)
-  const occurrences = sql`from ${sql.identifier(`${search}_postings`)} where term >= ${term} and term <= ${`${term}\u{10ffff}\u{10ffff}`}
+  const occurrences = sql`from ${sql.identifier(`${searchTable(table)}_postings`)} where term >= ${term} and term <= ${`${term}\u{10ffff}\u{10ffff}`}
     and col in (${sql.join(
       fields.map((field) => sql`${field}`),
       sql`, `,
     )})`
-  const inField = fields.map((field) => sql`instr(s.${sql.identifier(field)}, ${term}) > 0`)
   return sql`case when (select count(*) from (select 1 ${occurrences} limit ${MAX_POSTINGS + 1})) > ${MAX_POSTINGS}
-    then exists (select 1 from ${sql.identifier(search)} s where s.id = ${id} and (${sql.join(inField, sql` or `)}))
+    then ${containsUnindexed(table, id, fields, term)}
     else ${id} in (select doc ${occurrences}) end`
 }

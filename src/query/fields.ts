@@ -2,7 +2,7 @@
 import { type TSchema, type TUnsafe, Type } from '@sinclair/typebox'
 import { fromUnits } from '../../drizzle/decimal.ts'
 import type { Tables } from '../../drizzle/tables.ts'
-import { type Line, type Point, readNumber, readText, readTime } from './values.ts'
+import { type Line, type Point, readNumber, readText, readTime, Unreadable } from './values.ts'
 
 /** How a value is read from a URL, and written back into a link in the one spelling that it has there. */
 export interface Codec<T = unknown> {
@@ -11,12 +11,12 @@ export interface Codec<T = unknown> {
   write(value: T): string
 }
 
-export type Kind = 'text' | 'integer' | 'decimal' | 'time' | 'reference'
+export type Kind = 'text' | 'boolean' | 'integer' | 'decimal' | 'time' | 'reference'
 
 /** What is known of a field beyond its JSON Schema. It hangs on the schema under a symbol, where no document shows it. */
 export interface Meta<K extends Kind = Kind> {
   kind: K
-  codec: Codec<string> | Codec<Point>
+  codec: Codec<string> | Codec<boolean> | Codec<Point>
   /** What a body may hold. */
   input: TSchema
   nullable: boolean
@@ -50,6 +50,19 @@ export const text = (options: Options & { minLength?: number; maxLength: number;
     { type: 'string', 'x-trimmed': true, ...options },
     { kind: 'text', codec: { read: readText, write: (value: string) => value } },
   )
+
+/** How true and false are written in a URL. */
+export const flagCodec: Codec<boolean> = {
+  read(text) {
+    const flag = { true: true, '1': true, false: false, '0': false }[text.trim().toLowerCase()]
+    if (flag === undefined) throw new Unreadable({ detail: 'is neither true nor false', allowed: ['true', 'false'] })
+    return flag
+  },
+  write: String,
+}
+
+export const boolean = (options: Options & { default?: boolean } = {}): Field<'boolean', boolean> =>
+  field({ type: 'boolean', ...options }, { type: 'boolean', ...options }, { kind: 'boolean', codec: flagCodec })
 
 /** A whole number between `minimum` and `maximum`, which are at most 2^53 - 1 apart from 0. */
 export const integer = (options: Options & { minimum: number; maximum: number; default?: number }): Field<'integer', number> =>

@@ -40,7 +40,7 @@ export async function read(db: Database, resource: Resource, id: number): Promis
 export const noRecord = ({ singular }: Resource, id: number) => new Problem('not-found', `There is no ${singular} with the id ${id}.`)
 
 function whereOf(db: Database, { table, list: { filters }, search }: Resource, query: ListQuery): SQL | undefined {
-  const filtered = [...filters].flatMap(([name, filter]) => (name in query ? [filter.where(db, query[name] as readonly Value[])] : []))
+  const filtered = Object.entries(query).map(([name, values]) => filters.get(name)?.where(db, values as readonly Value[]))
   const found = query.search?.terms.map((term) => db.dialect.contains(table, db.tables[table].id, search, term)) ?? []
   return and(...filtered, ...found)
 }

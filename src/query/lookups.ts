@@ -29,8 +29,8 @@ export interface Lookup {
   where(target: Target, values: readonly Value[]): SQL | undefined
 }
 
-const ANY: readonly Kind[] = ['text', 'integer', 'decimal', 'time', 'reference']
-const ORDERED: readonly Kind[] = ['integer', 'decimal', 'time']
+const ANY = ['text', 'boolean', 'integer', 'decimal', 'time', 'reference'] as const
+const ORDERED = ['integer', 'decimal', 'time'] as const
 
 export const lookups = {
   exact: {

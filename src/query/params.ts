@@ -6,7 +6,7 @@ import { type SQL, sql } from 'drizzle-orm'
 import type { Database } from '../../drizzle/database.ts'
 import type { Tables } from '../../drizzle/tables.ts'
 import { nearest } from '../nearest.ts'
-import { type Codec, type Field, type Kind, type Meta, meta } from './fields.ts'
+import { type Codec, type Field, flagCodec, type Kind, type Meta, meta } from './fields.ts'
 import { joinList, splitList } from './lists.ts'
 import { type Lookup, type LookupName, lookups, type Value } from './lookups.ts'
 import { type Parameter, parameter } from './querystring.ts'
@@ -99,6 +99,7 @@ function filtersOf({ table, contract }: ListDeclaration, field: string, name: Lo
 /** How one value of a field is written in a URL. A whole number may be compared with a fraction. */
 const valueSchemas: Record<Kind, object> = {
   text: { type: 'string' },
+  boolean: { type: 'boolean' },
   integer: { type: 'number' },
   reference: { type: 'number' },
   decimal: { type: ['string', 'number'] },
@@ -141,15 +142,6 @@ function readItem(codec: Codec<Value>, item: string, index: number): Value {
   } catch (error) {
     throw error instanceof Unreadable ? new Unreadable(`value ${index + 1} ${error.message}`) : error
   }
-}
-
-const flagCodec: Codec<boolean> = {
-  read(text) {
-    const flag = { true: true, '1': true, false: false, '0': false }[text.trim().toLowerCase()]
-    if (flag === undefined) throw new Unreadable({ detail: 'is neither true nor false', allowed: ['true', 'false'] })
-    return flag
-  },
-  write: String,
 }
 
 const searchParameter = (fields: readonly string[]) =>
