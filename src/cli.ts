@@ -12,7 +12,8 @@ import packageJson from '../package.json' with { type: 'json' }
 import { declaredResources } from './app.ts'
 import { ConfigError, loadConfig } from './config.ts'
 import { serve } from './server.ts'
-import { ImportRefused, type ImportResult, importProducts } from './transfer/import.ts'
+import { importProducts } from './transfer/import.ts'
+import { ImportRefused, type ImportResult } from './transfer/merge.ts'
 import { readNdjson } from './transfer/ndjson.ts'
 
 /** Exit codes besides 0: it failed, or what was asked for could not be understood. */

@@ -43,13 +43,11 @@ const field = <K extends Kind, T>(schema: object, input: object, known: Omit<Met
 
 const writePoint = (point: Point) => point.text
 
+export const textCodec: Codec<string> = { read: readText, write: (value) => value }
+
 /** Text, trimmed before anything else. Lengths count code points. */
 export const text = (options: Options & { minLength?: number; maxLength: number; default?: string }): Field<'text', string> =>
-  field(
-    { type: 'string', ...options },
-    { type: 'string', 'x-trimmed': true, ...options },
-    { kind: 'text', codec: { read: readText, write: (value: string) => value } },
-  )
+  field({ type: 'string', ...options }, { type: 'string', 'x-trimmed': true, ...options }, { kind: 'text', codec: textCodec })
 
 /** How true and false are written in a URL. */
 export const flagCodec: Codec<boolean> = {

@@ -4,7 +4,7 @@ import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database } from '../../drizzle/database.ts'
 import { equals, startsWith } from '../../drizzle/search.ts'
 import type { Tables } from '../../drizzle/tables.ts'
-import { type Codec, type Kind, type Meta, meta, text } from './fields.ts'
+import { type Codec, type Kind, type Meta, textCodec } from './fields.ts'
 import { above, atLeast, atMost, below, equal, type Line, type Point } from './values.ts'
 
 /** A field, and the database that is asked. */
@@ -108,7 +108,7 @@ export const lookups = {
     kinds: ['reference'],
     takes: 'value',
     meaning: 'names the record with this slug',
-    codec: text({ maxLength: 0 })[meta].codec as Codec<string>,
+    codec: textCodec,
     where: (target, [value]) => sql`${columnOf(target)} in (select id from ${referredBy(target)} where slug = ${value})`,
   },
   under: {

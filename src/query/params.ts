@@ -1,22 +1,17 @@
-// Turns a resource's declaration into the parameters of its list: what each is called, how it is read, what it says in the
-// OpenAPI document, and the SQL that it becomes.
-
+// Turns a resource's declaration into the parameters of its list: the filters, and how the rest is searched, ordered and paged.
 import { type TObject, Type } from '@sinclair/typebox'
-import { type SQL, sql } from 'drizzle-orm'
-import type { Database } from '../../drizzle/database.ts'
 import type { Tables } from '../../drizzle/tables.ts'
 import { nearest } from '../nearest.ts'
-import { type Codec, type Field, flagCodec, type Kind, type Meta, meta } from './fields.ts'
-import { joinList, splitList } from './lists.ts'
-import { type Lookup, type LookupName, lookups, type Value } from './lookups.ts'
-import { type Parameter, parameter } from './querystring.ts'
+import type { Codec, Field } from './fields.ts'
+import { type Filter, filtersOf } from './filters.ts'
+import { splitList } from './lists.ts'
+import type { LookupName } from './lookups.ts'
+import { parameter } from './querystring.ts'
 import { MAX_SEARCH_TERMS, readSearch, type Search } from './search.ts'
 import { Unreadable } from './values.ts'
 
 export const DEFAULT_PAGE_SIZE = 20
 export const MAX_PAGE_SIZE = 100
-/** Values of one list. */
-export const MAX_IN_VALUES = 100
 
 /** What the parameters of a list are made from. */
 export interface ListDeclaration {
@@ -26,12 +21,6 @@ export interface ListDeclaration {
   search: readonly string[]
   order: readonly string[]
   defaultOrder: string
-}
-
-/** A parameter that keeps some of the rows. */
-export interface Filter {
-  parameter: Parameter<readonly Value[]>
-  where(db: Database, values: readonly Value[]): SQL | undefined
 }
 
 export interface OrderTerm {
@@ -55,8 +44,13 @@ export interface ListParameters {
 
 /** Throws where a declaration contradicts itself in a way that its types cannot see. */
 export function compileParameters(declaration: ListDeclaration): ListParameters {
+  const { table, contract } = declaration
   const filters = new Map(
-    Object.entries(declaration.filter).flatMap(([field, names = []]) => names.flatMap((name) => filtersOf(declaration, field, name))),
+    Object.entries(declaration.filter).flatMap(([field, names = []]) => {
+      const schema = contract[field]
+      if (!schema) throw new TypeError(`${table} has no field ${field} to filter by`)
+      return names.flatMap((name) => filtersOf(table, field, schema, name))
+    }),
   )
   const ordering = orderingCodec(declaration.order)
   const properties = {
@@ -72,75 +66,6 @@ export function compileParameters(declaration: ListDeclaration): ListParameters 
     defaultOrder: ordering.read(declaration.defaultOrder),
     // How lists are written in a URL is said once for all parameters: OpenAPI has no place for it inside a schema.
     querystring: Type.Object(optional, { additionalProperties: false, style: 'form', explode: false }),
-  }
-}
-
-/** A lookup of a field, and its negation: the rows that the lookup leaves out, those without a value among them. */
-function filtersOf({ table, contract }: ListDeclaration, field: string, name: LookupName): [string, Filter][] {
-  const schema = contract[field]
-  if (!schema) throw new TypeError(`${table} has no field ${field} to filter by`)
-  const known = schema[meta]
-  const lookup: Lookup = lookups[name]
-  if (!lookup.kinds.includes(known.kind)) throw new TypeError(`${table}.${field} is ${known.kind}: it cannot have the lookup ${name}`)
-  const parameterName = name === 'exact' ? field : `${field}__${name}`
-  const by = valuesCodec(lookup, known)
-  const where: Filter['where'] = (db, values) => lookup.where({ db, table, field, meta: known }, values)
-  const hint = known.kind === 'time' && lookup.takes !== 'flag' ? ' (RFC 3339, or a date)' : ''
-  const documented = (description: string) => parameter({ ...valuesSchema(lookup, known.kind), description: `${description}${hint}` }, by)
-  return [
-    [parameterName, { parameter: documented(`${field} ${lookup.meaning}`), where }],
-    [
-      `${parameterName}!`,
-      { parameter: documented(`Not: ${field} ${lookup.meaning}`), where: (db, values) => sql`(${where(db, values)}) is not true` },
-    ],
-  ]
-}
-
-/** How one value of a field is written in a URL. A whole number may be compared with a fraction. */
-const valueSchemas: Record<Kind, object> = {
-  text: { type: 'string' },
-  boolean: { type: 'boolean' },
-  integer: { type: 'number' },
-  reference: { type: 'number' },
-  decimal: { type: ['string', 'number'] },
-  // No example here: the documentation page would fill it in and send it.
-  time: { type: 'string' },
-}
-
-const takes: Record<Lookup['takes'], { min: number; max: number }> = {
-  value: { min: 1, max: 1 },
-  flag: { min: 1, max: 1 },
-  pair: { min: 2, max: 2 },
-  list: { min: 1, max: MAX_IN_VALUES },
-}
-
-function valuesSchema(lookup: Lookup, kind: Kind): object {
-  if (lookup.takes === 'flag') return { type: 'boolean' }
-  const items = lookup.codec ? valueSchemas.text : valueSchemas[kind]
-  const { min, max } = takes[lookup.takes]
-  return max === 1 ? items : { type: 'array', items, minItems: min, maxItems: max }
-}
-
-function valuesCodec(lookup: Lookup, known: Meta): Codec<readonly Value[]> {
-  const one = (lookup.takes === 'flag' ? flagCodec : (lookup.codec ?? known.codec)) as Codec<Value>
-  const { min, max } = takes[lookup.takes]
-  if (max === 1) return { read: (text) => [one.read(text)], write: ([value]) => one.write(value as Value) }
-  return {
-    read(text) {
-      const items = splitList(text)
-      if (items.length < min || items.length > max)
-        throw new Unreadable(`has ${items.length} values: it takes ${min === max ? min : `at most ${max}`}`)
-      return items.map((item, index) => readItem(one, item, index))
-    },
-    write: (values) => joinList(values.map(one.write)),
-  }
-}
-
-function readItem(codec: Codec<Value>, item: string, index: number): Value {
-  try {
-    return codec.read(item)
-  } catch (error) {
-    throw error instanceof Unreadable ? new Unreadable(`value ${index + 1} ${error.message}`) : error
   }
 }
 
