@@ -56,14 +56,15 @@ function change(db: Database, resource: Resource, id: number, values: Body): Pro
 
 /** Throws `not-found`, and `in-use` where records of `resources` refer to this one. */
 export function remove(db: Database, resource: Resource, id: number, resources: readonly Resource[]): Promise<void> {
-  return write(db, resource, async ({ tx, table }) => {
+  return write(db, resource, async (writing) => {
+    const { tx, table } = writing
     await db.dialect.lock(tx, table, id)
     const [current] = await tx.select({ id: table.id }).from(table).where(eq(table.id, id))
     if (!current) throw noRecord(resource, id)
-    const uses = await Promise.all(
-      resources.flatMap((other) => other.references.map((reference) => usesOf(tx, db, other, reference, { resource, id }))),
-    )
-    const used = uses.filter((use) => use !== undefined)
+    const used: string[] = []
+    for (const other of resources) {
+      for (const reference of other.references) used.push(...(await usesOf(writing, other, reference, id)))
+    }
     if (used.length > 0) throw new Problem('in-use', `The ${resource.singular} ${id} is referred to by ${used.join(' and ')}.`)
     await tx.delete(table).where(eq(table.id, id))
   })
@@ -168,19 +169,19 @@ async function refuseTaken({ tx, resource, table }: Writing, values: Body, curre
 
 const equals = (column: SQLiteColumn, value: unknown): SQL => (value === null ? isNull(column) : eq(column, value))
 
+/** How many records of `other` refer to the record by this field, in words; nothing where none does. */
 async function usesOf(
-  tx: Queries,
-  db: Database,
-  { table, singular }: Resource,
+  { db, tx, resource }: Writing,
+  other: Resource,
   { field, target }: Resource['references'][number],
-  of: { resource: Resource; id: number },
-): Promise<string | undefined> {
-  if (target !== of.resource.table) return undefined
+  id: number,
+): Promise<string[]> {
+  if (target !== resource.table) return []
   const [row] = await tx.all<{ count: number }>(
-    sql`select count(*) as count from ${db.tables[table]} where ${sql.identifier(field)} = ${of.id}`,
+    sql`select count(*) as count from ${db.tables[other.table]} where ${sql.identifier(field)} = ${id}`,
   )
   const count = Number(row?.count)
-  return count === 0 ? undefined : `${count} ${count === 1 ? singular : table}`
+  return count === 0 ? [] : [`${count} ${count === 1 ? other.singular : other.table}`]
 }
 
 /** Keeps the search text of a record beside it. */
