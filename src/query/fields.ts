@@ -49,10 +49,17 @@ export const textCodec: Codec<string> = { read: readText, write: (value) => valu
 export const text = (options: Options & { minLength?: number; maxLength: number; default?: string }): Field<'text', string> =>
   field({ type: 'string', ...options }, { type: 'string', 'x-trimmed': true, ...options }, { kind: 'text', codec: textCodec })
 
+const FLAGS = new Map([
+  ['true', true],
+  ['1', true],
+  ['false', false],
+  ['0', false],
+])
+
 /** How true and false are written in a URL. */
 export const flagCodec: Codec<boolean> = {
   read(text) {
-    const flag = { true: true, '1': true, false: false, '0': false }[text.trim().toLowerCase()]
+    const flag = FLAGS.get(text.trim().toLowerCase())
     if (flag === undefined) throw new Unreadable({ detail: 'is neither true nor false', allowed: ['true', 'false'] })
     return flag
   },

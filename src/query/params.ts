@@ -7,7 +7,7 @@ import { type Filter, filtersOf } from './filters.ts'
 import { splitList } from './lists.ts'
 import type { LookupName } from './lookups.ts'
 import { parameter } from './querystring.ts'
-import { MAX_SEARCH_TERMS, readSearch, type Search } from './search.ts'
+import { MAX_SEARCH_LENGTH, MAX_SEARCH_TERMS, readSearch, type Search } from './search.ts'
 import { Unreadable } from './values.ts'
 
 export const DEFAULT_PAGE_SIZE = 20
@@ -73,6 +73,7 @@ const searchParameter = (fields: readonly string[]) =>
   parameter<Search>(
     {
       type: 'string',
+      maxLength: MAX_SEARCH_LENGTH,
       description: `Every term is in one of ${fields.join(', ')}, in any case. Terms are separated by spaces or commas, at most ${MAX_SEARCH_TERMS}; "a phrase" in quotes is one.`,
     },
     { read: readSearch, write: ({ text }) => text },

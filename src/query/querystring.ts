@@ -28,13 +28,12 @@ export function compileQuerystring(schema: TObject): (raw: string) => Reading {
   return (raw) => {
     const { pairs, faults } = decode(raw)
     const values: Query = {}
-    const seen = new Set<string>()
-    for (const [name, text] of pairs) {
+    const given = Map.groupBy(pairs, ([name]) => name)
+    for (const [name, [[, text = ''] = [], ...others]] of given) {
       const known = codecs.get(name)
-      if (seen.has(name)) faults.push({ parameter: name, detail: 'is given more than once' })
-      else if (!known) faults.push(unknownParameter(name, names))
-      else readInto(values, faults, name, text, known)
-      seen.add(name)
+      if (known) readInto(values, faults, name, text, known)
+      else faults.push(unknownParameter(name, names))
+      if (others.length > 0) faults.push({ parameter: clip(name), detail: 'is given more than once' })
     }
     return { values, faults }
   }
@@ -71,12 +70,12 @@ function readInto(values: Query, faults: Fault[], name: string, text: string, { 
 }
 
 /** The part of a name before its lookup. */
-const fieldOf = (name: string) => name.replace(/(__.*)?!?$/, '')
+const fieldOf = (name: string) => name.split('__', 1)[0]?.replace('!', '') ?? ''
 
 function unknownParameter(name: string, names: readonly string[]): Fault {
-  const sameField = names.filter((known) => fieldOf(known) === fieldOf(name) && !known.endsWith('!'))
-  const allowed = sameField.length > 0 ? sameField : [...new Set(names.map(fieldOf))]
-  const suggestion = nearest(name, names)
+  const sameField = names.filter((known) => fieldOf(known) === fieldOf(name))
+  const allowed = sameField.length > 0 ? sameField.filter((known) => !known.endsWith('!')) : [...new Set(names.map(fieldOf))]
+  const suggestion = nearest(name, sameField.length > 0 ? sameField : names)
   return {
     parameter: clip(name),
     detail: `is not known${suggestion ? `; did you mean ${suggestion}?` : ''}`,

@@ -49,14 +49,15 @@ function clamp({ min, max }: Line, units: bigint): bigint {
 }
 
 const MAX_DIGITS = 30
-const NUMBER = /^(-?)(?:(\d+)\.?(\d*)|\.(\d+))$/
+/** No part of it can be matched in two ways, so that a long text that does not fit is refused as fast as it is read. */
+const NUMBER = /^(-?)(?:(\d+)(?:\.(\d*))?|\.(\d+))$/
 
 /** Reads plain digits with an optional `-` and point. A unit is 10^-scale. */
 export function readNumber(text: string, scale: number): Point {
   const [, sign = '', digits, decimals, bareDecimals] = NUMBER.exec(text) ?? []
   if (digits === undefined && bareDecimals === undefined) throw new Unreadable('is not a number: write plain digits, such as 12 or -0.5')
   const whole = (digits ?? '').replace(/^0+/, '')
-  const fraction = (decimals ?? bareDecimals ?? '').replace(/0+$/, '')
+  const fraction = withoutTrailingZeros(decimals ?? bareDecimals ?? '')
   if ((digits ?? '').length + (decimals ?? bareDecimals ?? '').length > MAX_DIGITS)
     throw new Unreadable(`has more than ${MAX_DIGITS} digits`)
   const units = BigInt(whole + fraction.slice(0, scale).padEnd(scale, '0') || '0')
@@ -65,6 +66,9 @@ export function readNumber(text: string, scale: number): Point {
   const magnitude = `${whole || '0'}${fraction && `.${fraction}`}`
   return { floor: negative ? -units - (exact ? 0n : 1n) : units, exact, text: negative ? `-${magnitude}` : magnitude }
 }
+
+/** Looks at each run of zeros once, where `0+$` alone would begin anew at every zero. */
+const withoutTrailingZeros = (digits: string) => digits.replace(/(?<!0)0+$/, '')
 
 const TIME = /^(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(?::(\d\d)(?:\.(\d+))?)?([Zz]|[+-]\d\d:\d\d)?)?$/
 const MILLISECOND_DIGITS = 3
@@ -76,12 +80,14 @@ export function readTime(text: string): Point {
   const local = Date.parse(`${date}T${clock}:${seconds}Z`)
   // Date.parse takes 30 February for 2 March; what it made of the date has to be the date.
   if (!date || Number.isNaN(local) || !new Date(local).toISOString().startsWith(date)) throw new Unreadable(timeHint(text))
-  const fraction = decimals.replace(/0+$/, '')
+  const fraction = withoutTrailingZeros(decimals)
   if (fraction.length > MAX_DIGITS) throw new Unreadable(`has more than ${MAX_DIGITS} digits behind the point`)
   const milliseconds = Number(fraction.slice(0, MILLISECOND_DIGITS).padEnd(MILLISECOND_DIGITS, '0'))
   const instant = local + milliseconds - offsetOf(offset)
   const rest = fraction.slice(MILLISECOND_DIGITS)
-  return { floor: BigInt(instant), exact: rest === '', text: new Date(instant).toISOString().replace('Z', `${rest}Z`) }
+  const spelling = new Date(instant).toISOString().replace('Z', `${rest}Z`)
+  // Beyond the years 0 and 9999, where an offset can lead, RFC 3339 has no spelling but the one with the offset.
+  return { floor: BigInt(instant), exact: rest === '', text: TIME.test(spelling) ? spelling : text }
 }
 
 function offsetOf(offset: string): number {
