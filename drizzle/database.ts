@@ -1,4 +1,5 @@
 // What the rest of the application sees of a database. Both engines answer to it; callers cannot tell which one they have.
+import { AsyncLocalStorage } from 'node:async_hooks'
 import type { SQL } from 'drizzle-orm'
 import type { BaseSQLiteDatabase, SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
 import type { Tables } from './tables.ts'
@@ -27,6 +28,8 @@ export interface Dialect {
   anyOf(column: SQLiteColumn, values: readonly unknown[]): SQL
   /** Some of `fields` of the row `id` contains `term`, which is folded already and not empty. */
   contains(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL
+  /** Ends a `select`: no other transaction can change the rows that it gives until this one ends. */
+  forUpdate: SQL
   /** Waits until no other transaction is changing the row (or, without an id, the tree of `table`), and holds it until this one ends. */
   lock(tx: Queries, table: SQLiteTable, id?: number): Promise<unknown>
 }
@@ -60,6 +63,18 @@ export class DatabaseBusy extends Error {}
 /** The database cannot be used as it is set up. The message says how to put it right. */
 export class DatabaseUnusable extends Error {}
 
+/**
+ * Returns a function that runs work, and refuses work that is started by work that it runs: a write inside a write would wait for
+ * itself on one engine, and be no part of the outer one on the other.
+ */
+export function outermost(): <T>(work: () => Promise<T>) => Promise<T> {
+  const inside = new AsyncLocalStorage<true>()
+  return async (work) => {
+    if (inside.getStore()) throw new Error('a write inside a write: pass tx on instead')
+    return inside.run(true, work)
+  }
+}
+
 /** The error and what caused it, outermost first: Drizzle wraps what the driver throws. */
 export function* causes(error: unknown): Generator<Error & { code?: unknown }> {
   for (let cause = error; cause instanceof Error; cause = cause.cause) yield cause
@@ -69,8 +84,8 @@ export function* causes(error: unknown): Generator<Error & { code?: unknown }> {
 export function failureOf(error: unknown, failures: Record<string, Failure>): Failure | undefined {
   for (const cause of causes(error)) {
     if (cause instanceof DatabaseBusy) return 'busy'
-    const failure = failures[String(cause.code ?? cause.message)]
-    if (failure) return failure
+    const code = String(cause.code ?? cause.message)
+    if (Object.hasOwn(failures, code)) return failures[code]
   }
   return undefined
 }

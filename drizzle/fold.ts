@@ -7,7 +7,7 @@
  */
 export function fold(text: string): string {
   if (ASCII.test(text)) return text.toLowerCase()
-  return text.normalize('NFC').replace(FOLDED, foldCodePoint).normalize('NFC')
+  return text.normalize('NFD').replace(FOLDED, foldCodePoint).normalize('NFC')
 }
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the range is all of ASCII

@@ -1,7 +1,7 @@
 // The search tables: beside each served table one that holds, per row, the folded text of its searchable fields.
 import { type SQL, type SQLChunk, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Queries, Served } from './database.ts'
+import type { Database, Dialect, Queries, Served } from './database.ts'
 import { fold } from './fold.ts'
 
 export const searchTable = (table: string) => `${table}_search`
@@ -36,20 +36,25 @@ export async function indexByIds(tx: Queries, served: Served, ids: readonly numb
   }
 }
 
-/** Writes the search text of every row, by key in short reads. Returns how many there were. */
-export async function reindex(tx: Queries, served: Served): Promise<number> {
-  if (served.folded.length === 0) return 0
+/**
+ * Writes the search text of every row, by key, each batch inside a transaction that `write` runs: others write between two of
+ * them, and none of what they write is undone. Returns how many rows there were.
+ */
+export async function reindex(write: Database['write'], { forUpdate }: Dialect, served: Served): Promise<number> {
   let done = 0
-  for (let last = 0; ; ) {
-    const rows = await tx.all<SearchRow>(
-      sql`select ${columnsOf(served)} from ${sql.identifier(served.table)} where id > ${last} order by id limit ${BATCH}`,
-    )
-    await index(tx, served, rows)
+  for (let last: number | undefined = 0; last !== undefined; ) {
+    const after: number = last
+    const rows = await write(async (tx) => {
+      const batch = await tx.all<SearchRow>(
+        sql`select ${columnsOf(served)} from ${sql.identifier(served.table)} where id > ${after} order by id limit ${BATCH}${forUpdate}`,
+      )
+      await index(tx, served, batch)
+      return batch
+    })
     done += rows.length
-    const end = rows.at(-1)
-    if (!end) return done
-    last = Number(end.id)
+    last = rows.length === 0 ? undefined : Number(rows.at(-1)?.id)
   }
+  return done
 }
 
 /** `field` is the same text as `term`, whatever the case of either. */

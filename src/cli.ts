@@ -70,7 +70,7 @@ export const commands: Record<
     summary: 'Write the search text of every record anew, as needed after writing to the database by hand',
     run: () =>
       withDatabase(async (db) => {
-        for (const { served } of await declaredResources()) say(`${served.table}: ${await db.write((tx) => reindex(tx, served))}`)
+        for (const { served } of await declaredResources()) say(`${served.table}: ${await reindex(db.write, db.dialect, served)}`)
       }),
   },
 }

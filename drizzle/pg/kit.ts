@@ -43,7 +43,8 @@ export const time = customType<{ data: string; driverData: string }>({
     if (milliseconds < EARLIEST) return '-infinity'
     return milliseconds > LATEST ? 'infinity' : text
   },
-  fromDriver: (text) => new Date(text).toISOString(),
+  // The date of a year below 100 is only read right in ISO 8601's own form.
+  fromDriver: (text) => new Date(text.replace(' ', 'T').replace(/\+00$/, 'Z')).toISOString(),
 })
 
 /** NULLs first only where there can be any: an index on a NOT NULL column serves every ORDER BY as it is. */

@@ -1,9 +1,18 @@
 // PostgreSQL: a pool of connections.
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { getTableName, type SQL, sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import pg from 'pg'
-import { causes, type Database, DatabaseUnusable, type Dialect, type Failure, failureOf, type Queries, type Served } from '../database.ts'
+import {
+  causes,
+  type Database,
+  DatabaseUnusable,
+  type Dialect,
+  type Failure,
+  failureOf,
+  outermost,
+  type Queries,
+  type Served,
+} from '../database.ts'
 import { checkMigrated, type Derived, migrate } from '../migrations.ts'
 import type { Kit, Tables } from '../tables.ts'
 import { counterTable, counterTriggers } from './counters.ts'
@@ -23,16 +32,20 @@ const ATTEMPTS = 5
 const MIGRATION_LOCK = 7_625_001
 
 /** Plans made for the values at hand: after five runs PostgreSQL would otherwise plan for any value, which is up to a thousand times slower here. */
-const SETTINGS = '-c timezone=UTC -c plan_cache_mode=force_custom_plan'
+const SETTINGS = '-c timezone=UTC -c datestyle=ISO -c plan_cache_mode=force_custom_plan'
+
+/** Others may still refer to the row. */
+const FOR_UPDATE = sql` for no key update`
 
 const dialect: Dialect = {
   anyOf: (column, values) => sql`${column} = any(${sql.param(values.map((value) => column.mapToDriverValue(value)))})`,
   contains,
+  forUpdate: FOR_UPDATE,
   lock: (tx, table, id) =>
     tx.all(
       id === undefined
         ? sql`select pg_advisory_xact_lock(hashtext(${getTableName(table)}))`
-        : sql`select 1 from ${table} where id = ${id} for no key update`,
+        : sql`select 1 from ${table} where id = ${id}${FOR_UPDATE}`,
     ),
 }
 
@@ -57,16 +70,22 @@ const failures: Record<string, Failure> = {
 
 export async function open(url: string, served: readonly Served[], tables: (kit: Kit) => Tables): Promise<Database> {
   const pool = new pg.Pool({ connectionString: url, max: POOL_SIZE, connectionTimeoutMillis: CONNECT_TIMEOUT, options: SETTINGS })
-  // An idle connection that the server ends is replaced by the pool; without a listener the error would end the process.
+  // A connection that the server ends is replaced, and what was under way on it fails; without a listener the process would end.
   pool.on('error', () => {})
-  const db = drizzle(pool)
+  pool.on('connect', (client) => client.on('error', () => {}))
   const derived = [counterTable, grams, ...served.flatMap(derive)]
-  const read = queries(db)
-  const inside = new AsyncLocalStorage<true>()
+  const read = queries(drizzle(pool))
+  const exclusive = outermost()
 
   const write: Database['write'] = (work) => {
-    if (inside.getStore()) throw new Error('a write inside a write would not be part of it: pass tx on')
-    return inside.run(true, () => retry(() => db.transaction((tx) => work(queries(tx)))))
+    return exclusive(async () => {
+      const client = await pool.connect()
+      try {
+        return await retry(() => transaction(client, work))
+      } finally {
+        client.release()
+      }
+    })
   }
   return {
     tables: tables(kit),
@@ -75,9 +94,8 @@ export async function open(url: string, served: readonly Served[], tables: (kit:
     write,
     bulk: async (work) => {
       const client = await pool.connect()
-      const connection = drizzle(client)
       try {
-        return await work(queries(connection), (merge) => retry(() => connection.transaction((tx) => merge(queries(tx)))))
+        return await work(queries(drizzle(client)), (merge) => exclusive(() => retry(() => transaction(client, merge))))
       } finally {
         // Not given back to the pool: its temporary tables would be there for the next one.
         client.release(true)
@@ -95,12 +113,27 @@ export async function open(url: string, served: readonly Served[], tables: (kit:
   }
 }
 
-const derive = (served: Served): Derived[] => [counterTriggers(served), ...(served.folded.length > 0 ? [searchIndex(served)] : [])]
+const derive = (served: Served): Derived[] => [counterTriggers(served), ...(served.folded.length > 0 ? [searchIndex(served, dialect)] : [])]
 
 /** SQLite's Drizzle can run a piece of SQL with or without rows; PostgreSQL's learns the same two words here. */
 function queries(db: { execute(query: SQL): PromiseLike<{ rows: unknown[] }> }): Queries {
   const raw = { all: async (query: SQL) => (await db.execute(query)).rows, run: (query: SQL) => db.execute(query) }
   return Object.assign(db, raw) as unknown as Queries
+}
+
+async function transaction<T>(client: pg.PoolClient, work: (tx: Queries) => Promise<T>): Promise<T> {
+  await client.query('begin')
+  try {
+    const result = await work(queries(drizzle(client)))
+    const { command } = await client.query('commit')
+    // A transaction in which a statement failed is rolled back instead, and PostgreSQL does not call that an error.
+    if (command !== 'COMMIT') throw new Error('a statement failed and the work went on: the transaction was rolled back')
+    return result
+  } catch (error) {
+    // On a connection that is gone there is nothing to roll back.
+    await client.query('rollback').catch(() => {})
+    throw error
+  }
 }
 
 /** Two transactions that wait for each other, or of which one must see the other's rows: PostgreSQL ends one, and it can run again. */
@@ -118,10 +151,12 @@ async function retry<T>(work: () => Promise<T>): Promise<T> {
 
 /** pg_trgm takes its idea of a letter from the database's LC_CTYPE; under "C" it finds none in Chinese, and search would read every row. */
 async function checkUsable(tx: Queries): Promise<void> {
-  const [encoding] = await tx.all<{ server_encoding: string }>(sql`show server_encoding`)
   await tx.run(sql`create extension if not exists pg_trgm`)
-  const [letters] = await tx.all<{ count: number }>(sql`select cardinality(show_trgm('麥包'))::int as count`)
-  if (encoding?.server_encoding === 'UTF8' && letters && letters.count > 0) return
+  const [encoding] = await tx.all<{ server_encoding: string }>(sql`show server_encoding`)
+  if (encoding?.server_encoding === 'UTF8') {
+    const [letters] = await tx.all<{ count: number }>(sql`select cardinality(show_trgm('麥包'))::int as count`)
+    if (letters && letters.count > 0) return
+  }
   throw new DatabaseUnusable(
     "PostgreSQL does not know the letters of every script in this database. Create one that does: create database stockroom template template0 encoding 'UTF8' locale 'C.UTF-8'",
   )

@@ -1,7 +1,7 @@
 // Substring search on PostgreSQL: one GIN index of trigrams over the folded text, and of the short sequences that pg_trgm has none for.
 import { type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Served } from '../database.ts'
+import type { Dialect, Served } from '../database.ts'
 import { fold } from '../fold.ts'
 import type { Derived } from '../migrations.ts'
 import { reindex, searchTable } from '../search.ts'
@@ -23,7 +23,7 @@ export const grams: Derived = {
   fill: async () => {},
 }
 
-export function searchIndex(served: Served): Derived {
+export function searchIndex(served: Served, dialect: Dialect): Derived {
   const table = searchTable(served.table)
   const content = served.folded.map((field) => `coalesce(${field}, '')`).join(` || E'\\x1f' || `)
   return {
@@ -38,7 +38,7 @@ export function searchIndex(served: Served): Derived {
       ...served.prefixed.map((field) => `create index ${table}_by_${field} on ${table} (${field})`),
       `create index ${table}_trigrams on ${table} using gin (${served.folded.map((field) => `${field} gin_trgm_ops`).join(', ')}, grams)`,
     ],
-    fill: (tx) => reindex(tx, served),
+    fill: (tx) => reindex((work) => work(tx), dialect, served),
   }
 }
 

@@ -1,5 +1,4 @@
 // SQLite in one file: a reader that sees committed rows only, and a writer that takes transactions in turn.
-import { AsyncLocalStorage } from 'node:async_hooks'
 import { mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
@@ -13,6 +12,7 @@ import {
   type Dialect,
   type Failure,
   failureOf,
+  outermost,
   type Queries,
   type Served,
 } from '../database.ts'
@@ -38,6 +38,7 @@ const dialect: Dialect = {
   },
   contains,
   // A write transaction has the whole file to itself.
+  forUpdate: sql``,
   lock: async () => {},
 }
 
@@ -65,18 +66,22 @@ export async function open(url: string, served: readonly Served[], tables: (kit:
   const tx = drizzle(writer) as unknown as Queries
   const read = drizzle(reader) as unknown as Queries
   const inTurn = queue()
+  const exclusive = outermost()
 
   return {
     tables: tables(kit),
     dialect,
     read,
-    write: (work) => inTurn(() => transaction(writer, () => work(tx))),
+    write: (work) => {
+      const deadline = busyDeadline()
+      return exclusive(() => inTurn(() => transaction(writer, () => work(tx), deadline)))
+    },
     bulk: async (work) => {
       const connection = new Driver(path, { timeout: 0 })
       try {
         await whileBusy(() => configure(connection))
         const staging = drizzle(connection) as unknown as Queries
-        return await work(staging, (merge) => transaction(connection, () => merge(staging)))
+        return await work(staging, (merge) => exclusive(() => transaction(connection, () => merge(staging))))
       } finally {
         connection.close()
       }
@@ -102,7 +107,7 @@ export async function open(url: string, served: readonly Served[], tables: (kit:
   }
 }
 
-const derive = (served: Served): Derived[] => [counterTriggers(served), ...(served.folded.length > 0 ? [searchIndex(served)] : [])]
+const derive = (served: Served): Derived[] => [counterTriggers(served), ...(served.folded.length > 0 ? [searchIndex(served, dialect)] : [])]
 
 /** What durability rests on. Some file systems refuse write-ahead logging without an error, so each is read back. */
 const PRAGMAS = { journal_mode: 'wal', synchronous: 2, foreign_keys: 1 }
@@ -117,15 +122,23 @@ function configure(writer: Driver.Database): void {
 }
 
 async function migrateChecked(writer: Driver.Database, tx: Queries, derived: Derived[]): Promise<string[]> {
+  const given = await lastIds(tx)
   const applied = await migrate(tx, MIGRATIONS, derived)
+  for (const { name, seq } of given) await tx.run(sql`update sqlite_sequence set seq = max(seq, ${seq}) where name = ${name}`)
   const orphans = writer.pragma('foreign_key_check') as { table: string }[]
   if (orphans.length > 0)
     throw new DatabaseUnusable(`${orphans.length} rows of ${orphans[0]?.table} refer to rows that do not exist: nothing was migrated`)
   return applied
 }
 
-async function transaction<T>(writer: Driver.Database, work: () => Promise<T>): Promise<T> {
-  await whileBusy(() => writer.exec('begin immediate'))
+/** The last id that each table gave out. A rebuilt table would begin again after the last that it still has. */
+async function lastIds(tx: Queries): Promise<{ name: string; seq: number }[]> {
+  const [known] = await tx.all(sql`select 1 from sqlite_master where name = 'sqlite_sequence'`)
+  return known ? tx.all(sql`select name, seq from sqlite_sequence`) : []
+}
+
+async function transaction<T>(writer: Driver.Database, work: () => Promise<T>, deadline = busyDeadline()): Promise<T> {
+  await whileBusy(() => writer.exec('begin immediate'), deadline)
   try {
     const result = await work()
     writer.exec('commit')
@@ -137,9 +150,11 @@ async function transaction<T>(writer: Driver.Database, work: () => Promise<T>): 
   }
 }
 
+/** Counted from when a write was asked for: those that wait for their turn wait at the same time, not one after the other. */
+const busyDeadline = () => performance.now() + BUSY_LIMIT
+
 /** Tries again from the event loop: SQLite's own busy timeout would hold up every other request of this process. */
-async function whileBusy(attempt: () => unknown): Promise<void> {
-  const deadline = performance.now() + BUSY_LIMIT
+async function whileBusy(attempt: () => unknown, deadline = busyDeadline()): Promise<void> {
   for (;;) {
     try {
       attempt()
@@ -154,11 +169,9 @@ async function whileBusy(attempt: () => unknown): Promise<void> {
 
 /** Runs one piece of work at a time, in the order in which they came. */
 function queue() {
-  const inside = new AsyncLocalStorage<true>()
   let last: Promise<unknown> = Promise.resolve()
   return <T>(work: () => Promise<T>): Promise<T> => {
-    if (inside.getStore()) throw new Error('a write inside a write would wait for itself: pass tx on')
-    const result = last.then(() => inside.run(true, work))
+    const result = last.then(work)
     last = result.catch(() => {})
     return result
   }

@@ -1,7 +1,7 @@
 // Substring search on SQLite: an FTS5 trigram index over the folded text.
 import { type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Served } from '../database.ts'
+import type { Dialect, Served } from '../database.ts'
 import { fold } from '../fold.ts'
 import type { Derived } from '../migrations.ts'
 import { reindex, searchTable } from '../search.ts'
@@ -12,7 +12,7 @@ const PADDING = 'char(31, 31)'
 /** Above so many occurrences of a short term it is cheaper to look into each row than to read the list of them. */
 const MAX_POSTINGS = 20_000
 
-export function searchIndex(served: Served): Derived {
+export function searchIndex(served: Served, dialect: Dialect): Derived {
   const table = searchTable(served.table)
   const [index, padded, postings] = [`${table}_fts`, `${table}_padded`, `${table}_postings`]
   const fields = served.folded.join(', ')
@@ -36,14 +36,17 @@ export function searchIndex(served: Served): Derived {
       `create trigger ${table}_deleted after delete on ${table} begin ${unindex} end`,
       `create trigger ${table}_updated after update on ${table} begin ${unindex} ${add} end`,
     ],
-    fill: (tx) => reindex(tx, served),
+    fill: (tx) => reindex((work) => work(tx), dialect, served),
   }
 }
 
+/** The padding, which the index would find where it is no part of the text, and the characters that FTS5 takes for each other. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: the padding is one
+const UNINDEXED = /[\u001f\ufffd-\uffff]/
+
 export function contains(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
   const folded = fold(term)
-  // The index would find the padding.
-  if (folded.includes('\u001f')) return containsUnindexed(table, id, fields, folded)
+  if (UNINDEXED.test(folded)) return containsUnindexed(table, id, fields, folded)
   return [...folded].length < 3 ? containsShort(table, id, fields, folded) : containsLong(table, id, fields, folded)
 }
 
