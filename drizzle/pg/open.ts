@@ -63,7 +63,11 @@ const failures: Record<string, Failure> = {
   ECONNRESET: 'unavailable',
   ENOTFOUND: 'unavailable',
   ETIMEDOUT: 'unavailable',
+  EPIPE: 'unavailable',
+  'Connection terminated': 'unavailable',
   'Connection terminated unexpectedly': 'unavailable',
+  'Client has encountered a connection error and is not queryable': 'unavailable',
+  'Client was closed and is not queryable': 'unavailable',
   'Connection terminated due to connection timeout': 'unavailable',
   'timeout exceeded when trying to connect': 'unavailable',
 }
