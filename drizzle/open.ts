@@ -19,8 +19,11 @@ const engines = {
 /** The protocols of the databases that there are. */
 export const PROTOCOLS = Object.keys(engines)
 
+// An application that adds to Tables makes its own function too.
+const ownTables = defineTables as (kit: Kit) => Tables
+
 /** Opens `url` (`file:./data/stockroom.db`, `postgres://user:password@host/database`). Throws DatabaseUnusable where it cannot serve. */
-export function open(url: string, { served, tables = defineTables }: OpenOptions): Promise<Database> {
+export function open(url: string, { served, tables = ownTables }: OpenOptions): Promise<Database> {
   const engine = engines[url.slice(0, url.indexOf(':') + 1) as keyof typeof engines]
   if (!engine) throw new TypeError(`a database URL begins with one of ${PROTOCOLS.join(', ')}`)
   return engine(url, served, tables)

@@ -8,6 +8,8 @@ import { compileParameters, type ListParameters } from './params.ts'
 
 type Row<T extends keyof Tables> = Tables[T]['$inferSelect']
 type Contract = Record<string, Field>
+/** Anything where `A` and `B` are the same type, nothing otherwise: a column that can be null needs a field that can be. */
+type Same<A, B> = [A, B] extends [B, A] ? unknown : never
 type KindOf<F> = F extends Field<infer K, unknown> ? K : never
 type Named<C, K extends Kind> = { [F in keyof C & string]: KindOf<C[F]> extends K ? F : never }[keyof C & string]
 
@@ -18,7 +20,7 @@ export interface Declaration<T extends keyof Tables, C extends Contract> {
   /** One record, in a sentence: `product`. */
   singular: string
   /** What records show and bodies hold. Every field is a column of the table, with the same type of value. */
-  contract: C & { [F in keyof C]: F extends keyof Row<T> ? Field<Kind, Row<T>[F]> : never }
+  contract: C & { [F in keyof C]: F extends keyof Row<T> ? Same<C[F]['static'], Row<T>[F]> : never }
   /** The lookups that each field can be filtered by. */
   filter: { [F in keyof C & string]?: readonly LookupOf<KindOf<C[F]>>[] }
   /** The fields that `search` looks into. */
