@@ -39,6 +39,7 @@ const UTF8 = new TextDecoder('utf-8', { fatal: true })
 
 /** Bytes that are not UTF-8 would be replaced, and stored, if they were decoded leniently. */
 function parseJson(body: Buffer): unknown {
+  if (body.length === 0) return undefined
   try {
     return JSON.parse(UTF8.decode(body))
   } catch (error) {

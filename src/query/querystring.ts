@@ -108,7 +108,6 @@ const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 function decodePart(part: string): string {
   if (/%(?![0-9a-fA-F]{2})/.test(part)) throw new Unreadable('has a % that two hexadecimal digits do not follow')
-  // Node gives the bytes of a URL as the characters of the same numbers.
   const bytes = Buffer.from(
     part.replaceAll('+', ' ').replace(/%(..)/g, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16))),
     'latin1',
