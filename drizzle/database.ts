@@ -39,6 +39,8 @@ export interface Database {
   readonly dialect: Dialect
   /** Sees committed rows only. */
   readonly read: Queries
+  /** Runs `work`, all of whose reads see the rows of one moment. */
+  snapshot<T>(work: (read: Queries) => Promise<T>): Promise<T>
   /**
    * Runs `work` in one transaction, committed when it resolves and rolled back when it throws. Inside it use `tx` only, and wait
    * for nothing but the database. `work` may run again after a conflict that the engine itself resolves (a deadlock).

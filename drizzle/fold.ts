@@ -1,5 +1,8 @@
 // The only definition of "the same letter". Both databases store what this returns and compare its bytes.
 
+/** Raised when `fold` returns something else for any text: what the databases hold is then folded anew. */
+export const FOLD_VERSION = 2
+
 /**
  * Folds `text` for caseless comparison: Unicode's canonical caseless matching (The Unicode Standard, D145), by code point.
  * `fold('STRASSE') === fold('straße')`, `fold('Σ') === fold('ς')`, and an accented letter equals its decomposed form.

@@ -12,6 +12,8 @@ interface Step {
 
 /** A part of the schema that code makes. It is made anew whenever its text changed. */
 export interface Derived extends Step {
+  /** Of what its contents were computed by, where that is not SQL. */
+  version?: number
   /** It has triggers on a served table, which a migration that rebuilds the table drops with it. */
   lostInRebuild: boolean
   fill(tx: Queries): Promise<unknown>
@@ -26,7 +28,10 @@ function readMigrations(folder: URL): Step[] {
   }))
 }
 
-const hash = (step: Step) => createHash('sha256').update(step.statements.join('\n')).digest('hex')
+const hash = (step: Step & { version?: number }) =>
+  createHash('sha256')
+    .update([...step.statements, ...(step.version ? [step.version] : [])].join('\n'))
+    .digest('hex')
 
 /** Runs inside an exclusive transaction. Returns the names of what it did, which is nothing the second time. */
 export async function migrate(tx: Queries, folder: URL, derived: Derived[]): Promise<string[]> {

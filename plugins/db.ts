@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Database } from '../drizzle/database.ts'
 import { type OpenOptions, open } from '../drizzle/open.ts'
+import { checkColumns } from '../src/query/resource.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -13,6 +14,7 @@ declare module 'fastify' {
 export default fp(
   async function db(app: FastifyInstance, { tables }: Pick<OpenOptions, 'tables'>) {
     const database = await open(app.config.DATABASE_URL, { served: app.resources.map(({ served }) => served), ...(tables && { tables }) })
+    for (const resource of app.resources) checkColumns(resource, database.tables)
     app.addHook('onClose', () => database.close())
     const applied = await database.migrate()
     if (applied.length > 0) app.log.info({ applied }, 'schema brought up to date')

@@ -38,7 +38,7 @@ export default fp(
       reply.header('x-request-id', request.id)
       // Before the body is read: what is sent to a URL that does not exist is of no interest.
       if (request.is404 || hasEmptySegment(request.params)) return unrouted(app, request, reply)
-      if (request.raw.httpVersionMajor === 1 && request.raw.httpVersionMinor === 1) checkHost(request.host)
+      checkHost(request)
     })
     app.setNotFoundHandler((request, reply) => unrouted(app, request, reply))
     app.setErrorHandler((error, request, reply) => {
@@ -72,6 +72,9 @@ const unreadable: Record<string, [ErrorCode, string]> = {
 /** For Node's `checkExpectation`: there is one expectation in HTTP, 100-continue, and Node meets it. */
 export const unmetExpectation = new Problem('expectation-failed', 'Only "Expect: 100-continue" is understood.')
 
+/** For Node's `connect`. */
+export const noProxy = new Problem('malformed-request', 'CONNECT is for proxies.')
+
 export function rawResponse(problem: Problem): string {
   const id = randomUUID()
   const { status } = errors[problem.code]
@@ -88,7 +91,9 @@ function unrouted(app: FastifyInstance, request: FastifyRequest, reply: FastifyR
     const route = app.findRoute({ method, url })
     return route && !hasEmptySegment(route.params)
   })
-  if (methods.length === 0) throw new Problem('not-found', `Nothing is at ${url.slice(0, 200)}.`)
+  // A file of the documentation page that does not exist has a route, of all its files.
+  if (methods.length === 0 || methods.some((method) => method === request.method))
+    throw new Problem('not-found', `Nothing is at ${url.slice(0, 200)}.`)
   const allow = [...methods, 'OPTIONS'].join(', ')
   if (request.method === 'OPTIONS') return reply.code(204).header('allow', allow).send()
   throw new Problem('method-not-allowed', `${request.method} does not apply here.`, { headers: { allow } })
@@ -101,8 +106,10 @@ const hasEmptySegment = (params: unknown) => Object.values(params ?? {}).include
 const HOST = /^(?:[\w.~-]+|\[[\da-f:.]+\])(?::\d{1,5})?$/i
 
 /** Links in answers begin with it, so it has to be a host and nothing more (RFC 9112, 3.2). */
-function checkHost(host: string): void {
-  if (HOST.test(host)) return
+function checkHost({ host, protocol, raw }: FastifyRequest): void {
+  const given = raw.rawHeaders.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'host').length
+  const old = raw.httpVersion === '1.0' && host === ''
+  if (given <= 1 && (old || HOST.test(host)) && /^https?$/.test(protocol)) return
   throw new Problem('malformed-request', 'The Host header is not the name of a host.')
 }
 

@@ -9,6 +9,9 @@ import { compileBody } from '../src/validate.ts'
 
 type Validate = (data: never) => { value: unknown } | { error: Problem }
 
+/** Of a body. Naming what is wrong with each takes time. */
+const MAX_MEMBERS = 200
+
 /** One for each part of a request. Fastify puts `value` in the part's place, or hands `error` to the error handler. */
 const parts: Record<string, (schema: TSchema) => Validate> = {
   querystring: (schema) => {
@@ -29,6 +32,9 @@ const parts: Record<string, (schema: TSchema) => Validate> = {
     const check = compileBody(schema)
     return (body: unknown) => {
       // Fastify gives null for no body at all.
+      const members = Object.keys(body ?? {}).length
+      if (members > MAX_MEMBERS)
+        return { error: invalid([{ pointer: '', detail: `has ${members} members: at most ${MAX_MEMBERS} are read` }]) }
       const faults = body === null ? [{ pointer: '', detail: 'must be a JSON object' }] : check(body)
       return faults.length > 0 ? { error: invalid(faults) } : { value: body }
     }
@@ -38,7 +44,11 @@ const parts: Record<string, (schema: TSchema) => Validate> = {
 const UTF8 = new TextDecoder('utf-8', { fatal: true })
 
 /** Bytes that are not UTF-8 would be replaced, and stored, if they were decoded leniently. */
-function parseJson(body: Buffer): unknown {
+function parseJson({ headers }: FastifyRequest, body: Buffer): unknown {
+  const encoding = headers['content-encoding'] ?? 'identity'
+  const charset = /charset="?([^\s;"]+)/i.exec(headers['content-type'] ?? '')?.[1] ?? 'utf-8'
+  if (encoding !== 'identity' || !/^utf-?8$/i.test(charset))
+    throw new Problem('unsupported-media-type', 'Send JSON in UTF-8, not compressed.')
   if (body.length === 0) return undefined
   try {
     return JSON.parse(UTF8.decode(body))
@@ -59,10 +69,12 @@ export default fp(
     app.setSerializerCompiler(() => JSON.stringify)
 
     app.removeAllContentTypeParsers()
-    app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (_request: FastifyRequest, body: Buffer) => parseJson(body))
+    app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) =>
+      parseJson(request, body),
+    )
     app.addContentTypeParser(documents.MERGE_PATCH, { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
       if (request.method !== 'PATCH') throw new Problem('unsupported-media-type', 'Only PATCH takes a merge patch. Send application/json.')
-      return parseJson(body)
+      return parseJson(request, body)
     })
 
     app.addSchema(documents.Problem)

@@ -1,12 +1,13 @@
 // The table of contents: the plugins by name, in the order in which a request meets them, then the routes.
 import { randomUUID } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
 import autoload from '@fastify/autoload'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify from 'fastify'
 import type { OpenOptions } from '../drizzle/open.ts'
 import db from '../plugins/db.ts'
-import problems, { clientErrorHandler, frameworkErrors, rawResponse, unmetExpectation } from '../plugins/errors.ts'
+import problems, { clientErrorHandler, frameworkErrors, noProxy, rawResponse, unmetExpectation } from '../plugins/errors.ts'
 import health from '../plugins/health.ts'
 import openapi from '../plugins/openapi.ts'
 import schemas from '../plugins/schemas.ts'
@@ -21,7 +22,10 @@ declare module 'fastify' {
   }
 }
 
-const ROUTES = new URL('../routes', import.meta.url).pathname
+const ROUTES = fileURLToPath(new URL('../routes', import.meta.url))
+/** Milliseconds in which a request has to arrive, its body included. */
+const REQUEST_TIMEOUT = 60_000
+
 const RESOURCES = new URL('./resources/', import.meta.url)
 
 export interface AppOptions {
@@ -42,11 +46,16 @@ export async function buildApp({ config, resources, routes = ROUTES, tables }: A
     // A Host header that is missing, and a request while stopping, are answered by plugins/errors.ts and plugins/health.ts.
     http: { requireHostHeader: false },
     return503OnClosing: false,
+    requestTimeout: REQUEST_TIMEOUT,
+    // A migration of a large database takes the time that it takes.
+    pluginTimeout: 0,
     routerOptions: { querystringParser: (raw) => ({ raw }) },
     frameworkErrors,
     clientErrorHandler,
   }).withTypeProvider<TypeBoxTypeProvider>()
   app.server.on('checkExpectation', (_request, response) => response.socket?.end(rawResponse(unmetExpectation)))
+  app.server.on('connect', (_request, socket) => socket.end(rawResponse(noProxy)))
+  app.addHttpMethod('DELETE', { hasBody: false })
   app.decorate('config', config)
   app.decorate('resources', resources ?? (await declaredResources()))
 

@@ -5,7 +5,7 @@ import { stat } from 'node:fs/promises'
 import { Presets, SingleBar } from 'cli-progress'
 import { Command, CommanderError, InvalidArgumentError } from 'commander'
 import { sql } from 'drizzle-orm'
-import { type Database, DatabaseUnusable } from '../drizzle/database.ts'
+import { type Database, DatabaseBusy, DatabaseUnusable } from '../drizzle/database.ts'
 import { open } from '../drizzle/open.ts'
 import { reindex } from '../drizzle/search.ts'
 import packageJson from '../package.json' with { type: 'json' }
@@ -90,8 +90,9 @@ const isEmpty = async (db: Database) => (await db.read.all(sql`select 1 from pro
 const report = ({ created, updated, unchanged }: ImportResult) => say(`${created} created, ${updated} updated, ${unchanged} unchanged.`)
 
 async function importFile(db: Database, file: string): Promise<ImportResult> {
-  const input = file === '-' ? process.stdin : createReadStream(file)
+  // Asked first: a stream of a file that is not there fails before anyone listens.
   const size = file === '-' ? 0 : (await stat(file)).size
+  const input = file === '-' ? process.stdin : createReadStream(file)
   const bar = new SingleBar({ format: '{bar} {percentage}% | {lines} lines', hideCursor: true, noTTYOutput: false }, Presets.shades_classic)
   let bytes = 0
   async function* counted() {
@@ -139,6 +140,7 @@ function exitCodeOf(error: unknown): number {
     error instanceof ConfigError ||
     error instanceof ImportRefused ||
     error instanceof DatabaseUnusable ||
+    error instanceof DatabaseBusy ||
     (error instanceof Error && 'code' in error)
   process.stderr.write(`${expected ? (error as Error).message : error instanceof Error ? error.stack : error}\n`)
   return error instanceof ConfigError ? MISUSED : FAILED

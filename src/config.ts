@@ -1,4 +1,5 @@
 // The configuration: one schema, read from the environment once.
+import { isIP } from 'node:net'
 import { type Static, Type } from '@sinclair/typebox'
 import { distance } from 'fastest-levenshtein'
 import { PROTOCOLS } from '../drizzle/open.ts'
@@ -44,7 +45,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
   const names = Object.keys(Config.properties)
   const set = Object.entries(env).filter(([name, value]) => names.includes(name) && value !== '')
   const config: Record<string, unknown> = Object.fromEntries(set)
-  const faults = [...validate(config).map(describe), ...misspelt(Object.keys(env), names)]
+  const faults = [...validate(config).map(describe), ...unusable(config), ...misspelt(Object.keys(env), names)]
   if (faults.length > 0) throw new ConfigError(`The configuration has faults:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
   return Object.freeze(config as Config)
 }
@@ -57,6 +58,23 @@ function describe(fault: Fault): string {
   const name = 'pointer' in fault ? fault.pointer.slice(1) : fault.parameter
   const { description } = Config.properties[name as keyof Config]
   return `${name} ${fault.detail}${fault.allowed ? ` (${fault.allowed.join(', ')})` : ''}. ${description}`
+}
+
+/** What a pattern cannot tell. */
+function unusable({ TRUST_PROXY, DATABASE_URL }: Record<string, unknown>): string[] {
+  const addresses = /^\d{0,2}$/.test(String(TRUST_PROXY)) ? [] : String(TRUST_PROXY).split(',')
+  return [
+    ...addresses
+      .filter((address) => !isAddress(address.trim()))
+      .map((address) => `TRUST_PROXY has ${JSON.stringify(address)}, which is no address. ${Config.properties.TRUST_PROXY.description}`),
+    ...(URL.canParse(String(DATABASE_URL)) ? [] : [`DATABASE_URL is no URL. ${Config.properties.DATABASE_URL.description}`]),
+  ]
+}
+
+/** An address, or a range of them: `10.0.0.0/8`. */
+function isAddress(text: string): boolean {
+  const [address = '', bits = '0', ...rest] = text.split('/')
+  return rest.length === 0 && isIP(address) !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (isIP(address) === 4 ? 32 : 128)
 }
 
 const misspelt = (given: string[], names: string[]) =>

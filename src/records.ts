@@ -133,8 +133,10 @@ async function refuseCycle({ db, tx, resource, table }: Writing, values: Body, c
   }
 }
 
-async function derived({ tx, resource: { slug, singular }, table }: Writing, values: Body, current?: Row): Promise<Body> {
+async function derived({ db, tx, resource: { slug, singular }, table }: Writing, values: Body, current?: Row): Promise<Body> {
   if (!slug || !(slug.from in values)) return {}
+  // Two that ask at the same time would be told that the same one is free.
+  await db.dialect.lock(tx, table)
   const column = (getTableColumns(table) as Record<string, SQLiteColumn>)[slug.field] as SQLiteColumn
   const others = current ? ne(table.id, current.id) : undefined
   const taken = async (text: string) =>

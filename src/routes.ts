@@ -20,8 +20,8 @@ function urlOf(request: FastifyRequest, { table }: Resource): string {
 export function listRoute(app: App, resource: Resource): void {
   app.get('/', { schema: listSchema(resource) }, async (request, reply) => {
     const page = await list(app.db, resource, request.query)
-    const { body, link } = envelope(urlOf(request, resource), resource, request.query, page)
-    return reply.header('link', link).send(body)
+    const { body, headers } = envelope(urlOf(request, resource), resource, request.query, page)
+    return reply.headers(headers).send(body)
   })
 }
 

@@ -9,9 +9,15 @@ const GRACE = 10_000
 /** Listens, and returns the URL. The process ends when a signal has been handled. */
 export async function serve(config: Readonly<Config>): Promise<string> {
   const app = await buildApp({ config })
-  closeWithGrace({ delay: GRACE, logger: app.log }, async ({ err }) => {
-    if (err) app.log.error({ err }, 'stopping after an error that nothing caught')
+  try {
+    const url = await app.listen({ host: config.HOST, port: config.PORT })
+    closeWithGrace({ delay: GRACE, logger: app.log }, async ({ err }) => {
+      if (err) app.log.error({ err }, 'stopping after an error that nothing caught')
+      await app.close()
+    })
+    return url
+  } catch (error) {
     await app.close()
-  })
-  return app.listen({ host: config.HOST, port: config.PORT })
+    throw error
+  }
 }

@@ -13,7 +13,7 @@ export function slugOf(name: string): string {
   return [...words.join('-')].slice(0, MAX_LENGTH).join('').replace(/-$/, '')
 }
 
-/** `slug`, or with the first free of `-2`, `-3` … behind it. Asks few times, however many are taken. */
+/** `slug`, or where it is taken with a number behind it: the next after the last, unless some were given up. Asks few times, however many are taken. */
 export async function freeSlug(slug: string, taken: (slug: string) => Promise<boolean>): Promise<string> {
   if (!(await taken(slug))) return slug
   const isTaken = (number: number) => taken(`${slug}-${number}`)

@@ -61,7 +61,9 @@ function compile(ajv: Ajv2020, schema: TSchema): Validator {
   }
 }
 
-const escapePointer = (name: string) => name.replaceAll('~', '~0').replaceAll('/', '~1')
+/** A name that is no member's is given back as far as the names of members go, and not longer. */
+const MAX_NAME_LENGTH = 100
+const escapePointer = (name: string) => name.slice(0, MAX_NAME_LENGTH).replaceAll('~', '~0').replaceAll('/', '~1')
 
 /** What to say for a keyword where Ajv's own message does not say enough, and which member it is about. */
 const explained: Record<

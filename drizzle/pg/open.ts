@@ -81,25 +81,25 @@ export async function open(url: string, served: readonly Served[], tables: (kit:
   const read = queries(drizzle(pool))
   const exclusive = outermost()
 
-  const write: Database['write'] = (work) => {
-    return exclusive(async () => {
-      const client = await pool.connect()
-      try {
-        return await retry(() => transaction(client, work))
-      } finally {
-        client.release()
-      }
-    })
+  const connected = async <T>(use: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
+    const client = await pool.connect()
+    try {
+      return await use(client)
+    } finally {
+      client.release()
+    }
   }
+  const write: Database['write'] = (work) => exclusive(() => connected((client) => retry(() => transaction(client, 'begin', work))))
   return {
     tables: tables(kit),
     dialect,
     read,
+    snapshot: (work) => connected((client) => transaction(client, 'begin isolation level repeatable read, read only', work)),
     write,
     bulk: async (work) => {
       const client = await pool.connect()
       try {
-        return await work(queries(drizzle(client)), (merge) => exclusive(() => retry(() => transaction(client, merge))))
+        return await work(queries(drizzle(client)), (merge) => exclusive(() => retry(() => transaction(client, 'begin', merge))))
       } finally {
         // Not given back to the pool: its temporary tables would be there for the next one.
         client.release(true)
@@ -125,8 +125,8 @@ function queries(db: { execute(query: SQL): PromiseLike<{ rows: unknown[] }> }):
   return Object.assign(db, raw) as unknown as Queries
 }
 
-async function transaction<T>(client: pg.PoolClient, work: (tx: Queries) => Promise<T>): Promise<T> {
-  await client.query('begin')
+async function transaction<T>(client: pg.PoolClient, begin: string, work: (tx: Queries) => Promise<T>): Promise<T> {
+  await client.query(begin)
   try {
     const result = await work(queries(drizzle(client)))
     const { command } = await client.query('commit')

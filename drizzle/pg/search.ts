@@ -2,7 +2,7 @@
 import { type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Dialect, Served } from '../database.ts'
-import { fold } from '../fold.ts'
+import { FOLD_VERSION, fold } from '../fold.ts'
 import type { Derived } from '../migrations.ts'
 import { reindex, searchTable } from '../search.ts'
 
@@ -28,6 +28,7 @@ export function searchIndex(served: Served, dialect: Dialect): Derived {
   const content = served.folded.map((field) => `coalesce(${field}, '')`).join(` || E'\\x1f' || `)
   return {
     name: table,
+    version: FOLD_VERSION,
     lostInRebuild: false,
     statements: [
       `drop table if exists ${table}`,

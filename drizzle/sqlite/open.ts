@@ -66,12 +66,25 @@ export async function open(url: string, served: readonly Served[], tables: (kit:
   const tx = drizzle(writer) as unknown as Queries
   const read = drizzle(reader) as unknown as Queries
   const inTurn = queue()
+  // Of its own, so that what others read meanwhile is not of the same moment.
+  const viewer = new Driver(path, { readonly: true, timeout: READER_TIMEOUT })
+  const view = drizzle(viewer) as unknown as Queries
+  const viewInTurn = queue()
   const exclusive = outermost()
 
   return {
     tables: tables(kit),
     dialect,
     read,
+    snapshot: (work) =>
+      viewInTurn(async () => {
+        viewer.exec('begin')
+        try {
+          return await work(view)
+        } finally {
+          viewer.exec('commit')
+        }
+      }),
     write: (work) => {
       const deadline = busyDeadline()
       return exclusive(() => inTurn(() => transaction(writer, () => work(tx), deadline)))
@@ -102,6 +115,7 @@ export async function open(url: string, served: readonly Served[], tables: (kit:
     close: () =>
       inTurn(async () => {
         reader.close()
+        viewer.close()
         writer.close()
       }),
   }

@@ -2,7 +2,7 @@
 import { type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Dialect, Served } from '../database.ts'
-import { fold } from '../fold.ts'
+import { FOLD_VERSION, fold } from '../fold.ts'
 import type { Derived } from '../migrations.ts'
 import { reindex, searchTable } from '../search.ts'
 
@@ -21,6 +21,7 @@ export function searchIndex(served: Served, dialect: Dialect): Derived {
   const add = `insert into ${index} (rowid, ${fields}) values (new.id, ${padding('new.')});`
   return {
     name: table,
+    version: FOLD_VERSION,
     lostInRebuild: false,
     statements: [
       `drop table if exists ${postings}`,
@@ -55,10 +56,18 @@ function containsUnindexed(table: string, id: SQLiteColumn, fields: readonly str
   return sql`exists (select 1 from ${sql.identifier(searchTable(table))} s where s.id = ${id} and (${sql.join(inField, sql` or `)}))`
 }
 
+/** Trigrams of a term that are looked up together. A phrase of many would be compared at every place of every text that has them. */
+const MAX_TRIGRAMS = 8
+
 function containsLong(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
   const index = sql.identifier(`${searchTable(table)}_fts`)
-  const query = `{${fields.join(' ')}} : "${term.replaceAll('"', '""')}"`
-  return sql`${id} in (select rowid from ${index} where ${index} match ${query})`
+  const matches = (query: string) => sql`${id} in (select rowid from ${index} where ${index} match ${`{${fields.join(' ')}} : (${query})`})`
+  const quote = (text: string) => `"${text.replaceAll('"', '""')}"`
+  const characters = [...term]
+  if (characters.length < 3 + MAX_TRIGRAMS) return matches(quote(term))
+  const places = Array.from({ length: MAX_TRIGRAMS }, (_, part) => Math.floor((part * (characters.length - 3)) / (MAX_TRIGRAMS - 1)))
+  const trigrams = new Set(places.map((place) => quote(characters.slice(place, place + 3).join(''))))
+  return sql`(${matches([...trigrams].join(' AND '))} and ${containsUnindexed(table, id, fields, term)})`
 }
 
 /** SQLite evaluates each subquery once, and the one of the branch not taken never. */

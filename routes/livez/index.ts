@@ -1,12 +1,12 @@
 import { Type } from '@sinclair/typebox'
-import { responses } from '../../src/query/schemas.ts'
+import { noStore, responses } from '../../src/query/schemas.ts'
 import type { App } from '../../src/routes.ts'
 
 const schema = {
   tags: ['service'],
   operationId: 'service.live',
   summary: 'Whether the process runs',
-  response: responses(200, { description: 'It does', schema: Type.Object({ status: Type.Literal('ok') }) }),
+  response: responses(200, { description: 'It does', schema: Type.Object({ status: Type.Literal('ok') }), headers: noStore }),
 }
 
 export default async function (app: App) {

@@ -1,12 +1,12 @@
 import { Type } from '@sinclair/typebox'
-import { responses } from '../../src/query/schemas.ts'
+import { noStore, responses } from '../../src/query/schemas.ts'
 import type { App } from '../../src/routes.ts'
 
 const schema = {
   tags: ['service'],
   operationId: 'service.ready',
   summary: 'Whether the service can answer: its database does, and it is not about to stop',
-  response: responses(200, { description: 'It can', schema: Type.Object({ status: Type.Literal('ok') }) }, ['not-ready']),
+  response: responses(200, { description: 'It can', schema: Type.Object({ status: Type.Literal('ok') }), headers: noStore }, ['not-ready']),
 }
 
 export default async function (app: App) {

@@ -25,8 +25,12 @@ export function filtersOf(table: keyof Tables, field: string, schema: Field, nam
   const parameterName = name === 'exact' ? field : `${field}__${name}`
   const by = valuesCodec(lookup, known)
   const where: Filter['where'] = (db, values) => lookup.where({ db, table, field, meta: known }, values)
-  const hint = known.kind === 'time' && lookup.takes !== 'flag' ? ' (RFC 3339, or a date)' : ''
-  const documented = (description: string) => parameter({ ...valuesSchema(lookup, known.kind), description: `${description}${hint}` }, by)
+  const hints = [
+    known.kind === 'time' && lookup.takes !== 'flag' ? ' (RFC 3339, or a date)' : '',
+    lookup.takes === 'list' ? '. Commas separate the values; one with a comma in it is put in double quotes, a quote in it is doubled' : '',
+  ]
+  const documented = (description: string) =>
+    parameter({ ...valuesSchema(lookup, known.kind), description: `${description}${hints.join('')}` }, by)
   return [
     [parameterName, { parameter: documented(`${field} ${lookup.meaning}`), where }],
     [

@@ -1,7 +1,7 @@
 // Reading: a page of a list with the number of all that match, and one record.
-import { and, eq, getTableColumns, type SQL, sql } from 'drizzle-orm'
+import { and, eq, getTableColumns, getTableName, type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, ServedTable } from '../../drizzle/database.ts'
+import type { Database, Queries, ServedTable } from '../../drizzle/database.ts'
 import { Problem } from '../errors.ts'
 import type { Value } from './lookups.ts'
 import { DEFAULT_PAGE_SIZE, type ListQuery, type OrderTerm } from './params.ts'
@@ -18,15 +18,18 @@ export interface Page {
 }
 
 /** Reads a page. Throws `page-not-found` for one past the end; the first is there even where no row is. */
-export async function list(db: Database, resource: Resource, query: ListQuery): Promise<Page> {
+export function list(db: Database, resource: Resource, query: ListQuery): Promise<Page> {
   const size = query.page_size ?? DEFAULT_PAGE_SIZE
   const where = whereOf(db, resource, query)
-  const count = await countRows(db, resource, where)
-  const pages = Math.max(1, Math.ceil(count / size))
-  const page = query.page === 'last' ? pages : (query.page ?? 1)
-  if (page > pages) throw new Problem('page-not-found', `There ${pages === 1 ? 'is 1 page' : `are ${pages} pages`} of ${size}.`)
-  const rows = count === 0 ? [] : await readRows(db, resource, { where, ordering: query.ordering, size, offset: (page - 1) * size })
-  return { count, page, pages, rows }
+  // Rows that are written between the count and the page would make the answer contradict itself.
+  return db.snapshot(async (read) => {
+    const count = await countRows(read, db.tables[resource.table], where)
+    const pages = Math.max(1, Math.ceil(count / size))
+    const page = query.page === 'last' ? pages : (query.page ?? 1)
+    if (page > pages) throw new Problem('page-not-found', `There ${pages === 1 ? 'is 1 page' : `are ${pages} pages`} of ${size}.`)
+    const rows = count === 0 ? [] : await readRows(db, resource, { read, where, ordering: query.ordering, size, offset: (page - 1) * size })
+    return { count, page, pages, rows }
+  })
 }
 
 /** Reads one record. Throws `not-found`. */
@@ -46,14 +49,15 @@ function whereOf(db: Database, { table, list: { filters }, search }: Resource, q
 }
 
 /** Counting every row would take time; the database keeps their number. */
-async function countRows(db: Database, { table }: Resource, where: SQL | undefined): Promise<number> {
+async function countRows(read: Queries, table: ServedTable, where: SQL | undefined): Promise<number> {
   const [row] = where
-    ? await db.read.all<{ count: number }>(sql`select count(*) as count from ${db.tables[table]} where ${where}`)
-    : await db.read.all<{ count: number }>(sql`select sum(row_count) as count from stockroom_counters where name = ${table}`)
+    ? await read.all<{ count: number }>(sql`select count(*) as count from ${table} where ${where}`)
+    : await read.all<{ count: number }>(sql`select sum(row_count) as count from stockroom_counters where name = ${getTableName(table)}`)
   return Number(row?.count)
 }
 
 interface Rows {
+  read: Queries
   where: SQL | undefined
   ordering: readonly OrderTerm[] | undefined
   size: number
@@ -63,12 +67,12 @@ interface Rows {
 async function readRows(
   db: Database,
   resource: Resource,
-  { where, ordering = resource.list.defaultOrder, size, offset }: Rows,
+  { read, where, ordering = resource.list.defaultOrder, size, offset }: Rows,
 ): Promise<Row[]> {
   const columns = columnsOf(db, resource)
   const order = withId(ordering).map(({ field, descending }) => orderBy(columns[field] as SQLiteColumn, descending))
   const table: ServedTable = db.tables[resource.table]
-  return (await db.read
+  return (await read
     .select(columns)
     .from(table)
     .where(where)

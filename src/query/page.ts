@@ -25,12 +25,16 @@ export function envelope(url: string, resource: Resource, query: ListQuery, { co
   const previous = page > 1 ? link(page - 1) : null
   return {
     body: { count, next, previous, results: rows },
-    link: linkHeader({ first: link(1), prev: previous, next, last: link(pages) }),
+    headers: linkHeader({ first: link(1), prev: previous, next, last: link(pages) }),
   }
 }
 
-/** RFC 8288. */
-const linkHeader = (links: Record<string, string | null>) =>
-  Object.entries(links)
-    .flatMap(([rel, to]) => (to === null ? [] : [`<${to}>; rel="${rel}"`]))
-    .join(', ')
+/** Clients and proxies refuse larger headers than some thousand bytes, and the body has the links that count. */
+const MAX_LINK_HEADER = 4_000
+
+/** RFC 8288. Nothing where the query is so long that its links would not fit. */
+function linkHeader(links: Record<string, string | null>): { link?: string } {
+  const header = Object.entries(links).flatMap(([rel, to]) => (to === null ? [] : [`<${to}>; rel="${rel}"`]))
+  const link = header.join(', ')
+  return link.length > MAX_LINK_HEADER ? {} : { link }
+}

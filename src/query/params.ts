@@ -95,7 +95,9 @@ const orderingParameter = ({ order, defaultOrder }: ListDeclaration, codec: Code
 function orderingCodec(order: readonly string[]): Codec<readonly OrderTerm[]> {
   return {
     read(text) {
-      const terms = splitList(text).map((item) => ({ field: item.replace(/^-/, ''), descending: item.startsWith('-') }))
+      const items = splitList(text)
+      if (items.length > order.length) throw new Unreadable(`has ${items.length} fields: there are ${order.length}`)
+      const terms = items.map((item) => ({ field: item.replace(/^-/, ''), descending: item.startsWith('-') }))
       const unknown = terms
         .filter(({ field }) => !order.includes(field))
         .map(({ field }) => ({ ...notOrderable(field, order), allowed: order }))

@@ -1,5 +1,7 @@
 // The declaration of a resource, and all that is compiled from it, once.
 import { type TObject, type TSchema, Type } from '@sinclair/typebox'
+import { getTableColumns } from 'drizzle-orm'
+import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Served } from '../../drizzle/database.ts'
 import type { Tables } from '../../drizzle/tables.ts'
 import { type Field, type Kind, meta } from './fields.ts'
@@ -14,7 +16,7 @@ type KindOf<F> = F extends Field<infer K, unknown> ? K : never
 type Named<C, K extends Kind> = { [F in keyof C & string]: KindOf<C[F]> extends K ? F : never }[keyof C & string]
 
 /** What an engineer writes to serve a table. */
-export interface Declaration<T extends keyof Tables, C extends Contract> {
+export interface Declaration<T extends keyof Tables, C extends Contract, O extends keyof C & string> {
   /** The table's name is the resource's: in URLs, in the OpenAPI document and in its components. */
   table: T
   /** One record, in a sentence: `product`. */
@@ -25,8 +27,8 @@ export interface Declaration<T extends keyof Tables, C extends Contract> {
   filter: { [F in keyof C & string]?: readonly LookupOf<KindOf<C[F]>>[] }
   /** The fields that `search` looks into. */
   search: readonly Named<C, 'text'>[]
-  order: readonly (keyof C & string)[]
-  defaultOrder: (keyof C & string) | `-${keyof C & string}`
+  order: readonly O[]
+  defaultOrder: NoInfer<O> | `-${NoInfer<O>}`
   /** Sets of fields in which no two records are equal; NULL equals NULL only where there are other fields beside it. */
   unique?: readonly (readonly (keyof C & string)[])[]
   /** A field that the service derives from another: lower case, words joined by `-`, no two alike. */
@@ -59,7 +61,9 @@ const PREFIXED = ['iexact', 'istartswith']
 const MAX_PREFIXED_LENGTH = 255
 
 /** Throws a TypeError where the declaration contradicts itself in a way that its types cannot see. */
-export function defineResource<T extends keyof Tables, const C extends Contract>(declaration: Declaration<T, C>): Resource {
+export function defineResource<T extends keyof Tables, const C extends Contract, const O extends keyof C & string>(
+  declaration: Declaration<T, C, O>,
+): Resource {
   const { table, singular, search, unique = [], slug } = declaration
   const contract: Contract = declaration.contract
   const entries = Object.entries(contract)
@@ -108,3 +112,34 @@ function schemasOf(name: string, contract: Contract): Resource['schemas'] {
 const readOnly = ({ description }: TSchema) => Type.Unsafe({ readOnly: true, description: `${description ?? 'Read-only'}. Ignored` })
 
 const capitalise = (word: string) => word.charAt(0).toUpperCase() + word.slice(1)
+
+/** What a column of each kind is called in either database's SQL. */
+const SQL_TYPES: Record<Kind, RegExp> = {
+  text: /^text/,
+  boolean: /^(integer|boolean)$/,
+  integer: /^(integer|bigint)$/,
+  reference: /^(integer|bigint)$/,
+  decimal: /^(integer|bigint)$/,
+  time: /^(integer|timestamp)/,
+}
+
+/** Throws a TypeError where a field and its column do not hold the same: another kind, another scale, a lookup that the table referred to has no column for. */
+export function checkColumns(resource: Resource, tables: Tables): void {
+  for (const [field, { [meta]: known }] of Object.entries(resource.contract)) {
+    const column = (getTableColumns(tables[resource.table]) as Record<string, SQLiteColumn>)[field]
+    const name = `${resource.table}.${field}`
+    if (!column) throw new TypeError(`${name} has no column`)
+    if (!SQL_TYPES[known.kind].test(column.getSQLType()))
+      throw new TypeError(`${name} is ${known.kind}, and its column ${column.getSQLType()}`)
+    if (known.kind === 'decimal' && Number(column.mapToDriverValue(known.line?.data(1n))) !== 1)
+      throw new TypeError(`${name} has another scale than its column`)
+    for (const [lookup, needed] of [
+      ['slug', 'slug'],
+      ['under', 'parent'],
+    ]) {
+      const offered = resource.list.filters.has(`${field}__${lookup}`) && known.target
+      if (offered && needed && !(needed in getTableColumns(tables[offered])))
+        throw new TypeError(`${name} cannot have the lookup ${lookup}: ${offered} has no column ${needed}`)
+    }
+  }
+}

@@ -66,6 +66,9 @@ const requestId = {
 }
 const retryAfter = { 'Retry-After': { type: 'integer', description: 'Seconds after which to try again' } }
 
+/** Of answers that are about this moment only. */
+export const noStore = { 'Cache-Control': { type: 'string', const: 'no-store', description: 'Not to be kept' } }
+
 export const MERGE_PATCH = 'application/merge-patch+json'
 
 interface Success {

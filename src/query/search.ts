@@ -1,4 +1,5 @@
 // Splits what is searched for into terms, as DRF 3.18's SearchFilter does.
+import { textCodec } from './fields.ts'
 import { Unreadable } from './values.ts'
 
 export const MAX_SEARCH_TERMS = 10
@@ -20,7 +21,7 @@ export function readSearch(text: string): Search {
   const terms = new Set((trimmed.match(TOKEN) ?? []).flatMap(termsOf).filter((term) => term !== ''))
   if (terms.size > MAX_SEARCH_TERMS)
     throw new Unreadable(`has more than ${MAX_SEARCH_TERMS} terms; put a phrase in double quotes to make it one`)
-  return { terms: [...terms], text: trimmed }
+  return { terms: [...terms].map(textCodec.read), text: trimmed }
 }
 
 function termsOf(token: string): string[] {

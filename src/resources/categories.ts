@@ -28,6 +28,6 @@ export const categories = defineResource({
   search: ['name', 'slug'],
   order: ['id', 'name', 'slug', 'parent', 'created_at', 'updated_at'],
   defaultOrder: 'id',
-  unique: [['parent', 'name'], ['slug']],
+  unique: [['parent', 'name']],
   slug: { field: 'slug', from: 'name' },
 })

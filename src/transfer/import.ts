@@ -5,7 +5,7 @@ import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { BATCH } from '../../drizzle/search.ts'
 import type { Fault } from '../errors.ts'
-import { text } from '../query/fields.ts'
+import { meta, text } from '../query/fields.ts'
 import { retried } from '../records.ts'
 import { categories } from '../resources/categories.ts'
 import { products } from '../resources/products.ts'
@@ -22,7 +22,7 @@ const validate = compileBody(
   Type.Object(
     {
       ...properties,
-      sku: text({ minLength: 1, maxLength: properties.sku?.maxLength }),
+      sku: text({ minLength: 1, maxLength: properties.sku?.maxLength })[meta].input,
       category: Type.Optional(Type.Array(categories.schemas.create.properties.name as never, { maxItems: MAX_DEPTH })),
     },
     { additionalProperties: false },

@@ -3,7 +3,7 @@ import { id, integer, stamps, text } from '../../src/query/fields.ts'
 import { defineResource } from '../../src/query/resource.ts'
 
 const contract = { id: id(), name: text({ maxLength: 255 }), ...stamps }
-const rest = { singular: 'category', search: [], order: [], defaultOrder: 'id', filter: {} } as const
+const rest = { singular: 'category', search: [], order: ['id'], defaultOrder: 'id', filter: {} } as const
 
 defineResource({ ...rest, table: 'categories', contract })
 
@@ -37,8 +37,8 @@ defineResource({ ...rest, table: 'categories', contract, search: ['version'] })
 // @ts-expect-error: the contract has no such field
 defineResource({ ...rest, table: 'categories', contract, order: ['slug'] })
 
-// @ts-expect-error: the contract has no such field
-defineResource({ ...rest, table: 'categories', contract, defaultOrder: '-slug' })
+// @ts-expect-error: lists are not ordered by it
+defineResource({ ...rest, table: 'categories', contract, defaultOrder: '-name' })
 
 // @ts-expect-error: the contract has no such field
 defineResource({ ...rest, table: 'categories', contract, unique: [['slug']] })
