@@ -36,9 +36,9 @@ export default fp(
   async function problems(app: FastifyInstance) {
     app.addHook('onRequest', async (request, reply) => {
       reply.header('x-request-id', request.id)
+      checkHost(request)
       // Before the body is read: what is sent to a URL that does not exist is of no interest.
       if (request.is404 || hasEmptySegment(request.params)) return unrouted(app, request, reply)
-      checkHost(request)
     })
     app.setNotFoundHandler((request, reply) => unrouted(app, request, reply))
     app.setErrorHandler((error, request, reply) => {
@@ -109,13 +109,13 @@ const HOST = /^(?:[\w.~-]+|\[[\da-f:.]+\])(?::\d{1,5})?$/i
 function checkHost({ host, protocol, raw }: FastifyRequest): void {
   const given = raw.rawHeaders.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'host').length
   const old = raw.httpVersion === '1.0' && host === ''
-  if (given <= 1 && (old || HOST.test(host)) && /^https?$/.test(protocol)) return
+  if (given <= 1 && (old || (HOST.test(host) && URL.canParse(`http://${host}`))) && /^https?$/.test(protocol)) return
   throw new Problem('malformed-request', 'The Host header is not the name of a host.')
 }
 
 function problemOf(error: unknown, app?: FastifyInstance): Problem {
   if (error instanceof Problem) return error
-  const { code, statusCode = 500 } = error as Partial<FastifyError>
+  const { code, statusCode = 500 } = (error ?? {}) as Partial<FastifyError>
   const known = frameworkProblems[code ?? ''] ?? databaseProblems[app?.db?.failure(error) as Failure]
   if (known) return new Problem(...known, { cause: error })
   if (statusCode < 500) return new Problem('malformed-request', 'The request cannot be read.', { cause: error })

@@ -32,7 +32,7 @@ const parts: Record<string, (schema: TSchema) => Validate> = {
     const check = compileBody(schema)
     return (body: unknown) => {
       // Fastify gives null for no body at all.
-      const members = Object.keys(body ?? {}).length
+      const members = typeof body === 'object' && !Array.isArray(body) ? Object.keys(body ?? {}).length : 0
       if (members > MAX_MEMBERS)
         return { error: invalid([{ pointer: '', detail: `has ${members} members: at most ${MAX_MEMBERS} are read` }]) }
       const faults = body === null ? [{ pointer: '', detail: 'must be a JSON object' }] : check(body)

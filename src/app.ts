@@ -55,7 +55,7 @@ export async function buildApp({ config, resources, routes = ROUTES, tables }: A
   }).withTypeProvider<TypeBoxTypeProvider>()
   app.server.on('checkExpectation', (_request, response) => response.socket?.end(rawResponse(unmetExpectation)))
   app.server.on('connect', (_request, socket) => socket.end(rawResponse(noProxy)))
-  app.addHttpMethod('DELETE', { hasBody: false })
+  app.addHttpMethod('DELETE', { hasBody: false, overrideExisting: true })
   app.decorate('config', config)
   app.decorate('resources', resources ?? (await declaredResources()))
 

@@ -45,7 +45,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
   const names = Object.keys(Config.properties)
   const set = Object.entries(env).filter(([name, value]) => names.includes(name) && value !== '')
   const config: Record<string, unknown> = Object.fromEntries(set)
-  const faults = [...validate(config).map(describe), ...unusable(config), ...misspelt(Object.keys(env), names)]
+  const faults = [...new Set([...unusable(config), ...validate(config)].map(describe)), ...misspelt(Object.keys(env), names)]
   if (faults.length > 0) throw new ConfigError(`The configuration has faults:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
   return Object.freeze(config as Config)
 }
@@ -60,20 +60,32 @@ function describe(fault: Fault): string {
   return `${name} ${fault.detail}${fault.allowed ? ` (${fault.allowed.join(', ')})` : ''}. ${description}`
 }
 
-/** What a pattern cannot tell. */
-function unusable({ TRUST_PROXY, DATABASE_URL }: Record<string, unknown>): string[] {
-  const addresses = /^\d{0,2}$/.test(String(TRUST_PROXY)) ? [] : String(TRUST_PROXY).split(',')
-  return [
-    ...addresses
-      .filter((address) => !isAddress(address.trim()))
-      .map((address) => `TRUST_PROXY has ${JSON.stringify(address)}, which is no address. ${Config.properties.TRUST_PROXY.description}`),
-    ...(URL.canParse(String(DATABASE_URL)) ? [] : [`DATABASE_URL is no URL. ${Config.properties.DATABASE_URL.description}`]),
-  ]
+/** What a schema cannot tell of a text. */
+const checks: Partial<Record<keyof Config, (text: string) => boolean>> = {
+  PORT: isWholeNumber,
+  BODY_LIMIT: isWholeNumber,
+  PUBLIC_URL: (text) => URL.canParse(text),
+  DATABASE_URL: (text) => URL.canParse(text),
+  TRUST_PROXY: (text) => /^\d{1,2}$/.test(text) || text.split(',').every((address) => isAddress(address.trim())),
 }
+
+/** Ajv also takes 1e3 and 0x50 for numbers. */
+function isWholeNumber(text: string): boolean {
+  return /^\d+$/.test(text)
+}
+
+const unusable = (config: Record<string, unknown>): Fault[] =>
+  Object.entries(checks).flatMap(([name, check]) =>
+    config[name] === undefined || check(String(config[name])) ? [] : [{ pointer: `/${name}`, detail: 'cannot be read' }],
+  )
+
+/** Names that the proxies of a machine or a site go by. */
+const ADDRESS_NAMES = ['loopback', 'linklocal', 'uniquelocal']
 
 /** An address, or a range of them: `10.0.0.0/8`. */
 function isAddress(text: string): boolean {
   const [address = '', bits = '0', ...rest] = text.split('/')
+  if (ADDRESS_NAMES.includes(text)) return true
   return rest.length === 0 && isIP(address) !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (isIP(address) === 4 ? 32 : 128)
 }
 

@@ -48,7 +48,7 @@ export function mergeRoute(app: App, resource: Resource): void {
 }
 
 export function removeRoute(app: App, resource: Resource): void {
-  app.delete('/', { schema: removeSchema(resource) }, async (request, reply) => {
+  app.delete('/', { schema: removeSchema(resource, app.resources) }, async (request, reply) => {
     await remove(app.db, resource, request.params.id, app.resources)
     return reply.code(204).send()
   })

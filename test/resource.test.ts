@@ -1,31 +1,44 @@
-// A resource is one table, one declaration and two route files. This one is thrown away afterwards.
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import Sqlite from 'better-sqlite3'
-import pg from 'pg'
-import t, { type Test } from 'tap'
-import { defineTables, type Kit, type Tables } from '../drizzle/tables.ts'
-import { boolean, decimal, id, integer, nullable, stamps, text } from '../src/query/fields.ts'
-import { numeric, textual } from '../src/query/lookups.ts'
+// A resource is one declaration: here one that the project does not have, with every kind of field, on a table of its own.
+import { generateDrizzleJson, generateMigration, generateSQLiteDrizzleJson, generateSQLiteMigration } from 'drizzle-kit/api'
+import { sql } from 'drizzle-orm'
+import type { Test } from 'tap'
+import { open } from '../drizzle/open.ts'
+import { defineTables, type Kit } from '../drizzle/tables.ts'
+import { declaredResources } from '../src/app.ts'
+import { boolean, decimal, id, integer, nullable, reference, stamps, text, time } from '../src/query/fields.ts'
+import { numeric, textual, tree } from '../src/query/lookups.ts'
 import { defineResource } from '../src/query/resource.ts'
-import { ask, build, get, onEach } from './helper.ts'
+import { create } from '../src/records.ts'
+import { categories } from '../src/resources/categories.ts'
+import type { App } from '../src/routes.ts'
+import type { Dialect } from './dialects.ts'
+import { type Answer, ask, build, get, onEach } from './helper.ts'
 
-const widgetTable = (kit: Kit) =>
-  kit.table('widgets', {
-    id: kit.id(),
-    name: kit.text().notNull(),
-    weight: kit.decimal(3),
-    parts: kit.integer().notNull(),
-    round: kit.boolean().notNull().default(false),
-    created_at: kit.time().notNull(),
-    updated_at: kit.time().notNull(),
-    version: kit.integer().notNull().default(1),
-  })
+const tables = (kit: Kit) => {
+  const known = defineTables(kit)
+  const widgets = kit.table(
+    'widgets',
+    {
+      id: kit.id(),
+      label: kit.text().notNull(),
+      note: kit.text(),
+      weight: kit.decimal(3).notNull(),
+      shelf: kit.integer(),
+      fragile: kit.boolean().notNull().default(false),
+      due: kit.time(),
+      category: kit.reference(() => known.categories.id),
+      created_at: kit.time().notNull(),
+      updated_at: kit.time().notNull(),
+      version: kit.integer().notNull().default(1),
+    },
+    (t) => [kit.uniqueIndex('widgets_shelf_label', t.shelf, t.label), kit.index('widgets_by_weight', t.weight, t.id)],
+  )
+  return { ...known, widgets }
+}
 
 declare module '../drizzle/tables.ts' {
   interface Tables {
-    widgets: ReturnType<typeof widgetTable>
+    widgets: ReturnType<typeof tables>['widgets']
   }
 }
 
@@ -34,125 +47,252 @@ const widgets = defineResource({
   singular: 'widget',
   contract: {
     id: id(),
-    name: text({ minLength: 1, maxLength: 100 }),
-    weight: nullable(decimal({ precision: 9, scale: 3 })),
-    parts: integer({ minimum: 1, maximum: 1_000 }),
-    round: boolean({ default: false }),
+    label: text({ minLength: 1, maxLength: 50 }),
+    note: nullable(text({ maxLength: 500 })),
+    weight: decimal({ precision: 9, scale: 3 }),
+    shelf: nullable(integer({ minimum: -5, maximum: 99 })),
+    fragile: boolean({ default: false }),
+    due: nullable(time({})),
+    category: nullable(reference('categories')),
     ...stamps,
   },
-  filter: { name: textual, weight: numeric, parts: ['exact', 'gte'], round: ['exact', 'in', 'isnull'] },
-  search: ['name'],
-  order: ['id', 'name', 'weight', 'parts', 'round'],
-  defaultOrder: '-parts',
-  unique: [['name']],
+  filter: {
+    label: textual,
+    note: ['icontains', 'isnull'],
+    weight: numeric,
+    shelf: numeric,
+    fragile: ['exact'],
+    due: numeric,
+    category: tree,
+  },
+  search: ['label', 'note'],
+  order: ['id', 'label', 'weight', 'shelf', 'due'],
+  defaultOrder: '-weight',
+  unique: [['shelf', 'label']],
 })
 
-const ROUTES = new URL('../src/routes.ts', import.meta.url)
-
-/** A folder of routes, as a new resource has it: the same two files as every other. */
-async function routes(t: Test): Promise<string> {
-  const folder = await mkdtemp(join(fileURLToPath(new URL('.', import.meta.url)), 'routes-'))
-  t.teardown(() => rm(folder, { recursive: true }))
-  const file = (operations: string[]) =>
-    `import { ${operations.join(', ')} } from '${ROUTES.href}'
-     export default async function (app) {
-       const [widgets] = app.resources
-       ${operations.map((operation) => `${operation}(app, widgets)`).join('\n')}
-     }`
-  await mkdir(join(folder, 'api/widgets/_id'), { recursive: true })
-  await writeFile(join(folder, 'api/widgets/index.js'), file(['listRoute', 'createRoute']))
-  await writeFile(join(folder, 'api/widgets/_id/index.js'), file(['readRoute', 'replaceRoute', 'mergeRoute', 'removeRoute']))
-  return folder
+/** What drizzle-kit would write into a migration. */
+const ddl: Record<string, (made: Record<string, unknown>) => Promise<string[]>> = {
+  sqlite: async (made) => generateSQLiteMigration(await generateSQLiteDrizzleJson({}), await generateSQLiteDrizzleJson(made)),
+  pg: async (made) => generateMigration(generateDrizzleJson({}), generateDrizzleJson(made)),
 }
 
-/** What a migration would hold. */
-const DDL: Record<string, string> = {
-  sqlite: `create table widgets (id integer primary key autoincrement, name text not null unique, weight integer, parts integer not null,
-    round integer not null default false, created_at integer not null, updated_at integer not null, version integer not null default 1)`,
-  pg: `create table widgets (id bigint primary key generated by default as identity, name text collate "C" not null unique, weight bigint,
-    parts bigint not null, round boolean not null default false, created_at timestamptz(3) not null, updated_at timestamptz(3) not null,
-    version bigint not null default 1)`,
-}
-
-async function makeTable(url: string, dialect: string): Promise<void> {
-  const ddl = DDL[dialect] as string
-  if (dialect === 'sqlite') {
-    const file = new Sqlite(url.slice('file:'.length))
-    file.exec(ddl)
-    file.close()
-    return
-  }
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  await client.query(ddl)
-  await client.end()
-}
-
-onEach('a declaration gets lists, filters, search, ordering, all operations and their documentation', async (t, dialect) => {
+/** Makes the table, and the application over it with its two route files. */
+async function buildWithWidgets(t: Test, dialect: Dialect): Promise<App> {
   const url = await dialect.create(t)
-  await makeTable(url, dialect.name)
-  const app = await build(
-    t,
-    { ...dialect, create: async () => url },
-    { resources: [widgets], routes: await routes(t), tables: (kit: Kit): Tables => ({ ...defineTables(kit), widgets: widgetTable(kit) }) },
-  )
-  const made = [
-    { name: 'Große Schraube', weight: '1.5', parts: 1, round: true },
-    { name: 'nut', weight: 0.125, parts: 3 },
-    { name: 'bolt', parts: 3 },
-  ]
-  for (const body of made) t.equal((await ask(app, 'POST', '/api/widgets/', body)).status, 201)
-  t.match((await get(app, '/api/widgets/1/')).body, { id: 1, name: 'Große Schraube', weight: '1.500', parts: 1, round: true, version: 1 })
-
-  const rows: [string, number[]][] = [
-    ['', [3, 2, 1]],
-    ['ordering=weight', [3, 2, 1]],
-    ['ordering=-round,name', [1, 3, 2]],
-    ['search=GROSSE', [1]],
-    ['name__istartswith=N', [2]],
-    ['name__icontains=raub', [1]],
-    ['weight__gt=0.1249', [2, 1]],
-    ['weight__gt=0.125', [1]],
-    ['weight__isnull=true', [3]],
-    ['weight__lt!=1', [3, 1]],
-    ['round=true', [1]],
-    ['round!=1', [3, 2]],
-    ['round__in=true,false', [3, 2, 1]],
-    ['round__isnull=false', [3, 2, 1]],
-    ['parts__gte=1.5', [3, 2]],
-    ['page_size=1&page=last', [1]],
-  ]
-  for (const [query, ids] of rows) {
-    const { status, body } = await get(app, `/api/widgets/?${query}`)
-    t.equal(status, 200, query)
-    const found = body.results?.map((row: { id: number }) => row.id)
-    t.same(found, ids, query)
-  }
-
-  t.match(await get(app, '/api/widgets/?parts__lt=1&round=maybe&nam=x'), { status: 400, body: { errors: { length: 3 } } })
-  t.match(await ask(app, 'POST', '/api/widgets/', { name: 'nut', parts: 1 }), { status: 409, body: { errors: [{ pointer: '/name' }] } })
-  t.match(await ask(app, 'PATCH', '/api/widgets/2/', { round: true }), { status: 200, body: { round: true, weight: '0.125', version: 2 } })
-  t.match(await ask(app, 'PUT', '/api/widgets/2/', { name: 'nut', parts: 4 }), {
-    status: 200,
-    body: { round: false, weight: null, version: 3 },
+  const db = await open(url, { served: [], tables })
+  await db.migrate()
+  const statements = (await ddl[dialect.name]?.({ widgets: db.tables.widgets })) ?? []
+  await db.write(async (tx) => {
+    for (const statement of statements) await tx.run(sql.raw(statement))
   })
-  t.equal((await ask(app, 'DELETE', '/api/widgets/2/')).status, 204)
-  t.match(await get(app, '/api/widgets/'), { body: { count: 2 } })
+  await db.close()
 
-  const document = app.swagger() as unknown as { paths: object; components: { schemas: object } }
-  t.same(Object.keys(document.paths), ['/api/widgets/', '/api/widgets/{id}/'])
-  t.same(Object.keys(document.components.schemas).toSorted(), ['Problem', 'Widget', 'WidgetInput', 'WidgetList', 'WidgetPatch'])
+  const routeFile = (...operations: string[]) => `
+    import { ${operations.join(', ')} } from ${JSON.stringify(new URL('../src/routes.ts', import.meta.url).href)}
+    export default async function (app) {
+      const widgets = app.resources.find(({ table }) => table === 'widgets')
+      for (const route of [${operations.join(', ')}]) route(app, widgets)
+    }`
+  const routes = t.testdir({
+    api: {
+      widgets: {
+        'index.js': routeFile('listRoute', 'createRoute'),
+        _id: { 'index.js': routeFile('readRoute', 'replaceRoute', 'mergeRoute', 'removeRoute') },
+      },
+    },
+  })
+  return build(t, { ...dialect, create: async () => url }, { resources: [...(await declaredResources()), widgets], routes, tables })
+}
+
+const LIST = '/api/widgets/'
+
+const places = ({ body }: Answer) => body.errors?.map(({ pointer }: { pointer: string }) => pointer).sort()
+
+const RECORDS = [
+  { label: 'Anvil', weight: '40.125', shelf: 1, due: '2026-01-31T12:00:00Z', category: 2 },
+  { label: 'Bolt', weight: 0.005, shelf: 0, fragile: false, note: 'Zinc, Ø 5 mm' },
+  { label: 'Cup', weight: '0.25', shelf: null, fragile: true, due: '2026-02-01', category: 1 },
+  { label: 'Dish', weight: 1, shelf: -5, fragile: true, note: 'ANVIL shaped', due: '2026-01-31T13:00:00.5+01:00' },
+]
+
+/** Queries, and the labels of what they find, in order. */
+const queries: [query: string, labels: string][] = [
+  ['', 'Anvil Dish Cup Bolt'],
+  ['ordering=label', 'Anvil Bolt Cup Dish'],
+  ['ordering=shelf', 'Cup Dish Bolt Anvil'],
+  ['ordering=-shelf', 'Anvil Bolt Dish Cup'],
+  ['ordering=due,-label', 'Bolt Anvil Dish Cup'],
+  ['page_size=2&page=2', 'Cup Bolt'],
+  ['search=anvil', 'Anvil Dish'],
+  ['search=ø', 'Bolt'],
+  ['label__istartswith=b', 'Bolt'],
+  ['label__in=Cup,Bolt', 'Cup Bolt'],
+  ['label__iexact!=CUP', 'Anvil Dish Bolt'],
+  ['note__icontains=ZINC', 'Bolt'],
+  ['note__isnull=true', 'Anvil Cup'],
+  ['weight__lt=0.2501', 'Cup Bolt'],
+  ['weight=40.125', 'Anvil'],
+  ['weight__range=0.0051,1', 'Dish Cup'],
+  ['shelf__gte=-5.5', 'Anvil Dish Bolt'],
+  ['shelf__in!=0,1', 'Dish Cup'],
+  ['shelf__isnull=true', 'Cup'],
+  ['fragile=true', 'Dish Cup'],
+  ['fragile!=true', 'Anvil Bolt'],
+  ['due__gt=2026-01-31T12:00:00Z', 'Dish Cup'],
+  ['due__lt=2026-02-01', 'Anvil Dish'],
+  ['category__slug=tools', 'Cup'],
+  ['category__under=1', 'Anvil Cup'],
+  ['category__isnull=true', 'Dish Bolt'],
+]
+
+/** Members that are refused, all of them in one answer. */
+const WRONG = {
+  label: ' ',
+  note: 'n'.repeat(501),
+  weight: '1000000',
+  shelf: 100,
+  fragile: 'true',
+  due: '31.1.2026',
+  category: 1.5,
+  colour: 1,
+}
+
+onEach('a declaration gives a resource its lists, its five operations and its documents', async (t, dialect) => {
+  const app = await buildWithWidgets(t, dialect)
+  const tools = await create(app.db, categories, { name: 'Tools', parent: null })
+  await create(app.db, categories, { name: 'Heavy', parent: tools.id })
+
+  await t.test('records are made as they were sent', async (t) => {
+    for (const record of RECORDS) t.equal((await ask(app, 'POST', LIST, record)).status, 201, record.label)
+    const { body, headers } = await ask(app, 'POST', LIST, { label: ' Egg ', weight: '.06' })
+    const { id, created_at, updated_at, ...egg } = body
+    t.strictSame(egg, { label: 'Egg', note: null, weight: '0.060', shelf: null, fragile: false, due: null, category: null, version: 1 })
+    t.equal(headers.location, `http://localhost:80${LIST}${id}/`)
+    t.strictSame((await get(app, `${LIST}${id}/`)).body, body)
+    t.equal((await get(app, `${LIST}4/`)).body.due, '2026-01-31T12:00:00.500Z')
+    t.equal((await ask(app, 'DELETE', `${LIST}${id}/`)).status, 204)
+    t.equal((await get(app, `${LIST}${id}/`)).status, 404)
+  })
+
+  await t.test('lists are filtered, searched and ordered', async (t) => {
+    for (const [query, labels] of queries) {
+      const { status, body } = await get(app, `${LIST}?${query}`)
+      t.strictSame([status, body.results?.map(({ label }: { label: string }) => label).join(' ')], [200, labels], query)
+    }
+    const { status, body } = await get(app, `${LIST}?wieght__gt=1&ordering=note&shelf__under=1`)
+    t.strictSame(
+      [status, body.errors.map(({ parameter }: { parameter: string }) => parameter)],
+      [400, ['wieght__gt', 'ordering', 'shelf__under']],
+    )
+    t.equal(body.errors[0].suggestion, 'weight__gt')
+  })
+
+  await t.test('records are replaced and changed, and faults refused', async (t) => {
+    const replaced = await ask(app, 'PUT', `${LIST}2/`, { label: 'Bolt', weight: 2, due: '2026-01-31 ' })
+    t.strictSame(replaced.body, { ...replaced.body, note: null, shelf: null, weight: '2.000', due: '2026-01-31T00:00:00.000Z', version: 2 })
+    const same = await ask(app, 'PATCH', `${LIST}2/`, { weight: '2.0', due: '2026-01-31T01:00:00+01:00', fragile: false })
+    t.strictSame(same.body, replaced.body, 'a change that changes nothing')
+    const changed = await ask(app, 'PATCH', `${LIST}2/`, { fragile: true, due: null, category: tools.id })
+    t.strictSame([changed.body.fragile, changed.body.due, changed.body.category, changed.body.version], [true, null, 1, 3])
+
+    const wrong = await ask(app, 'POST', LIST, WRONG)
+    t.strictSame(
+      [wrong.status, places(wrong)],
+      [
+        400,
+        Object.keys(WRONG)
+          .map((member) => `/${member}`)
+          .sort(),
+      ],
+    )
+    const missing = await ask(app, 'POST', LIST, {})
+    t.strictSame([missing.status, places(missing)], [400, ['/label', '/weight']])
+    const nowhere = await ask(app, 'PATCH', `${LIST}2/`, { category: 99 })
+    t.strictSame([nowhere.status, places(nowhere)], [400, ['/category']])
+  })
+
+  await t.test('what is declared unique is', async (t) => {
+    const twice = (body: object) => ask(app, 'POST', LIST, { weight: 1, ...body })
+    const taken = await twice({ label: 'Anvil', shelf: 1 })
+    t.strictSame([taken.status, taken.body.code, places(taken)], [409, 'not-unique', ['/label']])
+    t.equal((await twice({ label: 'Anvil', shelf: 2 })).status, 201)
+    t.equal((await twice({ label: 'Cup', shelf: null })).status, 409, 'two without a shelf are on the same')
+    t.equal((await ask(app, 'PATCH', `${LIST}3/`, { shelf: 2, label: 'Anvil' })).status, 409)
+  })
+
+  await t.test('its references count when what they name is deleted', async (t) => {
+    const { categories } = app.db.tables
+    t.equal(
+      await app.db.read
+        .select()
+        .from(categories)
+        .then((rows) => rows.length),
+      2,
+    )
+    const failure = await app.db.write((tx) => tx.run(sql`delete from categories where id = 2`)).catch((error) => app.db.failure(error))
+    t.equal(failure, 'reference')
+  })
+
+  await t.test('the document describes it', async (t) => {
+    const document = app.swagger() as unknown as {
+      paths: Record<string, Record<string, { operationId: string; parameters: { name: string }[] }>>
+      components: { schemas: Record<string, { properties: object }> }
+    }
+    const operations = Object.values(document.paths)
+      .flatMap((item) => Object.values(item))
+      .map(({ operationId }) => operationId)
+    t.strictSame(
+      operations.sort(),
+      ['create', 'list', 'merge', 'read', 'remove', 'replace'].map((name) => `widgets.${name}`),
+    )
+    t.ok(['Widget', 'WidgetInput', 'WidgetPatch', 'WidgetList'].every((name) => name in document.components.schemas))
+    t.strictSame(Object.keys(document.components.schemas.Widget?.properties ?? {}), Object.keys(widgets.contract))
+    const parameters = document.paths[LIST]?.get?.parameters.map(({ name }) => name)
+    const filters = queries.flatMap(([query]) => [...query.matchAll(/(?:^|&)([^=]+)=/g)].map(([, name]) => name))
+    t.strictSame(
+      filters.filter((name) => !parameters?.includes(String(name))),
+      [],
+    )
+  })
 })
 
-t.test('a declaration that contradicts itself stops the start', async (t) => {
-  const contract = { id: id(), name: text({ maxLength: 300 }), ...stamps }
-  const rest = { table: 'categories', singular: 'category', contract, search: [], order: ['id'], defaultOrder: 'id' } as const
-  t.throws(() => defineResource({ ...rest, filter: { name: ['istartswith'] } }), /categories\.name can be longer than 255/)
-  const untyped = defineResource as (declaration: unknown) => unknown
-  t.throws(
-    () => untyped({ ...rest, filter: { version: ['icontains'] } }),
-    /categories\.version is integer: it cannot have the lookup icontains/,
-  )
-  t.throws(() => untyped({ ...rest, filter: { colour: ['exact'] } }), /categories has no field colour/)
-  t.throws(() => untyped({ ...rest, filter: {}, defaultOrder: 'colour' }), /colour/)
+/** Declarations over products that only the table, or the whole of them, shows to be wrong, and what has to be said. */
+const base = {
+  contract: { id: id(), name: text({ maxLength: 255 }), ...stamps },
+  filter: {},
+  search: [],
+  order: ['id'],
+  defaultOrder: 'id',
+}
+const long = { ...base.contract, description: text({ maxLength: 256 }) }
+const other = { ...base.contract, category: reference('products') }
+const bad: [title: string, declaration: object, message: RegExp][] = [
+  ['a field that is no column', { contract: { ...base.contract, colour: text({ maxLength: 10 }) } }, /products.*colour/],
+  ['a filter on no field', { filter: { colour: ['exact'] } }, /products.*colour/],
+  ['a lookup of another kind', { filter: { name: ['gt'] } }, /products\.name.*text.*gt/],
+  [
+    'a prefix of a text too long for its index',
+    { contract: long, filter: { description: ['istartswith'] } },
+    /products\.description.*255.*istartswith/,
+  ],
+  [
+    'the whole of a text too long for its index',
+    { contract: long, filter: { description: ['iexact'] } },
+    /products\.description.*255.*iexact/,
+  ],
+  ['a default order that is not offered', { defaultOrder: 'name' }, /cannot order by name/],
+  ['the slug of what has none', { contract: other, filter: { category: ['slug'] } }, /products.*slug/],
+  ['what is under, in a table that is no tree', { contract: other, filter: { category: ['under'] } }, /products.*parent/],
+]
+
+onEach('a declaration that contradicts itself or its table is refused before the first request', async (t, dialect) => {
+  const url = await dialect.create(t)
+  for (const [title, declaration, message] of bad) {
+    const building = async () => {
+      const resource = defineResource({ table: 'products', singular: 'product', ...base, ...declaration } as never)
+      await build(t, { ...dialect, create: async () => url }, { resources: [resource], routes: t.testdir() })
+    }
+    await t.rejects(building(), { message }, title)
+  }
 })

@@ -6,7 +6,7 @@ const schema = {
   tags: ['service'],
   operationId: 'service.ready',
   summary: 'Whether the service can answer: its database does, and it is not about to stop',
-  response: responses(200, { description: 'It can', schema: Type.Object({ status: Type.Literal('ok') }), headers: noStore }, ['not-ready']),
+  response: responses(200, { description: 'It can', schema: Type.Object({ status: Type.Literal('ok') }), always: noStore }, ['not-ready']),
 }
 
 export default async function (app: App) {

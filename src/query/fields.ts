@@ -43,18 +43,7 @@ const field = <K extends Kind, T>(schema: object, input: object, known: Omit<Met
 
 const writePoint = (point: Point) => point.text
 
-/** Characters of a text in a query. Comparing longer ones with long texts would take too long, and no indexed field holds them. */
-export const MAX_TEXT_LENGTH = 255
-
-export const textCodec: Codec<string> = {
-  read(raw) {
-    const text = readText(raw)
-    if (text.length > 2 * MAX_TEXT_LENGTH || [...text].length > MAX_TEXT_LENGTH)
-      throw new Unreadable(`has more than ${MAX_TEXT_LENGTH} characters`)
-    return text
-  },
-  write: (value) => value,
-}
+export const textCodec: Codec<string> = { read: readText, write: (value) => value }
 
 /** Text, trimmed before anything else. Lengths count code points. */
 export const text = (options: Options & { minLength?: number; maxLength: number; default?: string }): Field<'text', string> =>

@@ -5,6 +5,7 @@ import type { Database } from '../../drizzle/database.ts'
 import { equals, startsWith } from '../../drizzle/search.ts'
 import type { Tables } from '../../drizzle/tables.ts'
 import { type Codec, type Kind, type Meta, textCodec } from './fields.ts'
+import { termCodec } from './search.ts'
 import { above, atLeast, atMost, below, equal, type Line, type Point } from './values.ts'
 
 /** A field, and the database that is asked. */
@@ -96,6 +97,7 @@ export const lookups = {
     kinds: ['text'],
     takes: 'value',
     meaning: 'contains the text, in any case',
+    codec: termCodec,
     where: (target, [value]) => target.db.dialect.contains(target.table, idOf(target), [target.field], String(value)),
   },
   istartswith: {

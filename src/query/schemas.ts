@@ -75,25 +75,28 @@ interface Success {
   description: string
   schema?: TSchema
   headers?: object
+  /** Headers of the problems too. */
+  always?: object
 }
 
 /** The answers of an operation: the good one and, by status, the problems. */
-export function responses(status: number, { description, schema, headers }: Success, codes: readonly ErrorCode[] = []) {
+export function responses(status: number, { description, schema, headers, always }: Success, codes: readonly ErrorCode[] = []) {
   const problems = Object.groupBy([...COMMON, ...codes], (code) => errors[code].status)
   return {
     [status]: {
       description,
-      headers: { ...requestId, ...headers },
+      headers: { ...requestId, ...headers, ...always },
       ...(schema ? { content: { 'application/json': { schema } } } : { type: 'null' }),
     },
-    ...Object.fromEntries(Object.entries(problems).map(([failure, of]) => [failure, problemResponse(Number(failure), of ?? [])])),
+    ...Object.fromEntries(Object.entries(problems).map(([failure, of]) => [failure, problemResponse(Number(failure), of ?? [], always)])),
   }
 }
 
-const problemResponse = (status: number, codes: readonly ErrorCode[]) => ({
+const problemResponse = (status: number, codes: readonly ErrorCode[], always: object | undefined) => ({
   description: codes.map((code) => `\`${code}\`: ${errors[code].title}.`).join(' '),
   headers: {
     ...requestId,
+    ...always,
     ...(status === 503 && retryAfter),
     ...(status === 415 && { 'Accept-Patch': { type: 'string', description: 'On PATCH: the types that it takes (RFC 5789)' } }),
   },
@@ -175,7 +178,12 @@ export const mergeSchema = (resource: Resource) => ({
   response: responses(200, answer(resource), changing(resource)),
 })
 
-export const removeSchema = (resource: Resource) => ({
+/** `resources` are all of them: some may refer to this one. */
+export const removeSchema = (resource: Resource, resources: readonly Resource[]) => ({
   ...ofRecord(resource, 'remove', 'Delete'),
-  response: responses(204, { description: 'It is gone' }, [...WRITING, 'not-found', 'in-use']),
+  response: responses(204, { description: 'It is gone' }, [
+    ...WRITING,
+    'not-found',
+    ...(resources.some(({ references }) => references.some(({ target }) => target === resource.table)) ? (['in-use'] as const) : []),
+  ]),
 })

@@ -1,6 +1,6 @@
 // Splits what is searched for into terms, as DRF 3.18's SearchFilter does.
-import { textCodec } from './fields.ts'
-import { Unreadable } from './values.ts'
+import type { Codec } from './fields.ts'
+import { readText, Unreadable } from './values.ts'
 
 export const MAX_SEARCH_TERMS = 10
 /** Characters. A phrase that is not closed is looked for to the end of the text, and again from the next one. */
@@ -8,6 +8,18 @@ export const MAX_SEARCH_LENGTH = 1_000
 
 /** Words, and quoted phrases with what touches them; quotes inside a phrase are escaped by a backslash. */
 const TOKEN = /(?:[^\s'"]*(?:(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')[^\s'"]*)+)|\S+/gs
+
+/** Characters of what is looked for inside other texts: comparing a longer one at every place of a long text takes too long. */
+export const MAX_TERM_LENGTH = 255
+
+function readTerm(term: string): string {
+  if (term.length > 2 * MAX_TERM_LENGTH || [...term].length > MAX_TERM_LENGTH)
+    throw new Unreadable(`looks for more than ${MAX_TERM_LENGTH} characters`)
+  return term
+}
+
+/** For a text that is looked for inside others. */
+export const termCodec: Codec<string> = { read: (text) => readTerm(readText(text)), write: (term) => term }
 
 export interface Search {
   terms: readonly string[]
@@ -21,7 +33,7 @@ export function readSearch(text: string): Search {
   const terms = new Set((trimmed.match(TOKEN) ?? []).flatMap(termsOf).filter((term) => term !== ''))
   if (terms.size > MAX_SEARCH_TERMS)
     throw new Unreadable(`has more than ${MAX_SEARCH_TERMS} terms; put a phrase in double quotes to make it one`)
-  return { terms: [...terms].map(textCodec.read), text: trimmed }
+  return { terms: [...terms].map(readTerm), text: trimmed }
 }
 
 function termsOf(token: string): string[] {

@@ -55,7 +55,9 @@ async function stage(db: Database, staging: Queries, lines: AsyncIterable<Line>,
   const refused: string[] = []
   let batch: Staged[] = []
   let count = 0
+  let last = 0
   for await (const line of lines) {
+    last = line.number
     const faults = 'fault' in line ? [line.fault] : validate(line.value).map(describe)
     if (faults.length > 0) refused.push(`line ${line.number}: ${faults.join('; ')}`)
     if (refused.length === MAX_REFUSED) break
@@ -71,6 +73,7 @@ async function stage(db: Database, staging: Queries, lines: AsyncIterable<Line>,
   }
   refuse(refused)
   await insertStaged(db, staging, batch)
+  onProgress(last)
   return count
 }
 

@@ -1,43 +1,183 @@
-// Whether the service says truly that it can answer, and how it stops.
+// Whether the service runs, whether it can answer, and how it stops.
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { setImmediate } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
-import { build, get, onEach } from '../helper.ts'
+import t, { type Test } from 'tap'
+import { buildApp } from '../../src/app.ts'
+import { loadConfig } from '../../src/config.ts'
+import type { App } from '../../src/routes.ts'
+import { DIALECTS, type Dialect } from '../dialects.ts'
+import { ask, build, get, onEach } from '../helper.ts'
 
-onEach('livez looks at nothing, readyz at the database and its schema', async (t, dialect) => {
+const portOf = (server: { address(): unknown }) => (server.address() as AddressInfo).port
+
+async function isReady(t: Test, app: App, expected: boolean, title: string): Promise<void> {
+  const { status, headers, body } = await get(app, '/readyz')
+  const { 'cache-control': cache, 'retry-after': retry } = headers
+  t.strictSame(
+    [status, cache, retry, body.code],
+    expected ? [200, 'no-store', undefined, undefined] : [503, 'no-store', '1', 'not-ready'],
+    title,
+  )
+  t.equal((await get(app, '/livez')).status, 200, `${title}: it lives`)
+}
+
+onEach('a service that runs and can answer says so', async (t, dialect) => {
   const app = await build(t, dialect)
-  for (const url of ['/livez', '/readyz', '/livez/', '/readyz/']) {
-    const answer = await get(app, url)
-    t.match(answer, { status: 200, body: { status: 'ok' }, headers: { 'cache-control': 'no-store' } }, url)
+  for (const url of ['/livez', '/livez/', '/readyz', '/readyz/']) {
+    const { status, headers, body } = await get(app, url)
+    t.strictSame([status, headers['cache-control'], body], [200, 'no-store', { status: 'ok' }], url)
+    t.equal((await ask(app, 'HEAD', url)).status, 200, `HEAD ${url}`)
   }
-  await app.db.write((tx) => tx.run(sql`delete from stockroom_schema where name = 'products_counters'`))
-  t.match(await get(app, '/readyz'), {
-    status: 503,
-    body: { code: 'not-ready' },
-    headers: { 'retry-after': '1', 'cache-control': 'no-store' },
-  })
-  t.equal((await get(app, '/livez')).status, 200)
-  await app.db.migrate()
-  t.equal((await get(app, '/readyz')).status, 200)
 })
 
-onEach('what stops is not ready, and a request under way is answered before its connection is closed', async (t, dialect) => {
+onEach('a service whose schema is not that of its code is not ready', async (t, dialect) => {
   const app = await build(t, dialect)
-  const port = Number(new URL(await app.listen({ port: 0 })).port)
-  const socket = connect(port, '127.0.0.1')
-  const bytes: Buffer[] = []
-  socket.on('data', (chunk: Buffer) => bytes.push(chunk))
-  const body = JSON.stringify({ name: 'late', price: 1 })
-  const arrived = once(app.server, 'request')
-  socket.write(
-    `POST /api/products/ HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body.slice(0, 5)}`,
+  const rows = await app.db.read.all<{ kind: string; name: string; hash: string }>(sql`select kind, name, hash from stockroom_schema`)
+  const insert = ({ kind, name, hash }: { kind: string; name: string; hash: string }) =>
+    app.db.write((tx) => tx.run(sql`insert into stockroom_schema (kind, name, hash) values (${kind}, ${name}, ${hash})`))
+  const remove = ({ kind, name }: { kind: string; name: string }) =>
+    app.db.write((tx) => tx.run(sql`delete from stockroom_schema where kind = ${kind} and name = ${name}`))
+  for (const kind of ['migration', 'derived']) {
+    for (const row of rows.filter((row) => row.kind === kind)) {
+      await remove(row)
+      await isReady(t, app, false, `without the ${kind} ${row.name}`)
+      await insert({ ...row, hash: 'other' })
+      await isReady(t, app, false, `with another ${kind} ${row.name}`)
+      await remove(row)
+      await insert(row)
+    }
+  }
+  await isReady(t, app, true, 'as it was')
+  const [part] = rows.filter(({ kind }) => kind === 'derived')
+  if (!part) throw new Error('nothing is derived')
+  await remove(part)
+  await isReady(t, app, false, `without ${part.name}`)
+  t.strictSame(await app.db.migrate(), [part.name])
+  await isReady(t, app, true, 'after another instance has migrated')
+})
+
+/** Where a connection to a database can be cut and made again: PostgreSQL as seen through a cable. */
+async function cable(t: Test, url: string) {
+  const target = new URL(url)
+  const [host, hostPort] = [target.hostname, Number(target.port || 5432)]
+  const sockets = new Set<Socket>()
+  const server = createServer((near) => {
+    const far = connect(hostPort, host)
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.add(one)
+      one.on('error', () => {})
+      one.on('close', () => other.destroy())
+      one.pipe(other)
+    }
+  })
+  const plug = async (port = 0) => void (await once(server.listen(port, '127.0.0.1'), 'listening'))
+  const cut = async () => {
+    const closed = once(server, 'close')
+    server.close()
+    for (const socket of sockets) socket.destroy()
+    sockets.clear()
+    await closed
+  }
+  await plug()
+  const port = portOf(server)
+  t.teardown(cut)
+  target.hostname = '127.0.0.1'
+  target.port = String(port)
+  return { url: target.href, cut, plug: () => plug(port) }
+}
+
+const [, postgres] = DIALECTS as [Dialect, Dialect]
+
+t.test('a service whose database is out of reach is not ready, and is again when it is back', { skip: postgres.skip }, async (t) => {
+  const { url, cut, plug } = await cable(t, await postgres.create(t))
+  const app = await buildApp({ config: loadConfig({ DATABASE_URL: url, LOG_LEVEL: 'silent' }) })
+  t.teardown(() => app.close())
+  await isReady(t, app, true, 'at first')
+  await cut()
+  await isReady(t, app, false, 'out of reach')
+  const { status, headers, body } = await get(app, '/api/products/')
+  t.strictSame([status, body.code, headers['retry-after']], [503, 'database-unavailable', '1'])
+  await plug()
+  await isReady(t, app, true, 'back')
+  t.equal((await ask(app, 'POST', '/api/products/', { name: 'a', price: 1 })).status, 201)
+})
+
+/** A client that says the first part of a request, and the rest when it is told to. */
+async function begin(app: App, request: string) {
+  const accepted = once(app.server, 'connection')
+  const socket = connect(portOf(app.server), '127.0.0.1')
+  const chunks: Buffer[] = []
+  socket.on('data', (chunk) => chunks.push(chunk))
+  const closed = once(socket, 'close')
+  const [peer] = (await accepted) as [Socket]
+  socket.write(request)
+  while (peer.bytesRead < request.length) await setImmediate()
+  return {
+    socket,
+    closed,
+    async finish(rest = ''): Promise<string> {
+      socket.write(rest)
+      await closed
+      return Buffer.concat(chunks).toString()
+    },
+  }
+}
+
+const ANSWERED = /^HTTP\/1\.1 200 OK\r\n(.+\r\n)*connection: close\r\n/i
+
+onEach('a service that stops answers what it was asked before, and nothing after', async (t, dialect) => {
+  const app = await buildApp({ config: loadConfig({ DATABASE_URL: await dialect.create(t), LOG_LEVEL: 'silent' }) })
+  t.teardown(() => app.close())
+  const arrived = Promise.withResolvers<void>()
+  const released = Promise.withResolvers<void>()
+  app.get('/slow', async () => {
+    arrived.resolve()
+    await released.promise
+    return app.db.read.all(sql`select 7 as still_there`)
+  })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const port = portOf(app.server)
+
+  const slow = await begin(app, 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
+  const half = (line: string) => begin(app, `${line} HTTP/1.1\r\nHost: a\r\n`)
+  const ready = await half('GET /readyz')
+  const live = await half('GET /livez')
+  const list = await half('GET /api/products/')
+  const write = await half('DELETE /api/products/1/')
+  const idle = await begin(app, 'GET /livez HTTP/1.1\r\nHost: a\r\n\r\n')
+  await once(idle.socket, 'data')
+  await arrived.promise
+
+  let ended = false
+  const closing = app.close().then(() => {
+    ended = true
+  })
+  await idle.closed
+  t.pass('a connection on which nothing is asked is let go at once')
+  while (app.server.listening) await setImmediate()
+  const [refused] = await once(
+    connect(port, '127.0.0.1').on('connect', () => t.fail('a new connection was taken')),
+    'error',
   )
-  await arrived
-  const closed = app.close()
-  while (app.server.listening) await new Promise(setImmediate)
-  await t.rejects(app.checkReady(), { code: 'not-ready', message: 'The service is stopping.' })
-  socket.write(body.slice(5))
-  await once(socket, 'close')
-  await closed
-  t.match(Buffer.concat(bytes).toString(), /^HTTP\/1\.1 201 Created\r\n.*\r\nconnection: close\r\n/is)
+  t.equal(refused.code, 'ECONNREFUSED')
+
+  const notReady = await ready.finish('\r\n')
+  t.match(notReady, /^HTTP\/1\.1 503 /, 'it is not ready')
+  t.match(notReady, /"code":"not-ready"/)
+  t.match(notReady, /\r\nconnection: close\r\n/)
+  t.match(await live.finish('\r\n'), ANSWERED, 'it lives')
+  t.match(await list.finish('\r\n'), ANSWERED, 'a list is answered')
+  t.match(await write.finish('\r\n'), /^HTTP\/1\.1 404 /, 'a write is answered')
+  t.notOk(ended, 'it waits for what is under way')
+
+  released.resolve()
+  const answer = await slow.finish()
+  t.match(answer, ANSWERED)
+  t.match(answer, /\[\{"still_there":7\}\]$/, 'the database is there to the end')
+  await closing
 })

@@ -1,47 +1,125 @@
-// What must not compile in a declaration. The type check fails where one of these lines no longer is an error.
-import { id, integer, stamps, text } from '../../src/query/fields.ts'
-import { defineResource } from '../../src/query/resource.ts'
+// What a declaration cannot say: each line below an `@ts-expect-error` has to be refused by the type check, and all the others not.
+import { decimal, id, integer, nullable, reference, stamps, text, time } from '../../src/query/fields.ts'
+import { numeric, textual, tree } from '../../src/query/lookups.ts'
+import { type Declaration, defineResource } from '../../src/query/resource.ts'
 
-const contract = { id: id(), name: text({ maxLength: 255 }), ...stamps }
-const rest = { singular: 'category', search: [], order: ['id'], defaultOrder: 'id', filter: {} } as const
+/** Every field is a column of products, with the type that the column has. */
+const contract = {
+  id: id(),
+  sku: nullable(text({ maxLength: 64 })),
+  name: text({ maxLength: 255 }),
+  price: decimal({ precision: 10, scale: 2 }),
+  stock: integer({ minimum: 0, maximum: 100 }),
+  category: nullable(reference('categories')),
+  ...stamps,
+}
 
-defineResource({ ...rest, table: 'categories', contract })
+type Products = Declaration<'products', typeof contract, 'id' | 'name' | 'price' | 'category' | 'updated_at'>
 
-// @ts-expect-error: there is no such table
-defineResource({ ...rest, table: 'nothing', contract })
+const right: Products = {
+  table: 'products',
+  singular: 'product',
+  contract,
+  filter: {
+    sku: textual,
+    name: textual,
+    price: numeric,
+    stock: ['gt', 'in'],
+    category: tree,
+    created_at: numeric,
+    id: ['exact', 'range', 'isnull'],
+  },
+  search: ['name', 'sku'],
+  order: ['id', 'name', 'price', 'category', 'updated_at'],
+  defaultOrder: '-price',
+  unique: [['sku'], ['category', 'name']],
+  slug: { field: 'sku', from: 'name' },
+}
 
-// @ts-expect-error: the table has no such column
-defineResource({ ...rest, table: 'categories', contract: { ...contract, colour: text({ maxLength: 9 }) } })
+defineResource(right)
 
-// @ts-expect-error: the column holds text
-defineResource({ ...rest, table: 'categories', contract: { ...contract, slug: integer({ minimum: 0, maximum: 9 }) } })
+// A table and its columns. What else there is in a declaration follows from the contract.
+const bare = { singular: 'product', filter: {}, search: [], order: ['id'], defaultOrder: 'id' } as const
 
-// @ts-expect-error: the column can be null, and the field cannot
-defineResource({ ...rest, table: 'categories', contract: { ...contract, parent: integer({ minimum: 0, maximum: 9 }) } })
+defineResource({ ...bare, table: 'products', contract: { id: id(), category: nullable(reference('categories')) } })
+// @ts-expect-error no table
+defineResource({ ...bare, table: 'suppliers', contract: { id: id() } })
+// @ts-expect-error a column of another table
+defineResource({ ...bare, table: 'categories', contract: { id: id(), sku: nullable(text({ maxLength: 64 })) } })
+// @ts-expect-error no column
+defineResource({ ...bare, table: 'products', contract: { id: id(), colour: text({ maxLength: 10 }) } })
+// @ts-expect-error a text for a whole number
+defineResource({ ...bare, table: 'products', contract: { id: id(), stock: text({ maxLength: 10 }) } })
+// @ts-expect-error a whole number for a price
+defineResource({ ...bare, table: 'products', contract: { id: id(), price: integer({ minimum: 0, maximum: 9 }) } })
+// @ts-expect-error a price for a whole number
+defineResource({ ...bare, table: 'products', contract: { id: id(), stock: decimal({ precision: 5, scale: 2 }) } })
+// @ts-expect-error null for a column that has none
+defineResource({ ...bare, table: 'products', contract: { id: id(), name: nullable(text({ maxLength: 64 })) } })
+// @ts-expect-error a column that has nulls
+defineResource({ ...bare, table: 'products', contract: { id: id(), sku: text({ maxLength: 64 }) } })
+// @ts-expect-error no field
+defineResource({ ...bare, table: 'products', contract: { id: id(), name: { type: 'string' } } })
+// @ts-expect-error a reference to no table
+reference('suppliers')
 
-// @ts-expect-error: the contract has no such field
-defineResource({ ...rest, table: 'categories', contract, filter: { slug: ['exact'] } })
+// Filters.
+// @ts-expect-error no field
+export const noField: Products['filter'] = { colour: ['exact'] }
+// @ts-expect-error a field of the table that is not in the contract
+export const noContract: Products['filter'] = { brand: textual }
+// @ts-expect-error no lookup
+export const noLookup: Products['filter'] = { name: ['contains'] }
+// @ts-expect-error a comparison of texts
+export const textCompared: Products['filter'] = { name: ['gt'] }
+// @ts-expect-error a part of a number
+export const partOfNumber: Products['filter'] = { stock: ['icontains'] }
+// @ts-expect-error a part of a price
+export const partOfPrice: Products['filter'] = { price: textual }
+// @ts-expect-error a prefix of a time
+export const prefixOfTime: Products['filter'] = { created_at: ['istartswith'] }
+// @ts-expect-error what is under a number
+export const underNumber: Products['filter'] = { stock: ['under'] }
+// @ts-expect-error the slug of a text
+export const slugOfText: Products['filter'] = { name: ['slug'] }
+// @ts-expect-error a comparison of references
+export const referenceCompared: Products['filter'] = { category: ['lt'] }
 
-// @ts-expect-error: there is no such lookup
-defineResource({ ...rest, table: 'categories', contract, filter: { name: ['like'] } })
+// Search, order, what is unique, slugs.
+// @ts-expect-error no field
+export const searchNowhere: Products['search'] = ['colour']
+// @ts-expect-error no text
+export const searchNumber: Products['search'] = ['price']
+// @ts-expect-error no field
+export const orderNowhere: Products['order'] = ['colour']
+// @ts-expect-error a direction is the client's to choose
+export const orderDescending: Products['order'] = ['-price']
+// @ts-expect-error no field
+export const defaultNowhere: Products['defaultOrder'] = 'colour'
+// @ts-expect-error no field, descending
+export const defaultNowhereDescending: Products['defaultOrder'] = '-colour'
+// @ts-expect-error a field by which lists are not ordered
+export const defaultNotOffered: Products['defaultOrder'] = '-stock'
+// @ts-expect-error no field
+export const uniqueNowhere: Products['unique'] = [['sku', 'colour']]
+// @ts-expect-error no field
+export const slugNowhere: Products['slug'] = { field: 'sku', from: 'colour' }
+// @ts-expect-error no text
+export const slugOfNumber: Products['slug'] = { field: 'sku', from: 'stock' }
 
-// @ts-expect-error: a text is not compared as a number is
-defineResource({ ...rest, table: 'categories', contract, filter: { name: ['gte'] } })
+// Fields.
+// @ts-expect-error a text has a longest
+text({})
+// @ts-expect-error a whole number has a range
+integer({ minimum: 0 })
+// @ts-expect-error a price is written as text
+decimal({ precision: 10, scale: 2, default: 0 })
+// @ts-expect-error no option
+time({ maxLength: 5 })
 
-// @ts-expect-error: a number is not searched as a text is
-defineResource({ ...rest, table: 'categories', contract, filter: { version: ['icontains'] } })
-
-// @ts-expect-error: a number is not searched
-defineResource({ ...rest, table: 'categories', contract, search: ['version'] })
-
-// @ts-expect-error: the contract has no such field
-defineResource({ ...rest, table: 'categories', contract, order: ['slug'] })
-
-// @ts-expect-error: lists are not ordered by it
-defineResource({ ...rest, table: 'categories', contract, defaultOrder: '-name' })
-
-// @ts-expect-error: the contract has no such field
-defineResource({ ...rest, table: 'categories', contract, unique: [['slug']] })
-
-// @ts-expect-error: a slug is made from a text
-defineResource({ ...rest, table: 'categories', contract, slug: { field: 'name', from: 'version' } })
+// Members that have to be there.
+const { search: _, ...noSearch } = right
+// @ts-expect-error the fields to search
+defineResource(noSearch)
+// @ts-expect-error no member of a declaration
+defineResource({ ...right, lookups: {} })
