@@ -14,10 +14,15 @@ declare module 'fastify' {
 export default fp(
   async function db(app: FastifyInstance, { tables }: Pick<OpenOptions, 'tables'>) {
     const database = await open(app.config.DATABASE_URL, { served: app.resources.map(({ served }) => served), ...(tables && { tables }) })
-    for (const resource of app.resources) checkColumns(resource, database.tables)
+    try {
+      for (const resource of app.resources) checkColumns(resource, database.tables)
+      const applied = await database.migrate()
+      if (applied.length > 0) app.log.info({ applied }, 'schema brought up to date')
+    } catch (error) {
+      await database.close()
+      throw error
+    }
     app.addHook('onClose', () => database.close())
-    const applied = await database.migrate()
-    if (applied.length > 0) app.log.info({ applied }, 'schema brought up to date')
     app.decorate('db', database)
   },
   { name: 'db' },

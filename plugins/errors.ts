@@ -43,7 +43,8 @@ export default fp(
     app.setNotFoundHandler((request, reply) => unrouted(app, request, reply))
     app.setErrorHandler((error, request, reply) => {
       const problem = withQueryFaults(problemOf(error, app), error, request)
-      if (errors[problem.code].status >= 500) request.log.error({ err: error }, problem.message)
+      // Being asked while it stops is nothing to report.
+      if (errors[problem.code].status >= 500 && problem.code !== 'not-ready') request.log.error({ err: error }, problem.message)
       return send(reply, request, problem)
     })
   },
@@ -59,6 +60,8 @@ export function frameworkErrors(error: FastifyError, request: FastifyRequest, re
 /** For Fastify's `clientErrorHandler`: what Node cannot read as HTTP is answered on the bare socket. */
 export function clientErrorHandler(error: ConnectionError, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return
+  // On a connection that has had an answer, another would be taken for that of a request that was never made, or of another client.
+  if (socket.bytesWritten > 0) return void socket.destroy()
   const [code, detail] = unreadable[error.code] ?? ['malformed-request', 'The request is not HTTP/1.1.']
   socket.end(rawResponse(new Problem(code, detail)))
 }

@@ -45,7 +45,10 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
   const names = Object.keys(Config.properties)
   const set = Object.entries(env).filter(([name, value]) => names.includes(name) && value !== '')
   const config: Record<string, unknown> = Object.fromEntries(set)
-  const faults = [...new Set([...unusable(config), ...validate(config)].map(describe)), ...misspelt(Object.keys(env), names)]
+  // The schema fills in what is absent and turns texts into numbers, so the texts come first; one fault a setting is enough.
+  const found = [...unusable(config), ...validate({ ...config })]
+  const faults = [...new Map(found.map((fault) => [pointerOf(fault), describe(fault)])).values(), ...misspelt(Object.keys(env), names)]
+  validate(config)
   if (faults.length > 0) throw new ConfigError(`The configuration has faults:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
   return Object.freeze(config as Config)
 }
@@ -54,30 +57,32 @@ export class ConfigError extends Error {}
 
 const validate = compileTexts(Config)
 
+const pointerOf = (fault: Fault) => ('pointer' in fault ? fault.pointer : '')
+
 function describe(fault: Fault): string {
-  const name = 'pointer' in fault ? fault.pointer.slice(1) : fault.parameter
+  const name = pointerOf(fault).slice(1)
   const { description } = Config.properties[name as keyof Config]
   return `${name} ${fault.detail}${fault.allowed ? ` (${fault.allowed.join(', ')})` : ''}. ${description}`
 }
 
-/** What a schema cannot tell of a text. */
-const checks: Partial<Record<keyof Config, (text: string) => boolean>> = {
-  PORT: isWholeNumber,
-  BODY_LIMIT: isWholeNumber,
-  PUBLIC_URL: (text) => URL.canParse(text),
-  DATABASE_URL: (text) => URL.canParse(text),
-  TRUST_PROXY: (text) => /^\d{1,2}$/.test(text) || text.split(',').every((address) => isAddress(address.trim())),
-}
-
-/** Ajv also takes 1e3 and 0x50 for numbers. */
-function isWholeNumber(text: string): boolean {
-  return /^\d+$/.test(text)
+/** What a schema cannot tell of a text, and what to say of one that does not pass. */
+const checks: Partial<Record<keyof Config, [(text: string) => boolean, string]>> = {
+  // Ajv also takes 1e3 and 0x50 for numbers.
+  PORT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  BODY_LIMIT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  PUBLIC_URL: [(text) => URL.canParse(text), 'is no origin'],
+  DATABASE_URL: [(text) => URL.canParse(text), 'is no URL'],
+  TRUST_PROXY: [
+    (text) => /^\d{1,2}$/.test(text) || text.split(',').every((address) => isAddress(address.trim())),
+    'has something that is no address',
+  ],
 }
 
 const unusable = (config: Record<string, unknown>): Fault[] =>
-  Object.entries(checks).flatMap(([name, check]) =>
-    config[name] === undefined || check(String(config[name])) ? [] : [{ pointer: `/${name}`, detail: 'cannot be read' }],
-  )
+  Object.entries(checks).flatMap(([name, [check, detail]]) => {
+    const text = config[name]
+    return text === undefined || check(String(text)) ? [] : [{ pointer: `/${name}`, detail }]
+  })
 
 /** Names that the proxies of a machine or a site go by. */
 const ADDRESS_NAMES = ['loopback', 'linklocal', 'uniquelocal']

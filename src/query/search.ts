@@ -12,9 +12,11 @@ const TOKEN = /(?:[^\s'"]*(?:(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')[^\s'"]*)+)|
 /** Characters of what is looked for inside other texts: comparing a longer one at every place of a long text takes too long. */
 export const MAX_TERM_LENGTH = 255
 
+/** Counts code points, as JSON Schema's maxLength does. */
+const isLonger = (text: string, length: number) => text.length > 2 * length || [...text].length > length
+
 function readTerm(term: string): string {
-  if (term.length > 2 * MAX_TERM_LENGTH || [...term].length > MAX_TERM_LENGTH)
-    throw new Unreadable(`looks for more than ${MAX_TERM_LENGTH} characters`)
+  if (isLonger(term, MAX_TERM_LENGTH)) throw new Unreadable(`looks for more than ${MAX_TERM_LENGTH} characters`)
   return term
 }
 
@@ -29,7 +31,7 @@ export interface Search {
 /** `red,shirt` and `red shirt` are two terms, `"red shirt"` is one. No term is empty, none is there twice. */
 export function readSearch(text: string): Search {
   const trimmed = text.trim()
-  if (trimmed.length > MAX_SEARCH_LENGTH) throw new Unreadable(`has more than ${MAX_SEARCH_LENGTH} characters`)
+  if (isLonger(trimmed, MAX_SEARCH_LENGTH)) throw new Unreadable(`has more than ${MAX_SEARCH_LENGTH} characters`)
   const terms = new Set((trimmed.match(TOKEN) ?? []).flatMap(termsOf).filter((term) => term !== ''))
   if (terms.size > MAX_SEARCH_TERMS)
     throw new Unreadable(`has more than ${MAX_SEARCH_TERMS} terms; put a phrase in double quotes to make it one`)

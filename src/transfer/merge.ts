@@ -43,8 +43,9 @@ export async function mergeStaged(db: Database, tx: Queries, count: number): Pro
   await makeCategories(db, tx)
   const columns = getTableColumns(db.tables.products) as Record<string, SQLiteColumn>
   const now = sql.param(new Date().toISOString(), columns.updated_at)
-  const updated = await updateKnown(tx, now)
+  // In this order: what another transaction makes after the first statement is seen by the second.
   const created = await insertNew(tx, now, columns)
+  const updated = await updateKnown(tx, now)
   await indexByIds(tx, products.served, [...updated, ...created])
   return { created: created.length, updated: updated.length, unchanged: count - created.length - updated.length }
 }

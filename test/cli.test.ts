@@ -1,0 +1,270 @@
+// The command line, run as a process of its own.
+import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { setTimeout } from 'node:timers/promises'
+import Sqlite from 'better-sqlite3'
+import { CommanderError } from 'commander'
+import { sql } from 'drizzle-orm'
+import t, { type Test } from 'tap'
+import { open } from '../drizzle/open.ts'
+import packageJson from '../package.json' with { type: 'json' }
+import { commands, program } from '../src/cli.ts'
+import { sampleProducts } from '../src/transfer/sample.ts'
+import { onEach } from './helper.ts'
+
+const CLI = new URL('../src/cli.ts', import.meta.url).pathname
+
+interface Options {
+  env?: Record<string, string>
+  cwd?: string
+  input?: string
+}
+
+/** Starts the command. `env -i` keeps out what tap puts into the processes of a test, which costs as much time as the command itself. */
+function start(t: Test, args: string[], { env = {}, cwd }: Options = {}): ChildProcessWithoutNullStreams {
+  const settings = Object.entries({ LOG_LEVEL: 'silent', PORT: '0', ...env }).map(([name, value]) => `${name}=${value}`)
+  const child = spawn('env', ['-i', ...settings, process.execPath, CLI, ...args], { cwd, stdio: 'pipe' })
+  t.teardown(() => child.kill('SIGKILL'))
+  return child
+}
+
+async function run(t: Test, args: string[], options: Options = {}) {
+  const child = start(t, args, options)
+  child.stdin.on('error', () => {}).end(options.input)
+  const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
+  return { out, err, code }
+}
+
+/** What an operator reads is a sentence, not where in the code it came up. */
+const TRACE = /^\s+at /m
+
+t.test('help names every command, and each has its own', async (t) => {
+  const help = await run(t, ['--help'])
+  t.match(help, { code: 0, err: '' })
+  for (const [name, { summary, argument, option }] of Object.entries(commands)) {
+    t.match(help.out, new RegExp(`^  ${name}\\b.*${summary.slice(0, 30)}`, 'm'))
+    const command = program().commands.find((command) => command.name() === name)
+    const text = command?.helpInformation().replace(/\s+/g, ' ')
+    for (const part of [name, summary, ...(argument ?? []), ...(option?.slice(0, 2) ?? [])])
+      t.ok(text?.includes(String(part)), `${name}: ${part}`)
+  }
+})
+
+t.test('the version is the package’s', async (t) => {
+  t.equal(program().version(), packageJson.version)
+})
+
+const misuses: [what: string, args: string[], env: Record<string, string>, says: RegExp][] = [
+  ['an unknown command', ['improt'], {}, /unknown command 'improt'[\s\S]*import/],
+  ['an option with a bad value', ['seed', '--count', '1e3'], {}, /whole number from 1/],
+  ['a bad setting', ['serve'], { PORT: '70000' }, /PORT must be <= 65535/],
+  ['a misspelt setting', ['migrate'], { DATABSE_URL: 'file:x.db' }, /DATABSE_URL is not known; did you mean DATABASE_URL\?/],
+]
+
+t.test('what is not understood exits with 2 and says why', async (t) => {
+  const cwd = t.testdir()
+  const all = misuses.map(async ([what, args, env, says]) => {
+    const { code, out, err } = await run(t, args, { env, cwd })
+    t.equal(code, 2, what)
+    t.match(err, says, what)
+    t.notMatch(err, TRACE, what)
+    t.equal(out, '', what)
+  })
+  await Promise.all(all)
+  t.notOk(existsSync(join(cwd, 'data')), 'and does not touch a database')
+})
+
+for (const args of [
+  [],
+  ['import'],
+  ['seed', '--counts', '5'],
+  ['seed', '--count'],
+  ['seed', '--count', '0'],
+  ['import', 'a', 'b'],
+  ['serve', 'now'],
+]) {
+  t.test(`it is not understood either: ${args.join(' ') || 'nothing'}`, async (t) => {
+    const stockroom = program()
+    for (const command of [stockroom, ...stockroom.commands]) command.configureOutput({ writeErr: () => {} })
+    const error = await stockroom.parseAsync(args, { from: 'user' }).catch((error) => error)
+    t.ok(error instanceof CommanderError)
+    t.not(error.exitCode, 0)
+  })
+}
+
+t.test('what fails exits with 1 and says why', async (t) => {
+  const folder = t.testdir({
+    'bad.ndjson': '{"sku": "A", "name": "a", "price": 1}\n{"sku": "B"}\n',
+    'not.db': 'This is no database. '.repeat(100),
+  })
+  const locked = new Sqlite(join(folder, 'locked.db'))
+  locked.pragma('journal_mode = wal')
+  locked.exec('begin immediate')
+  t.teardown(() => locked.close())
+  const failures: [what: string, args: string[], database: string, says: RegExp][] = [
+    ['a file that is not there', ['import', 'nowhere.ndjson'], 'file:a.db', /no such file.*nowhere\.ndjson/],
+    ['a refused import', ['import', 'bad.ndjson'], 'file:c.db', /^Nothing was imported:\n {2}line 2: name is required for a new product\n/],
+    ['a locked database', ['migrate'], 'file:locked.db', /lock/],
+    ['a file that is no database', ['migrate'], 'file:not.db', /not a database/],
+    ['a server that is not there', ['serve'], 'postgres://postgres@127.0.0.1:1/stockroom', /ECONNREFUSED/],
+  ]
+  const all = failures.map(async ([what, args, database, says]) => {
+    const { code, out, err } = await run(t, args, { env: { DATABASE_URL: database }, cwd: folder })
+    t.equal(code, 1, what)
+    t.match(err, says, what)
+    t.notMatch(err, TRACE, what)
+    t.equal(out, '', what)
+  })
+  await Promise.all(all)
+})
+
+onEach('the commands do their work', async (t, dialect) => {
+  const env = { DATABASE_URL: await dialect.create(t) }
+  const steps: [args: string[], out: RegExp, input?: string][] = [
+    [['migrate'], /^Applied 0000_init, .*products_search.*\.\n$/],
+    [
+      ['import', '-'],
+      /^2 created, 0 updated, 0 unchanged\.\n$/,
+      '{"sku": "A", "name": "a", "price": 3}\r\n{"sku": "C", "name": "c", "price": 1}\r\n',
+    ],
+    [['seed', '--count', '5'], /^The database has products already: nothing was added\.\n$/],
+    [['reindex'], /^categories: 0\nproducts: 2\n$/],
+  ]
+  for (const [args, out, input] of steps)
+    t.match(await run(t, args, { env, ...(input && { input }) }), { code: 0, err: '', out }, args.join(' '))
+})
+
+t.test('without a setting the database is a file below the working directory', async (t) => {
+  const cwd = t.testdir()
+  t.match(await run(t, ['seed', '--count', '7'], { cwd }), { code: 0, err: '', out: '7 created, 0 updated, 0 unchanged.\n' })
+  const db = new Sqlite(join(cwd, 'data/stockroom.db'), { readonly: true })
+  t.same(db.prepare('select count(*) as count from products').get(), { count: 7 })
+  db.close()
+})
+
+/** Serves, and waits until it listens. */
+async function serving(t: Test, env: Record<string, string>) {
+  const child = start(t, ['serve'], { env })
+  const exit = once(child, 'exit')
+  const out: Buffer[] = []
+  child.stdout.on('data', (chunk) => out.push(chunk))
+  const err = text(child.stderr)
+  const said = () => Buffer.concat(out).toString()
+  while (!said().includes('openapi.json\n'))
+    await Promise.race([once(child.stdout, 'data'), exit.then(async () => Promise.reject(new Error(await err)))])
+  const url = new URL(/Stockroom listens on (\S+)/.exec(said())?.[1] ?? '')
+  return { child, exit, url, out: said(), said, port: Number(url.port) }
+}
+
+/** A connection on which a request is written piece by piece. */
+async function dial(t: Test, port: number): Promise<{ socket: Socket; answer: Promise<string> }> {
+  const socket = connect(port, '127.0.0.1').on('error', () => {})
+  t.teardown(() => socket.destroy())
+  await once(socket, 'connect')
+  return { socket, answer: text(socket) }
+}
+
+const isRefused = (port: number) =>
+  new Promise<boolean>((resolve) => {
+    const socket = connect(port, '127.0.0.1')
+    socket.on('connect', () => resolve(false)).on('error', () => resolve(true))
+    socket.on('connect', () => socket.destroy())
+  })
+
+async function refused(port: number): Promise<void> {
+  while (!(await isRefused(port))) await setTimeout(5)
+}
+
+const BODY = '{"name": "Half a body", "price": "1.00"}'
+const HALF = `POST /api/products/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY.slice(0, 20)}`
+
+onEach('serve says where it listens, finishes what it has begun when it is told to stop, and exits', async (t, dialect) => {
+  const DATABASE_URL = await dialect.create(t)
+  const { child, exit, url, out, said, port } = await serving(t, { DATABASE_URL })
+  for (const path of ['/api/products/', '/api/categories/', '/docs/', '/openapi.json']) {
+    t.ok(out.includes(`${url.origin}${path}\n`), `it says ${path}`)
+    const response = await fetch(new URL(path, url))
+    t.equal(response.status, 200, path)
+    await response.arrayBuffer()
+  }
+  // fetch has left a connection open by now, which is idle and must not hold up the exit.
+  const posting = await dial(t, port)
+  posting.socket.write(HALF)
+  const asking = await dial(t, port)
+  asking.socket.write('GET /readyz HTTP/1.1\r\nHost: x\r\n')
+  t.equal((await fetch(new URL('/readyz', url))).status, 200, 'ready until then')
+
+  const told = performance.now()
+  child.kill('SIGTERM')
+  await refused(port)
+  t.equal(child.exitCode, null, 'it waits for the requests that have begun')
+  asking.socket.write('\r\n')
+  t.match(await asking.answer, /^HTTP\/1\.1 503 [\s\S]*connection: close[\s\S]*"code":"not-ready"/i)
+  posting.socket.write(BODY.slice(20))
+  t.match(await posting.answer, /^HTTP\/1\.1 201 [\s\S]*connection: close/i)
+  t.same(await exit, [0, null])
+  t.ok(performance.now() - told < 5_000, 'at once')
+
+  t.equal(said(), out, 'and has logged nothing, as LOG_LEVEL has it')
+  const db = await open(DATABASE_URL, { served: [] })
+  t.teardown(() => db.close())
+  t.match(await db.read.select().from(db.tables.products), [{ name: 'Half a body' }], 'what was answered is kept')
+})
+
+t.test('a second signal does not wait', async (t) => {
+  const { child, exit, port } = await serving(t, { DATABASE_URL: `file:${join(t.testdir(), 'test.db')}` })
+  const posting = await dial(t, port)
+  posting.socket.write(HALF)
+  t.equal((await fetch(`http://127.0.0.1:${port}/livez`)).status, 200)
+  child.kill('SIGINT')
+  await refused(port)
+  t.equal(child.exitCode, null)
+  const told = performance.now()
+  child.kill('SIGINT')
+  t.same(await exit, [1, null])
+  t.ok(performance.now() - told < 2_000)
+})
+
+onEach('serve says why it cannot, and exits at once', async (t, dialect) => {
+  const other = createServer().listen(0, '127.0.0.1')
+  await once(other, 'listening')
+  t.teardown(() => other.close())
+  const { port } = other.address() as AddressInfo
+  const DATABASE_URL = await dialect.create(t)
+  const fails = async (says: RegExp, env: Record<string, string>) => {
+    const begun = performance.now()
+    const { code, out, err } = await run(t, ['serve'], { env: { DATABASE_URL, ...env } })
+    t.equal(code, 1)
+    t.match(err, says)
+    t.notMatch(err, TRACE)
+    t.equal(out, '')
+    t.ok(performance.now() - begun < 8_000, 'at once')
+  }
+  await fails(new RegExp(`address already in use.*${port}`), { PORT: `${port}` })
+  const db = await open(DATABASE_URL, { served: [] })
+  t.teardown(() => db.close())
+  await db.write((tx) => tx.run(sql`insert into stockroom_schema (kind, name, hash) values ('migration', '9999_newer', '')`))
+  await fails(/^The database has migration 9999_newer, which this version does not know/, {})
+})
+
+const noTerminal = spawnSync('script', ['--version']).status === 0 ? false : 'script(1) is not here'
+
+t.test('an import from a file shows on a terminal how far it is', { skip: noTerminal }, async (t) => {
+  const rows: string[] = []
+  for await (const line of sampleProducts(6_000)) if ('value' in line) rows.push(JSON.stringify(line.value))
+  const cwd = t.testdir({ 'sample.ndjson': rows.join('\n') })
+  const command = `${process.execPath} ${CLI} import sample.ndjson`
+  const child = spawn('env', ['-i', `PATH=${process.env.PATH}`, 'TERM=xterm', 'script', '-qec', command, '/dev/null'], {
+    cwd,
+    stdio: 'pipe',
+  })
+  const [shown, [code]] = await Promise.all([text(child.stdout), once(child, 'close')])
+  t.equal(code, 0)
+  t.match(shown, /[1-9]\d?% \| [1-5]\d*00 lines/, 'while it runs')
+  t.match(shown, /100% \| 6000 lines/, 'and at the end')
+  t.match(shown, /6000 created, 0 updated, 0 unchanged\./)
+})

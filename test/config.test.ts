@@ -1,0 +1,158 @@
+// The configuration: what may be set, and what is said of the rest.
+import t from 'tap'
+import { type Config, ConfigError, loadConfig } from '../src/config.ts'
+import { DIALECTS } from './dialects.ts'
+import { ask, build } from './helper.ts'
+
+const DEFAULTS: Config = {
+  HOST: '127.0.0.1',
+  PORT: 3000,
+  PUBLIC_URL: '',
+  LOG_LEVEL: 'info',
+  TRUST_PROXY: '',
+  DATABASE_URL: 'file:./data/stockroom.db',
+  BODY_LIMIT: 1_048_576,
+}
+
+t.test('nothing has to be set', async (t) => {
+  t.same(loadConfig({}), DEFAULTS)
+  t.same(loadConfig(Object.fromEntries(Object.keys(DEFAULTS).map((name) => [name, '']))), DEFAULTS, 'an empty value is none')
+  t.throws(() => Object.assign(loadConfig({}), { PORT: 1 }), TypeError, 'and nothing can be changed afterwards')
+})
+
+const good: [name: keyof Config, text: string, value?: number][] = [
+  ['HOST', '0.0.0.0'],
+  ['HOST', '::'],
+  ['PORT', '0', 0],
+  ['PORT', '65535', 65_535],
+  ['PUBLIC_URL', 'https://api.example.com'],
+  ['PUBLIC_URL', 'http://localhost:8080'],
+  ...['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map((level): ['LOG_LEVEL', string] => ['LOG_LEVEL', level]),
+  ['DATABASE_URL', 'file:/var/lib/stockroom.db'],
+  ['DATABASE_URL', 'postgres://user:secret@host:5433/stockroom?sslmode=require'],
+  ['DATABASE_URL', 'postgresql:///stockroom'],
+  ['BODY_LIMIT', '1024', 1_024],
+  ['BODY_LIMIT', '104857600', 104_857_600],
+]
+for (const [name, text, value = text] of good) {
+  t.test(`${name}=${text}`, async (t) => t.same(loadConfig({ [name]: text }), { ...DEFAULTS, [name]: value }))
+}
+
+const bad: [name: keyof Config, texts: string[], allowed: RegExp][] = [
+  ['PORT', ['65536'], /65535/],
+  ['PORT', ['-1'], />= 0/],
+  ['PORT', ['http', '80.5', '1e3', '0x50', 'Infinity', 'true'], /integer|whole number/],
+  [
+    'PUBLIC_URL',
+    ['api.example.com', 'ftp://example.com', 'https://', 'https://a/', 'https://a/b', 'https://a?b', 'https://a b'],
+    /https:\/\/api\.example\.com/,
+  ],
+  ['PUBLIC_URL', ['https://a:99999', 'https://[::1'], /https:\/\/api\.example\.com/],
+  ['LOG_LEVEL', ['INFO', 'verbose', 'info '], /fatal, error, warn, info, debug, trace, silent/],
+  ['TRUST_PROXY', ['yes', 'true', '-1', '1.5', '300.0.0.1', '10.0.0.0/33', '127.0.0.1,proxy'], /how many.*addresses/],
+  ['DATABASE_URL', ['./stockroom.db', 'mysql://u:secret@h/d', 'file:', 'postgres:', 'File:x', 'sqlite:x'], /file:.*postgres:/],
+  ['BODY_LIMIT', ['1023'], />= 1024/],
+  ['BODY_LIMIT', ['104857601'], /<= 104857600/],
+  ['BODY_LIMIT', ['1mb', '1_048_576'], /integer|whole number/],
+]
+for (const [name, texts, allowed] of bad) {
+  for (const text of texts) {
+    t.test(`not ${name}=${text}`, async (t) => {
+      const message = messageOf({ [name]: text })
+      t.match(message, new RegExp(`^The configuration has faults:\\n {2}${name} `))
+      t.match(message, allowed, 'it says what is allowed')
+      t.notMatch(message, /secret/, 'and repeats no password')
+    })
+  }
+}
+
+function messageOf(env: Record<string, string>): string {
+  try {
+    return `accepted: ${JSON.stringify(loadConfig(env))}`
+  } catch (error) {
+    return error instanceof ConfigError ? error.message : `not a ConfigError: ${error}`
+  }
+}
+
+t.test('every fault is named', async (t) => {
+  const lines = messageOf({ PORT: 'x', LOG_LEVEL: 'y', BODY_LIMIT: '0', PUBLIC_ULR: 'z', HOST: 'fine' }).split('\n')
+  t.equal(lines.length, 5)
+  for (const name of ['PORT', 'LOG_LEVEL', 'BODY_LIMIT', 'PUBLIC_ULR'])
+    t.ok(
+      lines.some((line) => line.startsWith(`  ${name} `)),
+      name,
+    )
+})
+
+const misspelt: Record<string, string> = {
+  DATABSE_URL: 'DATABASE_URL',
+  DATABASE_URI: 'DATABASE_URL',
+  DATABASEURL: 'DATABASE_URL',
+  database_url: 'DATABASE_URL',
+  LOGLEVEL: 'LOG_LEVEL',
+  LOG_LEVELS: 'LOG_LEVEL',
+  TRUSTPROXY: 'TRUST_PROXY',
+  BODY_LIMT: 'BODY_LIMIT',
+  PUBLIC_ULR: 'PUBLIC_URL',
+}
+for (const [name, meant] of Object.entries(misspelt)) {
+  t.test(`${name} is taken for a slip`, async (t) => {
+    t.equal(messageOf({ [name]: 'x' }), `The configuration has faults:\n  ${name} is not known; did you mean ${meant}?`)
+  })
+}
+
+t.test('other names in the environment are not our business', async (t) => {
+  const names = [
+    'PATH',
+    'HOSTNAME',
+    'HOSTS',
+    'PORTS',
+    'POST',
+    'DATABASE',
+    'DATABASE_NAME',
+    'DB_URL',
+    'PUBLIC_KEY',
+    'LOG',
+    'LOG_FILE',
+    'NODE_ENV',
+    'BODY',
+    'constructor',
+    '__proto__',
+  ]
+  t.same(loadConfig(Object.fromEntries(names.map((name) => [name, 'x']))), DEFAULTS)
+})
+
+/** Who is believed to say which host the client asked; requests here come from 127.0.0.1. */
+const proxies: [trusted: string, believed: boolean][] = [
+  ['', false],
+  ['0', false],
+  ['1', true],
+  ['2', true],
+  ['127.0.0.1', true],
+  ['127.0.0.0/8', true],
+  ['10.0.0.0/8', false],
+  ['10.0.0.0/8,127.0.0.1', true],
+  ['10.0.0.0/8, ::1, 127.0.0.1', true],
+  ['loopback', true],
+]
+t.test('a proxy is believed where it is trusted', async (t) => {
+  const [dialect] = DIALECTS
+  if (!dialect) return
+  for (const [TRUST_PROXY, believed] of proxies) {
+    const app = await build(t, dialect, { env: { TRUST_PROXY } })
+    const { headers } = await ask(app, 'GET', '/api/products/', undefined, {
+      host: 'inside:3000',
+      'x-forwarded-host': 'shop.example',
+      'x-forwarded-proto': 'https',
+    })
+    t.match(headers.link, believed ? /^<https:\/\/shop\.example\/api/ : /^<http:\/\/inside:3000\/api/, `TRUST_PROXY=${TRUST_PROXY}`)
+  }
+})
+
+t.test('PUBLIC_URL is what links begin with, whatever a proxy says', async (t) => {
+  const [dialect] = DIALECTS
+  if (!dialect) return
+  const app = await build(t, dialect, { env: { PUBLIC_URL: 'https://api.example.com', TRUST_PROXY: '1' } })
+  const { headers } = await ask(app, 'GET', '/api/products/', undefined, { 'x-forwarded-host': 'shop.example' })
+  t.match(headers.link, /^<https:\/\/api\.example\.com\/api\/products\/>/)
+})

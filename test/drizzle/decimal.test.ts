@@ -1,0 +1,168 @@
+// What goes into a column comes out of it: decimals as digits, and every kind of column through both databases.
+import { eq, getTableColumns, sql } from 'drizzle-orm'
+import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import fc from 'fast-check'
+import t from 'tap'
+import type { Database } from '../../drizzle/database.ts'
+import { fromUnits, toUnits } from '../../drizzle/decimal.ts'
+import { build, onEach } from '../helper.ts'
+
+const cases: [text: string, scale: number, units: number, written: string][] = [
+  ['0', 2, 0, '0.00'],
+  ['-0', 2, 0, '0.00'],
+  ['0.01', 2, 1, '0.01'],
+  ['-0.01', 2, -1, '-0.01'],
+  ['.5', 2, 50, '0.50'],
+  ['-.5', 2, -50, '-0.50'],
+  ['5.', 2, 500, '5.00'],
+  ['007.5', 2, 750, '7.50'],
+  ['29.9', 2, 2990, '29.90'],
+  // In binary floating point these become 114.99999999999999, 101.00000000000001 and 435.00000000000006 cents.
+  ['1.15', 2, 115, '1.15'],
+  ['1.01', 2, 101, '1.01'],
+  ['4.35', 2, 435, '4.35'],
+  ['99999999.99', 2, 9_999_999_999, '99999999.99'],
+  ['90071992547409.91', 2, Number.MAX_SAFE_INTEGER, '90071992547409.91'],
+  ['12', 0, 12, '12'],
+  ['-12', 0, -12, '-12'],
+  ['1.0000', 4, 10_000, '1.0000'],
+]
+for (const [text, scale, units, written] of cases) {
+  t.test(`${text} at scale ${scale}`, async (t) => {
+    t.equal(toUnits(text, scale), units)
+    t.equal(fromUnits(units, scale), written)
+    t.equal(fromUnits(BigInt(units), scale), written, 'from a bigint')
+    t.equal(fromUnits(String(units), scale), written, 'from text, as PostgreSQL sends it')
+  })
+}
+
+const units = fc.maxSafeInteger()
+const scale = fc.integer({ min: 0, max: 6 })
+
+t.test('any number of units is written and read back exactly', async () => {
+  // `+ 0` makes one zero of the two that JavaScript has.
+  fc.assert(fc.property(units, scale, (some, scale) => toUnits(fromUnits(some, scale), scale) === some + 0))
+})
+
+t.test('any text is worth the same with the zeros at its end left out', async () => {
+  fc.assert(
+    fc.property(units, scale, (some, scale) => {
+      const text = fromUnits(some, scale)
+      return !text.includes('.') || toUnits(text.replace(/\.?0+$/, ''), scale) === some + 0
+    }),
+  )
+})
+
+const PRICES = ['0.00', '0.01', '1.15', '29.90', '99999999.99']
+const INTEGERS = [0, 1, 2_147_483_647, 2_147_483_648, Number.MAX_SAFE_INTEGER]
+const TIMES = [
+  '0001-01-01T00:00:00.000Z',
+  '0049-12-31T23:59:59.999Z',
+  '0099-06-15T12:00:00.050Z',
+  '1582-10-10T00:00:00.000Z',
+  '1969-12-31T23:59:59.999Z',
+  '1970-01-01T00:00:00.000Z',
+  '2024-02-29T12:34:56.500Z',
+  '2026-03-29T01:30:00.001Z',
+  '9999-12-31T23:59:59.999Z',
+]
+const TEXTS = [
+  '',
+  ' ',
+  "'; drop table products --",
+  '"quoted" \\ back\\slash $1 ? :a @b %s {0}',
+  'line\nbreak\r\n\ttab',
+  '\u0001\u001f\u007f\u0080\u00a0\u2028\ufeff\uffff',
+  'e\u0301 is not é',
+  '麵包 한글 עברית العربية',
+  '👩‍👩‍👧‍👦 𝅘𝅥𝅮 \u{10ffff}',
+]
+
+/** A product that differs from a plain one in `values`, as it is read back. */
+async function stored(db: Database, values: Record<string, unknown>): Promise<Record<string, unknown>> {
+  const { products } = db.tables
+  const now = '2026-01-01T00:00:00.000Z'
+  const row = { name: 'plain', price: '1.00', created_at: now, updated_at: now, ...values }
+  const [{ id } = { id: 0 }] = await db.write((tx) => tx.insert(products).values(row).returning({ id: products.id }))
+  const [read] = await db.read.select().from(products).where(eq(products.id, id))
+  return read ?? {}
+}
+
+const kinds: Record<string, { column: 'price' | 'stock' | 'updated_at' | 'name'; values: readonly unknown[] }> = {
+  decimal: { column: 'price', values: PRICES },
+  integer: { column: 'stock', values: INTEGERS },
+  time: { column: 'updated_at', values: TIMES },
+  text: { column: 'name', values: TEXTS },
+}
+
+onEach('every kind of column gives back what it was given', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  for (const [kind, { column, values }] of Object.entries(kinds)) {
+    for (const [row, value] of values.entries()) t.equal((await stored(db, { [column]: value }))[column], value, `${kind}, row ${row}`)
+  }
+})
+
+onEach('a value finds its row, compared alone and in an array', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  const { products } = db.tables
+  for (const [kind, { column: name, values }] of Object.entries(kinds)) {
+    const column = getTableColumns(products)[name] as SQLiteColumn
+    for (const [row, value] of values.entries()) {
+      const { id } = await stored(db, { [name]: value })
+      for (const [how, where] of Object.entries({
+        alone: eq(column, value),
+        'in an array': db.dialect.anyOf(column, [value]),
+      })) {
+        const found = await db.read.select({ id: products.id }).from(products).where(where)
+        t.ok(
+          found.some((product) => product.id === id),
+          `${kind}, row ${row}, ${how}`,
+        )
+      }
+    }
+    const all = await db.read.select({ id: products.id }).from(products).where(db.dialect.anyOf(column, values))
+    t.ok(all.length >= values.length, `${kind}: all in one array`)
+    t.same(
+      await db.read.select({ id: products.id }).from(products).where(db.dialect.anyOf(column, [])),
+      [],
+      `${kind}: none in an empty one`,
+    )
+  }
+})
+
+onEach('a price is whole cents in the database', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  await stored(db, { price: '99999999.99' })
+  const [row] = await db.read.all<{ price: number | string }>(sql`select price from products`)
+  t.equal(Number(row?.price), 9_999_999_999)
+})
+
+onEach('a reference is the id of a row, or null', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  const now = '2026-01-01T00:00:00.000Z'
+  const [made] = await db.write((tx) =>
+    tx.insert(db.tables.categories).values({ name: 'a', slug: 'a', created_at: now, updated_at: now }).returning(),
+  )
+  t.match(made, { parent: null, version: 1 })
+  t.equal((await stored(db, { category: made?.id })).category, made?.id)
+  t.match(await stored(db, {}), { category: null, sku: null, description: '', brand: '', stock: 0, version: 1 }, 'what is left out')
+  const missing = stored(db, { category: 1_000_000 })
+  t.equal(await missing.catch((error) => db.failure(error)), 'reference')
+})
+
+onEach('a time beyond what a column holds is before or after every row', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  const { products } = db.tables
+  await stored(db, { updated_at: '0001-01-01T00:00:00.000Z' })
+  await stored(db, { updated_at: '9999-12-31T23:59:59.999Z' })
+  for (const [beyond, after] of [
+    ['0000-12-31T23:59:59.999Z', 2],
+    ['+010000-01-01T00:00:00.000Z', 0],
+  ] as const) {
+    const rows = await db.read
+      .select({ id: products.id })
+      .from(products)
+      .where(sql`${products.updated_at} > ${sql.param(beyond, products.updated_at)}`)
+    t.equal(rows.length, after, beyond)
+  }
+})

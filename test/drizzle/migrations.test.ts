@@ -1,0 +1,351 @@
+// Schemas brought up to date: from nothing, from an older version, by several processes at once, and not at all where that would do harm.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { pathToFileURL } from 'node:url'
+import Sqlite from 'better-sqlite3'
+import { type SQL, sql } from 'drizzle-orm'
+import pg from 'pg'
+import type { Test } from 'tap'
+import type { Database, Served } from '../../drizzle/database.ts'
+import { open } from '../../drizzle/open.ts'
+import { create, remove } from '../../src/records.ts'
+import { categories } from '../../src/resources/categories.ts'
+import { products } from '../../src/resources/products.ts'
+import type { Dialect } from '../dialects.ts'
+import { onEach } from '../helper.ts'
+
+const ROOT = new URL('../../', import.meta.url)
+const SERVED = [categories.served, products.served]
+
+type Query = (text: string) => Promise<Record<string, unknown>[]>
+
+/** Another program's connection to the database. */
+async function connect(t: Test, url: string): Promise<Query> {
+  if (url.startsWith('file:')) {
+    const client = new Sqlite(url.slice('file:'.length))
+    t.teardown(() => client.close())
+    return async (text) => {
+      const statement = client.prepare<[], Record<string, unknown>>(text)
+      if (statement.reader) return statement.all()
+      statement.run()
+      return []
+    }
+  }
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  t.teardown(() => client.end())
+  return async (text) => (await client.query(text)).rows
+}
+
+/** Another version of drizzle/: with more migrations, or with `changes` in the text of those that there are. */
+async function versionWith(
+  t: Test,
+  dialect: Dialect,
+  more: Record<string, string[]>,
+  changes: (text: string) => string = (text) => text,
+): Promise<typeof open> {
+  const folder = t.testdir()
+  const copy = join(folder, 'drizzle')
+  cpSync(new URL('drizzle', ROOT), copy, { recursive: true })
+  const migrations = join(copy, dialect.name, 'migrations')
+  const journalFile = join(migrations, 'meta/_journal.json')
+  const journal: { entries: { idx: number; tag: string }[] } = JSON.parse(readFileSync(journalFile, 'utf8'))
+  for (const { tag } of journal.entries) {
+    const file = join(migrations, `${tag}.sql`)
+    writeFileSync(file, changes(readFileSync(file, 'utf8')))
+  }
+  for (const [tag, statements] of Object.entries(more)) {
+    journal.entries.push({ ...journal.entries[0], idx: journal.entries.length, tag })
+    writeFileSync(join(migrations, `${tag}.sql`), statements.join('--> statement-breakpoint\n'))
+  }
+  writeFileSync(journalFile, JSON.stringify(journal))
+  const module: typeof import('../../drizzle/open.ts') = await import(pathToFileURL(join(copy, 'open.ts')).href)
+  return module.open
+}
+
+async function opened(t: Test, url: string, version: typeof open = open, served: readonly Served[] = SERVED): Promise<Database> {
+  const db = await version(url, { served })
+  t.teardown(() => db.close())
+  return db
+}
+
+const CATALOGUE: Record<string, string[]> = {
+  sqlite: ['select type, name, tbl_name, rootpage, sql from sqlite_master order by type, name'],
+  // Numbers that change when a thing is made anew, though it looks the same.
+  pg: [
+    `select oid::text, relname, relkind, relfilenode::text from pg_class where relnamespace = 'public'::regnamespace order by relname`,
+    `select pg_attribute.xmin::text, attrelid::regclass::text as relation, attname, atttypid::regtype::text, attnotnull from pg_attribute
+       join pg_class on pg_class.oid = attrelid where relnamespace = 'public'::regnamespace order by relation, attnum`,
+    `select oid::text, xmin::text, proname, prosrc from pg_proc where pronamespace = 'public'::regnamespace order by proname, oid`,
+    'select oid::text, xmin::text, tgname, pg_get_triggerdef(oid) from pg_trigger order by oid',
+    'select oid::text, xmin::text, conname, pg_get_constraintdef(oid) from pg_constraint order by oid',
+  ],
+}
+const TABLES: Record<string, string> = {
+  sqlite: "select name from sqlite_master where type = 'table' order by name",
+  pg: "select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' order by relname",
+}
+
+/** All that is in the database: the schema, and every row of every table. */
+async function dump({ name }: Dialect, query: Query): Promise<string> {
+  const parts: unknown[] = []
+  for (const text of CATALOGUE[name] ?? []) parts.push(await query(text))
+  for (const table of await query(TABLES[name] ?? '')) {
+    parts.push([table.name, await query(`select ${name === 'pg' ? 'xmin::text, ctid::text, *' : '*'} from "${table.name}"`)])
+  }
+  return JSON.stringify(parts, null, 1)
+}
+
+async function fill(db: Database): Promise<{ lastId: number }> {
+  const clothes = await create(db, categories, { name: 'Clothes' })
+  const shirts = await create(db, categories, { name: 'Shirts', parent: clothes.id })
+  for (let number = 1; number <= 20; number++) {
+    await create(db, products, {
+      sku: `S${number}`,
+      name: `Shirt ${number} ΣΊΓΜΑ`,
+      price: '29.90',
+      category: number % 2 ? shirts.id : null,
+    })
+  }
+  const last = await create(db, products, { name: 'Given up again', price: '1.00' })
+  await remove(db, products, last.id, [categories, products])
+  return { lastId: last.id }
+}
+
+const idsWhere = async (db: Database, where: SQL) =>
+  (await db.read.all<{ id: number | string }>(sql`select id from products where ${where} order by id`)).map(({ id }) => Number(id))
+
+const counters = async (query: Query, table: string) => {
+  const [row] = await query(`select sum(version) as version, sum(row_count) as rows from stockroom_counters where name = '${table}'`)
+  return { version: Number(row?.version), rows: Number(row?.rows) }
+}
+
+onEach('an empty database gets all there is, and is not ready before', async (t, dialect) => {
+  const db = await opened(t, await dialect.create(t))
+  await t.rejects(db.ready())
+  const applied = await db.migrate()
+  t.equal(applied[0], '0000_init')
+  for (const part of ['products_counters', 'products_search', 'categories_counters', 'categories_search'])
+    t.ok(applied.includes(part), part)
+  await db.ready()
+  await fill(db)
+  t.equal((await idsWhere(db, db.dialect.contains('products', db.tables.products.id, ['name'], 'σίγμα'))).length, 20)
+})
+
+onEach('the second time nothing is done', async (t, dialect) => {
+  const url = await dialect.create(t)
+  const query = await connect(t, url)
+  const first = await opened(t, url)
+  await first.migrate()
+  await fill(first)
+  const before = await dump(dialect, query)
+  t.same(await first.migrate(), [], 'by the same instance')
+  t.same(await (await opened(t, url)).migrate(), [], 'by another one')
+  t.equal(await dump(dialect, query), before)
+})
+
+const COLUMNS: Record<string, string> = {
+  categories: '"id", "name", "slug", "parent", "created_at", "updated_at", "version"',
+  products: '"id", "sku", "name", "description", "price", "stock", "brand", "category", "created_at", "updated_at", "version"',
+}
+
+/** What drizzle-kit writes where a change cannot be made by ALTER TABLE, which on SQLite is most of them. */
+const rebuild: Record<string, (query: Query, table: string) => Promise<string[]>> = {
+  async sqlite(query, table) {
+    const made = await query(
+      `select sql from sqlite_master where type in ('table', 'index') and tbl_name = '${table}' and sql is not null order by type desc`,
+    )
+    const [create = '', ...indexes] = made.map((row) => `${row.sql};`)
+    return [
+      'PRAGMA foreign_keys=OFF;',
+      create.replace(/CREATE TABLE ["`]?\w+["`]?/, `CREATE TABLE \`__new_${table}\``),
+      `INSERT INTO \`__new_${table}\`(${COLUMNS[table]}) SELECT ${COLUMNS[table]} FROM \`${table}\`;`,
+      `DROP TABLE \`${table}\`;`,
+      `ALTER TABLE \`__new_${table}\` RENAME TO \`${table}\`;`,
+      'PRAGMA foreign_keys=ON;',
+      ...indexes,
+    ]
+  },
+  // Each writes every row anew.
+  pg: async (_query, table) => [
+    `ALTER TABLE "${table}" ALTER COLUMN "id" SET DATA TYPE integer;`,
+    `ALTER TABLE "${table}" ALTER COLUMN "id" SET DATA TYPE bigint;`,
+    `ALTER TABLE "${table}" ADD COLUMN "note" text DEFAULT '' NOT NULL;`,
+    `ALTER TABLE "${table}" DROP COLUMN "note";`,
+  ],
+}
+
+for (const table of ['products', 'categories'] as const) {
+  onEach(`a rebuild of ${table} loses nothing`, async (t, dialect) => {
+    const url = await dialect.create(t)
+    const query = await connect(t, url)
+    const rows = async () => {
+      const parts = ['products', 'categories', 'products_search', 'categories_search'].map((name) =>
+        query(`select * from ${name} order by id`),
+      )
+      return JSON.stringify([
+        ...(await Promise.all(parts)),
+        (await counters(query, 'products')).rows,
+        (await counters(query, 'categories')).rows,
+      ])
+    }
+    const older = await opened(t, url)
+    await older.migrate()
+    const { lastId } = await fill(older)
+    const before = { rows: await rows(), version: (await counters(query, table)).version }
+
+    const statements = (await rebuild[dialect.name]?.(query, table)) ?? []
+    const newer = await opened(t, url, await versionWith(t, dialect, { '0001_rebuild': statements }))
+    t.ok((await newer.migrate()).includes('0001_rebuild'))
+    t.equal(await rows(), before.rows)
+    t.same(await newer.migrate(), [], 'and is done once')
+    await newer.ready()
+
+    const after = await counters(query, table)
+    t.ok(after.version >= before.version, 'the version does not go back')
+    await query(
+      `insert into ${table} (${COLUMNS[table]}) select ${(COLUMNS[table] ?? '').replace('"id"', 'id + 1000').replace('"sku"', 'null').replace('"slug"', "slug || '-x'").replace('"name"', "name || '-x'")} from ${table} where id = 2`,
+    )
+    t.equal((await counters(query, table)).rows, after.rows + 1, 'another program’s insert counts')
+    t.ok((await counters(query, table)).version > after.version)
+    await query(`update ${table} set name = 'by hand' where id = 1002`)
+    t.match(await query(`select version from ${table} where id = 1002`), [{ version: /^2$/ }], 'and its update raises the row’s version')
+    await query(`delete from ${table} where id = 1002`)
+    t.equal((await counters(query, table)).rows, after.rows, 'and its delete counts')
+    t.same(await query(`select id from ${table}_search where id = 1002`), [], 'and takes the search text with it')
+
+    t.equal(
+      (await idsWhere(newer, newer.dialect.contains('products', newer.tables.products.id, ['name'], 'shirt 1'))).length,
+      11,
+      'search still finds',
+    )
+    await t.rejects(query('delete from categories where id = 2'), 'a category in use is still held')
+    const made = await create(newer, products, { name: 'After', price: '1.00' })
+    t.ok(made.id > lastId, 'no id is given out again')
+    t.same(await idsWhere(newer, newer.dialect.contains('products', newer.tables.products.id, ['name'], 'after')), [made.id])
+  })
+}
+
+onEach('the id of a deleted row is not given out again after a rebuild', async (t, dialect) => {
+  const url = await dialect.create(t)
+  const query = await connect(t, url)
+  const older = await opened(t, url)
+  await older.migrate()
+  const { lastId } = await fill(older)
+  const statements = (await rebuild[dialect.name]?.(query, 'products')) ?? []
+  const newer = await opened(t, url, await versionWith(t, dialect, { '0001_rebuild': statements }))
+  await newer.migrate()
+  t.equal((await create(newer, products, { name: 'After', price: '1.00' })).id, lastId + 1)
+})
+
+/** What SQLite's migrations are checked for afterwards, PostgreSQL refuses by itself. */
+const failing: Record<string, { statements: string[]; says: RegExp }> = {
+  'that fails half-way': {
+    statements: ["UPDATE products SET name = 'lost';", 'CREATE TABLE half (id bigint);', 'SELECT * FROM nowhere;'],
+    says: /nowhere/,
+  },
+  'that would leave orphans': {
+    statements: ['DELETE FROM categories WHERE id = 2;'],
+    says: /10 rows of products refer .*nothing was migrated|violates foreign key/,
+  },
+  'that makes orphans of rows it changes': {
+    statements: ['UPDATE categories SET parent = 77 WHERE id = 2;'],
+    says: /1 rows? of categories refer.*nothing was migrated|violates foreign key/,
+  },
+}
+for (const [what, { statements, says }] of Object.entries(failing)) {
+  onEach(`a migration ${what} is undone whole`, async (t, dialect) => {
+    const url = await dialect.create(t)
+    const query = await connect(t, url)
+    const older = await opened(t, url)
+    await older.migrate()
+    await fill(older)
+    const before = await dump(dialect, query)
+    const newer = await opened(t, url, await versionWith(t, dialect, { '0001_bad': statements }))
+    const error: Error = await newer.migrate().then(
+      () => t.fail('it was applied'),
+      (error) => error,
+    )
+    t.match(`${error.message} ${(error.cause as Error | undefined)?.message}`, says)
+    t.equal(await dump(dialect, query), before)
+    await t.rejects(newer.ready(), /0001_bad/, 'the newer version is not ready')
+    await older.ready()
+    const orphan = newer.write((tx) => tx.run(sql`update products set category = 1000000`))
+    t.equal(await orphan.catch((error) => newer.failure(error)), 'reference', 'references are checked again')
+  })
+}
+
+const refused: Record<string, { newer: Parameters<typeof versionWith>[2]; changes?: (text: string) => string; says: RegExp }> = {
+  'ahead of the code': { newer: { '0001_newer': ['CREATE TABLE newer (id bigint);'] }, says: /0001_newer.*does not know.*run the version/ },
+  'made by a file that was changed since': {
+    newer: {},
+    changes: (text) => `${text}\n-- tidied up`,
+    says: /0000_init was changed.*restore/,
+  },
+}
+for (const [what, { newer, changes, says }] of Object.entries(refused)) {
+  onEach(`a database ${what} is refused`, async (t, dialect) => {
+    const url = await dialect.create(t)
+    const query = await connect(t, url)
+    await (await opened(t, url, await versionWith(t, dialect, newer, changes))).migrate()
+    const before = await dump(dialect, query)
+    const db = await opened(t, url)
+    for (const [door, attempt] of Object.entries({ migrate: () => db.migrate(), ready: () => db.ready() })) {
+      const error: Error = await attempt().then(
+        () => t.fail(`${door} went through`),
+        (error) => error,
+      )
+      t.equal(error.constructor.name, 'DatabaseUnusable', door)
+      t.match(error.message, says, door)
+    }
+    t.equal(await dump(dialect, query), before)
+  })
+}
+
+onEach('a search table whose fields changed is made and filled anew, and the others are left', async (t, dialect) => {
+  const url = await dialect.create(t)
+  const older = await opened(t, url, open, [categories.served, { table: 'products', folded: ['name'], prefixed: ['name'] }])
+  await older.migrate()
+  const now = '2026-01-01T00:00:00.000Z'
+  await older.write((tx) =>
+    tx.insert(older.tables.products).values({ name: 'Shirt', brand: 'ACME', price: '1.00', created_at: now, updated_at: now }),
+  )
+  const newer = await opened(t, url)
+  await t.rejects(newer.ready(), /products_search.*stockroom migrate/)
+  t.same(await newer.migrate(), ['products_search'])
+  await newer.ready()
+  t.same(await idsWhere(newer, newer.dialect.contains('products', newer.tables.products.id, ['brand'], 'acme')), [1])
+})
+
+onEach('instances that migrate an empty database at once all succeed', async (t, dialect) => {
+  const url = await dialect.create(t)
+  const instances = await Promise.all(Array.from({ length: 4 }, () => opened(t, url)))
+  const applied = await Promise.all(instances.map((db) => db.migrate()))
+  t.equal(applied.filter((names) => names.length > 0).length, 1, 'one of them did it')
+  await Promise.all(instances.map((db) => db.ready()))
+})
+
+const MIGRATE = `
+  import { open } from './drizzle/open.ts'
+  const db = await open(process.argv[1], { served: JSON.parse(process.argv[2]) })
+  process.stdout.write(JSON.stringify(await db.migrate()))
+  await db.close()`
+
+onEach('processes that migrate an empty database at once all succeed', async (t, dialect) => {
+  const url = await dialect.create(t)
+  const migrate = async (): Promise<string[]> => {
+    const child = spawn(process.execPath, ['--input-type=module', '--eval', MIGRATE, url, JSON.stringify(SERVED)], {
+      cwd: ROOT,
+      stdio: 'pipe',
+    })
+    const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
+    t.equal(code, 0, err)
+    return JSON.parse(out)
+  }
+  const applied = await Promise.all([migrate(), migrate()])
+  t.equal(applied.filter((names) => names.length > 0).length, 1, 'one of them did it')
+  await (await opened(t, url)).ready()
+})

@@ -1,0 +1,338 @@
+// The search text beside each table: found through an index, right after every kind of write, and able to hold any name.
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { setTimeout } from 'node:timers/promises'
+import Sqlite from 'better-sqlite3'
+import { type SQL, sql } from 'drizzle-orm'
+import fc from 'fast-check'
+import pg from 'pg'
+import type { Test } from 'tap'
+import type { Database } from '../../drizzle/database.ts'
+import { fold } from '../../drizzle/fold.ts'
+import { open } from '../../drizzle/open.ts'
+import { equals, reindex, startsWith } from '../../drizzle/search.ts'
+import { create, merge, remove } from '../../src/records.ts'
+import { categories } from '../../src/resources/categories.ts'
+import { products } from '../../src/resources/products.ts'
+import { importProducts } from '../../src/transfer/import.ts'
+import { ask, build, get, lines, onEach } from '../helper.ts'
+
+const SERVED = [categories.served, products.served]
+const FIELDS = products.search
+
+type Query = (text: string) => Promise<Record<string, unknown>[]>
+
+/** Another program's connection to the database. */
+async function connect(t: Test, url: string): Promise<Query> {
+  if (url.startsWith('file:')) {
+    const client = new Sqlite(url.slice('file:'.length))
+    t.teardown(() => client.close())
+    return async (text) => {
+      const statement = client.prepare<[], Record<string, unknown>>(text)
+      if (statement.reader) return statement.all()
+      statement.run()
+      return []
+    }
+  }
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  t.teardown(() => client.end())
+  return async (text) => (await client.query(text)).rows
+}
+
+const idsWhere = async (db: Database, where: SQL) =>
+  (await db.read.all<{ id: number | string }>(sql`select id from products where ${where} order by id`)).map(({ id }) => Number(id))
+
+const containing = (db: Database, term: string, fields: readonly string[] = FIELDS) =>
+  db.dialect.contains('products', db.tables.products.id, fields, term)
+
+/** Writes many rows by hand, and their search text after them. */
+async function fill(db: Database, rows: number): Promise<void> {
+  const { created_at, updated_at } = db.tables.products
+  const time = '2026-01-01T00:00:00.000Z'
+  await db.write((tx) =>
+    tx.run(sql`
+      with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < ${rows})
+      insert into products (sku, name, description, brand, price, created_at, updated_at)
+      select 'SKU-' || n, 'Shirt ' || (n % 977) || ' Größe ' || (n % 7) || case n % 1999 when 0 then ' 麵包' when 1 then ' 한글' else '' end,
+        'a plain description, number ' || n || ' of many', 'Brand ' || (n % 211), n, ${sql.param(time, created_at)}, ${sql.param(time, updated_at)}
+      from numbers`),
+  )
+  await reindex(db.write, db.dialect, products.served)
+}
+
+const ROWS = 20_000
+
+/** What a plan has to name, and what it must not, for a condition that few of many rows meet. */
+const plans: {
+  what: string
+  where(db: Database): SQL
+  sqlite: { uses: RegExp; avoids: RegExp }
+  pg: RegExp
+}[] = [
+  ...Object.entries({
+    'three letters': 'irt 976 grö',
+    'three letters beyond ASCII': '한글',
+    'a term that folds to more letters': 'GRÖẞE 3 麵',
+    'a term with wildcards of LIKE': '97% plain_',
+  }).map(([what, term]) => ({
+    what: `${what}, in one field`,
+    where: (db: Database) => containing(db, [...term].length < 3 ? `${term} ` : term, ['name']),
+    sqlite: { uses: /products_search_fts VIRTUAL TABLE INDEX \d+:M/, avoids: /SCAN products(?!_)/ },
+    pg: /Bitmap Index Scan on products_search_trigrams/,
+  })),
+  {
+    what: 'three letters, in any field',
+    where: (db) => containing(db, 'irt 976 grö'),
+    sqlite: { uses: /products_search_fts VIRTUAL TABLE INDEX \d+:M/, avoids: /SCAN products(?!_)/ },
+    pg: /BitmapOr[\s\S]*Bitmap Index Scan on products_search_trigrams/,
+  },
+  ...['麵包', '한', 'ö麵'].map((term) => ({
+    what: `${[...term].length} letters beyond ASCII`,
+    where: (db: Database) => containing(db, term),
+    sqlite: { uses: /products_search_postings VIRTUAL TABLE INDEX/, avoids: /SCAN (s|products_search)\b/ },
+    pg: /Bitmap Index Scan on products_search_trigrams/,
+  })),
+  {
+    what: 'two letters of ASCII',
+    where: (db) => containing(db, 'zq'),
+    sqlite: { uses: /products_search_postings VIRTUAL TABLE INDEX/, avoids: /SCAN (s|products_search)\b/ },
+    // pg_trgm has no trigram for them; they are scanned for.
+    pg: /Seq Scan on products_search/,
+  },
+  {
+    what: 'the whole text',
+    where: (db) => equals('products', db.tables.products.id, 'brand', 'BRAND 17'),
+    sqlite: { uses: /SEARCH products_search USING (COVERING )?INDEX products_search_by_brand \(brand=\?\)/, avoids: /SCAN/ },
+    pg: /Scan (using|on) products_search_by_brand/,
+  },
+  {
+    what: 'the beginning',
+    where: (db) => startsWith('products', db.tables.products.id, 'name', 'SHIRT 976 GRÖẞE 1'),
+    sqlite: { uses: /SEARCH products_search USING (COVERING )?INDEX products_search_by_name \(name>\? AND name<\?\)/, avoids: /SCAN/ },
+    pg: /Scan (using|on) products_search_by_name/,
+  },
+]
+
+onEach('text is found through an index', async (t, dialect) => {
+  const { db, config } = await build(t, dialect)
+  await fill(db, ROWS)
+  // As PostgreSQL does by itself some time after so many rows; it also takes in what the index keeps in a list until then.
+  if (dialect.name === 'pg') await (await connect(t, config.DATABASE_URL))('vacuum analyze products, products_search')
+  for (const { what, where, sqlite, pg } of plans) {
+    const query = sql`select id from products where ${where(db)}`
+    const rows = await db.read.all<object>(dialect.name === 'pg' ? sql`explain ${query}` : sql`explain query plan ${query}`)
+    const plan = rows.map((row) => Object.values(row).at(-1)).join('\n')
+    if (dialect.name === 'pg') {
+      t.match(plan, pg, what)
+    } else {
+      t.match(plan, sqlite.uses, what)
+      t.notMatch(plan, sqlite.avoids, what)
+    }
+  }
+  t.equal((await idsWhere(db, containing(db, '麵包'))).length, Math.floor(ROWS / 1999))
+})
+
+/** Whether SQLite's index agrees with the text that it was made from. */
+async function checkIndex(db: Database): Promise<void> {
+  for (const { table } of SERVED)
+    await db.write((tx) => tx.run(sql.raw(`insert into ${table}_search_fts (${table}_search_fts, rank) values ('integrity-check', 1)`)))
+}
+
+onEach('the search text follows every write', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  const made = await create(db, products, { sku: 'ONE', name: 'Red Shirt', description: 'of linen', brand: 'Acme', price: '1.00' })
+  const other = await create(db, products, { sku: 'TWO', name: 'Blue Shirt', price: '1.00' })
+  const steps: [what: string, write: () => Promise<unknown>, found: Record<string, number[]>][] = [
+    [
+      'made',
+      async () => {},
+      {
+        red: [made.id],
+        one: [made.id],
+        linen: [made.id],
+        acme: [made.id],
+        shirt: [made.id, other.id],
+        re: [made.id, other.id].slice(0, 1),
+      },
+    ],
+    [
+      'a field changed',
+      () => merge(db, products, made.id, { name: 'Green Coat' }),
+      { red: [], green: [made.id], linen: [made.id], shirt: [other.id] },
+    ],
+    ['another field changed', () => merge(db, products, made.id, { stock: 5 }), { green: [made.id], linen: [made.id] }],
+    ['a field emptied', () => merge(db, products, made.id, { sku: null, description: '' }), { one: [], linen: [], green: [made.id] }],
+    [
+      'an import',
+      () =>
+        importProducts(
+          db,
+          lines([
+            { sku: 'TWO', name: 'Zwölf Äpfel' },
+            { sku: 'THREE', name: 'Trois pommes', price: 1 },
+          ]),
+        ),
+      { blue: [], shirt: [], äpfel: [other.id], 'A\u0308P': [other.id], pommes: [other.id + 1] },
+    ],
+    ['removed', () => remove(db, products, made.id, []), { green: [], acme: [], pommes: [other.id + 1] }],
+  ]
+  for (const [what, write, found] of steps) {
+    await write()
+    for (const [term, ids] of Object.entries(found)) t.same(await idsWhere(db, containing(db, term)), ids, `${what}: ${term}`)
+    if (dialect.name === 'sqlite') await t.resolves(checkIndex(db), what)
+  }
+  t.equal((await db.read.all(sql`select id from products_search`)).length, 2, 'what is removed leaves nothing behind')
+})
+
+onEach('rows written by hand are found after a reindex, and lost at once when deleted', async (t, dialect) => {
+  const { db, config } = await build(t, dialect)
+  const query = await connect(t, config.DATABASE_URL)
+  const made = await create(db, products, { name: 'Red Shirt', brand: 'Acme', price: '1.00' })
+  await query(`insert into products (name, price, created_at, updated_at) select 'BY HAND', 1, created_at, updated_at from products`)
+  await query(`update products set name = 'CHANGED BY HAND' where id = ${made.id}`)
+  t.same(await idsWhere(db, containing(db, 'hand')), [])
+  t.equal(await reindex(db.write, db.dialect, products.served), 2)
+  t.same(await idsWhere(db, containing(db, 'hand')), [made.id, made.id + 1])
+  t.same(await idsWhere(db, containing(db, 'shirt')), [])
+  t.same(await idsWhere(db, equals('products', db.tables.products.id, 'name', 'by hand')), [made.id + 1])
+  await query('delete from products where id = 1')
+  t.same(
+    (await query('select id from products_search')).map(({ id }) => Number(id)),
+    [made.id + 1],
+  )
+  t.equal(await reindex(db.write, db.dialect, categories.served), 0)
+  if (dialect.name === 'sqlite') await t.resolves(checkIndex(db))
+})
+
+onEach('a reindex does not undo what others write meanwhile', async (t, dialect) => {
+  const { db, config } = await build(t, dialect)
+  const other = await open(config.DATABASE_URL, { served: SERVED })
+  t.teardown(() => other.close())
+  const query = await connect(t, config.DATABASE_URL)
+  const made = await create(db, products, { name: 'Red Shirt', price: '1.00' })
+  // On SQLite the other waits for the write transaction in any case.
+  const locked = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+  const waits = async () => dialect.name === 'sqlite' || (await query(locked)).length > 0
+  const outside = AsyncLocalStorage.snapshot()
+  let meanwhile: Promise<unknown> | undefined
+  // After the first read, and before what was read is written.
+  const write: Database['write'] = (work) =>
+    db.write((tx) => {
+      const all = async (statement: SQL) => {
+        const rows = await tx.all(statement)
+        if (meanwhile) return rows
+        let done = false
+        meanwhile = outside(() => merge(other, products, made.id, { name: 'Green Coat' })).finally(() => {
+          done = true
+        })
+        while (!done && !(await waits())) await setTimeout(5)
+        return rows
+      }
+      return work(Object.assign(Object.create(tx), { all }))
+    })
+  await reindex(write, db.dialect, products.served)
+  await meanwhile
+  t.same(await idsWhere(db, containing(db, 'green')), [made.id])
+  t.same(await idsWhere(db, containing(db, 'red')), [])
+})
+
+/** Letters that are hard on an index: they fold or compose to others, mean something to LIKE or to FTS5, or are none. */
+const letter = fc.constantFrom(
+  ...'aAbB ßẞİıΣς%_\\"\'*:-{}()^麵包한é',
+  'e\u0301',
+  '\u0301',
+  '😀',
+  '\u{1d160}',
+  '\u001f',
+  '\uffff',
+  '\u{10ffff}',
+)
+const text = (minLength: number, maxLength: number) => fc.array(letter, { minLength, maxLength }).map((letters) => letters.join(''))
+
+onEach('what is found is what contains the term, for any text and any term', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  const rows = fc.sample(fc.record({ name: text(1, 12), brand: text(0, 6), description: text(0, 20) }), { numRuns: 300, seed: 1 })
+  const now = '2026-01-01T00:00:00.000Z'
+  const values = rows.map((row) => ({ ...row, price: '1.00', created_at: now, updated_at: now }))
+  await db.write((tx) => tx.insert(db.tables.products).values(values))
+  await reindex(db.write, db.dialect, products.served)
+  const folded = rows.map((row) => ({ name: fold(row.name), brand: fold(row.brand), description: fold(row.description) }))
+  const idsOf = (meets: (row: (typeof folded)[number]) => boolean) => folded.flatMap((row, index) => (meets(row) ? [index + 1] : []))
+  const { id } = db.tables.products
+  const property = fc.asyncProperty(text(1, 4), async (term) => {
+    const sought = fold(term)
+    const found = await Promise.all([
+      idsWhere(db, containing(db, term)),
+      idsWhere(db, containing(db, term, ['brand'])),
+      idsWhere(db, startsWith('products', id, 'name', term)),
+      idsWhere(db, equals('products', id, 'name', term)),
+    ])
+    t.same(
+      found,
+      [
+        idsOf(({ name, brand, description }) => [name, brand, description].some((field) => field.includes(sought))),
+        idsOf(({ brand }) => brand.includes(sought)),
+        idsOf(({ name }) => name.startsWith(sought)),
+        idsOf(({ name }) => name === sought),
+      ],
+      JSON.stringify(term),
+    )
+  })
+  await fc.assert(property, { numRuns: 250, seed: 2 })
+  if (dialect.name === 'sqlite') await t.resolves(checkIndex(db))
+})
+
+/** 255 characters of some, in an order that no compression makes much shorter. */
+function long(characters: number, from: (random: number) => number): string {
+  let state = 20_260_101
+  const points = Array.from({ length: characters }, () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return from(state >>> 8)
+  })
+  return String.fromCodePoint(...points)
+}
+
+const among = (text: string) => {
+  const points = Array.from(text, (character) => character.codePointAt(0) as number)
+  return (random: number) => points[random % points.length] as number
+}
+const names: Record<string, (length: number) => string> = {
+  'of four bytes each': (length) => long(length, (random) => 0x20000 + (random % 0xa000)),
+  'of any four bytes': (length) => long(length, (random) => 0x10000 + (random % 0xf0000)),
+  // Twelve bytes each in normal form C, which does not compose them again.
+  'that normalise to three': (length) => long(length, (random) => 0x1d160 + (random % 5)),
+  'of music': (length) =>
+    long(
+      length,
+      among('\u{1d15e}\u{1d15f}\u{1d160}\u{1d161}\u{1d162}\u{1d163}\u{1d164}\u{1d1bb}\u{1d1bc}\u{1d1bd}\u{1d1be}\u{1d1bf}\u{1d1c0}'),
+    ),
+  'whose capitals are three': (length) => long(length, among('ΐΰῒΐῗῢΰῧὖὒὔ')),
+  'of ligatures': (length) => long(length, among('ﬀﬁﬂﬃﬄﬅﬆŉǰẖẗẘẙẚ')),
+  'with an iota below': (length) => long(length, (random) => 0x1f80 + (random % 0x30)),
+  'of two letters in turn': (length) => Array.from('a\u{1d160}'.repeat(length)).slice(0, length).join(''),
+}
+onEach('the longest texts can be kept and found', async (t, dialect) => {
+  const app = await build(t, dialect)
+  for (const [what, name] of Object.entries(names)) {
+    const values = { sku: name(64), name: name(255), brand: name(255), description: name(10_000) }
+    t.equal([...values.name].length, 255)
+    const made = await ask(app, 'POST', '/api/products/', { ...values, price: '1.00' })
+    t.match(made, { status: 201, body: values }, what)
+    const category = await ask(app, 'POST', '/api/categories/', { name: values.name })
+    t.match(category, { status: 201, body: { name: values.name } }, `${what}, in a category`)
+    const queries: Record<string, string> = {
+      name__iexact: values.name,
+      brand__iexact: values.brand.toUpperCase(),
+      sku__istartswith: [...values.sku].slice(0, 60).join(''),
+      name__istartswith: values.name,
+      name__icontains: [...values.name].slice(100, 104).join(''),
+      description__icontains: [...values.description].slice(-5).join(''),
+      search: `"${values.name}"`,
+    }
+    for (const [parameter, value] of Object.entries(queries)) {
+      const { body } = await get(app, `/api/products/?${new URLSearchParams({ [parameter]: value })}`)
+      t.equal(body.count, 1, `${what}: ${parameter}`)
+    }
+    t.equal((await ask(app, 'DELETE', `/api/products/${made.body.id}/`)).status, 204)
+  }
+})

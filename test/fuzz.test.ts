@@ -1,0 +1,128 @@
+// Random bytes over a real socket: whatever is sent, nothing fails inside, and every refusal is a problem document.
+// FUZZ_RUNS says how many random requests for each database; FUZZ_SEED which ones (a failure prints the seed and the request).
+import { type AddressInfo, connect } from 'node:net'
+import fc from 'fast-check'
+import type { Test } from 'tap'
+import { type ErrorCode, errors } from '../src/errors.ts'
+import type { App } from '../src/routes.ts'
+import { ask, build, get, onEach } from './helper.ts'
+import { anyRequest, bytesOf, certainRequests, type Request } from './soak/requests.ts'
+
+const SEED = Number(process.env.FUZZ_SEED || 20_260_101)
+const RUNS = Number(process.env.FUZZ_RUNS || 1_500)
+
+/** Far longer than any answer takes: without one by then there will be none. */
+const NO_ANSWER = 10_000
+
+/** All that the server says before it hangs up. */
+async function answerTo(port: number, request: Request): Promise<Buffer> {
+  const socket = connect(port, '127.0.0.1')
+  socket.setTimeout(NO_ANSWER, () => socket.destroy(new Error('no answer')))
+  // The server may hang up before it has read a body that it does not want.
+  socket.on('error', () => {})
+  if (request.cut) socket.end(bytesOf(request))
+  else socket.write(bytesOf(request))
+  const chunks: Buffer[] = []
+  try {
+    for await (const chunk of socket) chunks.push(chunk)
+  } catch (error) {
+    if ((error as { code?: string }).code !== 'ECONNRESET' && (error as { code?: string }).code !== 'EPIPE') throw error
+  }
+  return Buffer.concat(chunks)
+}
+
+interface Reply {
+  status: number
+  headers: Record<string, string>
+  body: Buffer
+}
+
+/** The answers that the bytes hold: one, or more where what follows the request reads like another. */
+function parse(bytes: Buffer, method: string): Reply[] {
+  const end = bytes.indexOf('\r\n\r\n')
+  if (end === -1) return []
+  const [line = '', ...fields] = bytes.subarray(0, end).toString('latin1').split('\r\n')
+  const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(line)?.[1])
+  const rest = bytes.subarray(end + 4)
+  if (status >= 100 && status < 200) return parse(rest, method)
+  const headers = Object.fromEntries(fields.map((field) => [field.split(':', 1)[0]?.toLowerCase(), field.replace(/^[^:]*: */, '')]))
+  const bodiless = status === 204 || (method === 'HEAD' && (rest.length === 0 || rest.toString('latin1', 0, 5) === 'HTTP/'))
+  const length = bodiless ? 0 : Number(headers['content-length'] ?? rest.length)
+  return [{ status, headers, body: rest.subarray(0, length) }, ...parse(rest.subarray(length), '')]
+}
+
+/** What is wrong with an answer, if anything is. */
+function faultOf({ method }: Request, { status, headers, body }: Reply): string | undefined {
+  if (!(status >= 200 && status < 500)) return `status ${status}`
+  if (status < 400) return undefined
+  if (!headers['content-type']?.startsWith('application/problem+json')) return `content-type ${headers['content-type']}`
+  if (method === 'HEAD' && body.length === 0) return undefined
+  if (Number(headers['content-length']) !== body.length) return `${body.length} bytes instead of ${headers['content-length']}`
+  const problem = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body))
+  const known = errors[problem.code as ErrorCode]
+  if (!known) return `code ${problem.code}`
+  if (problem.status !== status || known.status !== status) return `status ${problem.status} inside, ${known.status} by its code`
+  if (problem.title !== known.title) return `title ${problem.title}`
+  if (typeof problem.type !== 'string' || !problem.type.endsWith(problem.code)) return `type ${problem.type}`
+  if (typeof problem.detail !== 'string' || problem.detail === '') return `detail ${problem.detail}`
+  if (typeof problem.instance !== 'string' || problem.instance !== headers['x-request-id']) return `instance ${problem.instance}`
+  if (status === 405 && !headers.allow) return '405 without Allow'
+  const faults: { parameter?: unknown; pointer?: unknown; detail?: unknown }[] = problem.errors ?? []
+  if (problem.code === 'invalid-request' && faults.length === 0) return 'no faults are listed'
+  const odd = faults.find((fault) => typeof (fault.parameter ?? fault.pointer) !== 'string' || typeof fault.detail !== 'string')
+  return odd && `fault ${JSON.stringify(odd)}`
+}
+
+async function fill(app: App): Promise<void> {
+  for (const name of ['Food', 'Bread', 'Shirts']) await ask(app, 'POST', '/api/categories/', { name })
+  for (const category of [1, 2, null])
+    await ask(app, 'POST', '/api/products/', { name: 'Red shirt', price: '29.90', brand: 'Acme', category })
+}
+
+async function checkRecords(t: Test, app: App): Promise<void> {
+  for (let next: string | null = '/api/products/?page_size=100'; next; ) {
+    const { status, body }: Awaited<ReturnType<typeof get>> = await get(app, next)
+    t.equal(status, 200, next)
+    if (status !== 200) return
+    for (const { name, price, stock, description } of body.results) {
+      const fine =
+        name.trim() === name &&
+        name !== '' &&
+        /^\d{1,8}\.\d\d$/.test(price) &&
+        Number.isInteger(stock) &&
+        stock >= 0 &&
+        description.length <= 20_000
+      if (!fine) t.fail('a record that the contract does not allow', { name, price, stock })
+    }
+    next = body.next
+  }
+}
+
+/** Statuses that some of the requests have to come to, or they would test little. */
+const VARIETY = [200, 201, 204, 400, 404, 405, 409, 413, 415, 431]
+
+onEach('no request makes the service fail, and every refusal says why', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await fill(app)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const { port } = app.server.address() as AddressInfo
+  const seen = new Map<number, number>()
+  const property = fc.asyncProperty(anyRequest, async (request) => {
+    const replies = parse(await answerTo(port, request), request.method)
+    // A client that hangs up may get none.
+    if (replies.length === 0 && !request.cut) throw new Error('no answer')
+    for (const reply of replies) {
+      const fault = faultOf(request, reply)
+      if (fault) throw new Error(`${fault}\n${reply.body.toString().slice(0, 1_000)}`)
+      seen.set(reply.status, (seen.get(reply.status) ?? 0) + 1)
+    }
+  })
+  await fc.assert(property, { seed: SEED, numRuns: certainRequests.length + RUNS, examples: certainRequests.map((request) => [request]) })
+  t.comment(Object.fromEntries([...seen].sort()))
+  t.strictSame(
+    VARIETY.filter((status) => !seen.has(status)),
+    [],
+    'the requests come to many kinds of answer',
+  )
+  await checkRecords(t, app)
+})

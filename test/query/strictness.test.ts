@@ -1,0 +1,388 @@
+// What is refused in a query string, and what the answer says of it.
+import { type AddressInfo, connect } from 'node:net'
+import t, { type Test } from 'tap'
+import { products } from '../../src/resources/products.ts'
+import type { App } from '../../src/routes.ts'
+import type { Dialect } from '../dialects.ts'
+import { ask, build, get, onEach } from '../helper.ts'
+
+interface Fault {
+  parameter: string
+  detail: RegExp
+  /** Null where there is to be none; undefined where it is of no interest. */
+  suggestion?: string | null
+  allowed?: readonly string[]
+}
+
+const unknown = (parameter: string, suggestion: string | null = null, allowed?: readonly string[]): Fault => ({
+  parameter,
+  detail: suggestion ? /^is not known; did you mean .+\?$/ : /^is not known$/,
+  suggestion,
+  ...(allowed && { allowed }),
+})
+const repeated = (parameter: string): Fault => ({ parameter, detail: /^is given more than once$/ })
+const wrong = (parameter: string, detail: RegExp): Fault => ({ parameter, detail })
+
+const PRICES = ['price', 'price__gt', 'price__gte', 'price__lt', 'price__lte', 'price__range', 'price__in', 'price__isnull']
+const CATEGORY = ['category', 'category__in', 'category__isnull', 'category__slug', 'category__under']
+const FIELDS = [
+  ...['id', 'sku', 'name', 'description', 'price', 'stock', 'brand', 'category', 'created_at', 'updated_at'],
+  ...['search', 'ordering', 'page', 'page_size'],
+]
+const ORDER = ['id', 'sku', 'name', 'price', 'stock', 'brand', 'category', 'created_at', 'updated_at']
+
+const words = (count: number) => Array.from({ length: count }, (_, index) => `w${index}`)
+const numbers = (count: number) => Array.from({ length: count }, (_, index) => index).join(',')
+
+/** Faults of one parameter. */
+const ROWS: [query: string, ...faults: Fault[]][] = [
+  ['bogus=1', unknown('bogus', null, FIELDS)],
+  ['bogus', unknown('bogus')],
+  ['bogus=', unknown('bogus')],
+  ['=1', unknown('', null, FIELDS)],
+  ['=', unknown('')],
+  ['!=1', unknown('!')],
+  ['format=json', unknown('format')],
+  ['limit=10', unknown('limit')],
+  ['version=1', unknown('version')],
+  ['__proto__=1', unknown('__proto__')],
+  ['constructor=1', unknown('constructor')],
+  ['hasOwnProperty=1', unknown('hasOwnProperty')],
+  ['pric=1', unknown('pric', 'price', FIELDS)],
+  ['pirce__gte=1', unknown('pirce__gte', 'price__gte')],
+  ['Price__gte=1', unknown('Price__gte', 'price__gte')],
+  ['PAGE=1', unknown('PAGE', 'page')],
+  ['%20price=1', unknown(' price', 'price')],
+  ['price_gte=1', unknown('price_gte', 'price__gte')],
+  ['price__gte[]=1', unknown('price__gte[]', 'price__gte', PRICES)],
+  ['price>=1', unknown('price>', 'price')],
+  ['brand__inn!=1', unknown('brand__inn!', 'brand__in!')],
+  ['page!=1', unknown('page!', 'page')],
+  ['page__gte=1', unknown('page__gte')],
+  ['ordring=price', unknown('ordring', 'ordering')],
+  ['pagesize=5', unknown('pagesize', 'page_size')],
+  ['serach=red', unknown('serach', 'search')],
+  ['price__bogus=1', unknown('price__bogus', null, PRICES)],
+  ['price__gtee=1', unknown('price__gtee', 'price__gte', PRICES)],
+  ['price__icontains=1', unknown('price__icontains', null, PRICES)],
+  ['price__gte__lte=1', unknown('price__gte__lte', null, PRICES)],
+  ['price__=1', { ...wrong('price__', /^is not known/), allowed: PRICES }],
+  ['category__gt=1', { ...wrong('category__gt', /^is not known/), allowed: CATEGORY }],
+  ['category__name=Food', { ...wrong('category__name', /^is not known/), allowed: CATEGORY }],
+  ['description=soft', unknown('description', null, ['description__icontains'])],
+
+  ['price=1&price=2', repeated('price')],
+  ['price=1&price=1', repeated('price')],
+  ['price=1&price=2&price=3&price=4', repeated('price')],
+  ['brand=a&br%61nd=b', repeated('brand')],
+  ['page=1&page=last', repeated('page')],
+  ['ordering=price&ordering=stock', repeated('ordering')],
+  ['brand__in=a&brand__in=b', repeated('brand__in')],
+  ['price!=1&price%21=2', repeated('price!')],
+  ['price=x&price=1', wrong('price', /^is not a number/), repeated('price')],
+  ['bogus=1&bogus=2', unknown('bogus'), repeated('bogus')],
+
+  ...['abc', '1e3', '%2B5', '1 000', '1,5', 'NaN', 'Infinity', '0x10', '%EF%BC%95', '1_0', '$5', 'null', 'true'].map(
+    (value): [string, Fault] => [`price=${value}`, wrong('price', /^is not a number/)],
+  ),
+  [`stock__gt=${'1'.repeat(31)}`, wrong('stock__gt', /more than 30 digits/)],
+  ['id=abc', wrong('id', /^is not a number/)],
+  ['category=shirts', wrong('category', /^is not a number/)],
+  ['category__under=food', wrong('category__under', /^is not a number/)],
+  ['stock__in=1,a', wrong('stock__in', /^value 2 is not a number/)],
+  ['stock__in=1,""', wrong('stock__in', /^value 2 is not a number/)],
+  ['stock__in=1,,2', wrong('stock__in', /empty item/)],
+  ['stock__in=1,', wrong('stock__in', /empty item/)],
+  ['brand__in=,', wrong('brand__in', /empty item/)],
+  ['brand__in!=a,,b', wrong('brand__in!', /empty item/)],
+  ['brand__in="a', wrong('brand__in', /quoted item/)],
+  ['brand__in="a"b', wrong('brand__in', /quoted item/)],
+  [`stock__in=${numbers(101)}`, wrong('stock__in', /^has 101 values: it takes at most 100$/)],
+  ['price__range=1', wrong('price__range', /it takes 2$/)],
+  ['price__range=1,2,3', wrong('price__range', /^has 3 values: it takes 2$/)],
+  ['price__range=,1', wrong('price__range', /empty item/)],
+  ['price__range=1,', wrong('price__range', /empty item/)],
+  ['price__range=1,x', wrong('price__range', /^value 2 is not a number/)],
+  ['created_at=yesterday', wrong('created_at', /^is not a time/)],
+  ['created_at=2026-02-30', wrong('created_at', /^is not a time/)],
+  ['created_at__gte=2026-01-31T12:00:00+02:00', wrong('created_at__gte', /%2B/)],
+  ['created_at=2026-01-31T12:00:00%2B25:00', wrong('created_at', /offset/)],
+  ['created_at__in=2026-01-31,tomorrow', wrong('created_at__in', /^value 2 is not a time/)],
+  ...['yes', 'no', 'on', 't', 'null', '2', 'true,false', 'constructor', '__proto__'].map((value): [string, Fault] => [
+    `sku__isnull=${value}`,
+    { ...wrong('sku__isnull', /^is neither true nor false$/), allowed: ['true', 'false'] },
+  ]),
+
+  ...['0', '00', '-1', '1.0', '1e0', 'abc', 'LAST', 'first', '%2B2', '%D9%A2', '1,2', '0x1'].map((value): [string, Fault] => [
+    `page=${value}`,
+    wrong('page', /^is not a page/),
+  ]),
+  ...['0', '101', '-1', '2.0', '1e1', 'abc', 'last', '%2B5', '99999999999999999999'].map((value): [string, Fault] => [
+    `page_size=${value}`,
+    wrong('page_size', /^must be a whole number from 1 to 100$/),
+  ]),
+  ['ordering=bogus', { ...wrong('ordering', /^cannot order by bogus$/), allowed: ORDER }],
+  ['ordering=-pric', { ...wrong('ordering', /^cannot order by pric; did you mean price\?$/), suggestion: 'price', allowed: ORDER }],
+  ['ordering=Price', { ...wrong('ordering', /did you mean price/), suggestion: 'price' }],
+  ['ordering=--price', { ...wrong('ordering', /did you mean price/), suggestion: 'price' }],
+  ['ordering=%2Bprice', { ...wrong('ordering', /did you mean price/), suggestion: 'price' }],
+  ['ordering=price desc', wrong('ordering', /^cannot order by price desc/)],
+  ['ordering=price;stock', wrong('ordering', /^cannot order by price;stock/)],
+  ['ordering=description', wrong('ordering', /^cannot order by description/)],
+  ['ordering=-', wrong('ordering', /^cannot order by/)],
+  ['ordering=?', wrong('ordering', /^cannot order by \?/)],
+  ['ordering=price,', wrong('ordering', /empty item/)],
+  ['ordering=price,,stock', wrong('ordering', /empty item/)],
+  ['ordering=price,-price', wrong('ordering', /^names price twice$/)],
+  [`ordering=${'price,'.repeat(9)}price`, wrong('ordering', /^has 10 fields/)],
+  ['ordering=foo,price,nonsense', wrong('ordering', /order by foo/), wrong('ordering', /order by nonsense/)],
+  [`search=${words(11).join('+')}`, wrong('search', /more than 10 terms/)],
+  [`search=${`${'a'.repeat(200)}+`.repeat(5)}`, wrong('search', /more than 1000 characters/)],
+  [`search=red+${'a'.repeat(256)}`, wrong('search', /more than 255 characters/)],
+  [`name__icontains=${'a'.repeat(256)}`, wrong('name__icontains', /more than 255 characters/)],
+  [`description__icontains!=${'a'.repeat(256)}`, wrong('description__icontains!', /more than 255 characters/)],
+
+  ...['%', '%1', '%zz', '%2', '5%', '%%35', '%u0041', '%-1'].map((value): [string, Fault] => [
+    `brand=${value}`,
+    wrong('brand', /% that two hexadecimal/),
+  ]),
+  ['br%and=1', wrong('br%and', /% that two hexadecimal/)],
+  ...['%ff', '%c3', '%c3%28', 'a%80', '%c0%80', '%e0%80%80', '%ed%a0%80', '%ed%bf%bf', '%f4%90%80%80', '%f5%80%80%80', '%fe'].map(
+    (value): [string, Fault] => [`brand=${value}`, wrong('brand', /^is not UTF-8$/)],
+  ),
+  ['%ff=1', wrong('%ff', /^is not UTF-8$/)],
+  ...[
+    'brand',
+    'brand__in',
+    'price',
+    'created_at',
+    'sku__isnull',
+    'search',
+    'ordering',
+    'page',
+    'page_size',
+    'name__icontains',
+    'category__slug',
+  ].map((name): [string, Fault] => [`${name}=1%00`, wrong(name, /^has a NUL character$/)]),
+  ['br%00and=1', wrong('br%00and', /^has a NUL character$/)],
+]
+
+/** Several faults at once. */
+const MANY: typeof ROWS = [
+  ['price__gte=abc&price__lte=xyz', wrong('price__gte', /number/), wrong('price__lte', /number/)],
+  ['bogus=1&page=0&price__gte=50', unknown('bogus'), wrong('page', /page/)],
+  [
+    'price=abc&pric=1&page=0&page_size=500&ordering=bogus&sku__isnull=maybe&brand=%ff&stock__in=1,x&stock=1&stock=2&created_at=never&name=%00&%zz',
+    wrong('price', /number/),
+    unknown('pric', 'price'),
+    wrong('page', /page/),
+    wrong('page_size', /whole number/),
+    wrong('ordering', /bogus/),
+    wrong('sku__isnull', /true nor false/),
+    wrong('brand', /UTF-8/),
+    wrong('stock__in', /value 2/),
+    repeated('stock'),
+    wrong('created_at', /time/),
+    wrong('name', /NUL/),
+    wrong('%zz', /hexadecimal/),
+  ],
+]
+
+/** The faults of an answer are those expected, in any order, and no others. */
+function checkFaults(t: Test, { status, headers, body }: Awaited<ReturnType<typeof get>>, expected: readonly Fault[], title: string): void {
+  t.match(
+    { status, code: body.code, headers },
+    { status: 400, code: 'invalid-request', headers: { 'content-type': /^application\/problem\+json/ } },
+    title,
+  )
+  const actual: Fault[] = body.errors ?? []
+  t.same(actual.map(({ parameter }) => parameter).toSorted(), expected.map(({ parameter }) => parameter).toSorted(), title)
+  for (const { detail, suggestion, allowed, parameter } of expected) {
+    const found = actual.find((fault) => fault.parameter === parameter && detail.test(String(fault.detail)))
+    t.ok(found, `${title}: ${parameter} ${detail}`, { actual })
+    if (suggestion !== undefined) t.equal(found?.suggestion ?? null, suggestion, `${title}: suggestion`)
+    if (suggestion) t.match(found?.detail, suggestion, title)
+    if (allowed) t.strictSame(found?.allowed, allowed, `${title}: allowed`)
+  }
+}
+
+const encoded = (query: string) => encodeURI(query).replaceAll('%25', '%')
+
+const apps = new Map<string, Promise<App>>()
+
+/** One application for each database, for all tests that write nothing. */
+function empty(dialect: Dialect): Promise<App> {
+  const app = apps.get(dialect.name) ?? build(t, dialect)
+  apps.set(dialect.name, app)
+  return app
+}
+
+onEach('a parameter that is unknown, repeated or not of its type is refused by name', async (t, dialect) => {
+  const app = await empty(dialect)
+  for (const [query, ...faults] of [...ROWS, ...MANY]) checkFaults(t, await get(app, `/api/products/?${encoded(query)}`), faults, query)
+})
+
+onEach('an empty value is as if the parameter were not there', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await ask(app, 'POST', '/api/products/', { name: 'Red shirt', price: '5' })
+  for (const name of Object.keys(products.list.querystring.properties)) {
+    for (const value of ['', '=', '=+', '=%20%09%C2%A0']) {
+      const { status, body } = await get(app, `/api/products/?${name}${value}`)
+      t.match({ status, count: body.count }, { status: 200, count: 1 }, `${name}${value}`)
+    }
+  }
+  t.equal((await get(app, '/api/products/?&&price=&')).body.count, 1)
+})
+
+onEach('what looks like a fault and is none is answered', async (t, dialect) => {
+  const app = await empty(dialect)
+  const queries = [
+    ...['price__gte=1&price__gte!=2', 'price=1&price!=1', 'page=+1+', 'page=0001', 'page=last+', 'page_size=100', 'page_size=+5'],
+    ...[
+      'brand=%F0%9F%91%95',
+      'brand=%EF%BF%BD',
+      'brand=%EF%BB%BF',
+      'brand=%7f',
+      'brand=a=b',
+      'brand==',
+      'brand=?',
+      'brand=%23',
+      'br%61nd=1',
+    ],
+    ...[
+      `stock__in=${numbers(100)}`,
+      `search=${words(10).join(',')}`,
+      `price=${'9'.repeat(30)}`,
+      'sku__isnull=+True+',
+      'ordering=-price,+id',
+    ],
+  ]
+  for (const query of queries) t.equal((await get(app, `/api/products/?${query}`)).status, 200, query)
+})
+
+onEach('a URL that takes no parameters refuses them, before anything is done', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await ask(app, 'POST', '/api/products/', { name: 'Red shirt', price: '5' })
+  const body = { name: 'Blue shirt', price: '6' }
+  const rows: [method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', url: string, body?: object][] = [
+    ['GET', '/api/products/1/'],
+    ['GET', '/api/products/99/'],
+    ['PUT', '/api/products/1/', body],
+    ['PATCH', '/api/products/1/', body],
+    ['DELETE', '/api/products/1/'],
+    ['POST', '/api/products/', body],
+    ['POST', '/api/categories/', { name: 'Food' }],
+    ['GET', '/livez'],
+    ['GET', '/readyz'],
+    ['GET', '/openapi.json'],
+  ]
+  for (const [method, url, payload] of rows) {
+    for (const name of ['price__gte', 'page', 'search', 'bogus']) {
+      const answer = await ask(app, method, `${url}?${name}=1`, payload)
+      checkFaults(t, answer, [unknown(name)], `${method} ${url}?${name}=1`)
+    }
+    checkFaults(
+      t,
+      await ask(app, method, `${url}?a=%ff&b=%00`, payload),
+      [wrong('a', /UTF-8/), wrong('b', /NUL/)],
+      `${method} ${url}?a=%ff&b=%00`,
+    )
+    if (url !== '/api/products/99/') t.match((await ask(app, method, `${url}?`, payload)).status, /^20\d$/, `${method} ${url}?`)
+    if (method === 'DELETE') await ask(app, 'POST', '/api/products/', body)
+  }
+})
+
+onEach('the faults of the body and of the query string are listed together', async (t, dialect) => {
+  const app = await empty(dialect)
+  const { status, body } = await ask(app, 'POST', '/api/products/?page=1&price=2', { name: '', price: 'x', colour: 'red' })
+  t.equal(status, 400)
+  const places = body.errors.map((fault: { parameter?: string; pointer?: string }) => fault.parameter ?? fault.pointer)
+  t.strictSame(places.toSorted(), ['/colour', '/name', '/price', 'page', 'price'])
+})
+
+onEach('a query string of more than 200 parameters is refused as a whole, and no answer lists more than 100 faults', async (t, dialect) => {
+  const app = await empty(dialect)
+  const many = (count: number) => `/api/products/?${Array.from({ length: count }, (_, index) => `x${index}=1`).join('&')}`
+  const listed = await get(app, many(200))
+  t.match(listed, { status: 400, body: { code: 'invalid-request', detail: /200 faults/ } })
+  t.equal(listed.body.errors.length, 100)
+  const refused = await get(app, many(201))
+  t.match(refused, { status: 400, body: { code: 'invalid-request' } })
+  t.match(refused.body.errors, [{ detail: /more than 200 parameters/ }])
+  t.equal(refused.body.errors.length, 1)
+})
+
+onEach('an answer does not grow with what was sent', async (t, dialect) => {
+  const app = await empty(dialect)
+  const long = 'a'.repeat(5_000)
+  const longest = (body: { errors: Record<string, string>[] }) =>
+    Math.max(...body.errors.flatMap((fault) => [fault.parameter, fault.detail].map((text) => text?.length ?? 0)))
+  const queries = [
+    `${long}=1`,
+    `${long}=%ff`,
+    `${long}=1&${long}=2`,
+    `%ff${long}=1`,
+    `price__${long}=1`,
+    `ordering=${long}`,
+    `ordering=price,${long}`,
+    `price=${long}`,
+    `price__in=1,${long}`,
+    `created_at=${long}`,
+    `sku__isnull=${long}`,
+    `page=${long}`,
+  ]
+  for (const query of queries) {
+    const { status, body } = await get(app, `/api/products/?${query}`)
+    t.equal(status, 400, query.slice(0, 20))
+    t.ok(longest(body) < 250, query.slice(0, 20), { longest: longest(body) })
+  }
+})
+
+/** A bound so wide that only time that grows with the square of the length goes beyond it. */
+const AT_ONCE = 2_000
+
+onEach('no name is so long or so odd that refusing it takes time', async (t, dialect) => {
+  const app = await empty(dialect)
+  const rows: [title: string, query: string][] = [
+    ['one long name', `${'a'.repeat(15_000)}=1`],
+    ['underscores before the end of a line', `${'_'.repeat(4_000)}%0Ax=1`],
+    ['exclamation marks', `price${'!'.repeat(15_000)}x=1`],
+    ['as many names as there can be', Array.from({ length: 200 }, (_, index) => `price__gtee${'e'.repeat(50)}${index}=1`).join('&')],
+  ]
+  for (const [title, query] of rows) {
+    const start = performance.now()
+    t.equal((await get(app, `/api/products/?${query}`)).status, 400, title)
+    const took = performance.now() - start
+    t.ok(took < AT_ONCE, title, { took })
+  }
+})
+
+/** The problem that a request is answered with whose target is sent byte by byte, as no client library would. */
+async function problemOf(app: App, target: Buffer): Promise<Record<string, unknown>> {
+  const { port } = app.server.address() as AddressInfo
+  const socket = connect(port, '127.0.0.1')
+  socket.end(Buffer.concat([Buffer.from('GET '), target, Buffer.from(' HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')]))
+  const chunks = (await socket.toArray()) as Buffer[]
+  const [, body = ''] = Buffer.concat(chunks).toString().split('\r\n\r\n')
+  return JSON.parse(body)
+}
+
+onEach('a URL has ASCII characters only, and what is not escaped is refused', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const rows: [target: (string | number[])[], code: string][] = [
+    [['/api/products/?brand=麵包'], 'malformed-request'],
+    [['/api/products/?brand=', [0xff]], 'malformed-request'],
+    [['/api/products/?brand=%C3', [0xa9]], 'malformed-request'],
+    [['/api/products/', [0xff]], 'malformed-request'],
+    [['/api/products/?brand=', [0x00]], 'malformed-request'],
+    [['/api/products/?brand=', [0x1f]], 'malformed-request'],
+    [['/api/products/?brand=%ff'], 'invalid-request'],
+    // Characters that no URL may have and that every client escapes: they do no harm.
+    [['/api/products/?brand[]={"|^`}'], 'invalid-request'],
+  ]
+  for (const [parts, code] of rows) {
+    const target = Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : Buffer.from(part))))
+    t.match(await problemOf(app, target), { status: 400, code }, JSON.stringify(target.toString('latin1')))
+  }
+})

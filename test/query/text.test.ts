@@ -1,0 +1,185 @@
+// How one parameter becomes several values: lists, and the terms of a search.
+import fc from 'fast-check'
+import t from 'tap'
+import { joinList, splitList } from '../../src/query/lists.ts'
+import { MAX_SEARCH_LENGTH, MAX_SEARCH_TERMS, MAX_TERM_LENGTH, readSearch } from '../../src/query/search.ts'
+import { Unreadable } from '../../src/query/values.ts'
+
+const RUNS = { seed: 20_260_101, numRuns: 2_000 }
+
+t.test('a list is split at its commas, by the rules of CSV', async (t) => {
+  const rows: [text: string, items: string[]][] = [
+    ['a', ['a']],
+    ['a,b', ['a', 'b']],
+    [' a ,\tb ', ['a', 'b']],
+    ['red shirt,blue', ['red shirt', 'blue']],
+    ['"a,b",c', ['a,b', 'c']],
+    ['a,"b, c"', ['a', 'b, c']],
+    [' "a" , "b" ', ['a', 'b']],
+    ['" a "', [' a ']],
+    ['"say ""hi""",b', ['say "hi"', 'b']],
+    ['""""', ['"']],
+    ['""', ['']],
+    ['a,"",b', ['a', '', 'b']],
+    ['"a\nb","c\r\nd"', ['a\nb', 'c\r\nd']],
+    // A quote inside an item that does not begin with one is only a character, and so is an apostrophe.
+    ['5" pipe,a"b', ['5" pipe', 'a"b']],
+    ["'a,b'", ["'a", "b'"]],
+    ['a\\,b', ['a\\', 'b']],
+    ['麵包,Straße', ['麵包', 'Straße']],
+    ['a,a', ['a', 'a']],
+    ['a;b|c', ['a;b|c']],
+  ]
+  for (const [text, items] of rows) t.strictSame(splitList(text), items, text)
+})
+
+t.test('an empty item that is not quoted, and a quote that does not end at a comma, are refused', async (t) => {
+  for (const text of ['', ' ', ',', 'a,', ',a', 'a,,b', 'a, ,b', '"a",', ' ,"a"'])
+    t.throws(() => splitList(text), { message: /^has an empty item/ }, JSON.stringify(text))
+  for (const text of ['"', '"a', 'a,"b', '"a"b', '"a" b,c', '"a""', '""a""', 'a, "b" c', '"a"\'b\''])
+    t.throws(() => splitList(text), { message: /quoted item/ }, JSON.stringify(text))
+})
+
+/** Text in which the characters that matter come often. */
+const text = (options: { minLength?: number; maxLength: number }, ...special: string[]) =>
+  fc.string({ unit: fc.oneof(fc.constantFrom(...special), fc.string({ unit: 'binary', minLength: 1, maxLength: 1 })), ...options })
+
+t.test('a list that was joined splits into the same items', async () => {
+  const items = fc.array(text({ maxLength: 5 }, '"', ',', ' ', '\n', '\u00a0', 'a', '麵'), { minLength: 1, maxLength: 5 })
+  fc.assert(
+    fc.property(items, (items) => {
+      const again = splitList(joinList(items))
+      return again.length === items.length && again.every((item, index) => item === items[index])
+    }),
+    RUNS,
+  )
+})
+
+t.test('a list is joined in one spelling only', async () => {
+  fc.assert(
+    fc.property(text({ maxLength: 12 }, '"', ',', ' ', 'a', '\\'), (written) => {
+      const once = spelling(written)
+      return once === undefined || spelling(once) === once
+    }),
+    RUNS,
+  )
+})
+
+/** Undefined for what is refused; anything but a refusal is thrown on. */
+function orRefused<T>(read: () => T): T | undefined {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof Unreadable) return undefined
+    throw error
+  }
+}
+
+const spelling = (list: string) => orRefused(() => joinList(splitList(list)))
+
+t.test('a search is split into terms as by DRF, without the empty ones', async (t) => {
+  const rows: [search: string, terms: string[]][] = [
+    ['red', ['red']],
+    ['red shirt', ['red', 'shirt']],
+    ['red,shirt', ['red', 'shirt']],
+    [' red \t\n shirt ', ['red', 'shirt']],
+    ['red\u00a0shirt\u3000blue', ['red', 'shirt', 'blue']],
+    ['"red shirt" blue', ['red shirt', 'blue']],
+    ["'red shirt' blue", ['red shirt', 'blue']],
+    ['"a,b"', ['a,b']],
+    ['" red "', [' red ']],
+    [',"x",', ['x']],
+    [',,red,,', ['red']],
+    ['a,,b', ['a', 'b']],
+    [`'it"s'`, ['it"s']],
+    [`"it's"`, ["it's"]],
+    ['"esc \\" q"', ['esc " q']],
+    ["'esc \\' q'", ["esc ' q"]],
+    ['"back\\\\slash"', ['back\\slash']],
+    ['"ends in \\\\"', ['ends in \\']],
+    // A backslash before anything else, or outside a phrase, is only a character.
+    ['"a\\b"', ['a\\b']],
+    ['a\\b', ['a\\b']],
+    ['foo"bar baz"', ['foo"bar baz"']],
+    ['red,"blue green",x', ['red', '"blue green"', 'x']],
+    ['"unclosed phrase', ['"unclosed', 'phrase']],
+    ["don't stop", ["don't", 'stop']],
+    ['a"b', ['a"b']],
+    ['"a"b', ['"a"b']],
+    ['"a" "b"', ['a', 'b']],
+    ['100% _x_ *', ['100%', '_x_', '*']],
+    ['-red +blue OR', ['-red', '+blue', 'OR']],
+    ['麵包,Straße', ['麵包', 'Straße']],
+    ['', []],
+    ['   ', []],
+    [',', []],
+    [', ,,', []],
+    ['"', []],
+    ["''", []],
+    ['""', []],
+    ['"" red', ['red']],
+  ]
+  for (const [search, terms] of rows) t.strictSame(readSearch(search).terms, terms, search)
+})
+
+t.test('a term that is given twice counts once', async (t) => {
+  t.strictSame(readSearch('red blue "red" blue').terms, ['red', 'blue'])
+})
+
+t.test('more terms, or longer ones, than one statement should hold are refused', async (t) => {
+  const words = (count: number) => Array.from({ length: count }, (_, index) => `word${index}`)
+  t.equal(MAX_SEARCH_TERMS, 10, 'as the contract says')
+  t.strictSame(readSearch(words(10).join(' ')).terms, words(10))
+  t.strictSame(readSearch(`${words(10).join(' ')} , "" word0`).terms, words(10), 'neither empty nor repeated terms count')
+  t.throws(() => readSearch(words(11).join(' ')), { message: /more than 10 terms/ })
+  t.throws(() => readSearch(words(100).join(',')), { message: /more than 10 terms/ })
+  t.strictSame(readSearch(`"${words(30).join(' ')}"`).terms, [words(30).join(' ')], 'a phrase is one')
+
+  for (const character of ['a', '麵', '👕']) {
+    const term = character.repeat(MAX_TERM_LENGTH)
+    t.strictSame(readSearch(`"${term}" ${term}`).terms, [term], `${MAX_TERM_LENGTH} of ${character} are not too many for a term`)
+    t.throws(() => readSearch(term + character), { message: new RegExp(`more than ${MAX_TERM_LENGTH} characters`) }, character)
+    const [short, search] = [character.repeat(249), `${`${character.repeat(249)} `.repeat(3)}${character.repeat(250)}`]
+    t.equal([...search].length, MAX_SEARCH_LENGTH)
+    t.strictSame(
+      readSearch(`  ${search}  `).terms,
+      [short, short + character],
+      `${MAX_SEARCH_LENGTH} of ${character} are not too many in all`,
+    )
+    t.throws(() => readSearch(search + character), { message: new RegExp(`more than ${MAX_SEARCH_LENGTH} characters`) }, character)
+  }
+})
+
+t.test('the terms of any search are none of them empty and none of them twice, and read the same from what links say', async () => {
+  fc.assert(
+    fc.property(text({ maxLength: 16 }, '"', "'", '\\', ',', ' ', 'a', 'b'), (search) => {
+      const read = orRefused(() => readSearch(search))
+      if (!read) return true
+      const again = readSearch(read.text)
+      return read.terms.every((term, index) => term !== '' && read.terms.indexOf(term) === index && again.terms[index] === term)
+    }),
+    RUNS,
+  )
+})
+
+/** A bound so wide that only time that grows with the square of the length goes beyond it. */
+const AT_ONCE = 2_000
+
+t.test('splitting takes time in proportion to the length of the text', async (t) => {
+  const rows: Record<string, () => unknown> = {
+    'spaces before a quoted item': () => splitList(`a,${' '.repeat(200_000)}"b"c`),
+    'quotes in a list': () => splitList('"'.repeat(200_001)),
+    'commas in a list': () => splitList('a,'.repeat(100_000)),
+    'escaped quotes in a search': () => readSearch(`"${'\\" '.repeat(70_000)}`),
+    'quotes in a search': () => readSearch(`"'`.repeat(100_000)),
+    'commas in a search': () => readSearch(`${','.repeat(200_000)}a`),
+  }
+  for (const [title, split] of Object.entries(rows)) {
+    const start = performance.now()
+    try {
+      split()
+    } catch {}
+    const took = performance.now() - start
+    t.ok(took < AT_ONCE, title, { took })
+  }
+})

@@ -1,0 +1,401 @@
+// Imports: what becomes of each line, and that a file with one bad line changes nothing.
+import { Readable } from 'node:stream'
+import { setTimeout } from 'node:timers/promises'
+import { sql } from 'drizzle-orm'
+import fc from 'fast-check'
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import type { Database } from '../../drizzle/database.ts'
+import { open } from '../../drizzle/open.ts'
+import { create, merge } from '../../src/records.ts'
+import { categories } from '../../src/resources/categories.ts'
+import { products } from '../../src/resources/products.ts'
+import { importProducts } from '../../src/transfer/import.ts'
+import { ImportRefused } from '../../src/transfer/merge.ts'
+import { type Line, readNdjson } from '../../src/transfer/ndjson.ts'
+import { sampleProducts } from '../../src/transfer/sample.ts'
+import { DIALECTS } from '../dialects.ts'
+import { build, lines, onEach } from '../helper.ts'
+
+type Row = Record<string, unknown>
+
+const rowsOf = async (db: Database): Promise<Row[]> => db.read.select().from(db.tables.products).orderBy(db.tables.products.id)
+
+/** Every category by the names above it and its own, in the order of ids. */
+async function tree(db: Database): Promise<string[]> {
+  const all = await db.read.select().from(db.tables.categories).orderBy(db.tables.categories.id)
+  const path = (id: number | null): string[] => {
+    const category = all.find((other) => other.id === id)
+    return category ? [...path(category.parent), category.name] : []
+  }
+  return all.map(({ id }) => path(id).join(' > '))
+}
+
+/** All that an import could change. */
+async function content(db: Database): Promise<string> {
+  const tables = ['products', 'categories', 'products_search', 'categories_search', 'stockroom_counters']
+  return JSON.stringify(await Promise.all(tables.map((table) => db.read.all(sql.raw(`select * from ${table} order by 1, 2`)))))
+}
+
+const textLines = (...texts: (string | Buffer)[]) => readNdjson(Readable.from(texts.map((text) => Buffer.from(text))))
+
+async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = []
+  for await (const item of items) all.push(item)
+  return all
+}
+
+onEach('new products are made, known ones changed, and those in which nothing differs left alone', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  const first = [
+    { sku: 'A', name: 'Red', description: 'd', price: '29.90', stock: 3, brand: 'Acme', category: ['Clothes', 'Shirts'] },
+    { sku: 'B', name: 'Blue', price: 5 },
+    { sku: 'C', name: 'Green', price: '0.10', category: ['Clothes'] },
+  ]
+  t.same(await importProducts(db, lines(first)), { created: 3, updated: 0, unchanged: 0 })
+  const before = await rowsOf(db)
+  t.match(before, [
+    { id: 1, sku: 'A', name: 'Red', description: 'd', price: '29.90', stock: 3, brand: 'Acme', category: 2, version: 1 },
+    { id: 2, sku: 'B', name: 'Blue', description: '', price: '5.00', stock: 0, brand: '', category: null, version: 1 },
+    { id: 3, sku: 'C', price: '0.10', category: 1 },
+  ])
+  const same = [{ sku: 'A' }, { sku: ' B ', name: '  Blue ', price: '5.0', stock: 0 }, { ...first[2], price: 0.1 }]
+  const unchanged = await content(db)
+  t.same(await importProducts(db, lines(first)), { created: 0, updated: 0, unchanged: 3 })
+  t.same(await importProducts(db, lines(same)), { created: 0, updated: 0, unchanged: 3 }, 'in another spelling')
+  t.equal(await content(db), unchanged, 'with version, times and counters as they were')
+
+  await setTimeout(2)
+  const mixed = [{ sku: 'B', price: '5.01' }, { sku: 'D', name: 'New', price: 1 }, { sku: 'C' }]
+  t.same(await importProducts(db, lines(mixed)), { created: 1, updated: 1, unchanged: 1 })
+  const after = await rowsOf(db)
+  t.match(after[1], { ...before[1], price: '5.01', version: 2, updated_at: String })
+  t.ok(String(after[1]?.updated_at) > String(before[1]?.updated_at))
+  t.equal(after[1]?.created_at, before[1]?.created_at)
+  t.same([after[0], after[2]], [before[0], before[2]])
+})
+
+const whole = { name: 'Red', description: 'd', price: '29.90', stock: 3, brand: 'Acme', category: ['Clothes', 'Shirts'] }
+/** What a second line says of that product, and what is another in it then. */
+const changes: [what: string, line: Row, changed: Row][] = [
+  ['nothing', {}, {}],
+  ['a name', { name: 'Blue' }, { name: 'Blue' }],
+  ['a price', { price: 29.91 }, { price: '29.91' }],
+  ['an empty description', { description: '' }, { description: '' }],
+  ['no stock', { stock: 0 }, { stock: 0 }],
+  ['no brand', { brand: ' ' }, { brand: '' }],
+  ['no category', { category: [] }, { category: null }],
+  ['the category above', { category: ['Clothes'] }, { category: 1 }],
+  ['a new category', { category: ['Shirts'] }, { category: 3 }],
+  ['what only the service sets', { id: 77, version: 9, created_at: '2001-01-01', updated_at: null }, {}],
+]
+
+onEach('what a line leaves out stays as it is', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  for (const [what, line, changed] of changes) {
+    await importProducts(db, lines([{ sku: what, ...whole }]))
+    const before = (await rowsOf(db)).at(-1)
+    const different = Object.keys(changed).length > 0
+    const result = await importProducts(db, lines([{ sku: what, ...line }]))
+    t.same(result, { created: 0, updated: different ? 1 : 0, unchanged: different ? 0 : 1 }, what)
+    const after = (await rowsOf(db)).at(-1)
+    t.same({ ...after, updated_at: null }, { ...before, ...changed, version: different ? 2 : 1, updated_at: null }, what)
+  }
+})
+
+onEach('category paths become the tree', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  const clothes = await create(db, categories, { name: 'Clothes' })
+  const line = (sku: string, category?: string[]) => ({ sku, name: sku, price: 1, ...(category && { category }) })
+  await importProducts(
+    db,
+    lines([
+      line('a', ['Garden', 'Tools', 'Rakes']),
+      line('b', ['Garden', 'Tools']),
+      line('c', ['Clothes', 'Tools']),
+      line('d', ['Tools']),
+      line('e', [' Garden ', 'Tools', 'Rakes']),
+      line('f', []),
+      line('g'),
+      line('h', ['garden']),
+      line('i', ['麵包 / Bread', '"quoted"', 'back\\slash']),
+      line(
+        'j',
+        Array.from({ length: 20 }, (_, level) => `Level ${level + 1}`),
+      ),
+    ]),
+  )
+  const made = await tree(db)
+  t.same(made.slice(0, 10), [
+    'Clothes',
+    'Garden',
+    'Garden > Tools',
+    'Garden > Tools > Rakes',
+    'Clothes > Tools',
+    'Tools',
+    'garden',
+    '麵包 / Bread',
+    '麵包 / Bread > "quoted"',
+    '麵包 / Bread > "quoted" > back\\slash',
+  ])
+  t.equal(made.length, 30)
+  t.same(
+    (await rowsOf(db)).map(({ category }) => (typeof category === 'number' ? made[category - 1] : category)),
+    [
+      'Garden > Tools > Rakes',
+      'Garden > Tools',
+      'Clothes > Tools',
+      'Tools',
+      'Garden > Tools > Rakes',
+      null,
+      null,
+      'garden',
+      made[9],
+      made[29],
+    ],
+  )
+  const all = await db.read.select().from(db.tables.categories).orderBy(db.tables.categories.id)
+  t.equal(all[0]?.id, clothes.id)
+  t.equal(all[0]?.version, 1, 'one that was there is used and not changed')
+  t.same(
+    all.slice(1, 7).map(({ slug }) => slug),
+    ['garden', 'tools', 'rakes', 'tools-2', 'tools-3', 'garden-2'],
+  )
+  const before = await content(db)
+  await importProducts(db, lines([line('a', ['Garden', 'Tools', 'Rakes']), line('d', ['Tools'])]))
+  t.equal(await content(db), before, 'and nothing is made the second time')
+})
+
+onEach('ids follow the order of the lines', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  // More than fit into one batch, in an order that is none.
+  const skus = Array.from({ length: 1_100 }, (_, index) => `${(index * 7_919) % 1_100}`)
+  const progress: number[] = []
+  const rows = skus.map((sku) => ({ sku, name: sku, price: 1 }))
+  t.same(await importProducts(db, lines(rows), (line) => progress.push(line)), { created: 1_100, updated: 0, unchanged: 0 })
+  t.same(
+    (await rowsOf(db)).map(({ id, sku }) => [id, sku]),
+    skus.map((sku, index) => [index + 1, sku]),
+  )
+  t.same(progress.slice(0, 2), [500, 1_000], 'progress is told now and then')
+})
+
+const NEW = '{"sku": "N", "name": "n", "price": "1.00"}'
+const MIB = 1_048_576
+
+/** A file with one bad line, and what is said of it. */
+const bad: [what: string, file: (string | Buffer)[], says: RegExp][] = [
+  ['half a line', [`${NEW}\n`, '{"sku": "X", "na'], /^ {2}line 2: is not JSON: .+$/m],
+  ['two objects on a line', [`${NEW} ${NEW}`], /line 1: is not JSON/],
+  ['bytes that are not UTF-8', [`${NEW}\n\n`, Buffer.from([0x22, 0xff, 0x22]), '\n'], /line 3: is not UTF-8/],
+  ['half of a character at the end', [Buffer.from('"é"').subarray(0, 2)], /line 1: is not UTF-8/],
+  ['a list', ['[1]'], /line 1: the line must be object/],
+  ['null', ['null'], /line 1: the line must be object/],
+  ['no sku', ['{"name": "n", "price": 1}'], /line 1: sku is required/],
+  ['an empty sku', ['{"sku": " ", "name": "n", "price": 1}'], /line 1: sku must NOT have fewer than 1 characters/],
+  ['a sku that is null', ['{"sku": null, "name": "n", "price": 1}'], /line 1: sku must be string/],
+  ['a sku that is a number', ['{"sku": 5, "name": "n", "price": 1}'], /line 1: sku must be string/],
+  ['a member that is not known', ['{"sku": "X", "name": "n", "price": 1, "prise": 1}'], /line 1: prise is not known; did you mean price\?/],
+  ['a member that is nothing like ours', ['{"sku": "X", "name": "n", "price": 1, "zzzzzzzzz": 1}'], /line 1: zzzzzzzzz is not known$/m],
+  ['a prototype', ['{"sku": "X", "name": "n", "price": 1, "__proto__": {}}'], /line 1: __proto__ is not known/],
+  ['a price that is no number', ['{"sku": "X", "name": "n", "price": "1,5"}'], /line 1: price is not a number/],
+  ['a price that is true', ['{"sku": "X", "name": "n", "price": true}'], /line 1: price must be string or number/],
+  ['a price that is null', ['{"sku": "X", "name": "n", "price": null}'], /line 1: price must be string or number/],
+  ['a price with three decimals', ['{"sku": "X", "name": "n", "price": 1.005}'], /line 1: price has more than 2 decimals/],
+  ['a price below zero', ['{"sku": "X", "name": "n", "price": -1}'], /line 1: price must not be negative/],
+  ['a price that is too large', ['{"sku": "X", "name": "n", "price": "100000000"}'], /line 1: price has more than 8 digits/],
+  ['a stock with a fraction', ['{"sku": "X", "name": "n", "price": 1, "stock": 1.5}'], /line 1: stock must be integer/],
+  ['a stock in quotes', ['{"sku": "X", "name": "n", "price": 1, "stock": "1"}'], /line 1: stock must be integer/],
+  ['a stock that is too large', ['{"sku": "X", "name": "n", "price": 1, "stock": 2147483648}'], /line 1: stock must be <= 2147483647/],
+  [
+    'a name that is too long',
+    [`{"sku": "X", "name": "${'é'.repeat(256)}", "price": 1}`],
+    /line 1: name must NOT have more than 255 characters/,
+  ],
+  ['a name that is null', ['{"sku": "X", "name": null, "price": 1}'], /line 1: name must be string/],
+  ['a NUL', ['{"sku": "X", "name": "a\\u0000", "price": 1}'], /line 1: name has a NUL character/],
+  ['a NUL in the sku', ['{"sku": "X\\u0000", "name": "n", "price": 1}'], /line 1: sku has a NUL character/],
+  ['half of a surrogate pair', ['{"sku": "X", "name": "\\ud800", "price": 1}'], /line 1: name has half of a surrogate pair/],
+  ['a category that is an id', ['{"sku": "X", "name": "n", "price": 1, "category": 1}'], /line 1: category must be array/],
+  [
+    'a category without a name',
+    ['{"sku": "X", "name": "n", "price": 1, "category": ["a", ""]}'],
+    /line 1: category\/1 must NOT have fewer/,
+  ],
+  [
+    'a category too deep',
+    [`{"sku": "X", "name": "n", "price": 1, "category": ${JSON.stringify(Array(21).fill('a'))}}`],
+    /line 1: category must NOT have more than 20/,
+  ],
+  [
+    'several faults at once',
+    ['{"nam": "n", "price": "x"}'],
+    /line 1: (?=.*sku is required)(?=.*nam is not known; did you mean name\?)(?=.*price is not a number)/,
+  ],
+  ['no name in a new product', [`${NEW}\n`, '{"sku": "X", "price": 1}'], /line 2: name is required for a new product/],
+  ['no price in a new product', ['{"sku": "OLD"}\n', '{"sku": "X", "name": "n"}'], /line 2: price is required for a new product/],
+  ['a sku twice', [`${NEW}\n{"sku": "OLD"}\n${NEW}\n`], /line 3: sku "N" is on line 1 too/],
+  ['a sku twice, once with spaces', [`${NEW}\n`, '{"sku": " N", "name": "m", "price": 1}'], /line 2: sku "N" is on line 1 too/],
+  [
+    'a line that is too long',
+    [`${NEW}\n`, `{"sku": "X", "name": "${'a'.repeat(MIB)}"}\n`, NEW],
+    /^ {2}line 2: is longer than 1048576 bytes$/m,
+  ],
+  ['a line that never ends', [NEW, ...Array(40).fill(' '.repeat(65_536))], /line 1: is longer than 1048576 bytes/],
+]
+
+onEach('a bad line is named with the reason, and then nothing at all is changed', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  await importProducts(db, lines([{ sku: 'OLD', name: 'Old', price: 1, category: ['Old'] }]))
+  const before = await content(db)
+  for (const [what, file, says] of bad) {
+    // The lines before and after it would make, change and move products.
+    const good = ['{"sku": "OLD", "price": 2, "category": ["New"]}', '{"sku": "M", "name": "m", "price": 1}'].map((line) => `${line}\n`)
+    for (const [where, chunks] of Object.entries({ alone: file, 'among good ones': [...file, '\n', ...good.slice(1)] })) {
+      const error: unknown = await importProducts(db, textLines(...chunks)).catch((error) => error)
+      const message = error instanceof ImportRefused ? error.message : `not refused: ${error}`
+      t.match(message, /^Nothing was imported:\n {2}line \d+: .+$/, `${what}, ${where}: one line is named`)
+      t.match(message, says, `${what}, ${where}`)
+    }
+  }
+  t.equal(await content(db), before)
+})
+
+onEach('no more than 20 bad lines are named', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  const many: Record<string, Row[]> = {
+    'that cannot be read': Array.from({ length: 50 }, () => ({ sku: 'x', name: 5 })),
+    'of new products without a price': Array.from({ length: 50 }, (_, index) => ({ sku: `${index}`, name: 'n' })),
+    'with a sku that is there already': Array.from({ length: 100 }, (_, index) => ({ sku: `${index % 50}`, name: 'n', price: 1 })),
+  }
+  for (const [what, rows] of Object.entries(many)) {
+    let read = 0
+    async function* counted() {
+      for await (const line of lines(rows)) {
+        read++
+        yield line
+      }
+    }
+    const error = await importProducts(db, counted()).catch((error) => error)
+    t.equal(error.message.match(/line \d+:/g)?.length, 20, what)
+    if (what === 'that cannot be read') t.equal(read, 20, 'and no more are read')
+  }
+})
+
+const row = (sku: string) => ({ sku, name: 'n', price: 1 })
+const json = (sku: string) => JSON.stringify(row(sku))
+const found = (...lines: [number, string][]) => lines.map(([number, sku]) => ({ number, value: row(sku) }))
+const files: [what: string, chunks: (string | Buffer)[], expected: Line[]][] = [
+  ['nothing', [], []],
+  ['an empty chunk', [''], []],
+  ['blank lines only', ['\n \n\t\r\n\n'], []],
+  ['no newline at the end', [json('a'), '\n', json('b')], found([1, 'a'], [2, 'b'])],
+  ['a newline at the end', [`${json('a')}\n${json('b')}\n`], found([1, 'a'], [2, 'b'])],
+  ['CRLF', [`${json('a')}\r\n${json('b')}\r\n`], found([1, 'a'], [2, 'b'])],
+  ['CR and LF in two chunks', [`${json('a')}\r`, `\n${json('b')}\r`, '\n'], found([1, 'a'], [2, 'b'])],
+  ['blank lines, which count', [`\n\n${json('a')}\n  \n${json('b')}\n\n`], found([3, 'a'], [5, 'b'])],
+  ['a byte order mark', ['\ufeff', json('a')], found([1, 'a'])],
+  ['a line of exactly the longest length', [json('a').padEnd(MIB), '\n', json('b')], found([1, 'a'], [2, 'b'])],
+  [
+    'one byte more',
+    [json('a').padEnd(MIB + 1), '\n', json('b')],
+    [{ number: 1, fault: 'is longer than 1048576 bytes' }, ...found([2, 'b'])],
+  ],
+  [
+    'long lines in small pieces',
+    [...Array(100).fill(' '.repeat(20_000)), '\n', json('b'), ' '.repeat(MIB), '\n', json('c')],
+    [{ number: 1, fault: 'is longer than 1048576 bytes' }, { number: 2, fault: 'is longer than 1048576 bytes' }, ...found([3, 'c'])],
+  ],
+]
+for (const [what, chunks, expected] of files) {
+  t.test(`a file with ${what}`, async (t) => t.same(await collect(textLines(...chunks)), expected))
+}
+
+t.test('it does not matter where a file is cut into chunks', async () => {
+  const file = Buffer.from(`${json('麵包')}\r\n\n${json('👩‍👩‍👧‍👦 é e\u0301')}\n{bad\n${json('\u2028\u2029')}`)
+  const expected = JSON.stringify(await collect(textLines(file)))
+  const cuts = fc.uniqueArray(fc.integer({ min: 1, max: file.length - 1 }))
+  const property = fc.asyncProperty(cuts, async (places) => {
+    const edges = [0, ...places.sort((a, b) => a - b), file.length]
+    const chunks = edges.slice(1).map((end, index) => file.subarray(edges[index], end))
+    return JSON.stringify(await collect(readNdjson(Readable.from(chunks)))) === expected
+  })
+  await fc.assert(property, { numRuns: 300, examples: [[Array.from({ length: file.length - 1 }, (_, index) => index + 1)]] })
+})
+
+onEach('the sample is the same every time', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  t.same(await importProducts(db, sampleProducts(1_000)), { created: 1_000, updated: 0, unchanged: 0 })
+  t.same(await importProducts(db, sampleProducts(1_000)), { created: 0, updated: 0, unchanged: 1_000 })
+  const all = await rowsOf(db)
+  t.equal(all.filter(({ stock }) => stock === 0).length, 100)
+  t.equal(all.filter(({ category }) => category === null).length, 20)
+  t.ok((await tree(db)).some((path) => path.includes(' > ')))
+})
+
+t.test('a smaller sample is the beginning of a larger one', async (t) => {
+  const [small, large] = [await collect(sampleProducts(10)), await collect(sampleProducts(30))]
+  t.same(small, large.slice(0, 10))
+})
+
+onEach('others write while an import reads its lines, and it takes what they wrote into account', async (t, dialect) => {
+  const { db, config } = await build(t, dialect)
+  const other = await open(config.DATABASE_URL, { served: [categories.served, products.served] })
+  t.teardown(() => other.close())
+  const known = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' })
+  async function* slow(): AsyncGenerator<Line> {
+    for (let number = 1; number <= 1_000; number++) yield { number, value: { sku: `S${number}`, name: 'n', price: 1 } }
+    // The lines so far are in the database by now.
+    await create(other, products, { sku: 'MADE', name: 'By another', price: '1.00' })
+    await create(db, products, { sku: 'SAME', name: 'By the same', price: '1.00' })
+    await merge(other, products, known.id, { stock: 5 })
+    yield { number: 1_001, value: { sku: 'MADE', price: 2 } }
+    yield { number: 1_002, value: { sku: 'KNOWN', name: 'After' } }
+  }
+  const begun = performance.now()
+  t.same(await importProducts(db, slow()), { created: 1_000, updated: 2, unchanged: 0 })
+  t.ok(performance.now() - begun < 4_000, 'and nobody waits until a lock is given up')
+  const all = await rowsOf(db)
+  t.match(
+    ['KNOWN', 'MADE', 'SAME'].map((name) => all.find(({ sku }) => sku === name)),
+    [
+      { name: 'After', stock: 5, version: 3 },
+      { name: 'By another', price: '2.00', version: 2 },
+      { name: 'By the same', version: 1 },
+    ],
+  )
+})
+
+/** Another program's connection to PostgreSQL. */
+async function connect(t: Test, url: string) {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  t.teardown(() => client.end())
+  return async (text: string): Promise<Row[]> => (await client.query(text)).rows
+}
+
+for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
+  t.test('no line is lost to a product that is made while the import merges [pg]', { skip: dialect.skip }, async (t) => {
+    const { db, config } = await build(t, dialect)
+    const [holder, query] = [await connect(t, config.DATABASE_URL), await connect(t, config.DATABASE_URL)]
+    await create(db, products, { sku: 'A', name: 'Before', price: '1.00' })
+    await holder('begin')
+    await holder(`select * from products where sku = 'A' for update`)
+    const imported = importProducts(
+      db,
+      lines([
+        { sku: 'A', name: 'After' },
+        { sku: 'B', name: 'Imported', price: 2 },
+      ]),
+    )
+    const waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    while ((await query(waiting)).length === 0) await setTimeout(5)
+    const made = await create(db, products, { sku: 'B', name: 'Made meanwhile', price: '1.00' })
+    await holder('commit')
+    t.same(await imported, { created: 0, updated: 2, unchanged: 0 })
+    t.match(await rowsOf(db), [
+      { sku: 'A', name: 'After' },
+      { id: made.id, sku: 'B', name: 'Imported', price: '2.00', version: 2 },
+    ])
+  })
+}
