@@ -21,8 +21,9 @@ import { contains, grams, searchIndex } from './search.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
 
-/** Connections of one process. */
-const POOL_SIZE = 10
+/** Connections of one process. Writers that wait for each other must not keep readers waiting, so each have their own. */
+const READERS = 6
+const WRITERS = 4
 /** Milliseconds to wait for one of them. */
 const CONNECT_TIMEOUT = 5_000
 /** How often a transaction runs that the engine ended to resolve a deadlock. */
@@ -73,33 +74,25 @@ const failures: Record<string, Failure> = {
 }
 
 export async function open(url: string, served: readonly Served[], tables: (kit: Kit) => Tables): Promise<Database> {
-  const pool = new pg.Pool({ connectionString: url, max: POOL_SIZE, connectionTimeoutMillis: CONNECT_TIMEOUT, options: SETTINGS })
-  // A connection that the server ends is replaced, and what was under way on it fails; without a listener the process would end.
-  pool.on('error', () => {})
-  pool.on('connect', (client) => client.on('error', () => {}))
+  const readers = pool(url, READERS)
+  const writers = pool(url, WRITERS)
   const derived = [counterTable, grams, ...served.flatMap(derive)]
-  const read = queries(drizzle(pool))
+  const read = queries(drizzle(readers))
   const exclusive = outermost()
 
-  const connected = async <T>(use: (client: pg.PoolClient) => Promise<T>): Promise<T> => {
-    const client = await pool.connect()
-    try {
-      return await use(client)
-    } finally {
-      client.release()
-    }
-  }
-  const write: Database['write'] = (work) => exclusive(() => connected((client) => retry(() => transaction(client, 'begin', work))))
+  const write: Database['write'] = (work) => exclusive(() => retry(() => transaction(writers, 'begin', work)))
   return {
     tables: tables(kit),
     dialect,
     read,
-    snapshot: (work) => connected((client) => transaction(client, 'begin isolation level repeatable read, read only', work)),
+    snapshot: (work) => transaction(readers, 'begin isolation level repeatable read, read only', work),
     write,
     bulk: async (work) => {
-      const client = await pool.connect()
+      const client = await writers.connect()
       try {
-        return await work(queries(drizzle(client)), (merge) => exclusive(() => retry(() => transaction(client, 'begin', merge))))
+        return await work(queries(drizzle(client)), (merge) =>
+          exclusive(() => retry(() => client.query('begin').then(() => toTheEnd(client, merge)))),
+        )
       } finally {
         // Not given back to the pool: its temporary tables would be there for the next one.
         client.release(true)
@@ -113,8 +106,18 @@ export async function open(url: string, served: readonly Served[], tables: (kit:
       }),
     ready: () => checkMigrated(read, MIGRATIONS, derived),
     failure: (error) => failureOf(error, failures),
-    close: () => pool.end(),
+    close: async () => {
+      await Promise.all([readers.end(), writers.end()])
+    },
   }
+}
+
+function pool(connectionString: string, max: number): pg.Pool {
+  const connections = new pg.Pool({ connectionString, max, connectionTimeoutMillis: CONNECT_TIMEOUT, options: SETTINGS })
+  // A connection that the server ends is replaced, and what was under way on it fails; without a listener the process would end.
+  connections.on('error', () => {})
+  connections.on('connect', (client) => client.on('error', () => {}))
+  return connections
 }
 
 const derive = (served: Served): Derived[] => [counterTriggers(served), ...(served.folded.length > 0 ? [searchIndex(served, dialect)] : [])]
@@ -125,8 +128,30 @@ function queries(db: { execute(query: SQL): PromiseLike<{ rows: unknown[] }> }):
   return Object.assign(db, raw) as unknown as Queries
 }
 
-async function transaction<T>(client: pg.PoolClient, begin: string, work: (tx: Queries) => Promise<T>): Promise<T> {
-  await client.query(begin)
+async function transaction<T>(from: pg.Pool, begin: string, work: (tx: Queries) => Promise<T>): Promise<T> {
+  const client = await begun(from, begin)
+  try {
+    return await toTheEnd(client, work)
+  } finally {
+    client.release()
+  }
+}
+
+/** A connection that the server ended while it was idle may only be noticed when it is used. Nothing is lost then, and another is taken. */
+async function begun(from: pg.Pool, begin: string): Promise<pg.PoolClient> {
+  for (let others = from.options.max; ; others--) {
+    const client = await from.connect()
+    try {
+      await client.query(begin)
+      return client
+    } catch (error) {
+      client.release(true)
+      if (others === 0 || failureOf(error, failures) !== 'unavailable') throw error
+    }
+  }
+}
+
+async function toTheEnd<T>(client: pg.PoolClient, work: (tx: Queries) => Promise<T>): Promise<T> {
   try {
     const result = await work(queries(drizzle(client)))
     const { command } = await client.query('commit')
