@@ -374,8 +374,10 @@ async function connect(t: Test, url: string) {
   return async (text: string): Promise<Row[]> => (await client.query(text)).rows
 }
 
+const LOCKED = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+
 for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
-  t.test('no line is lost to a product that is made while the import merges [pg]', { skip: dialect.skip }, async (t) => {
+  t.test('no line is lost to a product that another transaction is making [pg]', { skip: dialect.skip }, async (t) => {
     const { db, config } = await build(t, dialect)
     const [holder, query] = [await connect(t, config.DATABASE_URL), await connect(t, config.DATABASE_URL)]
     await create(db, products, { sku: 'A', name: 'Before', price: '1.00' })
@@ -388,13 +390,43 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
         { sku: 'B', name: 'Imported', price: 2 },
       ]),
     )
-    const waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-    while ((await query(waiting)).length === 0) await setTimeout(5)
+    while ((await query(LOCKED)).length === 0) await setTimeout(5)
     await holder('commit')
     t.same(await imported, { created: 0, updated: 2, unchanged: 0 })
     t.match(await rowsOf(db), [
       { sku: 'A', name: 'After' },
       { sku: 'B', name: 'Imported', price: '2.00', version: 2 },
+    ])
+  })
+
+  t.test('no line is lost to a product that is made while the import waits for another row [pg]', { skip: dialect.skip }, async (t) => {
+    const { db, config } = await build(t, dialect)
+    const [holder, query] = [await connect(t, config.DATABASE_URL), await connect(t, config.DATABASE_URL)]
+    await create(db, products, { sku: 'A', name: 'Before', price: '1.00' })
+    await holder('begin')
+    await holder(`select * from products where sku = 'A' for update`)
+    const imported = importProducts(
+      db,
+      lines([
+        { sku: 'A', name: 'After' },
+        { sku: 'B', name: 'Imported', price: 2 },
+      ]),
+    )
+    while ((await query(LOCKED)).length === 0) await setTimeout(5)
+    // It is made at once, or waits for the import and is refused: either is right.
+    let done = false
+    const made = create(db, products, { sku: 'B', name: 'Made meanwhile', price: '1.00' })
+      .catch((error) => t.equal(error.code, 'not-unique'))
+      .finally(() => {
+        done = true
+      })
+    while (!done && (await query(LOCKED)).length < 2) await setTimeout(5)
+    await holder('commit')
+    t.match(await imported, { unchanged: 0 })
+    await made
+    t.match(await rowsOf(db), [
+      { sku: 'A', name: 'After' },
+      { sku: 'B', name: 'Imported', price: '2.00' },
     ])
   })
 }
