@@ -139,6 +139,8 @@ async function migrateChecked(writer: Driver.Database, tx: Queries, derived: Der
   const given = await lastIds(tx)
   const applied = await migrate(tx, MIGRATIONS, derived)
   for (const { name, seq } of given) await tx.run(sql`update sqlite_sequence set seq = max(seq, ${seq}) where name = ${name}`)
+  // It reads every row: not at a start at which nothing changed.
+  if (applied.length === 0) return applied
   const orphans = writer.pragma('foreign_key_check') as { table: string }[]
   if (orphans.length > 0)
     throw new DatabaseUnusable(`${orphans.length} rows of ${orphans[0]?.table} refer to rows that do not exist: nothing was migrated`)
