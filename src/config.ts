@@ -45,10 +45,9 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
   const names = Object.keys(Config.properties)
   const set = Object.entries(env).filter(([name, value]) => names.includes(name) && value !== '')
   const config: Record<string, unknown> = Object.fromEntries(set)
-  // The schema fills in what is absent and turns texts into numbers, so the texts come first; one fault a setting is enough.
-  const found = [...unusable(config), ...validate({ ...config })]
+  // The schema fills in what is absent and turns texts into numbers, so the texts are looked at first; one fault a setting is enough.
+  const found = [...unusable(config), ...validate(config)]
   const faults = [...new Map(found.map((fault) => [pointerOf(fault), describe(fault)])).values(), ...misspelt(Object.keys(env), names)]
-  validate(config)
   if (faults.length > 0) throw new ConfigError(`The configuration has faults:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
   return Object.freeze(config as Config)
 }

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import Sqlite from 'better-sqlite3'
 import pg from 'pg'
 import type { Test } from 'tap'
 
@@ -60,3 +61,24 @@ export const DIALECTS: Dialect[] = [
     },
   },
 ]
+
+/** Runs a statement and gives its rows. */
+export type Query = (text: string) => Promise<Record<string, unknown>[]>
+
+/** Another program's connection to the database. */
+export async function connect(t: T, url: string): Promise<Query> {
+  if (url.startsWith('file:')) {
+    const client = new Sqlite(url.slice('file:'.length))
+    t.teardown(() => client.close())
+    return async (text) => {
+      const statement = client.prepare<[], Record<string, unknown>>(text)
+      if (statement.reader) return statement.all()
+      statement.run()
+      return []
+    }
+  }
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  t.teardown(() => client.end())
+  return async (text) => (await client.query(text)).rows
+}

@@ -1,31 +1,9 @@
 // Every table's version and number of rows, and every row's version: right whoever writes.
 import { setTimeout } from 'node:timers/promises'
-import Sqlite from 'better-sqlite3'
 import { sql } from 'drizzle-orm'
-import pg from 'pg'
 import t, { type Test } from 'tap'
-import { DIALECTS, type Dialect } from '../dialects.ts'
+import { connect, DIALECTS, type Dialect, type Query } from '../dialects.ts'
 import { ask, build, get, onEach } from '../helper.ts'
-
-type Query = (text: string) => Promise<Record<string, unknown>[]>
-
-/** Another program's connection to the database. */
-async function connect(t: Test, url: string): Promise<Query> {
-  if (url.startsWith('file:')) {
-    const client = new Sqlite(url.slice('file:'.length))
-    t.teardown(() => client.close())
-    return async (text) => {
-      const statement = client.prepare<[], Record<string, unknown>>(text)
-      if (statement.reader) return statement.all()
-      statement.run()
-      return []
-    }
-  }
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  t.teardown(() => client.end())
-  return async (text) => (await client.query(text)).rows
-}
 
 async function counters(query: Query, table = 'products') {
   const [row] = await query(`select sum(version) as version, sum(row_count) as rows from stockroom_counters where name = '${table}'`)

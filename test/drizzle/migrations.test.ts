@@ -1,13 +1,12 @@
 // Schemas brought up to date: from nothing, from an older version, by several processes at once, and not at all where that would do harm.
+
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { pathToFileURL } from 'node:url'
-import Sqlite from 'better-sqlite3'
 import { type SQL, sql } from 'drizzle-orm'
-import pg from 'pg'
 import type { Test } from 'tap'
 import type { Database, Served } from '../../drizzle/database.ts'
 import { open } from '../../drizzle/open.ts'
@@ -15,30 +14,11 @@ import { create, remove } from '../../src/records.ts'
 import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
 import type { Dialect } from '../dialects.ts'
+import { connect, type Query } from '../dialects.ts'
 import { onEach } from '../helper.ts'
 
 const ROOT = new URL('../../', import.meta.url)
 const SERVED = [categories.served, products.served]
-
-type Query = (text: string) => Promise<Record<string, unknown>[]>
-
-/** Another program's connection to the database. */
-async function connect(t: Test, url: string): Promise<Query> {
-  if (url.startsWith('file:')) {
-    const client = new Sqlite(url.slice('file:'.length))
-    t.teardown(() => client.close())
-    return async (text) => {
-      const statement = client.prepare<[], Record<string, unknown>>(text)
-      if (statement.reader) return statement.all()
-      statement.run()
-      return []
-    }
-  }
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  t.teardown(() => client.end())
-  return async (text) => (await client.query(text)).rows
-}
 
 /** Another version of drizzle/: with more migrations, or with `changes` in the text of those that there are. */
 async function versionWith(

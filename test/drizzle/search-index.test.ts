@@ -1,11 +1,9 @@
 // The search text beside each table: found through an index, right after every kind of write, and able to hold any name.
+
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { setTimeout } from 'node:timers/promises'
-import Sqlite from 'better-sqlite3'
 import { type SQL, sql } from 'drizzle-orm'
 import fc from 'fast-check'
-import pg from 'pg'
-import type { Test } from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { fold } from '../../drizzle/fold.ts'
 import { open } from '../../drizzle/open.ts'
@@ -14,30 +12,11 @@ import { create, merge, remove } from '../../src/records.ts'
 import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
 import { importProducts } from '../../src/transfer/import.ts'
+import { connect } from '../dialects.ts'
 import { ask, build, get, lines, onEach } from '../helper.ts'
 
 const SERVED = [categories.served, products.served]
 const FIELDS = products.search
-
-type Query = (text: string) => Promise<Record<string, unknown>[]>
-
-/** Another program's connection to the database. */
-async function connect(t: Test, url: string): Promise<Query> {
-  if (url.startsWith('file:')) {
-    const client = new Sqlite(url.slice('file:'.length))
-    t.teardown(() => client.close())
-    return async (text) => {
-      const statement = client.prepare<[], Record<string, unknown>>(text)
-      if (statement.reader) return statement.all()
-      statement.run()
-      return []
-    }
-  }
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  t.teardown(() => client.end())
-  return async (text) => (await client.query(text)).rows
-}
 
 const idsWhere = async (db: Database, where: SQL) =>
   (await db.read.all<{ id: number | string }>(sql`select id from products where ${where} order by id`)).map(({ id }) => Number(id))
