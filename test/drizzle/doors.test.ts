@@ -4,13 +4,12 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
-import pg from 'pg'
 import t, { type Test } from 'tap'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { open } from '../../drizzle/open.ts'
 import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
-import { DIALECTS, type Dialect } from '../dialects.ts'
+import { connect, DIALECTS, type Dialect, type Query } from '../dialects.ts'
 import { type Answer, ask, build, get, onEach } from '../helper.ts'
 
 const ROOT = new URL('../../', import.meta.url)
@@ -356,16 +355,6 @@ on('sqlite', 'a write succeeds when the other program lets go in time', async (t
   t.equal((await writing).status, 201)
   t.equal((await get(app, '/api/products/')).body.count, 1)
 })
-
-type Query = (text: string) => Promise<Record<string, unknown>[]>
-
-/** Another program's connection to PostgreSQL. */
-async function connect(t: Test, url: string): Promise<Query> {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  t.teardown(() => client.end())
-  return async (text) => (await client.query(text)).rows
-}
 
 async function until(condition: () => Promise<boolean>): Promise<void> {
   while (!(await condition())) await setTimeout(5)

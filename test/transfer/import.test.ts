@@ -3,8 +3,7 @@ import { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import fc from 'fast-check'
-import pg from 'pg'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { open } from '../../drizzle/open.ts'
 import { create, merge } from '../../src/records.ts'
@@ -14,7 +13,7 @@ import { importProducts } from '../../src/transfer/import.ts'
 import { ImportRefused } from '../../src/transfer/merge.ts'
 import { type Line, readNdjson } from '../../src/transfer/ndjson.ts'
 import { sampleProducts } from '../../src/transfer/sample.ts'
-import { DIALECTS } from '../dialects.ts'
+import { connect, DIALECTS } from '../dialects.ts'
 import { build, lines, onEach } from '../helper.ts'
 
 type Row = Record<string, unknown>
@@ -365,14 +364,6 @@ onEach('others write while an import reads its lines, and it takes what they wro
     ],
   )
 })
-
-/** Another program's connection to PostgreSQL. */
-async function connect(t: Test, url: string) {
-  const client = new pg.Client({ connectionString: url })
-  await client.connect()
-  t.teardown(() => client.end())
-  return async (text: string): Promise<Row[]> => (await client.query(text)).rows
-}
 
 const LOCKED = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 
