@@ -1,11 +1,16 @@
 // What the rest of the application sees of a database. Both engines answer to it; callers cannot tell which one they have.
 import { AsyncLocalStorage } from 'node:async_hooks'
+import type { KeyObject } from 'node:crypto'
 import type { SQL } from 'drizzle-orm'
 import type { BaseSQLiteDatabase, SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
+import type { Clause, Listed, Selection } from './selection.ts'
 import type { Tables } from './tables.ts'
 
 /** What a query can be built with. `await` a builder instead of calling its own all, get or run, which exist on SQLite only. */
-export type Queries = Pick<BaseSQLiteDatabase<'async', unknown>, 'select' | 'insert' | 'update' | 'delete' | 'all' | 'run'>
+export interface Queries extends Pick<BaseSQLiteDatabase<'async', unknown>, 'select' | 'insert' | 'update' | 'delete' | 'all' | 'run'> {
+  /** Runs SQL in which every value is a `placeholder`. It is compiled and prepared once for each object. Rows are as the driver gives them. */
+  prepared(query: SQL, values: readonly unknown[]): Promise<unknown[][]>
+}
 
 /** A table that is served as a resource. `id`, `version` and the two times are on every one of them. */
 export type ServedTable = SQLiteTable & { id: SQLiteColumn; version: SQLiteColumn; created_at: SQLiteColumn; updated_at: SQLiteColumn }
@@ -20,14 +25,16 @@ export interface Served {
 }
 
 /** Why a statement failed, where the caller can do something about it. */
-export type Failure = 'unique' | 'reference' | 'busy' | 'unavailable'
+export type Failure = 'unique' | 'reference' | 'busy' | 'unavailable' | 'expensive'
 
 /** The fragments that differ between the engines. Values, so that query code never asks which engine it has. */
 export interface Dialect {
   /** `column` is one of `values`, which are bound as one array, each passed through the column's codec. */
-  anyOf(column: SQLiteColumn, values: readonly unknown[]): SQL
-  /** Some of `fields` of the row `id` contains `term`, which is folded already and not empty. */
-  contains(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL
+  anyOf(column: SQLiteColumn, values: readonly unknown[]): Clause
+  /** Each of `terms`, none of which is empty, is in some of `fields` of the row, in any case. */
+  contains(table: string, id: SQLiteColumn, fields: readonly string[], terms: readonly string[]): Clause
+  /** An index begins with the column. */
+  isIndexed(table: SQLiteTable, column: string): boolean
   /** Ends a `select`: no other transaction can change the rows that it gives until this one ends. */
   forUpdate: SQL
   /** Waits until no other transaction is changing the row (or, without an id, the tree of `table`), and holds it until this one ends. */
@@ -39,8 +46,12 @@ export interface Database {
   readonly dialect: Dialect
   /** Sees committed rows only. */
   readonly read: Queries
-  /** Runs `work`, all of whose reads see the rows of one moment. */
-  snapshot<T>(work: (read: Queries) => Promise<T>): Promise<T>
+  /** Reads a page of a list and counts it, all of one moment. Throws QueryTooExpensive where that takes longer than QUERY_TIMEOUT. */
+  list(selection: Selection): Promise<Listed>
+  /** Runs a query that is short, as `Queries.prepared` does. Sees committed rows only. */
+  rows: Queries['prepared']
+  /** What cursors are signed with: random, made once for this database and kept in it. */
+  secret(): Promise<KeyObject>
   /**
    * Runs `work` in one transaction, committed when it resolves and rolled back when it throws. Inside it use `tx` only, and wait
    * for nothing but the database. `work` may run again after a conflict that the engine itself resolves (a deadlock).
@@ -56,11 +67,16 @@ export interface Database {
   /** Throws where the database does not answer or its schema is behind the code. */
   ready(): Promise<void>
   failure(error: unknown): Failure | undefined
+  /** Ends what is being read for lists, which then throw: closing is not to wait for them. */
+  interrupt(): void
   close(): Promise<void>
 }
 
 /** Another process held SQLite's write lock for longer than the limit. Answered as 503 `database-busy`. */
 export class DatabaseBusy extends Error {}
+
+/** A list took longer than it may, or too many long ones wait already. Answered as 503 `query-too-expensive`. */
+export class QueryTooExpensive extends Error {}
 
 /** The database cannot be used as it is set up. The message says how to put it right. */
 export class DatabaseUnusable extends Error {}
@@ -86,6 +102,7 @@ export function* causes(error: unknown): Generator<Error & { code?: unknown }> {
 export function failureOf(error: unknown, failures: Record<string, Failure>): Failure | undefined {
   for (const cause of causes(error)) {
     if (cause instanceof DatabaseBusy) return 'busy'
+    if (cause instanceof QueryTooExpensive) return 'expensive'
     const code = String(cause.code ?? cause.message)
     if (Object.hasOwn(failures, code)) return failures[code]
   }

@@ -8,7 +8,13 @@ export interface OpenOptions {
   served: readonly Served[]
   /** Another set of tables than this project's own. */
   tables?: ((kit: Kit) => Tables) | undefined
+  /** Milliseconds after which reading a list is given up. */
+  queryTimeout?: number
 }
+
+export type EngineOptions = { [O in keyof OpenOptions]-?: Exclude<OpenOptions[O], undefined> }
+
+const QUERY_TIMEOUT = 2_000
 
 const engines = {
   'file:': openSqlite,
@@ -23,8 +29,8 @@ export const PROTOCOLS = Object.keys(engines)
 const ownTables = defineTables as (kit: Kit) => Tables
 
 /** Opens `url` (`file:./data/stockroom.db`, `postgres://user:password@host/database`). Throws DatabaseUnusable where it cannot serve. */
-export function open(url: string, { served, tables = ownTables }: OpenOptions): Promise<Database> {
+export function open(url: string, { served, tables = ownTables, queryTimeout = QUERY_TIMEOUT }: OpenOptions): Promise<Database> {
   const engine = engines[url.slice(0, url.indexOf(':') + 1) as keyof typeof engines]
   if (!engine) throw new TypeError(`a database URL begins with one of ${PROTOCOLS.join(', ')}`)
-  return engine(url, served, tables)
+  return engine(url, { served, tables, queryTimeout })
 }

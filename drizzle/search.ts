@@ -3,6 +3,8 @@ import { type SQL, type SQLChunk, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Dialect, Queries, Served } from './database.ts'
 import { fold } from './fold.ts'
+import type { Clause } from './selection.ts'
+import { placeholder } from './statement.ts'
 
 export const searchTable = (table: string) => `${table}_search`
 
@@ -15,13 +17,29 @@ export type SearchRow = { id: number } & Record<string, unknown>
 /** Writes the search text of `rows`, new or changed. */
 export async function index(tx: Queries, served: Served, rows: readonly SearchRow[]): Promise<void> {
   if (served.folded.length === 0) return
+  const [only] = rows
+  if (only && rows.length === 1) {
+    await tx.prepared(upsertOne(served), [only.id, ...served.folded.map((field) => folded(only[field]))])
+    return
+  }
   for (let start = 0; start < rows.length; start += BATCH) {
     const values = rows
       .slice(start, start + BATCH)
-      .map((row) => sql`(${commas([sql`${row.id}`, ...served.folded.map((field) => folded(row[field]))])})`)
-    await tx.run(sql`insert into ${name(served.table)} (${columnsOf(served)}) values ${commas(values)}
-      on conflict (id) do update set ${commas(served.folded.map((field) => sql`${sql.identifier(field)} = excluded.${sql.identifier(field)}`))}`)
+      .map((row) => sql`(${commas([sql`${row.id}`, ...served.folded.map((field) => sql`${folded(row[field])}`)])})`)
+    await tx.run(upsert(served, commas(values)))
   }
+}
+
+const upsert = (served: Served, values: SQL): SQL =>
+  sql`insert into ${name(served.table)} (${columnsOf(served)}) values ${values}
+    on conflict (id) do update set ${commas(served.folded.map((field) => sql`${sql.identifier(field)} = excluded.${sql.identifier(field)}`))}`
+
+const upserts = new WeakMap<Served, SQL>()
+
+function upsertOne(served: Served): SQL {
+  const one = upserts.get(served) ?? upsert(served, sql`(${commas(['id', ...served.folded].map((_, index) => placeholder(index)))})`)
+  upserts.set(served, one)
+  return one
 }
 
 /** Writes the search text of the rows with these ids. */
@@ -58,17 +76,25 @@ export async function reindex(write: Database['write'], { forUpdate }: Dialect, 
 }
 
 /** `field` is the same text as `term`, whatever the case of either. */
-export const equals = (table: string, id: SQLiteColumn, field: string, term: string): SQL =>
-  sql`${id} in (select id from ${name(table)} where ${sql.identifier(field)} = ${fold(term)})`
+export const equals = (table: string, id: SQLiteColumn, field: string, term: string): Clause =>
+  indexed(table, id, [fold(term)], (term) => sql`${sql.identifier(field)} = ${term}`, true)
 
 /** `field` begins with `term`, whatever the case of either: a range of the field's index. */
-export function startsWith(table: string, id: SQLiteColumn, field: string, term: string): SQL {
+export function startsWith(table: string, id: SQLiteColumn, field: string, term: string): Clause {
   const column = sql.identifier(field)
   const first = fold(term)
   const past = successor(first)
-  const upTo = past === undefined ? sql`` : sql` and ${column} < ${past}`
-  return sql`${id} in (select id from ${name(table)} where ${column} >= ${first}${upTo})`
+  if (past === undefined) return { ...indexed(table, id, [first], (first) => sql`${column} >= ${first}`), variant: 'last' }
+  return indexed(table, id, [first, past], (first, past) => sql`${column} >= ${first} and ${column} < ${past}`)
 }
+
+/** A condition on the search table. */
+const indexed = (table: string, id: SQLiteColumn, values: string[], where: (...values: SQL[]) => SQL, byId = false): Clause => ({
+  values,
+  byId,
+  check: (...values) => sql`exists (select 1 from ${name(table)} folded where folded.id = ${id} and ${where(...values)})`,
+  ids: (guard, ...values) => sql`select id from ${name(table)} where ${where(...values)} and ${guard(sql`id`)}`,
+})
 
 const LAST_CODE_POINT = 0x10ffff
 const BEFORE_SURROGATES = 0xd7ff
@@ -86,4 +112,4 @@ function successor(prefix: string): string | undefined {
 const name = (table: string) => sql.identifier(searchTable(table))
 const columnsOf = ({ folded }: Served) => commas(['id', ...folded].map((column) => sql.identifier(column)))
 const commas = (parts: SQLChunk[]) => sql.join(parts, sql`, `)
-const folded = (value: unknown) => sql`${typeof value === 'string' ? fold(value) : null}`
+const folded = (value: unknown) => (typeof value === 'string' ? fold(value) : null)

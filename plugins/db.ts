@@ -13,7 +13,11 @@ declare module 'fastify' {
 
 export default fp(
   async function db(app: FastifyInstance, { tables }: Pick<OpenOptions, 'tables'>) {
-    const database = await open(app.config.DATABASE_URL, { served: app.resources.map(({ served }) => served), ...(tables && { tables }) })
+    const database = await open(app.config.DATABASE_URL, {
+      served: app.resources.map(({ served }) => served),
+      queryTimeout: app.config.QUERY_TIMEOUT * 1_000,
+      ...(tables && { tables }),
+    })
     try {
       for (const resource of app.resources) checkColumns(resource, database.tables)
       const applied = await database.migrate()
@@ -22,6 +26,7 @@ export default fp(
       await database.close()
       throw error
     }
+    app.addHook('preClose', async () => database.interrupt())
     app.addHook('onClose', () => database.close())
     app.decorate('db', database)
   },

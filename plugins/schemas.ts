@@ -3,11 +3,17 @@ import type { TObject, TSchema } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { invalid, Problem } from '../src/errors.ts'
-import { compilePath, compileQuerystring } from '../src/query/querystring.ts'
+import { compilePath, compileQuerystring, type Handling } from '../src/query/querystring.ts'
 import * as documents from '../src/query/schemas.ts'
 import { compileBody } from '../src/validate.ts'
 
 type Validate = (data: never) => { value: unknown } | { error: Problem }
+
+/** A query string before it is read. */
+interface RawQuery {
+  raw: string
+  handling?: Handling
+}
 
 /** Of a body. Naming what is wrong with each takes time. */
 const MAX_MEMBERS = 200
@@ -16,8 +22,8 @@ const MAX_MEMBERS = 200
 const parts: Record<string, (schema: TSchema) => Validate> = {
   querystring: (schema) => {
     const read = compileQuerystring(schema as TObject)
-    return ({ raw }: { raw: string }) => {
-      const { values, faults } = read(raw)
+    return ({ raw, handling }: RawQuery) => {
+      const { values, faults } = read(raw, handling)
       return faults.length > 0 ? { error: invalid(faults) } : { value: values }
     }
   },
@@ -40,6 +46,19 @@ const parts: Record<string, (schema: TSchema) => Validate> = {
     }
   },
 }
+
+/** A quoted text, which may have in it what looks like a preference. One without an end goes to the end, so that no quote is tried twice. */
+const QUOTED = /"((?:[^"\\]|\\.?)*)(?:"|$)/g
+
+/** The preference that a request states first (RFC 7240, section 2). */
+function preferredHandling(prefer: string | string[]): Handling | undefined {
+  const plain = String(prefer).replace(QUOTED, (_, text: string) => (/^\w*$/.test(text) ? text : ''))
+  const preferences = plain.split(',').map((preference) => (preference.split(';', 1)[0] ?? '').split('='))
+  const [, stated] = preferences.find(([name]) => name?.trim().toLowerCase() === 'handling') ?? []
+  return HANDLINGS.find((handling) => handling === stated?.trim().toLowerCase())
+}
+
+const HANDLINGS: readonly Handling[] = ['strict', 'lenient']
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true })
 
@@ -64,6 +83,15 @@ export default fp(
       const compile = parts[httpPart ?? '']
       if (!compile) throw new TypeError(`no route can validate its ${httpPart} yet`)
       return compile(resolve(schema)) as ReturnType<Parameters<typeof app.setValidatorCompiler>[0]>
+    })
+    const handling = app.config.QUERY_HANDLING as Handling
+    // Before validation, which sees nothing of a request but its parts.
+    app.addHook('preValidation', (request, reply, done) => {
+      const { prefer } = request.headers
+      const preferred = prefer === undefined ? undefined : preferredHandling(prefer)
+      if (preferred) reply.header('preference-applied', `handling=${preferred}`)
+      ;(request.query as RawQuery).handling = preferred ?? handling
+      done()
     })
     // Rows have only what the contract shows, and a serialiser made for them is no faster.
     app.setSerializerCompiler(() => JSON.stringify)

@@ -27,6 +27,24 @@ export const Config = Type.Object({
     pattern: `^(${PROTOCOLS.join('|')}).+$`,
     description: 'A file for SQLite, or `postgres://user:password@host/database`',
   }),
+  QUERY_HANDLING: Type.String({
+    default: 'strict',
+    enum: ['strict', 'lenient'],
+    description:
+      'What is done with an unknown parameter, an unknown `ordering` field and a `page_size` above the maximum: `strict` refuses, `lenient` does as Django REST Framework; a request’s `Prefer: handling=…` goes first',
+  }),
+  QUERY_TIMEOUT: Type.Number({
+    default: 2,
+    minimum: 0.1,
+    maximum: 60,
+    description: 'Seconds after which a list that takes long is given up',
+  }),
+  COUNT_LIMIT: Type.Integer({
+    default: 100_000,
+    minimum: 1_000,
+    maximum: 10_000_000,
+    description: 'Matches up to which a list is counted, unless it is asked for with `count=exact`',
+  }),
   BODY_LIMIT: Type.Integer({
     default: 1_048_576,
     minimum: 1_024,
@@ -69,6 +87,8 @@ const checks: Partial<Record<keyof Config, [(text: string) => boolean, string]>>
   // Ajv also takes 1e3 and 0x50 for numbers.
   PORT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   BODY_LIMIT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  COUNT_LIMIT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  QUERY_TIMEOUT: [(text) => /^\d+(\.\d+)?$/.test(text), 'must be a number of seconds'],
   PUBLIC_URL: [(text) => URL.canParse(text), 'is no origin'],
   DATABASE_URL: [(text) => URL.canParse(text), 'is no URL'],
   TRUST_PROXY: [

@@ -16,6 +16,7 @@ export const errors = {
   'expectation-failed': { status: 417, title: 'The expectation cannot be met' },
   'headers-too-large': { status: 431, title: 'The URL or the headers are too large' },
   'internal-error': { status: 500, title: 'Something went wrong here' },
+  'query-too-expensive': { status: 503, title: 'The list takes too long' },
   'database-busy': { status: 503, title: 'The database is busy' },
   'database-unavailable': { status: 503, title: 'The database does not answer' },
   'not-ready': { status: 503, title: 'The service is not ready' },

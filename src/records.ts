@@ -1,12 +1,14 @@
 // Writing: create, replace, merge and remove a record. Each is one transaction.
-import { and, eq, getTableColumns, isNull, ne, type SQL, sql } from 'drizzle-orm'
+import { and, eq, getTableColumns, ne, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries, ServedTable } from '../drizzle/database.ts'
 import { index } from '../drizzle/search.ts'
 import { type Fault, invalid, Problem } from './errors.ts'
-import { columnsOf, noRecord, type Row } from './query/list.ts'
+import { noRecord } from './query/list.ts'
 import type { Body, Resource } from './query/resource.ts'
+import { columnsOf, type Row, shownOf } from './query/rows.ts'
 import { freeSlug, slugOf } from './slug.ts'
+import { exists, insertOf, sameAs, stored } from './statements.ts'
 
 /** A transaction, and the resource whose table it writes. */
 interface Writing {
@@ -25,9 +27,13 @@ export async function createWithin(tx: Queries, db: Database, resource: Resource
   const writing: Writing = { db, tx, resource, table: db.tables[resource.table] }
   const values = await checked(writing, { ...defaultsOf(resource), ...settable(resource, body) })
   const now = new Date().toISOString()
-  const row = { ...values, created_at: now, updated_at: now, version: 1 }
-  const [made] = await tx.insert(writing.table).values(row).returning(columnsOf(db, resource))
-  return indexed(writing, made as Row)
+  const row: Body = { ...values, created_at: now, updated_at: now, version: 1 }
+  const { insert, inserted } = insertOf(db, resource)
+  const [made] = await tx.prepared(
+    insert,
+    inserted.map(([field, column]) => stored(column, row[field])),
+  )
+  return indexed(writing, shownOf(db, resource).toRow(made as unknown[]))
 }
 
 /** PUT: what the body leaves out returns to its default. Throws as `create` does, and `not-found`. */
@@ -95,7 +101,6 @@ const settable = ({ writable }: Resource, body: Body): Body =>
 
 /** Equal as the database stores them: a body may say 29.9 where the record says 29.90. */
 const sameValue = (column: SQLiteColumn | undefined, a: unknown, b: unknown) => stored(column, a) === stored(column, b)
-const stored = (column: SQLiteColumn | undefined, value: unknown) => (value === null || !column ? value : column.mapToDriverValue(value))
 
 /** Checks `values` against the other rows, and adds what is derived from them. `current` is the record that they change. */
 async function checked(writing: Writing, values: Body, current?: Row): Promise<Body> {
@@ -112,9 +117,6 @@ async function checked(writing: Writing, values: Body, current?: Row): Promise<B
   await refuseTaken(writing, complete, current)
   return complete
 }
-
-const exists = async (tx: Queries, table: ServedTable, id: number) =>
-  (await tx.select({ id: table.id }).from(table).where(eq(table.id, id))).length > 0
 
 /** A record must not come to stand below itself. The tree is held, so that two moves cannot make a circle between them. */
 async function refuseCycle({ db, tx, resource, table }: Writing, values: Body, current: Row): Promise<void> {
@@ -157,19 +159,16 @@ async function refuseTaken({ tx, resource, table }: Writing, values: Body, curre
   const faults: Fault[] = []
   for (const fields of resource.unique) {
     if (!fields.some((field) => field in values) || (fields.length === 1 && row[fields[0] as string] === null)) continue
-    const same = fields.map((field) => equals(columns[field] as SQLiteColumn, row[field]))
-    const [other] = await tx
-      .select({ id: table.id })
-      .from(table)
-      .where(and(...same, current && ne(table.id, current.id)))
-      .limit(1)
-    if (other)
-      faults.push({ pointer: `/${fields.at(-1)}`, detail: `the ${resource.singular} ${other.id} has the same ${fields.join(' and ')}` })
+    const given = fields.map((field): [SQLiteColumn, unknown] => [columns[field] as SQLiteColumn, row[field]])
+    const [[other] = []] = await tx.prepared(sameAs(table, given), [
+      current?.id ?? 0,
+      ...given.map(([column, value]) => stored(column, value)),
+    ])
+    if (other !== undefined)
+      faults.push({ pointer: `/${fields.at(-1)}`, detail: `the ${resource.singular} ${other} has the same ${fields.join(' and ')}` })
   }
   if (faults.length > 0) throw new Problem('not-unique', `Another ${resource.singular} has this value.`, { faults })
 }
-
-const equals = (column: SQLiteColumn, value: unknown): SQL => (value === null ? isNull(column) : eq(column, value))
 
 /** How many records of `other` refer to the record by this field, in words; nothing where none does. */
 async function usesOf(

@@ -1,6 +1,10 @@
 // Builds the application over a database of its own, and asks it.
+import { isDeepStrictEqual } from 'node:util'
+import { type SQL, sql } from 'drizzle-orm'
 import type { InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
+import type { Database } from '../drizzle/database.ts'
+import type { Clause } from '../drizzle/selection.ts'
 import { type AppOptions, buildApp } from '../src/app.ts'
 import { loadConfig } from '../src/config.ts'
 import type { App } from '../src/routes.ts'
@@ -40,6 +44,37 @@ export async function ask(
 }
 
 export const get = (app: App, url: string): Promise<Answer> => ask(app, 'GET', url)
+
+/** `next` or `previous` without its cursor, which no test can foretell. Throws where it has not exactly one. */
+export function withoutCursor(link: string | null): string | null {
+  if (link === null) return null
+  const [url = '', query = ''] = link.split('?')
+  const pairs = query.split('&')
+  const rest = pairs.filter((pair) => !/^cursor=[\w-]{24,}$/.test(pair))
+  if (rest.length !== pairs.length - 1) throw new Error(`a link without a cursor: ${link}`)
+  return rest.length > 0 ? `${url}?${rest.join('&')}` : url
+}
+
+const bound = ({ values }: Clause): SQL[] => values.map((value) => sql`${sql.param(value)}`)
+
+/** The products for which a clause holds, as SQL: found by looking at each, and by the clause's own index where it has one. */
+export function queriesOf(clause: Clause): { check: SQL; ids?: SQL } {
+  const values = bound(clause)
+  return {
+    check: sql`select id from products where ${clause.check(...values)}`,
+    ...(clause.ids && { ids: clause.ids(() => sql`true`, ...values) }),
+  }
+}
+
+/** The ids of the products for which a clause holds. Throws where its index says otherwise than a look at each row. */
+export async function idsWhere(db: Database, clause: Clause): Promise<number[]> {
+  const idsOf = async (query: SQL) => (await db.read.all<{ id: number | string }>(query)).map(({ id }) => Number(id)).sort((a, b) => a - b)
+  const { check, ids } = queriesOf(clause)
+  const found = await idsOf(check)
+  const indexed = ids ? await idsOf(ids) : found
+  if (!isDeepStrictEqual(indexed, found)) throw new Error(`the index finds ${indexed}, and a look at each row ${found}`)
+  return found
+}
 
 /** Rows as the lines of an import. */
 export async function* lines(rows: readonly unknown[]): AsyncGenerator<Line> {

@@ -31,7 +31,18 @@ const tables = (kit: Kit) => {
       updated_at: kit.time().notNull(),
       version: kit.integer().notNull().default(1),
     },
-    (t) => [kit.uniqueIndex('widgets_shelf_label', t.shelf, t.label), kit.index('widgets_by_weight', t.weight, t.id)],
+    (t) => [
+      kit.uniqueIndex('widgets_shelf_label', t.shelf, t.label),
+      kit.index('widgets_by_label', t.label, t.id),
+      kit.index('widgets_by_note', t.note, t.id),
+      kit.index('widgets_by_weight', t.weight, t.id),
+      kit.index('widgets_by_shelf', t.shelf, t.id),
+      kit.index('widgets_by_fragile', t.fragile, t.id),
+      kit.index('widgets_by_due', t.due, t.id),
+      kit.index('widgets_by_category', t.category, t.id),
+      kit.index('widgets_by_created_at', t.created_at, t.id),
+      kit.index('widgets_by_updated_at', t.updated_at, t.id),
+    ],
   )
   return { ...known, widgets }
 }

@@ -36,6 +36,11 @@ export const decimal = (scale: number) =>
 const EARLIEST = Date.parse('0001-01-01T00:00:00.000Z')
 const LATEST = Date.parse('9999-12-31T23:59:59.999Z')
 
+/** Characters of the parts of a time. */
+const DATE = 'YYYY-MM-DD'.length
+const CLOCK = 'hh:mm:ss.mmm'.length
+const OFFSET = '+00'.length
+
 export const time = customType<{ data: string; driverData: string }>({
   dataType: () => 'timestamp (3) with time zone',
   toDriver: (text) => {
@@ -43,8 +48,8 @@ export const time = customType<{ data: string; driverData: string }>({
     if (milliseconds < EARLIEST) return '-infinity'
     return milliseconds > LATEST ? 'infinity' : text
   },
-  // The date of a year below 100 is only read right in ISO 8601's own form.
-  fromDriver: (text) => new Date(text.replace(' ', 'T').replace(/\+00$/, 'Z')).toISOString(),
+  // `2026-01-31 12:00:00.5+00`, with as many digits behind the point as are not 0.
+  fromDriver: (text) => `${text.slice(0, DATE)}T${text.slice(DATE + 1, -OFFSET).padEnd(CLOCK, text.includes('.') ? '0' : '.000')}Z`,
 })
 
 /** NULLs first only where there can be any: an index on a NOT NULL column serves every ORDER BY as it is. */

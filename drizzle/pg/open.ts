@@ -1,46 +1,45 @@
-// PostgreSQL: a pool of connections.
+// PostgreSQL: pools of connections.
 import { getTableName, type SQL, sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/node-postgres'
-import pg from 'pg'
-import {
-  causes,
-  type Database,
-  DatabaseUnusable,
-  type Dialect,
-  type Failure,
-  failureOf,
-  outermost,
-  type Queries,
-  type Served,
-} from '../database.ts'
+import type pg from 'pg'
+import { causes, type Database, DatabaseUnusable, type Dialect, outermost, type Queries, type Served } from '../database.ts'
 import { checkMigrated, type Derived, migrate } from '../migrations.ts'
-import type { Kit, Tables } from '../tables.ts'
+import type { EngineOptions } from '../open.ts'
+import { cursorSecret, secretTable } from '../secrets.ts'
 import { counterTable, counterTriggers } from './counters.ts'
+import { createPool, failure, toTheEnd, transaction } from './pool.ts'
+import { compile, rowsOf } from './prepared.ts'
+import { reading } from './reading.ts'
 import { kit } from './schema.ts'
 import { contains, grams, searchIndex } from './search.ts'
+import { indexedColumns } from './statements.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
 
-/** Connections of one process. Writers that wait for each other must not keep readers waiting, so each have their own. */
+/** Connections of one process. Neither writers that wait for each other nor lists that take long must keep short reads waiting, so each have their own. */
 const READERS = 6
+const LONG_READERS = 4
 const WRITERS = 4
 /** Milliseconds to wait for one of them. */
 const CONNECT_TIMEOUT = 5_000
+/** Milliseconds after which what is read is no longer short. */
+const SHORT = 50
 /** How often a transaction runs that the engine ended to resolve a deadlock. */
 const ATTEMPTS = 5
 
 /** Any number, as long as nothing else in the database locks by it. */
 const MIGRATION_LOCK = 7_625_001
 
-/** Plans made for the values at hand: after five runs PostgreSQL would otherwise plan for any value, which is up to a thousand times slower here. */
-const SETTINGS = '-c timezone=UTC -c datestyle=ISO -c plan_cache_mode=force_custom_plan'
-
 /** Others may still refer to the row. */
 const FOR_UPDATE = sql` for no key update`
 
 const dialect: Dialect = {
-  anyOf: (column, values) => sql`${column} = any(${sql.param(values.map((value) => column.mapToDriverValue(value)))})`,
+  anyOf: (column, values) => ({
+    values: [values.map((value) => column.mapToDriverValue(value))],
+    check: (all) => sql`${column} = any(${all})`,
+  }),
   contains,
+  isIndexed: (table, column) => indexedColumns(table).has(column),
   forUpdate: FOR_UPDATE,
   lock: (tx, table, id) =>
     tx.all(
@@ -50,48 +49,30 @@ const dialect: Dialect = {
     ),
 }
 
-/** By SQLSTATE, by Node's code where no connection was made, or by the driver's words where it gives no code. */
-const failures: Record<string, Failure> = {
-  '23505': 'unique',
-  '23503': 'reference',
-  '23001': 'reference',
-  '53300': 'unavailable',
-  '57P01': 'unavailable',
-  '57P02': 'unavailable',
-  '57P03': 'unavailable',
-  '08006': 'unavailable',
-  ECONNREFUSED: 'unavailable',
-  ECONNRESET: 'unavailable',
-  ENOTFOUND: 'unavailable',
-  ETIMEDOUT: 'unavailable',
-  EPIPE: 'unavailable',
-  'Connection terminated': 'unavailable',
-  'Connection terminated unexpectedly': 'unavailable',
-  'Client has encountered a connection error and is not queryable': 'unavailable',
-  'Client was closed and is not queryable': 'unavailable',
-  'Connection terminated due to connection timeout': 'unavailable',
-  'timeout exceeded when trying to connect': 'unavailable',
-}
-
-export async function open(url: string, served: readonly Served[], tables: (kit: Kit) => Tables): Promise<Database> {
-  const readers = pool(url, READERS)
-  const writers = pool(url, WRITERS)
-  const derived = [counterTable, grams, ...served.flatMap(derive)]
-  const read = queries(drizzle(readers))
+export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {
+  const short = createPool(url, { max: READERS, wait: CONNECT_TIMEOUT, statementTimeout: SHORT })
+  const long = createPool(url, { max: LONG_READERS, wait: queryTimeout, statementTimeout: queryTimeout })
+  const writers = createPool(url, { max: WRITERS, wait: CONNECT_TIMEOUT })
+  const derived = [counterTable, secretTable, grams, ...served.flatMap(derive)]
+  const read = queries(long)
+  const { list, rows, interrupt } = reading({ short, long }, queryTimeout)
   const exclusive = outermost()
 
-  const write: Database['write'] = (work) => exclusive(() => retry(() => transaction(writers, 'begin', work)))
+  const write: Database['write'] = (work) => exclusive(() => retry(() => transaction(writers, 'begin', (client) => work(queries(client)))))
   return {
     tables: tables(kit),
     dialect,
     read,
-    snapshot: (work) => transaction(readers, 'begin isolation level repeatable read, read only', work),
+    list,
+    rows,
+    secret: cursorSecret(read),
     write,
     bulk: async (work) => {
       const client = await writers.connect()
       try {
-        return await work(queries(drizzle(client)), (merge) =>
-          exclusive(() => retry(() => client.query('begin').then(() => toTheEnd(client, merge)))),
+        const staging = queries(client)
+        return await work(staging, (merge) =>
+          exclusive(() => retry(() => client.query('begin').then(() => toTheEnd(client, () => merge(staging))))),
         )
       } finally {
         // Not given back to the pool: its temporary tables would be there for the next one.
@@ -104,65 +85,25 @@ export async function open(url: string, served: readonly Served[], tables: (kit:
         await checkUsable(tx)
         return migrate(tx, MIGRATIONS, derived)
       }),
-    ready: () => checkMigrated(read, MIGRATIONS, derived),
-    failure: (error) => failureOf(error, failures),
+    ready: () => checkMigrated(queries(short), MIGRATIONS, derived),
+    failure,
+    interrupt,
     close: async () => {
-      await Promise.all([readers.end(), writers.end()])
+      await Promise.all([short.end(), long.end(), writers.end()])
     },
   }
 }
 
-function pool(connectionString: string, max: number): pg.Pool {
-  const connections = new pg.Pool({ connectionString, max, connectionTimeoutMillis: CONNECT_TIMEOUT, options: SETTINGS })
-  // A connection that the server ends is replaced, and what was under way on it fails; without a listener the process would end.
-  connections.on('error', () => {})
-  connections.on('connect', (client) => client.on('error', () => {}))
-  return connections
-}
-
 const derive = (served: Served): Derived[] => [counterTriggers(served), ...(served.folded.length > 0 ? [searchIndex(served, dialect)] : [])]
 
-/** SQLite's Drizzle can run a piece of SQL with or without rows; PostgreSQL's learns the same two words here. */
-function queries(db: { execute(query: SQL): PromiseLike<{ rows: unknown[] }> }): Queries {
-  const raw = { all: async (query: SQL) => (await db.execute(query)).rows, run: (query: SQL) => db.execute(query) }
-  return Object.assign(db, raw) as unknown as Queries
-}
-
-async function transaction<T>(from: pg.Pool, begin: string, work: (tx: Queries) => Promise<T>): Promise<T> {
-  const client = await begun(from, begin)
-  try {
-    return await toTheEnd(client, work)
-  } finally {
-    client.release()
-  }
-}
-
-/** A connection that the server ended while it was idle may only be noticed when it is used. Nothing is lost then, and another is taken. */
-async function begun(from: pg.Pool, begin: string): Promise<pg.PoolClient> {
-  for (let others = from.options.max; ; others--) {
-    const client = await from.connect()
-    try {
-      await client.query(begin)
-      return client
-    } catch (error) {
-      client.release(true)
-      if (others === 0 || failureOf(error, failures) !== 'unavailable') throw error
-    }
-  }
-}
-
-async function toTheEnd<T>(client: pg.PoolClient, work: (tx: Queries) => Promise<T>): Promise<T> {
-  try {
-    const result = await work(queries(drizzle(client)))
-    const { command } = await client.query('commit')
-    // A transaction in which a statement failed is rolled back instead, and PostgreSQL does not call that an error.
-    if (command !== 'COMMIT') throw new Error('a statement failed and the work went on: the transaction was rolled back')
-    return result
-  } catch (error) {
-    // On a connection that is gone there is nothing to roll back.
-    await client.query('rollback').catch(() => {})
-    throw error
-  }
+/** SQLite's Drizzle can run a piece of SQL with or without rows; PostgreSQL's learns the same two words here, and to prepare. */
+function queries(client: pg.Pool | pg.PoolClient): Queries {
+  const db = drizzle(client)
+  return Object.assign(db, {
+    all: async (query: SQL) => (await db.execute(query)).rows,
+    run: (query: SQL) => db.execute(query),
+    prepared: (query: SQL, values: readonly unknown[]) => rowsOf(client, compile(query), values),
+  }) as unknown as Queries
 }
 
 /** Two transactions that wait for each other, or of which one must see the other's rows: PostgreSQL ends one, and it can run again. */

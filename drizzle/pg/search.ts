@@ -1,6 +1,6 @@
 // Substring search on PostgreSQL: one GIN index of trigrams over the folded text, and of the short sequences that pg_trgm has none for.
 import { type SQL, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import { and } from '../conditions.ts'
 import type { Dialect, Served } from '../database.ts'
 import { FOLD_VERSION, fold } from '../fold.ts'
 import type { Derived } from '../migrations.ts'
@@ -43,16 +43,34 @@ export function searchIndex(served: Served, dialect: Dialect): Derived {
   }
 }
 
-export function contains(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
-  const folded = fold(term)
-  const pattern = `%${folded.replace(/[\\%_]/g, '\\$&')}%`
-  const inField = sql.join(
-    fields.map((field) => sql`${sql.identifier(field)} like ${pattern}`),
-    sql` or `,
-  )
-  return sql`${id} in (select id from ${sql.identifier(searchTable(table))} where ${hasGram(folded)}(${inField}))`
+export const contains: Dialect['contains'] = (table, id, fields, terms) => {
+  const folded = terms.map(fold)
+  const grams = folded.filter(hasGram)
+  return {
+    variant: `${folded.map((term) => (isShort(term) ? 'short' : 'long'))}${grams.length > 0 ? ' grams' : ''}`,
+    values: [
+      ...folded.map((term) => (isShort(term) ? term : `%${term.replace(/[\\%_]/g, '\\$&')}%`)),
+      ...(grams.length > 0 ? [grams] : []),
+    ],
+    // Where only ASCII terms of one or two characters are looked for, there is no index to find them by.
+    unindexed: folded.every(isShort) && grams.length === 0,
+    check: (...values) => {
+      const inFields = folded.map((term, index) => {
+        // LIKE with a pattern that has no trigram would have the whole index read.
+        const isIn = (field: SQL) => (isShort(term) ? sql`strpos(${field}, ${values[index]}) > 0` : sql`${field} like ${values[index]}`)
+        return sql`(${sql.join(
+          fields.map((field) => isIn(sql`${sql.identifier(field)}`)),
+          sql` or `,
+        )})`
+      })
+      const found = grams.length > 0 ? [sql`grams @> ${values[folded.length]}`] : []
+      // By EXISTS, of which PostgreSQL makes a join whether it has to hold or not.
+      return sql`exists (select 1 from ${sql.identifier(searchTable(table))} texts where texts.id = ${id} and ${and([...found, ...inFields])})`
+    },
+  }
 }
 
-/** Finds the few rows that a short term can be in; `like` then says in which field. ASCII terms are left to a scan. */
-const hasGram = (term: string): SQL =>
-  [...term].length < 3 && Buffer.byteLength(term) > term.length ? sql`grams @> array[${term}] and ` : sql``
+const isShort = (term: string) => [...term].length < 3
+
+/** Finds the few rows that a short term can be in; `strpos` then says in which field. ASCII terms are left to a scan. */
+const hasGram = (term: string) => isShort(term) && Buffer.byteLength(term) > term.length

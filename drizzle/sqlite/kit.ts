@@ -9,6 +9,7 @@ import {
   uniqueIndex as sqliteUniqueIndex,
 } from 'drizzle-orm/sqlite-core'
 import { fromUnits, toUnits } from '../decimal.ts'
+import { fromMilliseconds } from '../time.ts'
 
 export const table = sqliteTable
 
@@ -37,7 +38,7 @@ export const decimal = (scale: number) =>
 export const time = customType<{ data: string; driverData: number }>({
   dataType: () => 'integer',
   toDriver: (text) => Date.parse(text),
-  fromDriver: (milliseconds) => new Date(milliseconds).toISOString(),
+  fromDriver: fromMilliseconds,
 })
 
 /** An index that can be walked in the order of a list, NULLs first. */

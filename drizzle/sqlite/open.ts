@@ -17,10 +17,15 @@ import {
   type Served,
 } from '../database.ts'
 import { checkMigrated, type Derived, migrate } from '../migrations.ts'
-import type { Kit, Tables } from '../tables.ts'
+import type { EngineOptions } from '../open.ts'
+import { cursorSecret, secretTable } from '../secrets.ts'
 import { counterTable, counterTriggers } from './counters.ts'
 import * as kit from './kit.ts'
+import { Prepared } from './prepared.ts'
+import { Reader } from './reader.ts'
+import { reading } from './reading.ts'
 import { contains, searchIndex } from './search.ts'
+import { compile, idIndex, indexOn } from './statements.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
 
@@ -28,15 +33,13 @@ const MIGRATIONS = new URL('migrations/', import.meta.url)
 const BUSY_LIMIT = 5_000
 const BUSY_RETRY = 10
 
-/** Milliseconds that a reader waits. In WAL mode it has to only while the file is recovered after a crash. */
-const READER_TIMEOUT = 1_000
-
 const dialect: Dialect = {
-  anyOf: (column, values) => {
-    const stored = JSON.stringify(values.map((value) => column.mapToDriverValue(value)))
-    return sql`${column} in (select value from json_each(${stored}))`
-  },
+  anyOf: (column, values) => ({
+    values: [JSON.stringify(values.map((value) => column.mapToDriverValue(value)))],
+    check: (stored) => sql`${column} in (select value from json_each(${stored}))`,
+  }),
   contains,
+  isIndexed: (table, column) => indexOn(table, column) !== undefined,
   // A write transaction has the whole file to itself.
   forUpdate: sql``,
   lock: async () => {},
@@ -55,36 +58,27 @@ const failures: Record<string, Failure> = {
   SQLITE_READONLY: 'unavailable',
 }
 
-export async function open(url: string, served: readonly Served[], tables: (kit: Kit) => Tables): Promise<Database> {
+export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {
   const path = url.slice('file:'.length)
   mkdirSync(dirname(path), { recursive: true })
   const writer = new Driver(path, { timeout: 0 })
   await whileBusy(() => configure(writer))
-  const reader = new Driver(path, { readonly: true, timeout: READER_TIMEOUT })
+  const reader = new Reader(path)
+  const { list, interrupt, close } = reading(reader, { path, timeout: queryTimeout })
 
-  const derived = [counterTable, ...served.flatMap(derive)]
-  const tx = drizzle(writer) as unknown as Queries
-  const read = drizzle(reader) as unknown as Queries
+  const derived = [counterTable, secretTable, ...served.flatMap(derive)]
+  const tx = queries(writer)
+  const read = queries(reader.connection, reader)
   const inTurn = queue()
-  // Of its own, so that what others read meanwhile is not of the same moment.
-  const viewer = new Driver(path, { readonly: true, timeout: READER_TIMEOUT })
-  const view = drizzle(viewer) as unknown as Queries
-  const viewInTurn = queue()
   const exclusive = outermost()
 
   return {
     tables: tables(kit),
     dialect,
     read,
-    snapshot: (work) =>
-      viewInTurn(async () => {
-        viewer.exec('begin')
-        try {
-          return await work(view)
-        } finally {
-          viewer.exec('commit')
-        }
-      }),
+    list,
+    rows: read.prepared,
+    secret: cursorSecret(read),
     write: (work) => {
       const deadline = busyDeadline()
       return exclusive(() => inTurn(() => transaction(writer, () => work(tx), deadline)))
@@ -93,7 +87,7 @@ export async function open(url: string, served: readonly Served[], tables: (kit:
       const connection = new Driver(path, { timeout: 0 })
       try {
         await whileBusy(() => configure(connection))
-        const staging = drizzle(connection) as unknown as Queries
+        const staging = queries(connection)
         return await work(staging, (merge) => exclusive(() => transaction(connection, () => merge(staging))))
       } finally {
         connection.close()
@@ -112,16 +106,27 @@ export async function open(url: string, served: readonly Served[], tables: (kit:
       }),
     ready: () => checkMigrated(read, MIGRATIONS, derived),
     failure: (error) => failureOf(error, failures),
+    interrupt,
     close: () =>
       inTurn(async () => {
-        reader.close()
-        viewer.close()
+        await close()
+        reader.connection.close()
         writer.close()
       }),
   }
 }
 
-const derive = (served: Served): Derived[] => [counterTriggers(served), ...(served.folded.length > 0 ? [searchIndex(served, dialect)] : [])]
+/** Drizzle's own builders, and statements that are prepared once. */
+function queries(connection: Driver.Database, statements = new Prepared(connection)): Queries {
+  const prepared: Queries['prepared'] = async (query, values) => statements.all(compile(query), values)
+  return Object.assign(drizzle(connection), { prepared }) as unknown as Queries
+}
+
+const derive = (served: Served): Derived[] => [
+  counterTriggers(served),
+  idIndex(served),
+  ...(served.folded.length > 0 ? [searchIndex(served, dialect)] : []),
+]
 
 /** What durability rests on. Some file systems refuse write-ahead logging without an error, so each is read back. */
 const PRAGMAS = { journal_mode: 'wal', synchronous: 2, foreign_keys: 1 }

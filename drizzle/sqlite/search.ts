@@ -1,6 +1,6 @@
 // Substring search on SQLite: an FTS5 trigram index over the folded text.
-import { type SQL, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import { type SQL, type SQLWrapper, sql } from 'drizzle-orm'
+import { and } from '../conditions.ts'
 import type { Dialect, Served } from '../database.ts'
 import { FOLD_VERSION, fold } from '../fold.ts'
 import type { Derived } from '../migrations.ts'
@@ -8,9 +8,6 @@ import { reindex, searchTable } from '../search.ts'
 
 /** A term of one or two characters has no trigram, but is the beginning of one if two characters follow the end of every text. */
 const PADDING = 'char(31, 31)'
-
-/** Above so many occurrences of a short term it is cheaper to look into each row than to read the list of them. */
-const MAX_POSTINGS = 20_000
 
 export function searchIndex(served: Served, dialect: Dialect): Derived {
   const table = searchTable(served.table)
@@ -45,39 +42,74 @@ export function searchIndex(served: Served, dialect: Dialect): Derived {
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the padding is one
 const UNINDEXED = /[\u001f\ufffd-\uffff]/
 
-export function contains(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
-  const folded = fold(term)
-  if (UNINDEXED.test(folded)) return containsUnindexed(table, id, fields, folded)
-  return [...folded].length < 3 ? containsShort(table, id, fields, folded) : containsLong(table, id, fields, folded)
-}
-
-function containsUnindexed(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
-  const inField = fields.map((field) => sql`instr(s.${sql.identifier(field)}, ${term}) > 0`)
-  return sql`exists (select 1 from ${sql.identifier(searchTable(table))} s where s.id = ${id} and (${sql.join(inField, sql` or `)}))`
-}
-
+/** Characters of a trigram. */
+const GRAM = 3
 /** Trigrams of a term that are looked up together. A phrase of many would be compared at every place of every text that has them. */
 const MAX_TRIGRAMS = 8
 
-function containsLong(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
-  const index = sql.identifier(`${searchTable(table)}_fts`)
-  const matches = (query: string) => sql`${id} in (select rowid from ${index} where ${index} match ${`{${fields.join(' ')}} : (${query})`})`
-  const quote = (text: string) => `"${text.replaceAll('"', '""')}"`
-  const characters = [...term]
-  if (characters.length < 3 + MAX_TRIGRAMS) return matches(quote(term))
-  const places = Array.from({ length: MAX_TRIGRAMS }, (_, part) => Math.floor((part * (characters.length - 3)) / (MAX_TRIGRAMS - 1)))
-  const trigrams = new Set(places.map((place) => quote(characters.slice(place, place + 3).join(''))))
-  return sql`(${matches([...trigrams].join(' AND '))} and ${containsUnindexed(table, id, fields, term)})`
+/** How a term is looked for: by its trigrams, by some of them, as the beginning of one, or by looking into each row. */
+type Way = 'phrase' | 'trigrams' | 'short' | 'rows'
+
+function wayOf(term: string): Way {
+  if (UNINDEXED.test(term)) return 'rows'
+  const { length } = [...term]
+  if (length < GRAM) return 'short'
+  return length < GRAM + MAX_TRIGRAMS ? 'phrase' : 'trigrams'
 }
 
-/** SQLite evaluates each subquery once, and the one of the branch not taken never. */
-function containsShort(table: string, id: SQLiteColumn, fields: readonly string[], term: string): SQL {
-  const occurrences = sql`from ${sql.identifier(`${searchTable(table)}_postings`)} where term >= ${term} and term <= ${`${term}\u{10ffff}\u{10ffff}`}
-    and col in (${sql.join(
-      fields.map((field) => sql`${field}`),
-      sql`, `,
-    )})`
-  return sql`case when (select count(*) from (select 1 ${occurrences} limit ${MAX_POSTINGS + 1})) > ${MAX_POSTINGS}
-    then ${containsUnindexed(table, id, fields, term)}
-    else ${id} in (select doc ${occurrences}) end`
+export const contains: Dialect['contains'] = (table, id, fields, terms) => {
+  const folded = terms.map(fold)
+  const ways = folded.map(wayOf)
+  const columns = fields.map((field) => sql.identifier(field))
+  /** The text of the row `id` has the terms, but for those looked for in a way that the index has answered already. */
+  const has = (id: SQLWrapper, values: SQL[], answered: (way: Way, index: number) => boolean) => {
+    const inText = values
+      .slice(0, folded.length)
+      .filter((_, index) => !answered(ways[index] as Way, index))
+      .map(
+        (term) =>
+          sql`(${sql.join(
+            columns.map((column) => sql`instr(texts.${column}, ${term}) > 0`),
+            sql` or `,
+          )})`,
+      )
+    return inText.length === 0
+      ? undefined
+      : sql`exists (select 1 from ${sql.identifier(searchTable(table))} texts where texts.id = ${id} and ${and(inText)})`
+  }
+  const clause = { variant: ways.join(), check: (...values: SQL[]) => has(id, values, () => false) ?? sql`true` }
+
+  const grams = folded.flatMap((term, index) => (ways[index] === 'phrase' ? [term] : ways[index] === 'trigrams' ? someTrigrams(term) : []))
+  if (grams.length > 0) {
+    const index = sql.identifier(`${searchTable(table)}_fts`)
+    return {
+      ...clause,
+      values: [...folded, `{${fields.join(' ')}} : (${grams.map(quote).join(' AND ')})`],
+      byId: true,
+      postings: grams.reduce((sum, gram) => sum + [...gram].length - GRAM + 1, 0),
+      ids: (guard, ...values) =>
+        sql`select ${index}.rowid as id from ${index} where ${index} match ${values[folded.length]} and ${and([guard(sql`${index}.rowid`), ...optional(has(sql`${index}.rowid`, values, (way) => way === 'phrase'))])}`,
+    }
+  }
+  const short = ways.indexOf('short')
+  const term = folded[short]
+  if (term === undefined) return { ...clause, values: folded, unindexed: true }
+  const inFields = sql.raw(fields.map((field) => `'${field}'`).join(', '))
+  return {
+    ...clause,
+    values: [...folded, `${term}\u{10ffff}\u{10ffff}`],
+    ids: (guard, ...values) =>
+      sql`select distinct doc as id from ${sql.identifier(`${searchTable(table)}_postings`)} where term >= ${values[short]} and term <= ${values[folded.length]}
+        and col in (${inFields}) and ${and([guard(sql`doc`), ...optional(has(sql`doc`, values, (_, index) => index === short))])}`,
+  }
+}
+
+const optional = (condition: SQL | undefined) => (condition ? [condition] : [])
+const quote = (text: string) => `"${text.replaceAll('"', '""')}"`
+
+/** Trigrams from all over a term. That they are in the order of the term, one behind the other, is for the caller to check. */
+function someTrigrams(term: string): string[] {
+  const characters = [...term]
+  const places = Array.from({ length: MAX_TRIGRAMS }, (_, part) => Math.floor((part * (characters.length - GRAM)) / (MAX_TRIGRAMS - 1)))
+  return [...new Set(places.map((place) => characters.slice(place, place + GRAM).join('')))]
 }

@@ -8,6 +8,8 @@ import { type Line, type Point, readNumber, readText, readTime, Unreadable } fro
 export interface Codec<T = unknown> {
   /** Throws Unreadable. */
   read(text: string): T
+  /** How a client that asks for lenient handling is read, where that differs. Undefined is as if the parameter were absent. */
+  readLeniently?(text: string): T | undefined
   write(value: T): string
 }
 

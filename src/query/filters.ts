@@ -1,6 +1,7 @@
 // The filters of a list: for each field and lookup how its parameter is read, what it says in the OpenAPI document, and its SQL.
-import { type SQL, sql } from 'drizzle-orm'
+import { sql } from 'drizzle-orm'
 import type { Database } from '../../drizzle/database.ts'
+import type { Clause } from '../../drizzle/selection.ts'
 import type { Tables } from '../../drizzle/tables.ts'
 import { type Codec, type Field, flagCodec, type Kind, type Meta, meta } from './fields.ts'
 import { joinList, splitList } from './lists.ts'
@@ -14,7 +15,7 @@ export const MAX_IN_VALUES = 100
 /** A parameter that keeps some of the rows. */
 export interface Filter {
   parameter: Parameter<readonly Value[]>
-  where(db: Database, values: readonly Value[]): SQL | undefined
+  clause(db: Database, values: readonly Value[]): Clause
 }
 
 /** A lookup of a field, and its negation: the rows that the lookup leaves out, those without a value among them. */
@@ -24,7 +25,9 @@ export function filtersOf(table: keyof Tables, field: string, schema: Field, nam
   if (!lookup.kinds.includes(known.kind)) throw new TypeError(`${table}.${field} is ${known.kind}: it cannot have the lookup ${name}`)
   const parameterName = name === 'exact' ? field : `${field}__${name}`
   const by = valuesCodec(lookup, known)
-  const where: Filter['where'] = (db, values) => lookup.where({ db, table, field, meta: known }, values)
+  const of = (db: Database) => ({ db, table, field, meta: known })
+  const clause: Filter['clause'] = (db, values) => lookup.clause(of(db), values)
+  const not: Filter['clause'] = (db, values) => lookup.not?.(of(db), values) ?? opposite(clause(db, values))
   const hints = [
     known.kind === 'time' && lookup.takes !== 'flag' ? ' (RFC 3339, or a date)' : '',
     lookup.takes === 'list' ? '. Commas separate the values; one with a comma in it is put in double quotes, a quote in it is doubled' : '',
@@ -32,13 +35,18 @@ export function filtersOf(table: keyof Tables, field: string, schema: Field, nam
   const documented = (description: string) =>
     parameter({ ...valuesSchema(lookup, known.kind), description: `${description}${hints.join('')}` }, by)
   return [
-    [parameterName, { parameter: documented(`${field} ${lookup.meaning}`), where }],
-    [
-      `${parameterName}!`,
-      { parameter: documented(`Not: ${field} ${lookup.meaning}`), where: (db, values) => sql`(${where(db, values)}) is not true` },
-    ],
+    [parameterName, { parameter: documented(`${field} ${lookup.meaning}`), clause }],
+    [`${parameterName}!`, { parameter: documented(`Not: ${field} ${lookup.meaning}`), clause: not }],
   ]
 }
+
+/** The rows that a clause leaves out. No index leads to them. */
+const opposite = ({ variant, values, check }: Clause): Clause => ({
+  ...(variant !== undefined && { variant }),
+  values,
+  check: (...values) => sql`(${check(...values)}) is not true`,
+  unindexed: true,
+})
 
 /** How one value of a field is written in a URL. A whole number may be compared with a fraction. */
 const valueSchemas: Record<Kind, object> = {

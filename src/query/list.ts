@@ -1,106 +1,161 @@
 // Reading: a page of a list with the number of all that match, and one record.
-import { and, eq, getTableColumns, getTableName, type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, Queries, ServedTable } from '../../drizzle/database.ts'
-import { Problem } from '../errors.ts'
+import type { Database } from '../../drizzle/database.ts'
+import type { Clause, Listed, Place, Selection } from '../../drizzle/selection.ts'
+import { invalid, Problem } from '../errors.ts'
+import { type Beside, readCursor, type Scope, writeCursor } from './cursor.ts'
 import type { Value } from './lookups.ts'
-import { DEFAULT_PAGE_SIZE, type ListQuery, type OrderTerm } from './params.ts'
+import { COUNT_MODES, DEFAULT_PAGE_SIZE, type ListQuery, MAX_FILTERS, type OrderTerm } from './params.ts'
 import type { Resource } from './resource.ts'
+import { type Row, type Shown, shownOf } from './rows.ts'
+import { type Spelling, spell } from './spelling.ts'
 
-export type Row = Record<string, unknown> & { id: number }
-
-export interface Page {
-  count: number
-  /** The number of this page, and of the last. */
+/** The page beside this one: its number, and where it begins. */
+export interface Neighbour {
   page: number
-  pages: number
-  rows: Row[]
+  cursor: string
 }
 
-/** Reads a page. Throws `page-not-found` for one past the end; the first is there even where no row is. */
-export function list(db: Database, resource: Resource, query: ListQuery): Promise<Page> {
-  const size = query.page_size ?? DEFAULT_PAGE_SIZE
-  const where = whereOf(db, resource, query)
-  // Rows that are written between the count and the page would make the answer contradict itself.
-  return db.snapshot(async (read) => {
-    const count = await countRows(read, db.tables[resource.table], where)
-    const pages = Math.max(1, Math.ceil(count / size))
-    const page = query.page === 'last' ? pages : (query.page ?? 1)
-    if (page > pages) throw new Problem('page-not-found', `There ${pages === 1 ? 'is 1 page' : `are ${pages} pages`} of ${size}.`)
-    const rows = count === 0 ? [] : await readRows(db, resource, { read, where, ordering: query.ordering, size, offset: (page - 1) * size })
-    return { count, page, pages, rows }
-  })
+export interface Page {
+  /** Null where it was not asked for. */
+  count: number | null
+  /** Whether so many match; otherwise there are at least so many. */
+  exact: boolean
+  rows: Row[]
+  next: Neighbour | undefined
+  previous: Neighbour | undefined
+  /** The number of the last page, where it is known. */
+  last: number | undefined
+  spelling: Spelling
+}
+
+export interface ListOptions {
+  /** Matches up to which a bounded count is exact. */
+  countLimit: number
+}
+
+/**
+ * Reads a page. Throws `page-not-found` for one past the end (the first is there even where no row is), and `invalid-request` for a
+ * cursor of another list and for a last page that is not known.
+ */
+export async function list(db: Database, resource: Resource, query: ListQuery, { countLimit }: ListOptions): Promise<Page> {
+  const shown = shownOf(db, resource)
+  const spelling = spell(resource, query)
+  const order = withId(query.ordering ?? resource.list.defaultOrder)
+  const number = query.page ?? 1
+  const columns = order.map(({ field }) => shown.columns[shown.place(field)] as SQLiteColumn)
+  const scope: Omit<Scope, 'page'> = {
+    secret: await db.secret(),
+    // A cursor has values of columns as they are stored: where they come to be stored otherwise, it holds no longer.
+    list: `${resource.table}?${spelling.filters}&${spelling.ordering} ${columns.map((column) => column.getSQLType())}`,
+  }
+  const place = placeOf(query, scope)
+  if (number === 'last' && query.count === 'none') throw lastUnknown('it is found by counting: ask without count=none')
+
+  const { clauses, shape } = clausesOf(db, resource, query)
+  const selection: Selection = {
+    name: resource.table,
+    table: db.tables[resource.table],
+    columns: shown.columns,
+    clauses,
+    order: order.map(({ descending }, index) => ({ column: columns[index] as SQLiteColumn, descending })),
+    place,
+    size: query.page_size ?? DEFAULT_PAGE_SIZE,
+    count: query.count ?? COUNT_MODES[0],
+    countLimit,
+    shape: `${shape} ${spelling.ordering}`,
+    filter: spelling.filters,
+  }
+  const listed = await db.list(selection)
+  if ('page' in place) checkPage(place.page, selection.size, listed)
+  return pageOf(selection, listed, { shown, order, spelling, scope, number: number === 'last' ? listed.page : number })
+}
+
+function placeOf({ cursor, page = 1 }: ListQuery, scope: Omit<Scope, 'page'>): Place {
+  if (cursor === undefined) return { page }
+  const place = page === 'last' ? undefined : readCursor({ ...scope, page }, cursor)
+  if (place) return place
+  throw invalid([
+    { parameter: 'cursor', detail: 'belongs to another page or list: follow a link as it is, or leave cursor out to begin at page' },
+  ])
+}
+
+const lastUnknown = (detail: string) => invalid([{ parameter: 'page', detail: `the last page is not known: ${detail}` }])
+
+function checkPage(page: number | 'last', size: number, { count, rows }: Listed): void {
+  if (page === 'last') {
+    if (!count.exact) throw lastUnknown(`more than ${count.rows} records match: ask with count=exact`)
+  } else if (page > 1 && rows.length === 0) {
+    const pages = Math.max(1, Math.ceil(count.rows / size))
+    const known = count.exact ? `There ${pages === 1 ? 'is 1 page' : `are ${pages} pages`} of ${size}.` : 'There are fewer pages.'
+    throw new Problem('page-not-found', known)
+  }
+}
+
+function clausesOf(db: Database, { table, list: { filters }, search }: Resource, query: ListQuery): { clauses: Clause[]; shape: string } {
+  const clauses: Clause[] = []
+  let shape = ''
+  const add = (name: string, clause: Clause) => {
+    clauses.push(clause)
+    shape += ` ${name}${clause.variant === undefined ? '' : `(${clause.variant})`}`
+  }
+  for (const name of Object.keys(query).sort()) {
+    const filter = filters.get(name)
+    if (!filter) continue
+    if (clauses.length === MAX_FILTERS)
+      throw invalid([{ parameter: name, detail: `is one filter too many: at most ${MAX_FILTERS} are taken` }])
+    add(name, filter.clause(db, query[name] as readonly Value[]))
+  }
+  const terms = query.search?.terms ?? []
+  if (terms.length > 0) add('search', db.dialect.contains(table, db.tables[table].id, search, terms))
+  return { clauses, shape }
+}
+
+interface Around {
+  shown: Shown
+  order: readonly OrderTerm[]
+  spelling: Spelling
+  scope: Omit<Scope, 'page'>
+  number: number
+}
+
+function pageOf({ place, size, count: mode }: Selection, listed: Listed, { shown, order, spelling, scope, number }: Around): Page {
+  const { rows, before, after, count } = listed
+  const places = order.map(({ field }) => shown.place(field))
+  const at = (row: readonly unknown[]) => places.map((place) => row[place])
+  const neighbour = (page: number, backward: boolean): Neighbour => {
+    const row = backward ? rows[0] : rows.at(-1)
+    // Where this page is empty there was a row once, and what is on either side of it may have come since.
+    const beside: Beside = row
+      ? { beside: at(row), backward, inclusive: false }
+      : { beside: (place as Beside).beside, backward, inclusive: backward !== (place as Beside).backward }
+    return { page, cursor: writeCursor({ ...scope, page }, beside) }
+  }
+  const seen = (listed.page > 0 ? (listed.page - 1) * size : 0) + rows.length + (after ? 1 : 0)
+  return {
+    count: mode === 'none' ? null : count.exact ? count.rows : Math.max(count.rows, seen),
+    exact: mode === 'none' || count.exact,
+    rows: rows.map(shown.toRow),
+    next: after ? neighbour(number + 1, false) : undefined,
+    previous: before ? neighbour(Math.max(1, number - 1), true) : undefined,
+    last: mode !== 'none' && count.exact ? Math.max(1, Math.ceil(count.rows / size)) : undefined,
+    spelling,
+  }
 }
 
 /** Reads one record. Throws `not-found`. */
 export async function read(db: Database, resource: Resource, id: number): Promise<Row> {
-  const table: ServedTable = db.tables[resource.table]
-  const [row] = await db.read.select(columnsOf(db, resource)).from(table).where(eq(table.id, id))
+  const { byId, toRow } = shownOf(db, resource)
+  const [row] = await db.rows(byId, [id])
   if (!row) throw noRecord(resource, id)
-  return row as Row
+  return toRow(row)
 }
 
 export const noRecord = ({ singular }: Resource, id: number) => new Problem('not-found', `There is no ${singular} with the id ${id}.`)
 
-function whereOf(db: Database, { table, list: { filters }, search }: Resource, query: ListQuery): SQL | undefined {
-  const filtered = Object.entries(query).map(([name, values]) => filters.get(name)?.where(db, values as readonly Value[]))
-  const found = query.search?.terms.map((term) => db.dialect.contains(table, db.tables[table].id, search, term)) ?? []
-  return and(...filtered, ...found)
-}
-
-/** Counting every row would take time; the database keeps their number. */
-async function countRows(read: Queries, table: ServedTable, where: SQL | undefined): Promise<number> {
-  const [row] = where
-    ? await read.all<{ count: number }>(sql`select count(*) as count from ${table} where ${where}`)
-    : await read.all<{ count: number }>(sql`select sum(row_count) as count from stockroom_counters where name = ${getTableName(table)}`)
-  return Number(row?.count)
-}
-
-interface Rows {
-  read: Queries
-  where: SQL | undefined
-  ordering: readonly OrderTerm[] | undefined
-  size: number
-  offset: number
-}
-
-async function readRows(
-  db: Database,
-  resource: Resource,
-  { read, where, ordering = resource.list.defaultOrder, size, offset }: Rows,
-): Promise<Row[]> {
-  const columns = columnsOf(db, resource)
-  const order = withId(ordering).map(({ field, descending }) => orderBy(columns[field] as SQLiteColumn, descending))
-  const table: ServedTable = db.tables[resource.table]
-  return (await read
-    .select(columns)
-    .from(table)
-    .where(where)
-    .orderBy(...order)
-    .limit(size)
-    .offset(offset)) as Row[]
-}
-
-/** The columns that the contract shows, by field. */
-export function columnsOf(db: Database, { table, contract }: Resource): Record<string, SQLiteColumn> {
-  const columns = getTableColumns(db.tables[table]) as Record<string, SQLiteColumn>
-  return Object.fromEntries(
-    Object.keys(contract).map((field) => {
-      const column = columns[field]
-      if (!column) throw new TypeError(`${table} has no column ${field}`)
-      return [field, column]
-    }),
-  )
-}
-
-/** Without a last key that is unique, rows that are equal in the others may change places between two pages. */
+/** Without a last key that is unique, rows that are equal in the others may change places between two pages. What follows it decides nothing. */
 function withId(ordering: readonly OrderTerm[]): readonly OrderTerm[] {
-  if (ordering.some(({ field }) => field === 'id')) return ordering
+  const id = ordering.findIndex(({ field }) => field === 'id')
+  if (id >= 0) return ordering.slice(0, id + 1)
   return [...ordering, { field: 'id', descending: ordering.at(-1)?.descending ?? false }]
-}
-
-/** NULLs first, and last when descending, said only where there can be any: PostgreSQL's indexes on other columns do not know of it. */
-function orderBy(column: SQLiteColumn, descending: boolean): SQL {
-  if (column.notNull || column.primary) return descending ? sql`${column} desc` : sql`${column} asc`
-  return descending ? sql`${column} desc nulls last` : sql`${column} asc nulls first`
 }

@@ -1,8 +1,9 @@
 // The table of lookups: for each what it takes, what it means and the SQL that it becomes. A lookup is added here and nowhere else.
-import { and, eq, getTableColumns, gte, isNotNull, isNull, lte, type SQL, sql } from 'drizzle-orm'
+import { getTableColumns, type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database } from '../../drizzle/database.ts'
 import { equals, startsWith } from '../../drizzle/search.ts'
+import type { Clause, Guard } from '../../drizzle/selection.ts'
 import type { Tables } from '../../drizzle/tables.ts'
 import { type Codec, type Kind, type Meta, textCodec } from './fields.ts'
 import { termCodec } from './search.ts'
@@ -27,7 +28,9 @@ export interface Lookup {
   meaning: string
   /** How its values are read, where not as the field's own are. */
   codec?: Codec<string>
-  where(target: Target, values: readonly Value[]): SQL | undefined
+  clause(target: Target, values: readonly Value[]): Clause
+  /** The rows that it leaves out, where an index leads to those. */
+  not?(target: Target, values: readonly Value[]): Clause
 }
 
 const ANY = ['text', 'boolean', 'integer', 'decimal', 'time', 'reference'] as const
@@ -38,44 +41,53 @@ export const lookups = {
     kinds: ANY,
     takes: 'value',
     meaning: 'equals the value',
-    where: (target, [value]) => eq(columnOf(target), dataOf(target, value)),
+    clause: (target, [value]) => compare(target, sql`=`, dataOf(target, value)),
   },
   gt: {
     kinds: ORDERED,
     takes: 'value',
     meaning: 'is greater than the value',
-    where: (target, [value]) => gte(columnOf(target), above(...pointOf(target, value))),
+    clause: (target, [value]) => compare(target, sql`>=`, above(...pointOf(target, value))),
+    not: (target, [value]) => orNull(target, compare(target, sql`<=`, atMost(...pointOf(target, value)))),
   },
   gte: {
     kinds: ORDERED,
     takes: 'value',
     meaning: 'is greater than the value or equals it',
-    where: (target, [value]) => gte(columnOf(target), atLeast(...pointOf(target, value))),
+    clause: (target, [value]) => compare(target, sql`>=`, atLeast(...pointOf(target, value))),
+    not: (target, [value]) => orNull(target, compare(target, sql`<=`, below(...pointOf(target, value)))),
   },
   lt: {
     kinds: ORDERED,
     takes: 'value',
     meaning: 'is less than the value',
-    where: (target, [value]) => lte(columnOf(target), below(...pointOf(target, value))),
+    clause: (target, [value]) => compare(target, sql`<=`, below(...pointOf(target, value))),
+    not: (target, [value]) => orNull(target, compare(target, sql`>=`, atLeast(...pointOf(target, value)))),
   },
   lte: {
     kinds: ORDERED,
     takes: 'value',
     meaning: 'is less than the value or equals it',
-    where: (target, [value]) => lte(columnOf(target), atMost(...pointOf(target, value))),
+    clause: (target, [value]) => compare(target, sql`<=`, atMost(...pointOf(target, value))),
+    not: (target, [value]) => orNull(target, compare(target, sql`>=`, above(...pointOf(target, value)))),
   },
   range: {
     kinds: ORDERED,
     takes: 'pair',
     meaning: 'lies between the two values or is one of them',
-    where: (target, [from, to]) =>
-      and(gte(columnOf(target), atLeast(...pointOf(target, from))), lte(columnOf(target), atMost(...pointOf(target, to)))),
+    clause: (target, [from, to]) => {
+      const column = columnOf(target)
+      return {
+        values: [atLeast(...pointOf(target, from)), atMost(...pointOf(target, to))].map((data) => column.mapToDriverValue(data)),
+        check: (from, to) => sql`${column} between ${from} and ${to}`,
+      }
+    },
   },
   in: {
     kinds: ANY,
     takes: 'list',
     meaning: 'equals one of the values',
-    where: (target, values) =>
+    clause: (target, values) =>
       target.db.dialect.anyOf(
         columnOf(target),
         values.map((value) => dataOf(target, value)),
@@ -85,42 +97,49 @@ export const lookups = {
     kinds: ANY,
     takes: 'flag',
     meaning: 'has no value (`true`), or has one (`false`)',
-    where: (target, [flag]) => (flag ? isNull(columnOf(target)) : isNotNull(columnOf(target))),
+    clause: (target, [flag]) => isNull(target, Boolean(flag)),
+    not: (target, [flag]) => isNull(target, !flag),
   },
   iexact: {
     kinds: ['text'],
     takes: 'value',
     meaning: 'equals the text, in any case',
-    where: (target, [value]) => equals(target.table, idOf(target), target.field, String(value)),
+    clause: (target, [value]) => equals(target.table, idOf(target), target.field, String(value)),
   },
   icontains: {
     kinds: ['text'],
     takes: 'value',
     meaning: 'contains the text, in any case',
     codec: termCodec,
-    where: (target, [value]) => target.db.dialect.contains(target.table, idOf(target), [target.field], String(value)),
+    clause: (target, [value]) => target.db.dialect.contains(target.table, idOf(target), [target.field], [String(value)]),
   },
   istartswith: {
     kinds: ['text'],
     takes: 'value',
     meaning: 'begins with the text, in any case',
-    where: (target, [value]) => startsWith(target.table, idOf(target), target.field, String(value)),
+    clause: (target, [value]) => startsWith(target.table, idOf(target), target.field, String(value)),
   },
   slug: {
     kinds: ['reference'],
     takes: 'value',
     meaning: 'names the record with this slug',
     codec: textCodec,
-    where: (target, [value]) => sql`${columnOf(target)} in (select id from ${referredBy(target)} where slug = ${value})`,
+    clause: (target, [value]) => ({
+      values: [value],
+      check: (slug) => sql`${columnOf(target)} in (select id from ${referredBy(target)} where slug = ${slug})`,
+    }),
   },
   under: {
     kinds: ['reference'],
     takes: 'value',
     meaning: 'names the record with this id, or one below it',
-    where: (target, [value]) => sql`${columnOf(target)} in (
-      with recursive below (id) as (select id from ${referredBy(target)} where id = ${dataOf(target, value)}
-        union select child.id from ${referredBy(target)} child join below on child.parent = below.id)
-      select id from below)`,
+    clause: (target, [value]) => ({
+      values: [dataOf(target, value)],
+      check: (id) => sql`${columnOf(target)} in (
+        with recursive below (id) as (select id from ${referredBy(target)} where id = ${id}
+          union select child.id from ${referredBy(target)} child join below on child.parent = below.id)
+        select id from below)`,
+    }),
   },
 } as const satisfies Record<string, Lookup>
 
@@ -138,6 +157,30 @@ function columnOf({ db, table, field }: Target): SQLiteColumn {
   const column = getTableColumns(db.tables[table])[field as never] as SQLiteColumn | undefined
   if (!column) throw new TypeError(`${table} has no column ${field}`)
   return column
+}
+
+/** `data` is a row's, and bound as the column stores it. */
+function compare(target: Target, operator: SQL, data: unknown): Clause {
+  const column = columnOf(target)
+  return { values: [column.mapToDriverValue(data)], check: (bound) => sql`${column} ${operator} ${bound}` }
+}
+
+/** A comparison leaves rows without a value out, and so its opposite has them. */
+function orNull(target: Target, clause: Clause): Clause {
+  const column = columnOf(target)
+  if (column.notNull || column.primary) return clause
+  const ids = (guard: Guard, condition: SQL) =>
+    sql`select ${idOf(target)} as id from ${target.db.tables[target.table]} where ${guard(idOf(target))} and ${condition}`
+  return {
+    values: clause.values,
+    check: (...values) => sql`(${clause.check(...values)} or ${column} is null)`,
+    ids: (guard, ...values) => sql`${ids(guard, clause.check(...values))} union all ${ids(guard, sql`${column} is null`)}`,
+  }
+}
+
+function isNull(target: Target, flag: boolean): Clause {
+  const column = columnOf(target)
+  return { variant: String(flag), values: [], check: () => (flag ? sql`${column} is null` : sql`${column} is not null`) }
 }
 
 const idOf = ({ db, table }: Target): SQLiteColumn => db.tables[table].id

@@ -1,31 +1,22 @@
 // The envelope of a list, and the links to the pages around it.
-import type { Codec } from './fields.ts'
-import type { Page } from './list.ts'
-import { DEFAULT_PAGE_SIZE, type ListQuery } from './params.ts'
-import { codec } from './querystring.ts'
-import type { Resource } from './resource.ts'
-
-/** The query in its one spelling: parameters by name, each value as its codec writes it, nothing that would be so anyway. */
-export function normalise({ list: { querystring, defaultOrder } }: Resource, query: ListQuery): string {
-  const write = (name: string, value: unknown) => (querystring.properties[name] as unknown as { [codec]: Codec })[codec].write(value)
-  const defaults: ListQuery = { page: 1, page_size: DEFAULT_PAGE_SIZE, ordering: defaultOrder }
-  const pairs = Object.entries(query)
-    .map(([name, value]): [string, string] => [name, write(name, value)])
-    .filter(([name, text]) => !(name in defaults) || text !== write(name, defaults[name]))
-  return String(new URLSearchParams(pairs.sort(([a], [b]) => (a < b ? -1 : 1))))
-}
+import { MAX_CURSOR_LENGTH } from './cursor.ts'
+import type { Neighbour, Page } from './list.ts'
 
 /** `url` is the list's own, without a query. */
-export function envelope(url: string, resource: Resource, query: ListQuery, { count, page, pages, rows }: Page) {
-  const link = (to: number) => {
-    const search = normalise(resource, { ...query, page: to })
+export function envelope(url: string, { count, exact, rows, next, previous, last, spelling }: Page) {
+  const link = (page: number, cursor?: string) => {
+    const search = spelling.link(page, cursor)
     return search ? `${url}?${search}` : url
   }
-  const next = page < pages ? link(page + 1) : null
-  const previous = page > 1 ? link(page - 1) : null
+  const to = (neighbour: Neighbour | undefined) => {
+    if (!neighbour) return null
+    const { page, cursor } = neighbour
+    return link(page, cursor.length > MAX_CURSOR_LENGTH ? undefined : cursor)
+  }
+  const [after, before] = [to(next), to(previous)]
   return {
-    body: { count, next, previous, results: rows },
-    headers: linkHeader({ first: link(1), prev: previous, next, last: link(pages) }),
+    body: { count, ...(!exact && { count_exact: false }), next: after, previous: before, results: rows },
+    headers: linkHeader({ first: link(1), prev: before, next: after, last: last === undefined ? null : link(last) }),
   }
 }
 
@@ -34,7 +25,9 @@ const MAX_LINK_HEADER = 4_000
 
 /** RFC 8288. Nothing where the query is so long that its links would not fit. */
 function linkHeader(links: Record<string, string | null>): { link?: string } {
-  const header = Object.entries(links).flatMap(([rel, to]) => (to === null ? [] : [`<${to}>; rel="${rel}"`]))
-  const link = header.join(', ')
+  let link = ''
+  for (const rel in links) {
+    if (links[rel] !== null) link += `${link && ', '}<${links[rel]}>; rel="${rel}"`
+  }
   return link.length > MAX_LINK_HEADER ? {} : { link }
 }

@@ -1,7 +1,9 @@
 // Turns a resource's declaration into the parameters of its list: the filters, and how the rest is searched, ordered and paged.
 import { type TObject, Type } from '@sinclair/typebox'
+import type { CountMode } from '../../drizzle/selection.ts'
 import type { Tables } from '../../drizzle/tables.ts'
 import { nearest } from '../nearest.ts'
+import { MAX_CURSOR_LENGTH } from './cursor.ts'
 import type { Codec, Field } from './fields.ts'
 import { type Filter, filtersOf } from './filters.ts'
 import { splitList } from './lists.ts'
@@ -12,6 +14,12 @@ import { Unreadable } from './values.ts'
 
 export const DEFAULT_PAGE_SIZE = 20
 export const MAX_PAGE_SIZE = 100
+/** Filters of one request. */
+export const MAX_FILTERS = 20
+/** Fields that are ordered by. */
+export const MAX_ORDERING_TERMS = 5
+/** How far a list is counted; the first is the default. */
+export const COUNT_MODES = ['bounded', 'exact', 'none'] as const satisfies CountMode[]
 
 /** What the parameters of a list are made from. */
 export interface ListDeclaration {
@@ -34,6 +42,8 @@ export type ListQuery = {
   ordering?: readonly OrderTerm[]
   page?: number | 'last'
   page_size?: number
+  cursor?: string
+  count?: CountMode
 } & { [filter: string]: unknown }
 
 export interface ListParameters {
@@ -59,6 +69,8 @@ export function compileParameters(declaration: ListDeclaration): ListParameters 
     ordering: orderingParameter(declaration, ordering),
     page: pageParameter,
     page_size: pageSizeParameter,
+    cursor: cursorParameter,
+    count: countParameter,
   }
   const optional = Object.fromEntries(Object.entries(properties).map(([name, property]) => [name, Type.Optional(property)]))
   return {
@@ -84,7 +96,7 @@ const orderingParameter = ({ order, defaultOrder }: ListDeclaration, codec: Code
     {
       type: 'array',
       items: { type: 'string', enum: order.flatMap((field) => [field, `-${field}`]) },
-      maxItems: order.length,
+      maxItems: Math.min(order.length, MAX_ORDERING_TERMS),
       default: [defaultOrder],
       description:
         'Fields to order by, `-` for descending. Records that are equal in all of them are ordered by id, in the direction of the last.',
@@ -93,23 +105,31 @@ const orderingParameter = ({ order, defaultOrder }: ListDeclaration, codec: Code
   )
 
 function orderingCodec(order: readonly string[]): Codec<readonly OrderTerm[]> {
+  const most = Math.min(order.length, MAX_ORDERING_TERMS)
+  const read = (items: readonly string[]) => {
+    if (items.length > most) throw new Unreadable(`has ${items.length} fields: at most ${most} are taken`)
+    const terms = items.map(termOf)
+    const unknown = terms
+      .filter(({ field }) => !order.includes(field))
+      .map(({ field }) => ({ ...notOrderable(field, order), allowed: order }))
+    const repeated = terms
+      .filter(({ field }, index) => terms.findIndex((term) => term.field === field) < index)
+      .map(({ field }) => `names ${field} twice`)
+    if (unknown.length + repeated.length > 0) throw new Unreadable(...unknown, ...repeated)
+    return terms
+  }
   return {
-    read(text) {
-      const items = splitList(text)
-      if (items.length > order.length) throw new Unreadable(`has ${items.length} fields: there are ${order.length}`)
-      const terms = items.map((item) => ({ field: item.replace(/^-/, ''), descending: item.startsWith('-') }))
-      const unknown = terms
-        .filter(({ field }) => !order.includes(field))
-        .map(({ field }) => ({ ...notOrderable(field, order), allowed: order }))
-      const repeated = terms
-        .filter(({ field }, index) => terms.findIndex((term) => term.field === field) < index)
-        .map(({ field }) => `names ${field} twice`)
-      if (unknown.length + repeated.length > 0) throw new Unreadable(...unknown, ...repeated)
-      return terms
+    read: (text) => read(splitList(text)),
+    // Where nothing is left, the list has its default order.
+    readLeniently(text) {
+      const known = splitList(text).filter((item) => order.includes(termOf(item).field))
+      return known.length > 0 ? read(known) : undefined
     },
     write: (terms) => terms.map(({ field, descending }) => `${descending ? '-' : ''}${field}`).join(','),
   }
 }
+
+const termOf = (item: string): OrderTerm => ({ field: item.replace(/^-/, ''), descending: item.startsWith('-') })
 
 function notOrderable(field: string, order: readonly string[]) {
   const suggestion = nearest(field, order)
@@ -142,10 +162,47 @@ const pageParameter = parameter<number | 'last'>(
 const pageSizeParameter = parameter<number>(
   { type: 'integer', minimum: 1, maximum: MAX_PAGE_SIZE, default: DEFAULT_PAGE_SIZE, description: 'Records on a page' },
   {
+    read: (text) => readPageSize(text, MAX_PAGE_SIZE),
+    readLeniently: (text) => Math.min(readPageSize(text, Number.POSITIVE_INFINITY), MAX_PAGE_SIZE),
+    write: String,
+  },
+)
+
+function readPageSize(text: string, max: number): number {
+  const size = /^\d{1,30}$/.test(text.trim()) ? Number(text) : 0
+  if (size < 1 || size > max) throw new Unreadable(`must be a whole number from 1 to ${MAX_PAGE_SIZE}`)
+  return size
+}
+
+const cursorParameter = parameter<string>(
+  {
+    type: 'string',
+    maxLength: MAX_CURSOR_LENGTH,
+    description:
+      'Where `page` begins, as `next` and `previous` have it: taken from such a link together with its other parameters, of which only `page_size` and `count` may be changed',
+  },
+  {
     read(text) {
-      const size = /^\d{1,9}$/.test(text.trim()) ? Number(text) : 0
-      if (size < 1 || size > MAX_PAGE_SIZE) throw new Unreadable(`must be a whole number from 1 to ${MAX_PAGE_SIZE}`)
-      return size
+      if (text.length > MAX_CURSOR_LENGTH) throw new Unreadable(`has more than ${MAX_CURSOR_LENGTH} characters`)
+      return text
+    },
+    write: (text) => text,
+  },
+)
+
+const countParameter = parameter<CountMode>(
+  {
+    type: 'string',
+    enum: COUNT_MODES,
+    default: COUNT_MODES[0],
+    description:
+      '`bounded`: exact up to a limit of matches and of time, beyond which `count_exact` is false; `exact`: to the end, however long it takes; `none`: `count` is null',
+  },
+  {
+    read(text) {
+      const mode = COUNT_MODES.find((known) => known === text.trim())
+      if (!mode) throw new Unreadable({ detail: 'is no way to count', allowed: COUNT_MODES })
+      return mode
     },
     write: String,
   },

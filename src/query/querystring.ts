@@ -21,17 +21,24 @@ const MAX_PARAMETERS = 200
 
 type Reading = { values: Query; faults: Fault[] }
 
-/** Returns the reader of a query string. An unknown, a repeated and an unreadable parameter are faults; an empty one is absent. */
-export function compileQuerystring(schema: TObject): (raw: string) => Reading {
+/** How what is unknown is handled (RFC 7240, section 4.4): as a fault, or as Django REST Framework does. */
+export type Handling = 'strict' | 'lenient'
+
+/**
+ * Returns the reader of a query string. An unknown, a repeated and an unreadable parameter are faults; an empty one is absent. With
+ * lenient handling an unknown one is absent too, and some codecs take what they can of a value.
+ */
+export function compileQuerystring(schema: TObject): (raw: string, handling?: Handling) => Reading {
   const codecs = new Map(Object.entries(schema.properties).map(([name, property]) => [name, codecOf(property)]))
   const names = [...codecs.keys()]
-  return (raw) => {
+  return (raw, handling = 'strict') => {
     const { pairs, faults } = decode(raw)
     const values: Query = {}
     const given = Map.groupBy(pairs, ([name]) => name)
     for (const [name, [[, text = ''] = [], ...others]] of given) {
       const known = codecs.get(name)
-      if (known) readInto(values, faults, name, text, known)
+      if (!known && handling === 'lenient') continue
+      if (known) readInto(values, faults, name, text, handling === 'lenient' ? (known.readLeniently ?? known.read) : known.read)
       else faults.push(unknownParameter(name, names))
       if (others.length > 0) faults.push({ parameter: clip(name), detail: 'is given more than once' })
     }
@@ -59,10 +66,11 @@ function codecOf(property: object): Codec {
   throw new TypeError('a parameter needs a codec: make it with parameter() or a field of src/query/fields.ts')
 }
 
-function readInto(values: Query, faults: Fault[], name: string, text: string, { read }: Codec): void {
+function readInto(values: Query, faults: Fault[], name: string, text: string, read: (text: string) => unknown): void {
   if (text.trim() === '') return
   try {
-    values[name] = read(text)
+    const value = read(text)
+    if (value !== undefined) values[name] = value
   } catch (error) {
     if (!(error instanceof Unreadable)) throw error
     faults.push(...error.faults.map((fault) => ({ parameter: name, ...fault })))
@@ -92,7 +100,8 @@ function decode(raw: string): { pairs: [string, string][]; faults: Fault[] } {
   }
   const faults: Fault[] = []
   const pairs = parts.flatMap((part): [string, string][] => {
-    const [, name = '', value = ''] = /^([^=]*)=?(.*)$/s.exec(part) ?? []
+    const end = part.indexOf('=')
+    const [name, value] = end < 0 ? [part, ''] : [part.slice(0, end), part.slice(end + 1)]
     try {
       return [[decodePart(name), decodePart(value)]]
     } catch (error) {
@@ -106,7 +115,11 @@ function decode(raw: string): { pairs: [string, string][]; faults: Fault[] } {
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
+/** Characters that stand for themselves. */
+const PLAIN = /^[\w,.*~-]*$/
+
 function decodePart(part: string): string {
+  if (PLAIN.test(part)) return part
   if (/%(?![0-9a-fA-F]{2})/.test(part)) throw new Unreadable('has a % that two hexadecimal digits do not follow')
   const bytes = Buffer.from(
     part.replaceAll('+', ' ').replace(/%(..)/g, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16))),

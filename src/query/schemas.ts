@@ -2,7 +2,7 @@
 import { type TObject, type TSchema, Type } from '@sinclair/typebox'
 import { type ErrorCode, errors } from '../errors.ts'
 import { MAX_INTEGER } from './fields.ts'
-import type { ListQuery } from './params.ts'
+import { type ListQuery, MAX_FILTERS } from './params.ts'
 import { parameter } from './querystring.ts'
 import type { Body, Resource } from './resource.ts'
 import { Unreadable } from './values.ts'
@@ -107,7 +107,10 @@ const problemResponse = (status: number, codes: readonly ErrorCode[], always: ob
 export const listOf = ({ schemas: { record } }: Resource): TObject =>
   Type.Object(
     {
-      count: Type.Integer({ minimum: 0, description: 'All records that match' }),
+      count: Type.Unsafe({ type: ['integer', 'null'], minimum: 0, description: 'All records that match; null with `count=none`' }),
+      count_exact: Type.Optional(
+        Type.Unsafe({ const: false, description: 'There where counting was given up: at least `count` records match' }),
+      ),
       next: Type.Unsafe({ type: ['string', 'null'], format: 'uri' }),
       previous: Type.Unsafe({ type: ['string', 'null'], format: 'uri' }),
       results: Type.Array(Type.Ref(record.$id as string)),
@@ -119,15 +122,20 @@ const operation = ({ table }: Resource, name: string, summary: string) => ({ tag
 
 export const listSchema = (resource: Resource) => ({
   ...operation(resource, 'list', `List ${resource.table}`),
+  description: `All filters have to hold; at most ${MAX_FILTERS} are taken. The links in the answer carry a \`cursor\`: who follows them meets no record twice and misses none, whatever is written meanwhile. \`Prefer: handling=lenient\` has unknown parameters and \`ordering\` fields ignored, and a \`page_size\` above the maximum taken for the maximum.`,
   querystring: Type.Unsafe<ListQuery>(resource.list.querystring),
   response: responses(
     200,
     {
       description: 'One page',
       schema: Type.Ref(`${resource.schemas.record.$id}List`),
-      headers: { Link: { type: 'string', description: 'The first, previous, next and last page (RFC 8288)' } },
+      headers: {
+        Link: { type: 'string', description: 'The first, previous, next and, where it is known, last page (RFC 8288)' },
+        'Preference-Applied': { type: 'string', description: 'The `handling` that the request preferred (RFC 7240)' },
+        Vary: { type: 'string', const: 'Prefer' },
+      },
     },
-    [...READING, 'page-not-found'],
+    [...READING, 'page-not-found', 'query-too-expensive'],
   ),
 })
 

@@ -409,16 +409,19 @@ on('pg', 'of two writes that wait for each other one runs again, and both are co
   await db.write((tx) => insert(tx, db, 'a'))
   await db.write((tx) => insert(tx, db, 'b'))
   const both = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const writes: Promise<void>[] = []
   let runs = 0
   const write = (own: number, other: number) =>
     db.write(async (tx) => {
-      runs++
+      // The one that was ended might take its row again before the other, which waits for it, wakes up.
+      if (++runs > 2) await writes[other - 1]
       await tx.run(sql`update products set stock = stock + 1 where id = ${own}`)
       both[own - 1]?.resolve()
       await both[other - 1]?.promise
       await tx.run(sql`update products set stock = stock + 1 where id = ${other}`)
     })
-  await Promise.all([write(1, 2), write(2, 1)])
+  writes.push(write(1, 2), write(2, 1))
+  await Promise.all(writes)
   t.equal(runs, 3)
   t.same(await db.read.all(sql`select stock::int from products`), [{ stock: 2 }, { stock: 2 }])
 })

@@ -5,7 +5,7 @@ import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
 import type { App } from '../../src/routes.ts'
 import type { Dialect } from '../dialects.ts'
-import { ask, build, get, onEach } from '../helper.ts'
+import { ask, build, get, onEach, withoutCursor } from '../helper.ts'
 
 type Shown = Record<string, string | number | null> & { id: number }
 
@@ -147,7 +147,12 @@ onEach('pages are counted from 1, and the last has a name', async (t, dialect) =
     const { status, body } = await get(app, `/api/products/?${query}`)
     t.equal(status, 200, query)
     t.strictSame(Object.keys(body), ['count', 'next', 'previous', 'results'], query)
-    t.strictSame({ ...body, results: idsOf(body) }, { count: 45, next: link(next), previous: link(previous), results: ids }, query)
+    const links = { next: withoutCursor(body.next), previous: withoutCursor(body.previous) }
+    t.strictSame(
+      { ...body, ...links, results: idsOf(body) },
+      { count: 45, next: link(next), previous: link(previous), results: ids },
+      query,
+    )
   }
 
   const past = ['page=4', 'page=46&page_size=1', 'page=2&page_size=100', 'page=999999999999', `page=${'9'.repeat(400)}`, 'page=2&stock=7']
@@ -194,7 +199,8 @@ onEach('a Link header leads to the first, the previous, the next and the last pa
   for (const [query, links] of rows) {
     const { headers, body } = await get(app, `/api/products/?${query}`)
     const found = linksOf(headers.link)
-    t.strictSame(found, links, query || 'no query')
+    const bare = Object.entries(found).map(([rel, to]) => [rel, rel === 'next' || rel === 'prev' ? withoutCursor(to) : to])
+    t.strictSame(Object.fromEntries(bare), links, query || 'no query')
     t.strictSame({ next: found.next ?? null, prev: found.prev ?? null }, { next: body.next, prev: body.previous }, 'as in the body')
   }
 })
@@ -208,7 +214,7 @@ onEach('a query that is too long for a header has its links in the body alone', 
   ] as const) {
     const { body, headers } = await get(app, `/api/products/?brand__in!=${values(count)}`)
     t.equal(body.count, 45)
-    t.equal(body.next.endsWith('&page=2'), true, `${count} values`)
+    t.equal(withoutCursor(body.next)?.endsWith('&page=2'), true, `${count} values`)
     t.equal(headers.link !== undefined, has, `${count} values`)
   }
 })
@@ -263,7 +269,10 @@ onEach('links have the query in one spelling, and lead to the same records', asy
     const { status, body, headers } = await get(app, `/api/products/?${query}`)
     t.equal(status, 200, query)
     const { next, count } = body
-    if (expected !== undefined) t.equal(next, `${origin}/api/products/?${expected}`, query)
+    const spelled = withoutCursor(next)
+    if (expected !== undefined) t.equal(spelled, `${origin}/api/products/?${expected}`, query)
+    const names = [...new URL(next).searchParams.keys()]
+    t.strictSame(names, names.toSorted(), query)
     const second = await get(app, path(next))
     t.match({ status: second.status, count: second.body.count }, { status: 200, count }, `the second page of ${query}`)
     if (second.status !== 200) continue
@@ -298,7 +307,7 @@ onEach('following next comes to every record once', async (t, dialect) => {
 const nextOf = async (t: Test, app: App, url: string, headers: Record<string, string> = {}) => {
   const { status, body } = await ask(app, 'GET', url, undefined, headers)
   t.equal(status, 200, url)
-  return body.next
+  return withoutCursor(body.next)
 }
 
 onEach('links begin with the origin that the client used, or with the one that is configured', async (t, dialect) => {

@@ -27,11 +27,19 @@ const PRICES = ['price', 'price__gt', 'price__gte', 'price__lt', 'price__lte', '
 const CATEGORY = ['category', 'category__in', 'category__isnull', 'category__slug', 'category__under']
 const FIELDS = [
   ...['id', 'sku', 'name', 'description', 'price', 'stock', 'brand', 'category', 'created_at', 'updated_at'],
-  ...['search', 'ordering', 'page', 'page_size'],
+  ...['search', 'ordering', 'page', 'page_size', 'cursor', 'count'],
 ]
 const ORDER = ['id', 'sku', 'name', 'price', 'stock', 'brand', 'category', 'created_at', 'updated_at']
 
 const words = (count: number) => Array.from({ length: count }, (_, index) => `w${index}`)
+/** As many filters, at most 21 of them. */
+const filters = (count: number) =>
+  ['id', 'price']
+    .flatMap((field) => ['', '__gt', '__gte', '__lt', '__lte'].map((lookup) => field + lookup))
+    .flatMap((name) => [`${name}=1`, `${name}!=1`])
+    .concat('stock=1')
+    .slice(0, count)
+    .join('&')
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index).join(',')
 
 /** Faults of one parameter. */
@@ -134,7 +142,9 @@ const ROWS: [query: string, ...faults: Fault[]][] = [
   ['ordering=price,', wrong('ordering', /empty item/)],
   ['ordering=price,,stock', wrong('ordering', /empty item/)],
   ['ordering=price,-price', wrong('ordering', /^names price twice$/)],
-  [`ordering=${'price,'.repeat(9)}price`, wrong('ordering', /^has 10 fields/)],
+  [`ordering=${'price,'.repeat(9)}price`, wrong('ordering', /^has 10 fields: at most 5 are taken$/)],
+  ['ordering=price,stock,name,sku,brand,id', wrong('ordering', /^has 6 fields: at most 5 are taken$/)],
+  [filters(21), wrong('stock', /at most 20 are taken$/)],
   ['ordering=foo,price,nonsense', wrong('ordering', /order by foo/), wrong('ordering', /order by nonsense/)],
   [`search=${words(11).join('+')}`, wrong('search', /more than 10 terms/)],
   [`search=${`${'a'.repeat(200)}+`.repeat(5)}`, wrong('search', /more than 1000 characters/)],
@@ -161,6 +171,8 @@ const ROWS: [query: string, ...faults: Fault[]][] = [
     'ordering',
     'page',
     'page_size',
+    'cursor',
+    'count',
     'name__icontains',
     'category__slug',
   ].map((name): [string, Fault] => [`${name}=1%00`, wrong(name, /^has a NUL character$/)]),
@@ -255,6 +267,8 @@ onEach('what looks like a fault and is none is answered', async (t, dialect) => 
       `price=${'9'.repeat(30)}`,
       'sku__isnull=+True+',
       'ordering=-price,+id',
+      'ordering=price,stock,name,sku,brand',
+      filters(20),
     ],
   ]
   for (const query of queries) t.equal((await get(app, `/api/products/?${query}`)).status, 200, query)

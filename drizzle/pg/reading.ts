@@ -1,0 +1,192 @@
+// Reads lists and records: on connections for what is short, and what is not on others, under a deadline.
+import { LRUCache } from 'lru-cache'
+import type pg from 'pg'
+import { type Database, QueryTooExpensive } from '../database.ts'
+import { type Count, FEW, headOf, type Listed, limitOf, listedOf, pageOf, type Selection, shapeOf, valuesOf } from '../selection.ts'
+import type { Statement } from '../statement.ts'
+import { failure, transaction } from './pool.ts'
+import { compile, rowsOf } from './prepared.ts'
+import { type Statements, statementsOf } from './statements.ts'
+
+/** Milliseconds that a count may take which need not be exact. */
+const COUNT_TIME = 200
+/** Requests that wait for one of the connections for what takes long. */
+const MAX_QUEUE = 64
+/** Rows that an offset passes over before it is worth a round trip to learn which end of the list is nearer. */
+const DEEP = 2_000
+
+/** Shapes, filters and lists remembered. */
+const MAX_SHAPES = 500
+const MAX_KNOWN = 10_000
+const MAX_SLOW = 1_000
+/** Milliseconds for which a list that took long is not tried on the connections for short ones. */
+const SLOW_TIME = 10_000
+
+/** What was found of a filter before, and the version of the table for which that holds. */
+interface Known {
+  version: string
+  count: Count
+}
+
+interface Job {
+  statements: Statements
+  values: readonly unknown[]
+  selection: Selection
+  filter: string
+}
+
+export interface Pools {
+  /** Whose server ends what is not short. */
+  short: pg.Pool
+  /** Whose server ends what is past the deadline. */
+  long: pg.Pool
+}
+
+/** `timeout` is in milliseconds, and counts from when a list is asked for. */
+export function reading({ short, long }: Pools, timeout: number): Pick<Database, 'list' | 'rows' | 'interrupt'> {
+  const shapes = new LRUCache<string, Statements>({ max: MAX_SHAPES })
+  const known = new LRUCache<string, Known>({ max: MAX_KNOWN })
+  const slow = new LRUCache<string, true>({ max: MAX_SLOW, ttl: SLOW_TIME })
+  const running = new Set<number>()
+  let stopped = false
+
+  /** The usual case, in one round trip; undefined where it takes more. */
+  async function atOnce({ statements, values, selection, filter }: Job): Promise<Listed | undefined> {
+    const { clauses, place, size } = selection
+    const remembered = known.get(filter)
+    if (clauses.length > 0 && !remembered) return undefined
+    // Nothing is to be found, and all that is left is to see whether that still holds.
+    if (remembered && isNone(remembered.count)) return undefined
+    if ('page' in place && (place.page === 'last' || (place.page - 1) * size > DEEP)) return undefined
+    const sorting = remembered && isSorted(remembered.count)
+    const offset = 'page' in place ? (Number(place.page) - 1) * size : 0
+    const rows = await rowsOf(short, sorting ? statements.sort : statements.walk, [...values, offset])
+    const head = headOf(rows[0]?.[0])
+    if (!head || (remembered && remembered.version !== head.version)) return undefined
+    return listedOf(selection, rows, { count: remembered?.count ?? head.count, offset, back: false, others: rows[0]?.[1] === true })
+  }
+
+  /** Counts and reads, all of one moment. A deadline is for what may take long; `counts` is whether what is not known is counted. */
+  function inSnapshot(job: Job, { deadline, counts }: { deadline?: number; counts: boolean }): Promise<Listed> {
+    const { statements, values, selection, filter } = job
+    const { clauses, place, size } = selection
+    const begin = () => `begin isolation level repeatable read, read only${deadline === undefined ? '' : `; ${timeoutUntil(deadline)}`}`
+    return transaction(deadline === undefined ? short : long, begin, async (client) => {
+      const pid = (client as pg.PoolClient & { processID: number }).processID
+      if (deadline !== undefined) running.add(pid)
+      try {
+        const [[text] = []] = await rowsOf(client, statements.head, [])
+        const head = headOf(text) ?? { version: '', count: { rows: 0, exact: true } }
+        const remembered = known.get(filter)
+        const count =
+          clauses.length === 0
+            ? head.count
+            : remembered?.version === head.version
+              ? remembered.count
+              : counts
+                ? await countWithin(client, job, { partial: deadline !== undefined && selection.count !== 'exact', remembered })
+                : { rows: 0, exact: false }
+        if (clauses.length > 0 && counts) known.set(filter, { version: head.version, count })
+        if (isNone(count)) return { count, rows: [], page: pageOf(selection, count), before: false, after: false }
+        if ('page' in place && place.page === 'last' && !count.exact) return { count, rows: [], page: 0, before: false, after: false }
+        const offset = 'page' in place ? (pageOf(selection, count) - 1) * size : 0
+        if (count.exact && offset >= count.rows) return { count, rows: [], page: pageOf(selection, count), before: true, after: false }
+        const back = 'page' in place && count.exact && offset > count.rows / 2
+        const passed = back ? Math.max(0, count.rows - offset - size) : offset
+        const way = clauses.length > 0 && isSorted(count) ? 'sort' : 'walk'
+        if (deadline !== undefined) await client.query(timeoutUntil(deadline))
+        const rows = await rowsOf(client, statements[back ? (`${way}Back` as const) : way], [...values, passed])
+        const others = rows.length > 0 ? rows[0]?.[1] === true : (await rowsOf(client, statements.others, values))[0]?.[0] === true
+        return listedOf(selection, rows, { count, offset, back, others })
+      } finally {
+        running.delete(pid)
+      }
+    })
+  }
+
+  async function countWithin(
+    client: pg.PoolClient,
+    { statements, values, selection }: Job,
+    { partial, remembered }: { partial: boolean; remembered: Known | undefined },
+  ): Promise<Count> {
+    const counting = async (statement: Statement) => Number((await rowsOf(client, statement, values))[0]?.[0])
+    const many = remembered && remembered.count.rows > FEW && selection.count !== 'none'
+    let seen = 0
+    // A statement that is ended ends the transaction with it, but for what was before the savepoint.
+    if (partial) await client.query(`savepoint counting; set local statement_timeout = ${COUNT_TIME}`)
+    try {
+      if (!many) seen = await counting(statements.few)
+      if (many || (seen > FEW && selection.count !== 'none')) seen = await counting(statements.count)
+      const limit = limitOf(selection)
+      if (partial) await client.query('rollback to savepoint counting')
+      return { rows: Math.min(seen, limit), exact: seen <= limit }
+    } catch (error) {
+      if (!partial || stopped || failure(error) !== 'expensive') throw error
+      await client.query('rollback to savepoint counting')
+      return { rows: seen, exact: false }
+    }
+  }
+
+  /** Undefined where that took longer than its connections let a statement run. */
+  async function unlessExpensive<T>(work: Promise<T>): Promise<T | undefined> {
+    return work.catch((error) => {
+      if (failure(error) === 'expensive') return undefined
+      throw error
+    })
+  }
+
+  async function later(job: Job): Promise<Listed | undefined> {
+    if (stopped || long.waitingCount >= MAX_QUEUE) return undefined
+    return unlessExpensive(inSnapshot(job, { deadline: performance.now() + timeout, counts: true })).catch((error) => {
+      // All connections were busy until the deadline. One that cannot be made at all is told by those for what is short.
+      if (error instanceof Error && error.message === 'timeout exceeded when trying to connect') return undefined
+      throw error
+    })
+  }
+
+  return {
+    async list(selection) {
+      const shape = `${selection.name} ${selection.count} ${selection.countLimit} ${selection.size} ${shapeOf(selection)}`
+      const filter = `${selection.name} ${selection.count} ${selection.countLimit} ${selection.filter}`
+      let statements = shapes.get(shape)
+      if (!statements) {
+        statements = statementsOf(selection)
+        shapes.set(shape, statements)
+      }
+      const job: Job = { statements, values: valuesOf(selection), selection, filter }
+      const page = () => `${shape} ${filter} ${JSON.stringify(selection.place)}`
+      if (slow.size === 0 || !slow.has(page())) {
+        const listed = await unlessExpensive(atOnce(job).then((found) => found ?? inSnapshot(job, { counts: true })))
+        if (listed) return listed
+        slow.set(page(), true)
+      }
+      const listed =
+        (await later(job)) ??
+        // A page that is found at once is not to fail because its count takes long while all others do too.
+        (selection.count === 'exact' || stopped ? undefined : await unlessExpensive(inSnapshot(job, { counts: false })))
+      if (!listed) throw new QueryTooExpensive('a list took longer than it may')
+      return listed
+    },
+    async rows(query, values) {
+      const statement = compile(query)
+      return (await unlessExpensive(rowsOf(short, statement, values))) ?? (await rowsOf(long, statement, values))
+    },
+    interrupt() {
+      stopped = true
+      const ended = [...running].map((pid) => short.query('select pg_cancel_backend($1)', [pid]))
+      // What cannot be told to end goes on to its deadline.
+      Promise.allSettled(ended)
+    },
+  }
+}
+
+function timeoutUntil(deadline: number): string {
+  const left = Math.ceil(deadline - performance.now())
+  if (left <= 0) throw new QueryTooExpensive('a list waited for longer than it may take')
+  return `set local statement_timeout = ${left}`
+}
+
+/** So few that finding and sorting them all costs less than to come upon them in the list's order. */
+const isSorted = ({ rows, exact }: Count) => exact && rows <= FEW
+
+const isNone = ({ rows, exact }: Count) => exact && rows === 0

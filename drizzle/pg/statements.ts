@@ -1,0 +1,109 @@
+// The statements that there are for the shape of a list on PostgreSQL. Which of them run is decided by how many rows match: reading.ts.
+import { type SQL, sql } from 'drizzle-orm'
+import { getTableConfig, type PgTable } from 'drizzle-orm/pg-core'
+import type { SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
+import { after, and, checksOf, keysOf, type OrderKey, orderBy, type Placeholders, reversed } from '../conditions.ts'
+import { FEW, limitOf, type Selection } from '../selection.ts'
+import { placeholder, type Statement } from '../statement.ts'
+import { compile } from './prepared.ts'
+
+/**
+ * `few` counts far enough to choose a plan, `count` to the limit. `walk` leaves the plan to PostgreSQL; `sort` makes it find all that
+ * matches first, which a LIMIT would tempt it not to. `walkBack` and `sortBack` read from the other end.
+ */
+export interface Statements {
+  head: Statement
+  few: Statement
+  count: Statement
+  walk: Statement
+  sort: Statement
+  walkBack: Statement
+  sortBack: Statement
+  /** Whether there are rows on the other side of the place. */
+  others: Statement
+}
+
+export function statementsOf(selection: Selection): Statements {
+  const { name, table, clauses, place, size } = selection
+  const counters = sql`from stockroom_counters where name = ${sql.raw(`'${name}'`)}`
+  const order = keysOf(selection)
+  const bound = clauses.reduce((sum, { values }) => sum + values.length, 0)
+  const checks = checksOf(selection, placeholder)
+  const matching = sql`select 1 from ${table} where ${and(checks)}`
+  const counted = (limit: number) =>
+    sql`select count(*) from (${matching}${Number.isFinite(limit) ? sql.raw(` limit ${limit + 1}`) : sql``}) matching`
+  // The fence keeps the order and the limit from having a say in how the matching rows are found.
+  const sources = {
+    walk: { from: sql`${table}`, checks },
+    sort: { from: sql`(select * from ${table} where ${and(checks)} offset 0) ${table}`, checks: [] },
+  }
+  const head = sql`(select sum(version) || ' ' || sum(row_count) ${counters})`
+  const key: Placeholders = (index) => placeholder(bound + index)
+  const othersOf = (source: keyof typeof sources): SQL => {
+    if ('page' in place) return sql`false`
+    const keys = place.backward ? order : reversed(order)
+    const ranges = after(keys, place.beside, key, !place.inclusive)
+    // Not by EXISTS, which would read without the order and its index, having no use for either.
+    return sql`(${rowsOf({ ...sources[source], shown: [sql`true`], order: keys, ranges, limit: 1 })}) is not null`
+  }
+  const select = (source: keyof typeof sources, back: boolean) => {
+    const shown = [head, othersOf(source), ...selection.columns]
+    if ('page' in place) {
+      const keys = back ? reversed(order) : order
+      return rowsOf({ ...sources[source], shown, order: keys, ranges: [], limit: back ? size : size + 1, offset: placeholder(bound) })
+    }
+    const keys = place.backward ? reversed(order) : order
+    return rowsOf({ ...sources[source], shown, order: keys, ranges: after(keys, place.beside, key, place.inclusive), limit: size + 1 })
+  }
+  return {
+    head: compile(sql`select sum(version) || ' ' || sum(row_count) ${counters}`),
+    few: compile(counted(FEW)),
+    count: compile(counted(limitOf(selection))),
+    walk: compile(select('walk', false)),
+    sort: compile(select('sort', false)),
+    walkBack: compile(select('walk', true)),
+    sortBack: compile(select('sort', true)),
+    others: compile(sql`select ${othersOf('walk')}`),
+  }
+}
+
+interface Rows {
+  from: SQL
+  checks: readonly SQL[]
+  shown: readonly (SQL | SQLiteColumn)[]
+  order: readonly OrderKey[]
+  /** Conditions on the keys of the order, whose rows follow each other. */
+  ranges: readonly SQL[]
+  limit: number
+  offset?: SQL
+}
+
+function rowsOf({ from, checks, shown, order, ranges, limit, offset }: Rows): SQL {
+  const stop = sql`limit ${sql.raw(String(limit))}${offset ? sql` offset ${offset}` : sql``}`
+  const all = sql.join([...shown], sql`, `)
+  const select = (range: readonly SQL[]) => sql`select ${all} from ${from} where ${and([...checks, ...range])} ${orderBy(order)} ${stop}`
+  if (ranges.length < 2) return select(ranges)
+  const parts = ranges.map((range) => sql`(${select([range])})`)
+  return sql`${sql.join(parts, sql` union all `)} ${stop}`
+}
+
+const indexed = new WeakMap<SQLiteTable, ReadonlySet<string>>()
+
+/** The columns with which an index of the table begins. */
+export function indexedColumns(table: SQLiteTable): ReadonlySet<string> {
+  let columns = indexed.get(table)
+  if (!columns) {
+    const whole = getTableConfig(table as unknown as PgTable).indexes.filter(({ config: { where } }) => !where)
+    columns = new Set(
+      whole.flatMap(
+        ({
+          config: {
+            columns: [first],
+          },
+        }) => (first && 'name' in first && first.name ? [first.name] : []),
+      ),
+    )
+    indexed.set(table, columns)
+  }
+  return columns
+}

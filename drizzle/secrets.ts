@@ -1,0 +1,34 @@
+// What the service signs with: made once, at the first migration, and kept in the database so that every instance has the same.
+import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
+import { sql } from 'drizzle-orm'
+import type { Queries } from './database.ts'
+import type { Derived } from './migrations.ts'
+
+const BYTES = 32
+
+export const secretTable: Derived = {
+  name: 'stockroom_secrets',
+  lostInRebuild: false,
+  statements: ['create table if not exists stockroom_secrets (name text primary key, value text not null)'],
+  fill: (tx) =>
+    tx.run(
+      sql`insert into stockroom_secrets (name, value) values ('cursor', ${randomBytes(BYTES).toString('hex')}) on conflict do nothing`,
+    ),
+}
+
+/** The secret that cursors are signed with. */
+export function cursorSecret(read: Queries): () => Promise<KeyObject> {
+  let secret: Promise<KeyObject> | undefined
+  const load = async () => {
+    const [row] = await read.all<{ value: string }>(sql`select value from stockroom_secrets where name = 'cursor'`)
+    if (!row) throw new Error('stockroom_secrets has no row named cursor')
+    return createSecretKey(row.value, 'hex')
+  }
+  return () => {
+    secret ??= load().catch((error) => {
+      secret = undefined
+      throw error
+    })
+    return secret
+  }
+}

@@ -1,0 +1,134 @@
+// What a list asks of a database, and what it gets. Threads that read lists load it: of Drizzle it imports nothing but types.
+import type { SQL, SQLWrapper } from 'drizzle-orm'
+import type { SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
+import type { Tables } from './tables.ts'
+
+/** A condition on the rows of a table. The values stand beside the SQL, so that one statement serves all that differ in them only. */
+export interface Clause {
+  /** Tells apart clauses of one filter whose SQL differs. */
+  variant?: string
+  /** What is bound, as the driver takes it. */
+  values: readonly unknown[]
+  /** Whether a row of the table holds. `values` are placeholders, in the same order. */
+  check(...values: SQL[]): SQL
+  /** The ids (as `id`) of the rows that hold, from an index of their own, where `check` alone would not lead to one. `guard` has to hold for each id too. */
+  ids?(guard: Guard, ...values: SQL[]): SQL
+  /** No index leads to the rows that hold: all have to be looked at. */
+  unindexed?: boolean
+  /** The index has those rows in the order of their ids. */
+  byId?: boolean
+  /** Posting lists that are read from end to end before the first row is seen, at worst. */
+  postings?: number
+}
+
+/** A condition that always holds, and is asked for the row with an id while it is visited. */
+export type Guard = (id: SQLWrapper) => SQL
+
+/**
+ * Where a page begins: at a number, or beside a row, whose values of the ordering keys are given as the driver gave them. `inclusive`
+ * takes that row too, if it is there.
+ */
+export type Place = { page: number | 'last' } | { beside: readonly unknown[]; backward: boolean; inclusive: boolean }
+
+/** How far a count goes: to a limit of rows and of time, to the end, or no further than helps to choose a plan. */
+export type CountMode = 'bounded' | 'exact' | 'none'
+
+export interface Selection {
+  name: keyof Tables
+  table: SQLiteTable & { id: SQLiteColumn }
+  columns: readonly SQLiteColumn[]
+  clauses: readonly Clause[]
+  /** Ends in the id. */
+  order: readonly { column: SQLiteColumn; descending: boolean }[]
+  place: Place
+  /** Rows of a page. */
+  size: number
+  count: CountMode
+  /** Matches up to which a bounded count is exact. */
+  countLimit: number
+  /** The same for two selections that differ in values and places only. */
+  shape: string
+  /** The same for two selections with the same clauses and values. */
+  filter: string
+}
+
+/** A number of rows: all that match, or as many as were seen before a limit. */
+export interface Count {
+  rows: number
+  exact: boolean
+}
+
+export interface Listed {
+  count: Count
+  /** As the driver gave them, each as long as `columns`. */
+  rows: unknown[][]
+  /** The number of the page, where it was found by that; else 0. */
+  page: number
+  /** Whether there are rows in front of these, and behind them. */
+  before: boolean
+  after: boolean
+}
+
+/** Columns in front of those of a row: the table's version and number of rows as one text, and whether there are rows on the other side of the place. */
+export const HEAD = 2
+
+/** The first of them. Undefined where there is no row to have it. */
+export function headOf(text: unknown): { version: string; count: Count } | undefined {
+  if (typeof text !== 'string') return undefined
+  const end = text.indexOf(' ')
+  return { version: text.slice(0, end), count: { rows: Number(text.slice(end + 1)), exact: true } }
+}
+
+/** The number of a page that is asked for by that; else 0. */
+export function pageOf({ place, size }: Pick<Selection, 'place' | 'size'>, count: Count): number {
+  if (!('page' in place)) return 0
+  return place.page === 'last' ? Math.max(1, Math.ceil(count.rows / size)) : place.page
+}
+
+interface Found {
+  count: Count
+  /** Rows in front of the page, where it is found by its number. */
+  offset: number
+  /** They were read from the end of the list. */
+  back: boolean
+  /** There are rows on the other side of the place. */
+  others: boolean
+}
+
+/** What `found` comes to: rows with what is in front of them, in the order in which they were read. */
+export function listedOf(selection: Pick<Selection, 'place' | 'size'>, found: unknown[][], { count, offset, back, others }: Found): Listed {
+  const { place, size } = selection
+  const rows = found.map((row) => row.slice(HEAD))
+  const page = pageOf(selection, count)
+  // Back from the end, the last page is what is left over by full ones before it.
+  if (back) return { count, rows: rows.slice(0, count.rows - offset).reverse(), page, before: true, after: count.rows - offset > size }
+  const more = rows.length > size
+  if (more) rows.pop()
+  if ('page' in place) return { count, rows, page, before: page > 1, after: more }
+  return place.backward
+    ? { count, rows: rows.reverse(), page, before: more, after: others }
+    : { count, rows, page, before: others, after: more }
+}
+
+/** Matches at which sorting them costs as much as walking along an index to the first page of them. */
+export const FEW = 2_000
+
+/** The page is the first, in front of which there is nothing to pass over. */
+export const isFirst = (place: Place): boolean => 'page' in place && place.page === 1
+
+/** What tells the statements of a selection from those of others: a row's NULLs are compared by other SQL than its values. */
+export function shapeOf({ shape, place }: Selection): string {
+  if ('page' in place) return isFirst(place) ? `${shape} first` : shape
+  const nulls = place.beside.map((key) => (key === null ? '0' : '1')).join('')
+  return `${shape} ${place.backward ? 'before' : 'after'}${place.inclusive ? '=' : ''} ${nulls}`
+}
+
+/** The values of a selection in the order in which the placeholders count them: of the clauses, then of the row that it is beside. */
+export function valuesOf({ clauses, place }: Selection): unknown[] {
+  const values = clauses.flatMap((clause) => clause.values)
+  return 'beside' in place ? [...values, ...place.beside] : values
+}
+
+/** Rows that a count need not go beyond. */
+export const limitOf = ({ count, countLimit }: Pick<Selection, 'count' | 'countLimit'>): number =>
+  ({ bounded: countLimit, exact: Number.POSITIVE_INFINITY, none: FEW })[count]

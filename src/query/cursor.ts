@@ -1,0 +1,57 @@
+// Cursors: the place of a page in its list, signed, so that nobody can make one up and none is taken to another list.
+import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import type { Place } from '../../drizzle/selection.ts'
+
+/** Characters. A link with a longer one goes by its page number alone. */
+export const MAX_CURSOR_LENGTH = 4_000
+
+/** Bytes of a signature: 128 bits. */
+const SIGNATURE = 16
+
+export type Beside = Extract<Place, { beside: unknown }>
+
+/** What a cursor holds for: the list with its filters and its order, and the page that the link is to. */
+export interface Scope {
+  secret: KeyObject
+  list: string
+  page: number
+}
+
+/** Cursors kept at hand, for to sign one takes longer than to read a short page. */
+const MAX_WRITTEN = 1_000
+const written = new WeakMap<KeyObject, LRUCache<string, string>>()
+
+/** The cursor to a place: its signature, then the place as JSON, in base64url. */
+export function writeCursor(scope: Scope, { beside, backward, inclusive }: Beside): string {
+  const payload = JSON.stringify([(backward ? 1 : 0) + (inclusive ? 2 : 0), ...beside])
+  let ofSecret = written.get(scope.secret)
+  if (!ofSecret) {
+    ofSecret = new LRUCache({ max: MAX_WRITTEN })
+    written.set(scope.secret, ofSecret)
+  }
+  const signed = textOf(scope, payload)
+  let cursor = ofSecret.get(signed)
+  if (cursor === undefined) {
+    cursor = Buffer.concat([sign(scope, payload), Buffer.from(payload)]).toString('base64url')
+    ofSecret.set(signed, cursor)
+  }
+  return cursor
+}
+
+/** Undefined where the cursor is not one that this scope was signed with. */
+export function readCursor(scope: Scope, cursor: string): Beside | undefined {
+  const bytes = Buffer.from(cursor, 'base64url')
+  // Two spellings of the same bytes would be two cursors to the same place.
+  if (bytes.length <= SIGNATURE || bytes.toString('base64url') !== cursor) return undefined
+  const payload = bytes.subarray(SIGNATURE).toString()
+  if (!timingSafeEqual(bytes.subarray(0, SIGNATURE), sign(scope, payload))) return undefined
+  const [flags, ...beside] = JSON.parse(payload) as [number, ...unknown[]]
+  return { beside, backward: (flags & 1) !== 0, inclusive: (flags & 2) !== 0 }
+}
+
+/** What is signed. No list has a line break in it. */
+const textOf = ({ list, page }: Scope, payload: string) => `${list}\n${page}\n${payload}`
+
+const sign = (scope: Scope, payload: string): Buffer =>
+  createHmac('sha256', scope.secret).update(textOf(scope, payload)).digest().subarray(0, SIGNATURE)

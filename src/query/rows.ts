@@ -1,0 +1,72 @@
+// Records as the contract shows them, from rows as the driver gives them.
+import { Column, getTableColumns, type SQL, sql } from 'drizzle-orm'
+import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import type { Database } from '../../drizzle/database.ts'
+import { placeholder } from '../../drizzle/statement.ts'
+import type { Resource } from './resource.ts'
+
+export type Row = Record<string, unknown> & { id: number }
+
+/** The columns that a contract shows, in its order. */
+export interface Shown {
+  columns: readonly SQLiteColumn[]
+  /** Reads the row whose id is the value. */
+  byId: SQL
+  /** The place of a field among them. */
+  place(field: string): number
+  /** `raw` has a value for each column. */
+  toRow(raw: readonly unknown[]): Row
+}
+
+const known = new WeakMap<Database, WeakMap<Resource, Shown>>()
+
+/** Compiled once for a database and a resource. */
+export function shownOf(db: Database, resource: Resource): Shown {
+  const ofDatabase = known.get(db) ?? new WeakMap<Resource, Shown>()
+  const shown = ofDatabase.get(resource) ?? compile(db, resource)
+  known.set(db, ofDatabase.set(resource, shown))
+  return shown
+}
+
+function compile(db: Database, resource: Resource): Shown {
+  const entries = Object.entries(columnsOf(db, resource))
+  const places = new Map(entries.map(([field], place) => [field, place]))
+  const fields = entries.map(([field, column]) => ({ field, decode: decoderOf(column) }))
+  const columns = entries.map(([, column]) => column)
+  const table = db.tables[resource.table]
+  return {
+    columns,
+    byId: sql`select ${sql.join(columns, sql`, `)} from ${table} where ${table.id} = ${placeholder(0)}`,
+    place(field) {
+      const place = places.get(field)
+      if (place === undefined) throw new TypeError(`${resource.table} does not show ${field}`)
+      return place
+    },
+    toRow(raw) {
+      const row: Record<string, unknown> = {}
+      let place = 0
+      for (const { field, decode } of fields) {
+        const value = raw[place++]
+        row[field] = value === null || !decode ? value : decode(value)
+      }
+      return row as Row
+    },
+  }
+}
+
+/** Undefined for a column whose values are shown as the driver gives them. */
+function decoderOf(column: SQLiteColumn): ((value: unknown) => unknown) | undefined {
+  return column.mapFromDriverValue === Column.prototype.mapFromDriverValue ? undefined : (value) => column.mapFromDriverValue(value)
+}
+
+/** The columns that the contract shows, by field. */
+export function columnsOf(db: Database, { table, contract }: Resource): Record<string, SQLiteColumn> {
+  const columns = getTableColumns(db.tables[table]) as Record<string, SQLiteColumn>
+  return Object.fromEntries(
+    Object.keys(contract).map((field) => {
+      const column = columns[field]
+      if (!column) throw new TypeError(`${table} has no column ${field}`)
+      return [field, column]
+    }),
+  )
+}

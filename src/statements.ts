@@ -1,0 +1,60 @@
+// The statements of a write that are compiled once: building them takes longer than to run them.
+import { type SQL, sql } from 'drizzle-orm'
+import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import type { Database, Queries, ServedTable } from '../drizzle/database.ts'
+import { placeholder } from '../drizzle/statement.ts'
+import type { Resource } from './query/resource.ts'
+import { columnsOf } from './query/rows.ts'
+
+/** A value as its column stores it. */
+export const stored = (column: SQLiteColumn | undefined, value: unknown) =>
+  value === null || !column ? value : column.mapToDriverValue(value)
+
+interface Insert {
+  insert: SQL
+  /** The fields whose values it takes, in this order. */
+  inserted: readonly [string, SQLiteColumn][]
+}
+
+/** Fields that the service sets itself on every record. */
+const STAMPS = ['created_at', 'updated_at', 'version']
+
+const inserts = new WeakMap<Database, Map<Resource, Insert>>()
+
+/** The statement that makes a record, for a database and a resource. */
+export function insertOf(db: Database, resource: Resource): Insert {
+  const ofDatabase = inserts.get(db) ?? new Map<Resource, Insert>()
+  const known = ofDatabase.get(resource)
+  if (known) return known
+  const columns = Object.entries(columnsOf(db, resource))
+  const inserted = columns.filter(([field]) => resource.writable.has(field) || field === resource.slug?.field || STAMPS.includes(field))
+  const names = inserted.map(([, column]) => sql.identifier(column.name))
+  const values = inserted.map((_, index) => placeholder(index))
+  const shown = columns.map(([, column]) => column)
+  const insert = sql`insert into ${db.tables[resource.table]} (${sql.join(names, sql`, `)}) values (${sql.join(values, sql`, `)}) returning ${sql.join(shown, sql`, `)}`
+  inserts.set(db, ofDatabase.set(resource, { insert, inserted }))
+  return { insert, inserted }
+}
+
+const ids = new WeakMap<ServedTable, SQL>()
+
+/** Whether the table has a row with the id. */
+export async function exists(tx: Queries, table: ServedTable, id: number): Promise<boolean> {
+  const byId = ids.get(table) ?? sql`select 1 from ${table} where ${table.id} = ${placeholder(0)}`
+  ids.set(table, byId)
+  return (await tx.prepared(byId, [id])).length > 0
+}
+
+const searches = new WeakMap<ServedTable, Map<string, SQL>>()
+
+/** Finds the row with these values, but for the one whose id is the first value to bind. */
+export function sameAs(table: ServedTable, given: readonly [SQLiteColumn, unknown][]): SQL {
+  const ofTable = searches.get(table) ?? new Map<string, SQL>()
+  const key = given.map(([{ name }, value]) => `${name}${value === null ? ' null' : ''}`).join()
+  const same = given.map(([column, value], index) => (value === null ? sql`${column} is null` : sql`${column} = ${placeholder(index + 1)}`))
+  const search =
+    ofTable.get(key) ??
+    sql`select ${table.id} from ${table} where ${sql.join(same, sql` and `)} and ${table.id} <> ${placeholder(0)} limit 1`
+  searches.set(table, ofTable.set(key, search))
+  return search
+}
