@@ -19,7 +19,7 @@ export default fp(
       ...(tables && { tables }),
     })
     try {
-      for (const resource of app.resources) checkColumns(resource, database.tables)
+      for (const resource of app.resources) checkColumns(resource, database)
       const applied = await database.migrate()
       if (applied.length > 0) app.log.info({ applied }, 'schema brought up to date')
     } catch (error) {

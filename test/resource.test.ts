@@ -292,6 +292,8 @@ const bad: [title: string, declaration: object, message: RegExp][] = [
     { contract: long, filter: { description: ['iexact'] } },
     /products\.description.*255.*iexact/,
   ],
+  ['a filter that no index leads to', { contract: long, filter: { description: ['exact'] } }, /products\.description.*index/],
+  ['an order that no index has', { contract: long, order: ['id', 'description'] }, /products\.description.*index/],
   ['a default order that is not offered', { defaultOrder: 'name' }, /cannot order by name/],
   ['the slug of what has none', { contract: other, filter: { category: ['slug'] } }, /products.*slug/],
   ['what is under, in a table that is no tree', { contract: other, filter: { category: ['under'] } }, /products.*parent/],

@@ -48,6 +48,7 @@ export type ListQuery = {
 
 export interface ListParameters {
   filters: ReadonlyMap<string, Filter>
+  orderable: readonly string[]
   defaultOrder: readonly OrderTerm[]
   querystring: TObject
 }
@@ -75,6 +76,7 @@ export function compileParameters(declaration: ListDeclaration): ListParameters 
   const optional = Object.fromEntries(Object.entries(properties).map(([name, property]) => [name, Type.Optional(property)]))
   return {
     filters,
+    orderable: declaration.order,
     defaultOrder: ordering.read(declaration.defaultOrder),
     // How lists are written in a URL is said once for all parameters: OpenAPI has no place for it inside a schema.
     querystring: Type.Object(optional, { additionalProperties: false, style: 'form', explode: false }),

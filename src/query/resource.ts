@@ -2,7 +2,7 @@
 import { type TObject, type TSchema, Type } from '@sinclair/typebox'
 import { getTableColumns } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Served } from '../../drizzle/database.ts'
+import type { Database, Served } from '../../drizzle/database.ts'
 import type { Tables } from '../../drizzle/tables.ts'
 import { type Field, type Kind, meta } from './fields.ts'
 import type { LookupOf } from './lookups.ts'
@@ -123,8 +123,11 @@ const SQL_TYPES: Record<Kind, RegExp> = {
   time: /^(integer|timestamp)/,
 }
 
-/** Throws a TypeError where a field and its column do not hold the same: another kind, another scale, a lookup that the table referred to has no column for. */
-export function checkColumns(resource: Resource, tables: Tables): void {
+/**
+ * Throws a TypeError where a field and its column do not hold the same: another kind, another scale, a lookup that the table referred
+ * to has no column for; and where no index leads to what a list can be filtered or ordered by.
+ */
+export function checkColumns(resource: Resource, { tables, dialect }: Database): void {
   for (const [field, { [meta]: known }] of Object.entries(resource.contract)) {
     const column = (getTableColumns(tables[resource.table]) as Record<string, SQLiteColumn>)[field]
     const name = `${resource.table}.${field}`
@@ -142,4 +145,20 @@ export function checkColumns(resource: Resource, tables: Tables): void {
         throw new TypeError(`${name} cannot have the lookup ${lookup}: ${offered} has no column ${needed}`)
     }
   }
+  for (const field of indexedFields(resource)) {
+    if (!dialect.isIndexed(tables[resource.table], field))
+      throw new TypeError(
+        `${resource.table}.${field} can be filtered or ordered by, and no index begins with it: add kit.index('${resource.table}_by_${field}', t.${field}, t.id)`,
+      )
+  }
+}
+
+/** What lists look up in an index of the table's own. Folded text has indexes beside it, and the id is the key. */
+function indexedFields({ list }: Resource): Set<string> {
+  const filtered = [...list.filters.keys()]
+    .map((name) => name.replace('!', '').split('__'))
+    .filter(([, lookup]) => !FOLDED.includes(lookup ?? ''))
+  const fields = new Set([...list.orderable, ...filtered.map(([field = '']) => field)])
+  fields.delete('id')
+  return fields
 }
