@@ -13,6 +13,18 @@ export interface OrderKey {
 /** Statements are told apart by it, and so are the values in them. */
 export type Placeholders = (index: number) => SQL
 
+/**
+ * One text of the version of all tables that decide which rows match, and of the number of rows of the list's own. Versions only grow:
+ * their sum does not repeat.
+ */
+export function headOf({ name, clauses }: Selection): SQL {
+  const others = clauses.flatMap(({ reads }) => (reads === undefined || reads === name ? [] : [reads]))
+  const quoted = (table: string) => sql.raw(`'${table}'`)
+  if (others.length === 0) return sql`(select sum(version) || ' ' || sum(row_count) from stockroom_counters where name = ${quoted(name)})`
+  const names = sql.join([...new Set([name, ...others])].map(quoted), sql`, `)
+  return sql`(select sum(version) || ' ' || sum(case name when ${quoted(name)} then row_count else 0 end) from stockroom_counters where name in (${names}))`
+}
+
 /** What has to hold of a row, but for `except`. */
 export function checksOf({ clauses }: Selection, value: Placeholders, except?: number): SQL[] {
   let next = 0

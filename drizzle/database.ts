@@ -31,8 +31,8 @@ export type Failure = 'unique' | 'reference' | 'busy' | 'unavailable' | 'expensi
 export interface Dialect {
   /** `column` is one of `values`, which are bound as one array, each passed through the column's codec. */
   anyOf(column: SQLiteColumn, values: readonly unknown[]): Clause
-  /** Each of `terms`, none of which is empty, is in some of `fields` of the row, in any case. */
-  contains(table: string, id: SQLiteColumn, fields: readonly string[], terms: readonly string[]): Clause
+  /** Each of `terms`, none of which is empty, is in some of `fields` of the row, in any case. `all` is that no other field has search text. */
+  contains(table: string, id: SQLiteColumn, fields: readonly string[], terms: readonly string[], all?: boolean): Clause
   /** An index begins with the column. */
   isIndexed(table: SQLiteTable, column: string): boolean
   /** Ends a `select`: no other transaction can change the rows that it gives until this one ends. */

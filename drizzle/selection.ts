@@ -17,6 +17,8 @@ export interface Clause {
   unindexed?: boolean
   /** The index has those rows in the order of their ids. */
   byId?: boolean
+  /** Another table whose rows decide too. */
+  reads?: keyof Tables
   /** Posting lists that are read from end to end before the first row is seen, at worst. */
   postings?: number
 }
@@ -60,7 +62,7 @@ export interface Count {
 
 export interface Listed {
   count: Count
-  /** As the driver gave them, each as long as `columns`. */
+  /** As the driver gave them. Behind the columns may stand more. */
   rows: unknown[][]
   /** The number of the page, where it was found by that; else 0. */
   page: number
@@ -69,11 +71,16 @@ export interface Listed {
   after: boolean
 }
 
-/** Columns in front of those of a row: the table's version and number of rows as one text, and whether there are rows on the other side of the place. */
-export const HEAD = 2
+/** What was true when a row was read: it stands behind its columns. */
+export interface Head {
+  /** Of the tables that decide which rows match. */
+  version: string
+  /** All rows of the table. */
+  count: Count
+}
 
-/** The first of them. Undefined where there is no row to have it. */
-export function headOf(text: unknown): { version: string; count: Count } | undefined {
+/** Reads it from the text that both engines make of it. Undefined where there is no row to have it. */
+export function headOf(text: unknown): Head | undefined {
   if (typeof text !== 'string') return undefined
   const end = text.indexOf(' ')
   return { version: text.slice(0, end), count: { rows: Number(text.slice(end + 1)), exact: true } }
@@ -95,10 +102,9 @@ interface Found {
   others: boolean
 }
 
-/** What `found` comes to: rows with what is in front of them, in the order in which they were read. */
-export function listedOf(selection: Pick<Selection, 'place' | 'size'>, found: unknown[][], { count, offset, back, others }: Found): Listed {
+/** What `rows` come to, which are in the order in which they were read. */
+export function listedOf(selection: Pick<Selection, 'place' | 'size'>, rows: unknown[][], { count, offset, back, others }: Found): Listed {
   const { place, size } = selection
-  const rows = found.map((row) => row.slice(HEAD))
   const page = pageOf(selection, count)
   // Back from the end, the last page is what is left over by full ones before it.
   if (back) return { count, rows: rows.slice(0, count.rows - offset).reverse(), page, before: true, after: count.rows - offset > size }

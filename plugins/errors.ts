@@ -38,11 +38,12 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
 
 export default fp(
   async function problems(app: FastifyInstance) {
-    app.addHook('onRequest', async (request, reply) => {
+    app.addHook('onRequest', (request, reply, done) => {
       reply.header('x-request-id', request.id)
       checkHost(request)
       // Before the body is read: what is sent to a URL that does not exist is of no interest.
-      if (request.is404 || hasEmptySegment(request.params)) return unrouted(app, request, reply)
+      if (request.is404 || hasEmptySegment(request.params)) unrouted(app, request, reply)
+      else done()
     })
     app.setNotFoundHandler((request, reply) => unrouted(app, request, reply))
     app.setErrorHandler((error, request, reply) => {
@@ -107,17 +108,36 @@ function unrouted(app: FastifyInstance, request: FastifyRequest, reply: FastifyR
 }
 
 /** The router takes `/api/products/` for the record without an id. It is the list. */
-const hasEmptySegment = (params: unknown) => Object.values(params ?? {}).includes('')
+function hasEmptySegment(params: unknown): boolean {
+  for (const name in params as object) {
+    if ((params as Record<string, string>)[name] === '') return true
+  }
+  return false
+}
 
 /** A name, an IPv4 or a bracketed IPv6 address, and a port. */
 const HOST = /^(?:[\w.~-]+|\[[\da-f:.]+\])(?::\d{1,5})?$/i
 
+/** The origin that was found to be one last: nearly all requests come to the same. */
+let known = ''
+
 /** Links in answers begin with it, so it has to be a host and nothing more (RFC 9112, 3.2). */
 function checkHost({ host, protocol, raw }: FastifyRequest): void {
-  const given = raw.rawHeaders.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'host').length
+  const origin = `${protocol}://${host}`
   const old = raw.httpVersion === '1.0' && host === ''
-  if (given <= 1 && (old || (HOST.test(host) && URL.canParse(`http://${host}`))) && /^https?$/.test(protocol)) return
-  throw new Problem('malformed-request', 'The Host header is not the name of a host.')
+  const valid = origin === known || (/^https?$/.test(protocol) && (old || (HOST.test(host) && URL.canParse(origin))))
+  if (!valid || isRepeated(raw.rawHeaders)) throw new Problem('malformed-request', 'The Host header is not the name of a host.')
+  if (!old) known = origin
+}
+
+/** `headers` are names and values in turn. Node itself takes the first of several. */
+function isRepeated(headers: readonly string[]): boolean {
+  let hosts = 0
+  for (let index = 0; index < headers.length; index += 2) {
+    const name = headers[index] ?? ''
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts++
+  }
+  return hosts > 1
 }
 
 function problemOf(error: unknown, app?: FastifyInstance): Problem {

@@ -88,6 +88,7 @@ export default fp(
     // Before validation, which sees nothing of a request but its parts.
     app.addHook('preValidation', (request, reply, done) => {
       const { prefer } = request.headers
+      reply.header('vary', 'Prefer')
       const preferred = prefer === undefined ? undefined : preferredHandling(prefer)
       if (preferred) reply.header('preference-applied', `handling=${preferred}`)
       ;(request.query as RawQuery).handling = preferred ?? handling

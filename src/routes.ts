@@ -21,7 +21,7 @@ export function listRoute(app: App, resource: Resource): void {
   app.get('/', { schema: listSchema(resource) }, async (request, reply) => {
     const page = await list(app.db, resource, request.query, { countLimit: app.config.COUNT_LIMIT })
     const { body, headers } = envelope(urlOf(request, resource), page)
-    return reply.headers(headers).header('vary', 'Prefer').send(body)
+    return reply.headers(headers).send(body)
   })
 }
 

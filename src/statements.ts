@@ -1,8 +1,9 @@
 // The statements of a write that are compiled once: building them takes longer than to run them.
 import { type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, Queries, ServedTable } from '../drizzle/database.ts'
+import type { Queries, ServedTable } from '../drizzle/database.ts'
 import { placeholder } from '../drizzle/statement.ts'
+import { perDatabase } from './memo.ts'
 import type { Resource } from './query/resource.ts'
 import { columnsOf } from './query/rows.ts'
 
@@ -19,22 +20,16 @@ interface Insert {
 /** Fields that the service sets itself on every record. */
 const STAMPS = ['created_at', 'updated_at', 'version']
 
-const inserts = new WeakMap<Database, Map<Resource, Insert>>()
-
-/** The statement that makes a record, for a database and a resource. */
-export function insertOf(db: Database, resource: Resource): Insert {
-  const ofDatabase = inserts.get(db) ?? new Map<Resource, Insert>()
-  const known = ofDatabase.get(resource)
-  if (known) return known
+/** The statement that makes a record. */
+export const insertOf = perDatabase((db, resource: Resource): Insert => {
   const columns = Object.entries(columnsOf(db, resource))
   const inserted = columns.filter(([field]) => resource.writable.has(field) || field === resource.slug?.field || STAMPS.includes(field))
   const names = inserted.map(([, column]) => sql.identifier(column.name))
   const values = inserted.map((_, index) => placeholder(index))
   const shown = columns.map(([, column]) => column)
   const insert = sql`insert into ${db.tables[resource.table]} (${sql.join(names, sql`, `)}) values (${sql.join(values, sql`, `)}) returning ${sql.join(shown, sql`, `)}`
-  inserts.set(db, ofDatabase.set(resource, { insert, inserted }))
   return { insert, inserted }
-}
+})
 
 const ids = new WeakMap<ServedTable, SQL>()
 

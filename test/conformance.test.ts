@@ -1,9 +1,11 @@
 // What Django REST Framework answers over a real catalogue, replayed. The catalogue and the answers lie outside this repository.
 import { createReadStream, existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
+import type { App } from '../src/routes.ts'
 import { importProducts } from '../src/transfer/import.ts'
 import { readNdjson } from '../src/transfer/ndjson.ts'
-import { build, get, onEach } from './helper.ts'
+import type { Dialect } from './dialects.ts'
+import { type Answer, build, get, onEach } from './helper.ts'
 
 const CATALOGUE = new URL('../../shared/data/catalogue.ndjson', import.meta.url)
 const CASES = new URL('../../shared/conformance/drf-list-cases.ndjson', import.meta.url)
@@ -17,21 +19,72 @@ interface Case {
   previous?: boolean
 }
 
+const LIST = '/api/products/'
+const idsOf = ({ body }: Answer): number[] => body.results.map(({ id }: { id: number }) => id)
+
+/** The query without its page, and what that was. */
+function split(query: string): { list: string; page: string } {
+  const parameters = new URLSearchParams(query)
+  const page = parameters.get('page') ?? '1'
+  parameters.delete('page')
+  return { list: String(parameters), page }
+}
+
 if (existsSync(CASES) && existsSync(CATALOGUE)) {
   const cases = readFileSync(CASES, 'utf8')
     .trim()
     .split('\n')
     .map((line): Case => JSON.parse(line))
+  const apps = new Map<string, Promise<App>>()
+
+  /** One application for each database: these tests only read. */
+  function filled(dialect: Dialect): Promise<App> {
+    const app =
+      apps.get(dialect.name) ??
+      build(t, dialect).then(async (app) => {
+        await importProducts(app.db, readNdjson(createReadStream(CATALOGUE)))
+        return app
+      })
+    apps.set(dialect.name, app)
+    return app
+  }
 
   onEach('every list query is answered as by DRF', async (t, dialect) => {
-    const app = await build(t, dialect)
-    await importProducts(app.db, readNdjson(createReadStream(CATALOGUE)))
+    const app = await filled(dialect)
     for (const { query, status, ...expected } of cases) {
-      const answer = await get(app, `/api/products/?${query}`)
+      const answer = await get(app, `${LIST}?${query}`)
       t.equal(answer.status, status, query)
       if (status !== 200) continue
-      const { count, next, previous, results } = answer.body
-      t.same({ count, ids: results.map(({ id }: { id: number }) => id), next: next !== null, previous: previous !== null }, expected, query)
+      const { count, next, previous } = answer.body
+      t.same({ count, ids: idsOf(answer), next: next !== null, previous: previous !== null }, expected, query)
+    }
+  })
+
+  const found = cases.filter(({ status }) => status === 200)
+
+  onEach('following next from the first page comes to the page that DRF has', async (t, dialect) => {
+    const app = await filled(dialect)
+    const deep = found.filter(({ query }) => Number(split(query).page) > 1)
+    t.ok(deep.length > 40, 'there are such pages')
+    for (const { query, ids } of deep) {
+      const { list, page } = split(query)
+      let answer = await get(app, `${LIST}?${list}`)
+      for (let number = 2; number <= Number(page) && answer.body.next; number++) answer = await get(app, answer.body.next)
+      t.strictSame(idsOf(answer), ids, query)
+    }
+  })
+
+  onEach('following previous from the last page comes to the page before it', async (t, dialect) => {
+    const app = await filled(dialect)
+    const last = found.filter(({ query, previous }) => split(query).page === 'last' && previous)
+    t.ok(last.length > 25, 'there are such pages')
+    for (const { query } of last) {
+      const { body } = await get(app, `${LIST}?${query}`)
+      const number = new URL(body.previous).searchParams.get('page') ?? '1'
+      const before = await get(app, body.previous)
+      t.strictSame(idsOf(before), idsOf(await get(app, `${LIST}?${split(query).list}&page=${number}`)), query)
+      const again = before.body.next && (await get(app, before.body.next))
+      t.strictSame(again?.body.results, body.results, `${query} and next`)
     }
   })
 } else {

@@ -5,10 +5,11 @@ import { type Failure, failureOf } from '../database.ts'
 /**
  * Plans made for the values at hand: after five runs PostgreSQL would otherwise plan for any value, which is up to a thousand times
  * slower here. By one process: the parts of a list are to come in their order. And for pages that are in memory or on a disk that does
- * not turn: it would otherwise read a whole table to find a thousand rows.
+ * not turn: it would otherwise read a whole table to find a thousand rows. A merge join begins at the end of one of its indexes, however
+ * far from there the page is.
  */
 const SETTINGS =
-  '-c timezone=UTC -c datestyle=ISO -c plan_cache_mode=force_custom_plan -c max_parallel_workers_per_gather=0 -c random_page_cost=1.1'
+  '-c timezone=UTC -c datestyle=ISO -c plan_cache_mode=force_custom_plan -c max_parallel_workers_per_gather=0 -c random_page_cost=1.1 -c enable_mergejoin=off'
 
 /** By SQLSTATE, by Node's code where no connection was made, or by the driver's words where it gives no code. */
 const failures: Record<string, Failure> = {

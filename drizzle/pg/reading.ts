@@ -7,6 +7,7 @@ import type { Statement } from '../statement.ts'
 import { failure, transaction } from './pool.ts'
 import { compile, rowsOf } from './prepared.ts'
 import { type Statements, statementsOf } from './statements.ts'
+import { turns } from './turns.ts'
 
 /** Milliseconds that a count may take which need not be exact. */
 const COUNT_TIME = 200
@@ -48,6 +49,7 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
   const known = new LRUCache<string, Known>({ max: MAX_KNOWN })
   const slow = new LRUCache<string, true>({ max: MAX_SLOW, ttl: SLOW_TIME })
   const running = new Set<number>()
+  const inTurn = turns(long.options.max, MAX_QUEUE)
   let stopped = false
 
   /** The usual case, in one round trip; undefined where it takes more. */
@@ -61,9 +63,9 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
     const sorting = remembered && isSorted(remembered.count)
     const offset = 'page' in place ? (Number(place.page) - 1) * size : 0
     const rows = await rowsOf(short, sorting ? statements.sort : statements.walk, [...values, offset])
-    const head = headOf(rows[0]?.[0])
+    const head = headOf(rows[0]?.at(-2))
     if (!head || (remembered && remembered.version !== head.version)) return undefined
-    return listedOf(selection, rows, { count: remembered?.count ?? head.count, offset, back: false, others: rows[0]?.[1] === true })
+    return listedOf(selection, rows, { count: remembered?.count ?? head.count, offset, back: false, others: rows[0]?.at(-1) === true })
   }
 
   /** Counts and reads, all of one moment. A deadline is for what may take long; `counts` is whether what is not known is counted. */
@@ -94,9 +96,12 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
         const back = 'page' in place && count.exact && offset > count.rows / 2
         const passed = back ? Math.max(0, count.rows - offset - size) : offset
         const way = clauses.length > 0 && isSorted(count) ? 'sort' : 'walk'
+        // Between two statements there was nothing to cancel.
+        if (stopped && deadline !== undefined) throw new QueryTooExpensive('a list was ended before its deadline')
         if (deadline !== undefined) await client.query(timeoutUntil(deadline))
         const rows = await rowsOf(client, statements[back ? (`${way}Back` as const) : way], [...values, passed])
-        const others = rows.length > 0 ? rows[0]?.[1] === true : (await rowsOf(client, statements.others, values))[0]?.[0] === true
+        const [beside = (await rowsOf(client, statements.others, values))[0]] = rows
+        const others = beside?.at(-1) === true
         return listedOf(selection, rows, { count, offset, back, others })
       } finally {
         running.delete(pid)
@@ -135,17 +140,13 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
     })
   }
 
-  async function later(job: Job): Promise<Listed | undefined> {
-    if (stopped || long.waitingCount >= MAX_QUEUE) return undefined
-    return unlessExpensive(inSnapshot(job, { deadline: performance.now() + timeout, counts: true })).catch((error) => {
-      // All connections were busy until the deadline. One that cannot be made at all is told by those for what is short.
-      if (error instanceof Error && error.message === 'timeout exceeded when trying to connect') return undefined
-      throw error
-    })
+  async function later(job: Job, deadline: number): Promise<Listed | undefined> {
+    return inTurn.run(deadline, () => unlessExpensive(inSnapshot(job, { deadline, counts: true })))
   }
 
   return {
     async list(selection) {
+      const deadline = performance.now() + timeout
       const shape = `${selection.name} ${selection.count} ${selection.countLimit} ${selection.size} ${shapeOf(selection)}`
       const filter = `${selection.name} ${selection.count} ${selection.countLimit} ${selection.filter}`
       let statements = shapes.get(shape)
@@ -161,7 +162,7 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
         slow.set(page(), true)
       }
       const listed =
-        (await later(job)) ??
+        (await later(job, deadline)) ??
         // A page that is found at once is not to fail because its count takes long while all others do too.
         (selection.count === 'exact' || stopped ? undefined : await unlessExpensive(inSnapshot(job, { counts: false })))
       if (!listed) throw new QueryTooExpensive('a list took longer than it may')
@@ -173,6 +174,7 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
     },
     interrupt() {
       stopped = true
+      inTurn.close()
       const ended = [...running].map((pid) => short.query('select pg_cancel_backend($1)', [pid]))
       // What cannot be told to end goes on to its deadline.
       Promise.allSettled(ended)

@@ -2,8 +2,8 @@
 import { type SQL, sql } from 'drizzle-orm'
 import { getTableConfig, type PgTable } from 'drizzle-orm/pg-core'
 import type { SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
-import { after, and, checksOf, keysOf, type OrderKey, orderBy, type Placeholders, reversed } from '../conditions.ts'
-import { FEW, limitOf, type Selection } from '../selection.ts'
+import { after, and, checksOf, headOf, keysOf, type OrderKey, orderBy, type Placeholders, reversed } from '../conditions.ts'
+import { FEW, isFirst, limitOf, type Selection } from '../selection.ts'
 import { placeholder, type Statement } from '../statement.ts'
 import { compile } from './prepared.ts'
 
@@ -24,8 +24,7 @@ export interface Statements {
 }
 
 export function statementsOf(selection: Selection): Statements {
-  const { name, table, clauses, place, size } = selection
-  const counters = sql`from stockroom_counters where name = ${sql.raw(`'${name}'`)}`
+  const { table, columns, clauses, place, size } = selection
   const order = keysOf(selection)
   const bound = clauses.reduce((sum, { values }) => sum + values.length, 0)
   const checks = checksOf(selection, placeholder)
@@ -37,7 +36,7 @@ export function statementsOf(selection: Selection): Statements {
     walk: { from: sql`${table}`, checks },
     sort: { from: sql`(select * from ${table} where ${and(checks)} offset 0) ${table}`, checks: [] },
   }
-  const head = sql`(select sum(version) || ' ' || sum(row_count) ${counters})`
+  const head = headOf(selection)
   const key: Placeholders = (index) => placeholder(bound + index)
   const othersOf = (source: keyof typeof sources): SQL => {
     if ('page' in place) return sql`false`
@@ -47,16 +46,17 @@ export function statementsOf(selection: Selection): Statements {
     return sql`(${rowsOf({ ...sources[source], shown: [sql`true`], order: keys, ranges, limit: 1 })}) is not null`
   }
   const select = (source: keyof typeof sources, back: boolean) => {
-    const shown = [head, othersOf(source), ...selection.columns]
+    const shown = [...columns, head, othersOf(source)]
     if ('page' in place) {
       const keys = back ? reversed(order) : order
-      return rowsOf({ ...sources[source], shown, order: keys, ranges: [], limit: back ? size : size + 1, offset: placeholder(bound) })
+      const offset = isFirst(place) ? {} : { offset: placeholder(bound) }
+      return rowsOf({ ...sources[source], shown, order: keys, ranges: [], limit: back ? size : size + 1, ...offset })
     }
     const keys = place.backward ? reversed(order) : order
     return rowsOf({ ...sources[source], shown, order: keys, ranges: after(keys, place.beside, key, place.inclusive), limit: size + 1 })
   }
   return {
-    head: compile(sql`select sum(version) || ' ' || sum(row_count) ${counters}`),
+    head: compile(sql`select ${head}`),
     few: compile(counted(FEW)),
     count: compile(counted(limitOf(selection))),
     walk: compile(select('walk', false)),

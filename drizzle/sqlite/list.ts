@@ -49,7 +49,7 @@ export interface Result {
 }
 
 /** Milliseconds of reading posting lists that the main thread can bear. */
-const QUICK = 4
+const QUICK = 8
 
 /** Reads a list, all of one moment. Throws Exceeded where that takes more than the limits allow. */
 export function run(reader: Reader, job: Job, limits: Limits): Result {
@@ -59,7 +59,7 @@ export function run(reader: Reader, job: Job, limits: Limits): Result {
 /** By one statement, where what was found before decides how and still holds; undefined where it does not. */
 function atOnce(reader: Reader, job: Job, limits: Limits): Result | undefined {
   const { known, place } = job
-  if (job.clauses.length > 0 && (!known || !mayRead(job, known.count.rows, limits))) return undefined
+  if (job.clauses.length > 0 && (!known || !mayRead(job, known.rowCount, limits))) return undefined
   // The nearer end of the list is only known when it is counted.
   const offset = 'beside' in place ? 0 : place.page === 'last' ? Number.NaN : (place.page - 1) * job.size
   if (!(offset <= NEAR)) return undefined
@@ -67,11 +67,11 @@ function atOnce(reader: Reader, job: Job, limits: Limits): Result | undefined {
   if (known && isNone(known.count)) return undefined
   reader.visited = 0
   const rows = reader.within(limits.rows, () => readRows(reader, job, limits, plan, { name: 'rows', passed: offset }))
-  const head = headOf(rows[0]?.[0])
+  const head = headOf(rows[0]?.at(-2))
   if (!head || (known && known.version !== head.version)) return undefined
   const { version, count } = head
   const found = known ?? unfiltered(version, count)
-  const listed = listedOf(job, rows, { count: found.count, offset, back: false, others: rows[0]?.[1] === 1 })
+  const listed = listedOf(job, rows, { count: found.count, offset, back: false, others: rows[0]?.at(-1) === 1 })
   return { listed, known: found, visited: reader.visited }
 }
 
@@ -166,9 +166,9 @@ function readPage(reader: Reader, job: Job, limits: Limits, plan: Plan): Listed 
   const passed = back ? Math.max(0, count.rows - offset - size) : offset
   if (passed > limits.unseen.rows) throw new Exceeded()
   const rows = readRows(reader, job, limits, plan, { name: back ? 'back' : 'rows', passed })
-  const others =
-    rows[0] ?? ('beside' in place ? [undefined, ...(readRows(reader, job, limits, plan, { name: 'others', passed: 0 })[0] ?? [])] : [])
-  return listedOf(job, rows, { count, offset, back, others: others[1] === 1 })
+  // Behind a row stands whether there are others; without one it has to be asked for.
+  const [beside = 'beside' in place ? readRows(reader, job, limits, plan, { name: 'others', passed: 0 })[0] : undefined] = rows
+  return listedOf(job, rows, { count, offset, back, others: beside?.at(-1) === 1 })
 }
 
 /** Runs a statement in the way that visits the fewest rows. */

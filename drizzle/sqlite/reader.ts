@@ -10,7 +10,7 @@ export class Exceeded extends Error {}
 export type Budget = (visited: number) => void
 
 /** Rows that are visited for each call of `tick()`, which takes as long as to visit several. A power of two. */
-export const VISITS_PER_TICK = 16
+export const VISITS_PER_TICK = 64
 
 /** Rows between two looks at a clock, which takes longer than to visit one. */
 export const CLOCK = 256

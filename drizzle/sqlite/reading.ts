@@ -18,8 +18,8 @@ const IDLE = 60_000
 /** Rows that the main thread visits for a count or a page, and milliseconds that it works for it, whichever is first. */
 const MAX_VISITED = 10_000
 const MAX_TIME = 4
-/** What it passes over without being able to stop: rows before a page, and entries of posting lists, some nanoseconds each. */
-const UNSEEN = { rows: 20_000, postings: 500_000 }
+/** What it passes over without being able to stop: rows before a page, and entries of posting lists, some 5 ns each. */
+const UNSEEN = { rows: 20_000, postings: 1_000_000 }
 
 /** Shapes, filters and lists remembered. */
 const MAX_SHAPES = 500
@@ -63,7 +63,11 @@ export function reading(
 
   async function inPool(job: Job): Promise<Result | undefined> {
     if (stopped[0] !== 0 || pool.queueSize >= MAX_QUEUE) return undefined
-    return pool.run({ ...job, deadline: Date.now() + timeout })
+    return pool.run({ ...job, deadline: Date.now() + timeout }).catch((error) => {
+      // The threads are ended with what they have left to do.
+      if (stopped[0] !== 0) return undefined
+      throw error
+    })
   }
 
   return {

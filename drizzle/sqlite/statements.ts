@@ -1,7 +1,7 @@
 // The statements that there are for the shape of a list on SQLite. Which of them run is decided by how many rows match: list.ts.
 import { getTableName, type SQL, sql } from 'drizzle-orm'
 import { getTableConfig, type SQLiteColumn, SQLiteSyncDialect, type SQLiteTable } from 'drizzle-orm/sqlite-core'
-import { after, and, checksOf, idsOf, isWalk, keysOf, type OrderKey, orderBy, type Placeholders, reversed } from '../conditions.ts'
+import { after, and, checksOf, headOf, idsOf, isWalk, keysOf, type OrderKey, orderBy, type Placeholders, reversed } from '../conditions.ts'
 import type { Served } from '../database.ts'
 import type { Derived } from '../migrations.ts'
 import { FEW, type Guard, isFirst, limitOf, type Selection } from '../selection.ts'
@@ -30,11 +30,11 @@ export const idIndex = ({ table }: Served): Derived => ({
  * what is left of them. Those without walk along an index in the order of the list, and look at each row. `back` reads from the end.
  */
 export function statementsOf(selection: Selection): Record<string, Statement> {
-  const { name, clauses, place, size, columns } = selection
+  const { clauses, place, size, columns } = selection
   const order = keysOf(selection)
   const bound = clauses.reduce((sum, { values }) => sum + values.length, 0)
   const key: Placeholders = (index) => placeholder(bound + index)
-  const head = sql`(select version || ' ' || row_count from stockroom_counters where name = ${sql.raw(`'${name}'`)})`
+  const head = headOf(selection)
   const statements: Record<string, SQL> = { head: sql`select ${head}` }
   for (const driver of [undefined, ...clauses.keys().take(MAX_DRIVERS)]) {
     const named = (statement: string) => (driver === undefined ? statement : `${statement}:${driver}`)
@@ -43,7 +43,7 @@ export function statementsOf(selection: Selection): Record<string, Statement> {
       statements[named('probe')] =
         sql`select count(*) from (select 1 from (${idsOf(selection, placeholder, driver, tick)}) limit ${sql.raw(String(FEW + 1))})`
     if ('page' in place) {
-      const shown = [head, sql`0`, ...columns]
+      const shown = [...columns, head, sql`0`]
       const offset = isFirst(place) ? {} : { offset: placeholder(bound) }
       statements[named('rows')] = rowsOf(selection, { driver, shown, order, ...offset, limit: size + 1 })
       if (!isFirst(place)) statements[named('back')] = rowsOf(selection, { driver, shown, order: reversed(order), ...offset, limit: size })
@@ -51,7 +51,7 @@ export function statementsOf(selection: Selection): Record<string, Statement> {
       const [there, back] = place.backward ? [reversed(order), order] : [order, reversed(order)]
       const beside = (inclusive: boolean) => (order: readonly OrderKey[]) => after(order, place.beside, key, inclusive)
       const others = rowsOf(selection, { driver, shown: [sql`1`], order: back, ranges: beside(!place.inclusive), limit: 1 })
-      const shown = [head, sql`exists (${others})`, ...columns]
+      const shown = [...columns, head, sql`exists (${others})`]
       statements[named('rows')] = rowsOf(selection, { driver, shown, order: there, ranges: beside(place.inclusive), limit: size + 1 })
       statements[named('others')] = sql`select exists (${others})`
     }

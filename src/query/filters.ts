@@ -41,8 +41,9 @@ export function filtersOf(table: keyof Tables, field: string, schema: Field, nam
 }
 
 /** The rows that a clause leaves out. No index leads to them. */
-const opposite = ({ variant, values, check }: Clause): Clause => ({
+const opposite = ({ variant, values, check, reads }: Clause): Clause => ({
   ...(variant !== undefined && { variant }),
+  ...(reads && { reads }),
   values,
   check: (...values) => sql`(${check(...values)}) is not true`,
   unindexed: true,

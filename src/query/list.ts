@@ -3,6 +3,7 @@ import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database } from '../../drizzle/database.ts'
 import type { Clause, Listed, Place, Selection } from '../../drizzle/selection.ts'
 import { invalid, Problem } from '../errors.ts'
+import { perDatabase } from '../memo.ts'
 import { type Beside, readCursor, type Scope, writeCursor } from './cursor.ts'
 import type { Value } from './lookups.ts'
 import { COUNT_MODES, DEFAULT_PAGE_SIZE, type ListQuery, MAX_FILTERS, type OrderTerm } from './params.ts'
@@ -34,41 +35,66 @@ export interface ListOptions {
   countLimit: number
 }
 
+/** What a query comes to, whatever page of it is asked for. */
+interface Asked extends Pick<Selection, 'clauses' | 'shape' | 'filter' | 'order'> {
+  spelling: Spelling
+  /** What a cursor is bound to, but for the page. */
+  list: string
+  /** The places of the ordering keys in a row. */
+  places: readonly number[]
+}
+
+/** A query that is asked again is the same object, so that all this is done once for it. */
+const askedOf = (resource: Resource) =>
+  perDatabase((db, query: ListQuery): Asked => {
+    const shown = shownOf(db, resource)
+    const spelling = spell(resource, query)
+    const terms = withId(query.ordering ?? resource.list.defaultOrder)
+    const places = terms.map(({ field }) => shown.place(field))
+    const order = terms.map(({ descending }, index) => ({ column: shown.columns[places[index] as number] as SQLiteColumn, descending }))
+    // A cursor has values of columns as they are stored: where they come to be stored otherwise, it holds no longer.
+    const types = order.map(({ column }) => column.getSQLType())
+    const { clauses, shape } = clausesOf(db, resource, query)
+    return {
+      spelling,
+      list: `${resource.table}?${spelling.filters}&${spelling.ordering} ${types}`,
+      places,
+      order,
+      clauses,
+      shape: `${shape} ${spelling.ordering}`,
+      filter: spelling.filters,
+    }
+  })
+
+const asked = new WeakMap<Resource, ReturnType<typeof askedOf>>()
+
 /**
  * Reads a page. Throws `page-not-found` for one past the end (the first is there even where no row is), and `invalid-request` for a
  * cursor of another list and for a last page that is not known.
  */
 export async function list(db: Database, resource: Resource, query: ListQuery, { countLimit }: ListOptions): Promise<Page> {
-  const shown = shownOf(db, resource)
-  const spelling = spell(resource, query)
-  const order = withId(query.ordering ?? resource.list.defaultOrder)
+  const ask = asked.get(resource) ?? askedOf(resource)
+  asked.set(resource, ask)
+  const { places, spelling, list, ...chosen } = ask(db, query)
+  const { columns, toRow } = shownOf(db, resource)
   const number = query.page ?? 1
-  const columns = order.map(({ field }) => shown.columns[shown.place(field)] as SQLiteColumn)
-  const scope: Omit<Scope, 'page'> = {
-    secret: await db.secret(),
-    // A cursor has values of columns as they are stored: where they come to be stored otherwise, it holds no longer.
-    list: `${resource.table}?${spelling.filters}&${spelling.ordering} ${columns.map((column) => column.getSQLType())}`,
-  }
+  const scope: Omit<Scope, 'page'> = { secret: await db.secret(), list }
   const place = placeOf(query, scope)
   if (number === 'last' && query.count === 'none') throw lastUnknown('it is found by counting: ask without count=none')
 
-  const { clauses, shape } = clausesOf(db, resource, query)
   const selection: Selection = {
+    ...chosen,
     name: resource.table,
     table: db.tables[resource.table],
-    columns: shown.columns,
-    clauses,
-    order: order.map(({ descending }, index) => ({ column: columns[index] as SQLiteColumn, descending })),
+    columns,
     place,
     size: query.page_size ?? DEFAULT_PAGE_SIZE,
     count: query.count ?? COUNT_MODES[0],
     countLimit,
-    shape: `${shape} ${spelling.ordering}`,
-    filter: spelling.filters,
   }
   const listed = await db.list(selection)
   if ('page' in place) checkPage(place.page, selection.size, listed)
-  return pageOf(selection, listed, { shown, order, spelling, scope, number: number === 'last' ? listed.page : number })
+  return pageOf(selection, listed, { toRow, places, spelling, scope, number: number === 'last' ? listed.page : number })
 }
 
 function placeOf({ cursor, page = 1 }: ListQuery, scope: Omit<Scope, 'page'>): Place {
@@ -92,7 +118,11 @@ function checkPage(page: number | 'last', size: number, { count, rows }: Listed)
   }
 }
 
-function clausesOf(db: Database, { table, list: { filters }, search }: Resource, query: ListQuery): { clauses: Clause[]; shape: string } {
+function clausesOf(
+  db: Database,
+  { table, list: { filters }, search, served }: Resource,
+  query: ListQuery,
+): { clauses: Clause[]; shape: string } {
   const clauses: Clause[] = []
   let shape = ''
   const add = (name: string, clause: Clause) => {
@@ -107,21 +137,21 @@ function clausesOf(db: Database, { table, list: { filters }, search }: Resource,
     add(name, filter.clause(db, query[name] as readonly Value[]))
   }
   const terms = query.search?.terms ?? []
-  if (terms.length > 0) add('search', db.dialect.contains(table, db.tables[table].id, search, terms))
+  if (terms.length > 0)
+    add('search', db.dialect.contains(table, db.tables[table].id, search, terms, search.length === served.folded.length))
   return { clauses, shape }
 }
 
 interface Around {
-  shown: Shown
-  order: readonly OrderTerm[]
+  toRow: Shown['toRow']
+  places: readonly number[]
   spelling: Spelling
   scope: Omit<Scope, 'page'>
   number: number
 }
 
-function pageOf({ place, size, count: mode }: Selection, listed: Listed, { shown, order, spelling, scope, number }: Around): Page {
+function pageOf({ place, size, count: mode }: Selection, listed: Listed, { toRow, places, spelling, scope, number }: Around): Page {
   const { rows, before, after, count } = listed
-  const places = order.map(({ field }) => shown.place(field))
   const at = (row: readonly unknown[]) => places.map((place) => row[place])
   const neighbour = (page: number, backward: boolean): Neighbour => {
     const row = backward ? rows[0] : rows.at(-1)
@@ -135,7 +165,7 @@ function pageOf({ place, size, count: mode }: Selection, listed: Listed, { shown
   return {
     count: mode === 'none' ? null : count.exact ? count.rows : Math.max(count.rows, seen),
     exact: mode === 'none' || count.exact,
-    rows: rows.map(shown.toRow),
+    rows: rows.map(toRow),
     next: after ? neighbour(number + 1, false) : undefined,
     previous: before ? neighbour(Math.max(1, number - 1), true) : undefined,
     last: mode !== 'none' && count.exact ? Math.max(1, Math.ceil(count.rows / size)) : undefined,

@@ -126,6 +126,7 @@ export const lookups = {
     codec: textCodec,
     clause: (target, [value]) => ({
       values: [value],
+      reads: tableOf(target),
       check: (slug) => sql`${columnOf(target)} in (select id from ${referredBy(target)} where slug = ${slug})`,
     }),
   },
@@ -135,6 +136,7 @@ export const lookups = {
     meaning: 'names the record with this id, or one below it',
     clause: (target, [value]) => ({
       values: [dataOf(target, value)],
+      reads: tableOf(target),
       check: (id) => sql`${columnOf(target)} in (
         with recursive below (id) as (select id from ${referredBy(target)} where id = ${id}
           union select child.id from ${referredBy(target)} child join below on child.parent = below.id)
@@ -185,10 +187,13 @@ function isNull(target: Target, flag: boolean): Clause {
 
 const idOf = ({ db, table }: Target): SQLiteColumn => db.tables[table].id
 
-function referredBy({ db, meta: { target } }: Target) {
+/** The table that a reference is to. */
+function tableOf({ meta: { target } }: Target): keyof Tables {
   if (!target) throw new TypeError('the field refers to no table')
-  return db.tables[target]
+  return target
 }
+
+const referredBy = (target: Target) => target.db.tables[tableOf(target)]
 
 /** What to compare with: for a point that no row can lie on, data that no row has. */
 const dataOf = (target: Target, value: Value | undefined) => (typeof value === 'object' ? equal(...pointOf(target, value)) : value)

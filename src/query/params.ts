@@ -171,7 +171,7 @@ const pageSizeParameter = parameter<number>(
 )
 
 function readPageSize(text: string, max: number): number {
-  const size = /^\d{1,30}$/.test(text.trim()) ? Number(text) : 0
+  const size = /^\d+$/.test(text.trim()) ? Number(text) : 0
   if (size < 1 || size > max) throw new Unreadable(`must be a whole number from 1 to ${MAX_PAGE_SIZE}`)
   return size
 }

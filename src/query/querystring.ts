@@ -1,6 +1,7 @@
 // Reads a query string by the TypeBox object that describes it. The object is in the OpenAPI document as it is; each of its
 // properties carries the codec by which it is read.
 import { type TObject, type TUnsafe, Type } from '@sinclair/typebox'
+import { LRUCache } from 'lru-cache'
 import type { Fault } from '../errors.ts'
 import { nearest } from '../nearest.ts'
 import { type Codec, meta } from './fields.ts'
@@ -14,7 +15,11 @@ export type Parameter<T = unknown> = TUnsafe<T> & { [codec]: Codec<T> }
 export const parameter = <T>(schema: object, by: Codec<T>): Parameter<T> => Object.assign(Type.Unsafe<T>(schema), { [codec]: by })
 
 /** What was read: the value of each parameter that was given and is not empty. */
-export type Query = Record<string, unknown>
+export type Query = Readonly<Record<string, unknown>>
+
+/** Query strings that are kept as they were read, and the characters up to which one is. */
+const MAX_KNOWN = 1_000
+const MAX_KNOWN_LENGTH = 1_000
 
 /** A client may misspell; nobody means so many parameters. */
 const MAX_PARAMETERS = 200
@@ -26,14 +31,26 @@ export type Handling = 'strict' | 'lenient'
 
 /**
  * Returns the reader of a query string. An unknown, a repeated and an unreadable parameter are faults; an empty one is absent. With
- * lenient handling an unknown one is absent too, and some codecs take what they can of a value.
+ * lenient handling an unknown one is absent too, and some codecs take what they can of a value. A query string that comes again gives
+ * the very same values.
  */
 export function compileQuerystring(schema: TObject): (raw: string, handling?: Handling) => Reading {
   const codecs = new Map(Object.entries(schema.properties).map(([name, property]) => [name, codecOf(property)]))
   const names = [...codecs.keys()]
+  const known = new LRUCache<string, Reading>({ max: MAX_KNOWN })
   return (raw, handling = 'strict') => {
+    const key = `${handling} ${raw}`
+    let reading = raw.length > MAX_KNOWN_LENGTH ? undefined : known.get(key)
+    if (!reading) {
+      reading = readAll(raw, handling)
+      if (reading.faults.length === 0 && raw.length <= MAX_KNOWN_LENGTH) known.set(key, reading)
+    }
+    return reading
+  }
+
+  function readAll(raw: string, handling: Handling): Reading {
     const { pairs, faults } = decode(raw)
-    const values: Query = {}
+    const values: Record<string, unknown> = {}
     const given = Map.groupBy(pairs, ([name]) => name)
     for (const [name, [[, text = ''] = [], ...others]] of given) {
       const known = codecs.get(name)
@@ -42,7 +59,7 @@ export function compileQuerystring(schema: TObject): (raw: string, handling?: Ha
       else faults.push(unknownParameter(name, names))
       if (others.length > 0) faults.push({ parameter: clip(name), detail: 'is given more than once' })
     }
-    return { values, faults }
+    return { values: Object.freeze(values), faults }
   }
 }
 
@@ -66,7 +83,7 @@ function codecOf(property: object): Codec {
   throw new TypeError('a parameter needs a codec: make it with parameter() or a field of src/query/fields.ts')
 }
 
-function readInto(values: Query, faults: Fault[], name: string, text: string, read: (text: string) => unknown): void {
+function readInto(values: Record<string, unknown>, faults: Fault[], name: string, text: string, read: (text: string) => unknown): void {
   if (text.trim() === '') return
   try {
     const value = read(text)

@@ -3,6 +3,7 @@ import { Column, getTableColumns, type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database } from '../../drizzle/database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
+import { perDatabase } from '../memo.ts'
 import type { Resource } from './resource.ts'
 
 export type Row = Record<string, unknown> & { id: number }
@@ -18,17 +19,7 @@ export interface Shown {
   toRow(raw: readonly unknown[]): Row
 }
 
-const known = new WeakMap<Database, WeakMap<Resource, Shown>>()
-
-/** Compiled once for a database and a resource. */
-export function shownOf(db: Database, resource: Resource): Shown {
-  const ofDatabase = known.get(db) ?? new WeakMap<Resource, Shown>()
-  const shown = ofDatabase.get(resource) ?? compile(db, resource)
-  known.set(db, ofDatabase.set(resource, shown))
-  return shown
-}
-
-function compile(db: Database, resource: Resource): Shown {
+export const shownOf = perDatabase((db, resource: Resource): Shown => {
   const entries = Object.entries(columnsOf(db, resource))
   const places = new Map(entries.map(([field], place) => [field, place]))
   const fields = entries.map(([field, column]) => ({ field, decode: decoderOf(column) }))
@@ -52,7 +43,7 @@ function compile(db: Database, resource: Resource): Shown {
       return row as Row
     },
   }
-}
+})
 
 /** Undefined for a column whose values are shown as the driver gives them. */
 function decoderOf(column: SQLiteColumn): ((value: unknown) => unknown) | undefined {

@@ -61,8 +61,11 @@ const READING: readonly ErrorCode[] = ['database-unavailable']
 const WRITING: readonly ErrorCode[] = [...READING, 'database-busy']
 const WITH_BODY: readonly ErrorCode[] = ['malformed-json', 'body-too-large', 'unsupported-media-type']
 
-const requestId = {
+/** Headers of every answer. */
+const common = {
   'X-Request-Id': { type: 'string', format: 'uuid', description: 'The id of the request, as in `instance` of a problem and in the log' },
+  'Preference-Applied': { type: 'string', description: 'The `handling` that the request preferred (RFC 7240)' },
+  Vary: { type: 'string', const: 'Prefer' },
 }
 const retryAfter = { 'Retry-After': { type: 'integer', description: 'Seconds after which to try again' } }
 
@@ -85,7 +88,7 @@ export function responses(status: number, { description, schema, headers, always
   return {
     [status]: {
       description,
-      headers: { ...requestId, ...headers, ...always },
+      headers: { ...common, ...headers, ...always },
       ...(schema ? { content: { 'application/json': { schema } } } : { type: 'null' }),
     },
     ...Object.fromEntries(Object.entries(problems).map(([failure, of]) => [failure, problemResponse(Number(failure), of ?? [], always)])),
@@ -95,7 +98,7 @@ export function responses(status: number, { description, schema, headers, always
 const problemResponse = (status: number, codes: readonly ErrorCode[], always: object | undefined) => ({
   description: codes.map((code) => `\`${code}\`: ${errors[code].title}.`).join(' '),
   headers: {
-    ...requestId,
+    ...common,
     ...always,
     ...(status === 503 && retryAfter),
     ...(status === 415 && { 'Accept-Patch': { type: 'string', description: 'On PATCH: the types that it takes (RFC 5789)' } }),
@@ -131,8 +134,6 @@ export const listSchema = (resource: Resource) => ({
       schema: Type.Ref(`${resource.schemas.record.$id}List`),
       headers: {
         Link: { type: 'string', description: 'The first, previous, next and, where it is known, last page (RFC 8288)' },
-        'Preference-Applied': { type: 'string', description: 'The `handling` that the request preferred (RFC 7240)' },
-        Vary: { type: 'string', const: 'Prefer' },
       },
     },
     [...READING, 'page-not-found', 'query-too-expensive'],

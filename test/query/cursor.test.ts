@@ -1,0 +1,711 @@
+// Cursors: following `next` and `previous` meets every record once, whatever is written meanwhile, and no cursor is taken elsewhere.
+// What is written is random; CURSOR_SEED says which.
+import { createReadStream, existsSync } from 'node:fs'
+import { eq, inArray, sql } from 'drizzle-orm'
+import t, { type Test } from 'tap'
+import { index } from '../../drizzle/search.ts'
+import { MAX_CURSOR_LENGTH } from '../../src/query/cursor.ts'
+import { products } from '../../src/resources/products.ts'
+import type { App } from '../../src/routes.ts'
+import { importProducts } from '../../src/transfer/import.ts'
+import { readNdjson } from '../../src/transfer/ndjson.ts'
+import type { Dialect } from '../dialects.ts'
+import { type Answer, ask, build, get, onEach } from '../helper.ts'
+
+const SEED = Number(process.env.CURSOR_SEED || 20_260_101)
+const CATALOGUE = new URL('../../../shared/data/catalogue.ndjson', import.meta.url)
+
+interface Product {
+  id: number
+  sku: string | null
+  name: string
+  description: string
+  price: string
+  stock: number
+  brand: string
+  category: number | null
+}
+
+type Random = (below: number) => number
+
+/** Whole numbers from 0, the same in every run: Lehmer's generator. */
+function random(seed: number): Random {
+  const MODULUS = 2_147_483_647
+  let state = (seed % (MODULUS - 1)) + 1
+  return (below) => {
+    state = (state * 48_271) % MODULUS
+    return Math.floor((state / MODULUS) * below)
+  }
+}
+
+const oneOf = <T>(below: Random, values: readonly T[]): T => values[below(values.length)] as T
+
+const ROWS = 400
+/** Between two ids there is room for what is written later: among records that are equal in all else, too, there are places. */
+const GAP = 10
+const BRANDS = ['', 'Acme', 'acme', 'Übel', '麵包', 'Smith, Sons']
+const NAMES = ['red shirt', 'Red', 'apple', 'Apple pie', '👕', '\uff21pple', 'a', 'Zebra', '10', '9']
+const PRICES = ['0.00', '0.50', '9.00', '10.00', '50.00', '99999999.99']
+const CATEGORIES = ['Clothes', 'Food', 'Empty', 'Tools']
+
+const anyProduct = (id: number, below: Random): Product => ({
+  id,
+  sku: below(3) === 0 ? null : `${oneOf(below, ['a', 'B', 'é', '👕'])}-${below(1_000)}-${id}`,
+  name: oneOf(below, NAMES),
+  description: oneOf(below, ['', 'soft', 'red']),
+  price: oneOf(below, PRICES),
+  stock: below(4),
+  brand: oneOf(below, BRANDS),
+  category: below(3) === 0 ? null : below(CATEGORIES.length) + 1,
+})
+
+const BATCH = 100
+
+/** Of a record: the same for every fortieth, and with milliseconds. */
+const timeOf = (id: number) => new Date(Date.UTC(2026, 0, 1) + (id % 40) * 333).toISOString()
+
+async function insert(app: App, rows: readonly Product[]): Promise<void> {
+  await app.db.write(async (tx) => {
+    for (let start = 0; start < rows.length; start += BATCH) {
+      const some = rows.slice(start, start + BATCH).map(({ id, sku, name, description, price, stock, brand, category }) => ({
+        ...{ id, sku, name, description, price, stock, brand, category },
+        ...{ created_at: timeOf(id), updated_at: timeOf(id) },
+      }))
+      await tx.insert(app.db.tables.products).values(some)
+      await index(tx, products.served, some)
+    }
+  })
+}
+
+async function remove(app: App, ids: readonly number[]): Promise<void> {
+  const { products } = app.db.tables
+  await app.db.write((tx) => tx.delete(products).where(inArray(products.id, [...ids])))
+}
+
+/** An application whose products have the ids GAP, 2 × GAP and so on. */
+async function filled(t: Test, dialect: Dialect, rows: number): Promise<App> {
+  const app = await build(t, dialect)
+  for (const name of CATEGORIES) await ask(app, 'POST', '/api/categories/', { name })
+  const below = random(SEED)
+  await insert(
+    app,
+    Array.from({ length: rows }, (_, place) => anyProduct((place + 1) * GAP, below)),
+  )
+  return app
+}
+
+const urlOf = (query: string, more = '') => `/api/products/?${[query, more].filter((part) => part !== '').join('&')}`
+const idsOf = ({ body }: Answer): number[] => body.results.map(({ id }: Product) => id)
+
+/** The parameter of a link. */
+const inLink = (link: string, name: string) => new URL(link, 'http://localhost').searchParams.get(name)
+
+/** The same link with other parameters; null takes one out. */
+function changed(link: string, changes: Record<string, string | null>): string {
+  const url = new URL(link, 'http://localhost')
+  for (const [name, value] of Object.entries(changes)) value === null ? url.searchParams.delete(name) : url.searchParams.set(name, value)
+  return `${url.pathname}${url.search}`
+}
+
+async function page(app: App, url: string): Promise<Answer> {
+  const answer = await get(app, url)
+  if (answer.status !== 200) throw new Error(`${answer.status} for ${url}: ${JSON.stringify(answer.body)}`)
+  return answer
+}
+
+type Way = 'next' | 'previous'
+
+interface Step {
+  url: string
+  /** As the link says. */
+  number: number
+  ids: number[]
+}
+
+const MAX_STEPS = 2_000
+
+/** Follows links until there is none. `meanwhile` runs between two pages. */
+async function follow(app: App, from: string, way: Way, meanwhile?: (answer: Answer) => Promise<unknown>): Promise<Step[]> {
+  const steps: Step[] = []
+  for (let url: string | null = from; url !== null; ) {
+    if (steps.length === MAX_STEPS) throw new Error(`${from} comes to no end by ${way}`)
+    const answer = await page(app, url)
+    steps.push({ url, number: Number(inLink(url, 'page') ?? 1), ids: idsOf(answer) })
+    url = answer.body[way]
+    await meanwhile?.(answer)
+  }
+  return steps
+}
+
+/** All that a list has, by the numbers of its pages. */
+async function byNumber(app: App, query: string): Promise<Product[]> {
+  const all: Product[] = []
+  for (let number = 1, more = true; more; number++) {
+    const { body } = await page(app, urlOf(query, `page_size=100&page=${number}`))
+    all.push(...body.results)
+    more = body.next !== null
+  }
+  return all
+}
+
+/** Orderings by keys that are the same in many records, that are missing in many, and whose directions differ. */
+const ORDERINGS = [
+  ...['id', '-id', 'brand', '-brand', 'sku', '-sku', 'category', '-category', 'stock', '-name'],
+  ...['created_at', '-created_at,category,-updated_at'],
+  ...['stock,-price', 'brand,-sku,price', 'brand,sku', '-brand,sku', 'name,id', '-name,id', 'name,-id', 'category,sku', '-category,-sku'],
+  ...['category,-sku,brand', '-category,sku,-stock,price', 'sku,category', '-price,category,-brand,stock,name'],
+].map((ordering) => `ordering=${ordering}`)
+
+/** Filters that an index answers, that two do, and that none does. */
+const FILTERED = [
+  'stock__gte=1&ordering=brand',
+  'brand__in=Acme,acme,""&ordering=-sku',
+  'category__isnull=true&ordering=sku,-price',
+  'category=1&ordering=-stock,sku',
+  'sku__isnull=false&ordering=-category,price',
+  'category!=2&ordering=category',
+  'price__gt!=10&stock__in=0,1,2&ordering=-category,sku',
+  'id__range=500,3500&ordering=-id',
+  'search=red',
+  'search=red&ordering=-sku',
+  'search=re&ordering=category,-id',
+  'search=a&stock__lt=3&ordering=-category,brand',
+  'name__icontains=apple&ordering=-id',
+  'name__istartswith=a&ordering=stock,-sku',
+  'name__iexact=RED&ordering=-brand',
+  'category__slug=food&ordering=sku',
+  'stock=2&ordering=price,-brand&count=none',
+]
+
+/** Of pages: each leaves another rest. */
+const SIZES = [7, 13, 31]
+
+onEach('following next to the end, and previous back, comes to every record once and in order', async (t, dialect) => {
+  const app = await filled(t, dialect, ROWS)
+  for (const [place, query] of [...ORDERINGS, ...FILTERED].entries()) {
+    const size = SIZES[place % SIZES.length] as number
+    const all = (await byNumber(app, query)).map(({ id }) => id)
+    const pages = Array.from({ length: Math.ceil(all.length / size) }, (_, place) => ({
+      number: place + 1,
+      ids: all.slice(place * size, (place + 1) * size),
+    }))
+    t.ok(pages.length > 2, `${query} has pages`)
+    const there = await follow(app, urlOf(query, `page_size=${size}`), 'next')
+    t.strictSame(
+      there.map(({ number, ids }) => ({ number, ids })),
+      pages,
+      `${query} by next`,
+    )
+    const back = await follow(app, there.at(-1)?.url ?? '', 'previous')
+    t.strictSame(
+      back.map(({ number, ids }) => ({ number, ids })),
+      pages.toReversed(),
+      `${query} by previous`,
+    )
+  }
+})
+
+/** Writes what comes to mind around the page that is being read. Neither an id nor an ordering key of a record changes. */
+class Writer {
+  /** What is there now. */
+  readonly alive: Map<number, Product>
+  inserted = 0
+  removed = 0
+  readonly #app: App
+  readonly #below: Random
+  /** Ids that are or were in use: one that came back would rightly be met again. */
+  readonly #used: Set<number>
+  #last: number
+
+  constructor(app: App, all: readonly Product[], below: Random) {
+    this.#app = app
+    this.#below = below
+    this.alive = new Map(all.map((product) => [product.id, product]))
+    this.#used = new Set(this.alive.keys())
+    this.#last = Math.max(...this.#used)
+  }
+
+  /** Brings the table back to a number of records. */
+  async refill(rows: number): Promise<void> {
+    const missing = Array.from({ length: Math.max(0, rows - this.alive.size) }, () => this.#new(anyProduct(this.#free(), this.#below)))
+    if (missing.length > 0) await insert(this.#app, missing)
+  }
+
+  async write({ body }: Answer, way: Way): Promise<void> {
+    const results: Product[] = body.results
+    // The record that the link was made from, and one of the others.
+    const edge = way === 'next' ? results.at(-1) : results[0]
+    const other = results.length > 0 ? oneOf(this.#below, results) : undefined
+    const chances: [times: number, work: () => Promise<unknown>][] = [
+      [3, () => this.#insert(edge)],
+      [2, () => this.#insert(other)],
+      [2, () => this.#insert(undefined)],
+      [2, () => this.#update(edge)],
+      [2, () => this.#update(undefined)],
+      [2, () => this.#remove([edge?.id])],
+      [2, () => this.#remove([this.#any().id])],
+      [1, () => this.#remove(results.map(({ id }) => id))],
+      [1, async () => this.#remove(body[way] ? idsOf(await page(this.#app, body[way])) : [])],
+    ]
+    const works = chances.flatMap(([times, work]) => Array.from({ length: times }, () => work))
+    for (let rest = this.#below(3); rest >= 0; rest--) await oneOf(this.#below, works)()
+  }
+
+  /** One to three records on either side of `product`, or anywhere. */
+  async #insert(product: Product | undefined): Promise<void> {
+    const rows = Array.from({ length: this.#below(3) + 1 }, () => {
+      const id = this.#free(product?.id)
+      return this.#new(product ? { ...product, id, sku: product.sku && `${product.sku.slice(0, 40)}~${id}` } : anyProduct(id, this.#below))
+    })
+    await insert(this.#app, rows)
+    this.inserted += rows.length
+  }
+
+  async #update(product = this.#any()): Promise<void> {
+    if (!this.alive.has(product.id)) return
+    const { products } = this.#app.db.tables
+    await this.#app.db.write((tx) =>
+      tx
+        .update(products)
+        .set({ description: sql`${products.description} || '.'` })
+        .where(eq(products.id, product.id)),
+    )
+  }
+
+  async #remove(ids: readonly (number | undefined)[]): Promise<void> {
+    const some = ids.filter((id) => id !== undefined && this.alive.delete(id)) as number[]
+    if (some.length > 0) await remove(this.#app, some)
+    this.removed += some.length
+  }
+
+  #any(): Product {
+    return oneOf(this.#below, [...this.alive.values()])
+  }
+
+  #new(product: Product): Product {
+    this.alive.set(product.id, product)
+    return product
+  }
+
+  /** An id that nobody has had, close to another one where there is room. */
+  #free(near?: number): number {
+    const distances = Array.from({ length: GAP - 1 }, (_, place) => place + 1).flatMap((step) =>
+      this.#below(2) ? [step, -step] : [-step, step],
+    )
+    const close = near === undefined ? undefined : distances.map((step) => near + step).find((id) => id > 0 && !this.#used.has(id))
+    const id = close ?? this.#last + 1
+    this.#last = Math.max(this.#last, id)
+    this.#used.add(id)
+    return id
+  }
+}
+
+/** Walks a list that is written to on the way. */
+async function walk(t: Test, app: App, writer: Writer, query: string, size: number, way: Way): Promise<void> {
+  const inOrder = (ids: readonly number[]) => (way === 'next' ? ids : ids.toReversed())
+  const before = (await byNumber(app, query)).map(({ id }) => id)
+  const gone: number[] = []
+  const first = urlOf(query, `page_size=${size}${way === 'next' ? '' : '&page=last'}`)
+  const steps = await follow(app, first, way, async (answer) => {
+    gone.push(...idsOf(answer).filter((id) => !writer.alive.has(id)))
+    await writer.write(answer, way)
+  })
+  const seen = steps.flatMap(({ ids }) => inOrder(ids))
+  const stayed = new Set(before.filter((id) => writer.alive.has(id)))
+  const title = `${query} by ${way}`
+  t.equal(new Set(seen).size, seen.length, `${title}: none twice`)
+  t.strictSame(
+    seen.filter((id) => stayed.has(id)),
+    inOrder(before).filter((id) => stayed.has(id)),
+    `${title}: all that stayed, in order`,
+  )
+  t.strictSame(gone, [], `${title}: none that was gone`)
+  t.ok(stayed.size > before.length / 3, `${title}: many stayed`)
+}
+
+const WRITTEN_TO = [
+  ...['id', '-id', 'brand', '-brand', 'sku', '-sku', 'category', '-category', 'brand,-sku,price', '-category,sku', 'stock,-price,name,-id'],
+].map((ordering) => `ordering=${ordering}`)
+
+onEach('whatever is written meanwhile, none is met twice and none that stays is missed', async (t, dialect) => {
+  const app = await filled(t, dialect, ROWS)
+  const writer = new Writer(app, await byNumber(app, ''), random(SEED))
+  for (const query of [
+    ...WRITTEN_TO,
+    'stock__gte=1&ordering=-sku',
+    'search=red&ordering=category',
+    'category__isnull=true&ordering=brand,-sku',
+  ]) {
+    for (const way of ['next', 'previous'] as const) {
+      await writer.refill(ROWS)
+      await walk(t, app, writer, query, 13, way)
+    }
+  }
+  t.ok(writer.inserted > ROWS && writer.removed > ROWS, 'much was written')
+})
+
+const REAL: [query: string, ...ways: Way[]][] = [
+  ['ordering=sku', 'next', 'previous'],
+  ['ordering=-category,sku', 'next', 'previous'],
+  ['ordering=category,-price', 'next'],
+  ['ordering=-brand,stock,-sku', 'previous'],
+  // So many that they are found along the index of the order, and not sorted.
+  ['stock__gte=100&ordering=-sku,price', 'next'],
+  ['search=black&ordering=brand', 'next', 'previous'],
+]
+
+if (existsSync(CATALOGUE)) {
+  onEach('the same with a real catalogue', async (t, dialect) => {
+    const app = await build(t, dialect)
+    await importProducts(app.db, readNdjson(createReadStream(CATALOGUE)))
+    const { products } = app.db.tables
+    await app.db.write((tx) => tx.update(products).set({ sku: null }).where(sql`${products.id} % 7 = 0`))
+    await app.db.write((tx) => tx.update(products).set({ category: null }).where(sql`${products.id} % 11 = 0`))
+    const writer = new Writer(app, await byNumber(app, ''), random(SEED))
+    for (const [query, ...ways] of REAL) {
+      for (const way of ways) await walk(t, app, writer, query, 100, way)
+    }
+    t.ok(writer.inserted > ROWS && writer.removed > ROWS, 'much was written')
+  })
+} else {
+  t.test('the same with a real catalogue', { skip: 'the catalogue is not here' }, async () => {})
+}
+
+const cursorOf = (link: string) => inLink(link, 'cursor') ?? ''
+
+/** Bytes of a cursor in front of what it says. */
+const SIGNATURE = 16
+
+const bytesOf = (cursor: string) => Buffer.from(cursor, 'base64url')
+
+/** The cursor with what it says changed, under the signature that it had. */
+function saying(cursor: string, change: (text: string) => string): string {
+  const bytes = bytesOf(cursor)
+  const text = bytes.subarray(SIGNATURE).toString()
+  if (change(text) === text) throw new Error(`nothing is changed in ${text}`)
+  return Buffer.concat([bytes.subarray(0, SIGNATURE), Buffer.from(change(text))]).toString('base64url')
+}
+
+function flipped(cursor: string, place: number): string {
+  const at = place < 0 ? cursor.length + place : place
+  return `${cursor.slice(0, at)}${cursor[at] === 'A' ? 'B' : 'A'}${cursor.slice(at + 1)}`
+}
+
+onEach('a cursor that was changed, or that belongs to another page or list, is refused', async (t, dialect) => {
+  const app = await filled(t, dialect, 60)
+  const query = 'price__gte=0.5&search=e&ordering=brand,-price'
+  const link = (await page(app, urlOf(query, 'page_size=3&page=2'))).body.next
+  const other = await filled(t, dialect, 60)
+  const cursor = cursorOf(link)
+  /** The cursor to page 3 of another list. */
+  const of = async (list: string, at = app) => {
+    const { next } = (await page(at, `${list}&page_size=3&page=2`)).body
+    if (next === null) throw new Error(`${list} has no page 3`)
+    return cursorOf(next)
+  }
+  const bare = (await page(app, urlOf('page_size=3&page=2'))).body.next
+  for (const name of ['Shirts', 'Bread', 'Hats', 'Shoes', 'Milk', 'Nails']) await ask(app, 'POST', '/api/categories/', { name })
+
+  const rows: [what: string, url: string][] = [
+    ...[0, 1, 10, 20, 21, 22, 30, -10, -2, -1].map((at): [string, string] => [
+      `character ${at}`,
+      changed(link, { cursor: flipped(cursor, at) }),
+    ]),
+    ['without its end', changed(link, { cursor: cursor.slice(0, -1) })],
+    ['without its beginning', changed(link, { cursor: cursor.slice(1) })],
+    ['half of it', changed(link, { cursor: cursor.slice(0, cursor.length / 2) })],
+    ['with an A behind', changed(link, { cursor: `${cursor}A` })],
+    ['with four of them', changed(link, { cursor: `${cursor}AAAA` })],
+    ['with the padding of Base64', changed(link, { cursor: `${cursor}=` })],
+    ['with a space', changed(link, { cursor: `${cursor} ` })],
+    ['twice', changed(link, { cursor: `${cursor}${cursor}` })],
+    ['given twice', `${changed(link, {})}&cursor=${cursor}`],
+    ['in upper case', changed(link, { cursor: cursor.toUpperCase() })],
+    ['in Base64 that is not for URLs', changed(link, { cursor: `${cursor.slice(0, -2)}+/` })],
+    ['no Base64', changed(link, { cursor: '!' })],
+    ['a word', changed(link, { cursor: 'next' })],
+    ['a number', changed(link, { cursor: '3' })],
+    ['JSON', changed(link, { cursor: '[0,"",100,1]' })],
+    ['no more than a signature', changed(link, { cursor: bytesOf(cursor).subarray(0, SIGNATURE).toString('base64url') })],
+    ['without a signature', changed(link, { cursor: bytesOf(cursor).subarray(SIGNATURE).toString('base64url') })],
+    ['that says nothing', changed(link, { cursor: saying(cursor, () => '') })],
+    ['that says what is no JSON', changed(link, { cursor: saying(cursor, (text) => text.slice(1)) })],
+    ['turned round', changed(link, { cursor: saying(cursor, (text) => text.replace('[0', '[1')) })],
+    ['with the record itself', changed(link, { cursor: saying(cursor, (text) => text.replace('[0', '[2')) })],
+    ['beside another record', changed(link, { cursor: saying(cursor, (text) => text.replace(/\d+("?\])$/, '10$1')) })],
+    ['too long', changed(link, { cursor: 'A'.repeat(MAX_CURSOR_LENGTH + 1) })],
+    ['as long as it may be', changed(link, { cursor: 'A'.repeat(MAX_CURSOR_LENGTH) })],
+
+    ['the page before', changed(link, { page: '2' })],
+    ['the page behind', changed(link, { page: '4' })],
+    ['the first page', changed(link, { page: '1' })],
+    ['no page', changed(link, { page: null })],
+    ['the last page', changed(link, { page: 'last' })],
+    ['an empty page', changed(link, { page: '' })],
+
+    ['another price', changed(link, { price__gte: '0.51' })],
+    ['another lookup', changed(link, { price__gte: null, price__gt: '0.5' })],
+    ['no price', changed(link, { price__gte: null })],
+    ['a filter more', changed(link, { stock__gte: '0' })],
+    ['another search', changed(link, { search: 'E' })],
+    ['no search', changed(link, { search: null })],
+    ['another order', changed(link, { ordering: '-brand,price' })],
+    ['fewer keys', changed(link, { ordering: 'brand' })],
+    ['one more', changed(link, { ordering: 'brand,-price,id' })],
+    ['the keys the other way', changed(link, { ordering: '-price,brand' })],
+    ['no order', changed(link, { ordering: null })],
+
+    ['of another filter', changed(link, { cursor: await of(urlOf('price__gte=0&search=e&ordering=brand,-price')) })],
+    ['of a negated filter', changed(link, { cursor: await of(urlOf('price__gte!=50&search=e&ordering=brand,-price')) })],
+    ['of another order', changed(link, { cursor: await of(urlOf('price__gte=0.5&search=e&ordering=brand,price')) })],
+    ['of the whole list', changed(link, { cursor: await of(urlOf('ordering=brand,-price')) })],
+    ['of another table', changed(bare, { cursor: await of('/api/categories/?ordering=id') })],
+    ['for another table', changed(bare, {}).replace('products', 'categories')],
+    ['of another database', changed(bare, { cursor: await of(urlOf('ordering=id'), other) })],
+  ]
+  for (const [what, url] of rows) {
+    const { status, body } = await get(app, url)
+    const named = body.errors?.some(({ parameter }: { parameter?: string }) => parameter === 'cursor')
+    t.strictSame({ status, code: body.code, named }, { status: 400, code: 'invalid-request', named: true }, what)
+  }
+  t.equal((await get(other, changed(bare, { cursor: await of(urlOf('ordering=id'), other) }))).status, 200, 'it holds where it is from')
+  t.equal((await get(app, changed(link, {}))).status, 200, 'and so does the one that was changed')
+  t.equal((await get(app, changed(bare, { cursor: await of(urlOf('ordering=id')) }))).status, 200, 'a list without an order has its own')
+})
+
+onEach('what a cursor does not depend on may be written otherwise', async (t, dialect) => {
+  const app = await filled(t, dialect, 60)
+  const query = 'price__gte=0.5&brand__in=Acme,acme,%22%22&search=e&ordering=brand,-price'
+  const link = (await page(app, urlOf(query, 'page_size=3&page=2'))).body.next
+  const bare = (await page(app, urlOf('page_size=3&page=2'))).body.next
+  const backwards = [...new URL(link).searchParams].toReversed()
+  const rows: [what: string, of: string, url: string][] = [
+    ['as it is', link, link],
+    ['a number with another zero', link, changed(link, { price__gte: '00.500' })],
+    ['a list with spaces', link, changed(link, { brand__in: ' "Acme" , acme,""' })],
+    ['a search with spaces', link, changed(link, { search: ' e ' })],
+    ['an order with spaces', link, changed(link, { ordering: ' brand , -price ' })],
+    ['a page with a zero', link, changed(link, { page: '03' })],
+    ['an empty parameter', link, changed(link, { stock: '' })],
+    ['parameters in another order', link, urlOf(String(new URLSearchParams(backwards)))],
+    ['the same count in words', link, changed(link, { count: 'bounded' })],
+    ['no count', link, changed(link, { count: 'none' })],
+    ['all counted', link, changed(link, { count: 'exact' })],
+    ['the default order in words', bare, changed(bare, { ordering: 'id' })],
+  ]
+  for (const [what, of, url] of rows) {
+    const { status, body } = await get(app, url)
+    t.equal(status, 200, what)
+    if (status === 200) t.strictSame(idsOf({ body } as Answer), idsOf(await get(app, of)), what)
+  }
+})
+
+const LINK = 'http://localhost:80/api/products/'
+
+/** An answer of a list of which the products are numbered from 1, with the numbers in the links to its neighbours. */
+const shown = ({ status, body }: Answer) => ({
+  status,
+  places: body.results?.map(({ id }: Product) => id / GAP),
+  ...{ previous: body.previous && Number(inLink(body.previous, 'page') ?? 1), next: body.next && Number(inLink(body.next, 'page') ?? 1) },
+})
+
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, place) => from + place)
+const removePlaces = (app: App, from: number, to: number) =>
+  remove(
+    app,
+    range(from, to).map((place) => place * GAP),
+  )
+const insertPlaces = (app: App, ...places: number[]) =>
+  insert(
+    app,
+    places.map((place) => anyProduct(place * GAP, random(place))),
+  )
+
+onEach('where the records after a page are gone, next is an empty page that leads back', async (t, dialect) => {
+  const app = await filled(t, dialect, 21)
+  const second = await page(app, urlOf('page_size=7&page=2'))
+  await removePlaces(app, 15, 21)
+  const empty = await page(app, second.body.next)
+  t.strictSame(shown(empty), { status: 200, places: [], previous: 2, next: null })
+  t.equal(empty.body.count, 14)
+  const back = await page(app, empty.body.previous)
+  t.strictSame(shown(back), { status: 200, places: range(8, 14), previous: 1, next: null }, 'back from it')
+  t.strictSame(shown(await page(app, back.body.previous)), { status: 200, places: range(1, 7), previous: null, next: 2 }, 'and back again')
+
+  await insertPlaces(app, 15, 16)
+  const again = await page(app, empty.body.previous)
+  t.strictSame(shown(again), { status: 200, places: range(8, 14), previous: 1, next: 3 }, 'back from it when there are others')
+  t.strictSame(shown(await page(app, again.body.next)), { status: 200, places: [15, 16], previous: 2, next: null }, 'which come next')
+  t.strictSame(shown(await page(app, second.body.next)), { status: 200, places: [15, 16], previous: 2, next: null }, 'and in its place')
+
+  await removePlaces(app, 8, 16)
+  const further = await page(app, second.body.next)
+  t.strictSame(shown(further), { status: 200, places: [], previous: 2, next: null }, 'the page itself is gone too')
+  t.strictSame(shown(await page(app, further.body.previous)), { status: 200, places: range(1, 7), previous: null, next: null })
+
+  await removePlaces(app, 1, 7)
+  t.strictSame(shown(await page(app, second.body.next)), { status: 200, places: [], previous: null, next: null }, 'all is gone')
+  t.strictSame(shown(await page(app, second.body.previous)), { status: 200, places: [], previous: null, next: null }, 'backwards too')
+})
+
+onEach('where the records in front of a page are gone, previous is an empty page that leads on', async (t, dialect) => {
+  const app = await filled(t, dialect, 35)
+  const fourth = await page(app, urlOf('page_size=7&page=4'))
+  await removePlaces(app, 1, 21)
+  const empty = await page(app, fourth.body.previous)
+  t.strictSame(shown(empty), { status: 200, places: [], previous: null, next: 4 })
+  t.equal(empty.body.count, 14)
+  const on = await page(app, empty.body.next)
+  t.strictSame(shown(on), { status: 200, places: range(22, 28), previous: null, next: 5 }, 'on from it')
+
+  await insertPlaces(app, 20, 21)
+  const again = await page(app, empty.body.next)
+  t.strictSame(shown(again), { status: 200, places: range(22, 28), previous: 3, next: 5 }, 'on from it when there are others')
+  t.strictSame(shown(await page(app, again.body.previous)), { status: 200, places: [20, 21], previous: null, next: 4 }, 'which come before')
+
+  await removePlaces(app, 20, 28)
+  const further = await page(app, fourth.body.previous)
+  t.strictSame(shown(further), { status: 200, places: [], previous: null, next: 4 }, 'the page itself is gone too')
+  t.strictSame(shown(await page(app, further.body.next)), { status: 200, places: range(29, 35), previous: null, next: null })
+})
+
+onEach('a list in which nothing is left of a filter has an empty next, too', async (t, dialect) => {
+  const app = await filled(t, dialect, 60)
+  const query = 'name=apple&ordering=-sku'
+  const { body } = await page(app, urlOf(query, 'page_size=2'))
+  await app.db.write((tx) => tx.update(app.db.tables.products).set({ name: 'none' }))
+  t.strictSame(shown(await page(app, body.next)), { status: 200, places: [], previous: null, next: null })
+})
+
+onEach('records that come in front of the first page are reached by previous, and no number is below 1', async (t, dialect) => {
+  const app = await filled(t, dialect, 30)
+  const list = 'ordering=-id&page_size=5'
+  const second = await page(app, urlOf(list, 'page=2'))
+  t.strictSame(shown(second), { status: 200, places: range(21, 25).toReversed(), previous: 1, next: 3 })
+  await insertPlaces(app, ...range(31, 38))
+  const rows: [places: number[], previous: number | null, next: number | null][] = [
+    [range(26, 30), 1, 2],
+    [range(31, 35), 1, 2],
+    [range(36, 38), null, 2],
+  ]
+  let { previous } = second.body
+  for (const [places, before, next] of rows) {
+    const answer = await page(app, previous)
+    t.strictSame(shown(answer), { status: 200, places: places.toReversed(), previous: before, next })
+    t.equal(inLink(previous, 'page'), null, 'the first page needs no number')
+    previous = answer.body.previous
+  }
+  const first = await page(app, urlOf(list))
+  t.strictSame(shown(first), { status: 200, places: range(34, 38).toReversed(), previous: null, next: 2 }, 'the first page is the first')
+})
+
+onEach('a page of another size begins where the link leads', async (t, dialect) => {
+  const app = await filled(t, dialect, 40)
+  const { next, previous } = (await page(app, urlOf('page_size=7&page=3'))).body
+  const rows: [what: string, url: string, places: number[], before: number | null, after: number | null][] = [
+    ['smaller', changed(next, { page_size: '3' }), range(22, 24), 3, 5],
+    ['larger', changed(next, { page_size: '12' }), range(22, 33), 3, 5],
+    ['to the end', changed(next, { page_size: '19' }), range(22, 40), 3, null],
+    ['beyond it', changed(next, { page_size: '20' }), range(22, 40), 3, null],
+    ['of the default', changed(next, { page_size: null }), range(22, 40), 3, null],
+    ['back, smaller', changed(previous, { page_size: '3' }), range(12, 14), 1, 3],
+    ['back, larger', changed(previous, { page_size: '13' }), range(2, 14), 1, 3],
+    ['back to the beginning', changed(previous, { page_size: '14' }), range(1, 14), null, 3],
+    ['back beyond it', changed(previous, { page_size: '100' }), range(1, 14), null, 3],
+  ]
+  for (const [what, url, places, before, after] of rows)
+    t.strictSame(shown(await get(app, url)), { status: 200, places, previous: before, next: after }, what)
+
+  const seen: number[] = []
+  let url: string | null = urlOf('ordering=brand,-sku&page_size=1')
+  for (let size = 1; url !== null; size = (size % 6) + 1) {
+    const answer: Answer = await page(app, changed(url, { page_size: String(size) }))
+    seen.push(...idsOf(answer))
+    url = answer.body.next
+  }
+  t.strictSame(
+    seen,
+    (await byNumber(app, 'ordering=brand,-sku')).map(({ id }) => id),
+    'a size for each page',
+  )
+})
+
+onEach('every link of a Link header is that of the body, and first and last go by number', async (t, dialect) => {
+  const app = await filled(t, dialect, 21)
+  const { body, headers } = await page(app, (await page(app, urlOf('page_size=7'))).body.next)
+  t.equal(
+    headers.link,
+    `<${LINK}?page_size=7>; rel="first", <${body.previous}>; rel="prev", <${body.next}>; rel="next", <${LINK}?page=3&page_size=7>; rel="last"`,
+  )
+  t.ok(cursorOf(body.next) && cursorOf(body.previous), 'with cursors')
+})
+
+onEach('what is signed in one process holds in another, and after a restart', async (t, dialect) => {
+  const one = await filled(t, dialect, 30)
+  const env = { DATABASE_URL: one.config.DATABASE_URL }
+  const two = await build(t, dialect, { env })
+  const places = (answer: Answer) => shown(answer).places
+  for (const [from, to] of [
+    [one, two],
+    [two, one],
+  ] as const) {
+    const { body } = await page(from, urlOf('ordering=-id&page_size=7&page=2'))
+    t.strictSame(places(await page(to, body.next)), range(10, 16).toReversed())
+    t.strictSame(places(await page(to, body.previous)), range(24, 30).toReversed())
+  }
+  const { next } = (await page(one, urlOf('page_size=7'))).body
+  await one.close()
+  await two.close()
+  const restarted = await build(t, dialect, { env })
+  t.strictSame(places(await page(restarted, next)), range(8, 14))
+})
+
+onEach('records with the longest keys are reached by links, be it without a cursor', async (t, dialect) => {
+  const app = await build(t, dialect)
+  // A character of four bytes, and one that JSON writes with six.
+  const [wide, escaped] = ['👕', '\u0001']
+  for (const [place, character] of [wide, escaped, wide, escaped, wide, escaped].entries()) {
+    const [name, sku] = [character.repeat(255), `${character.repeat(60)}${place}`]
+    const { status } = await ask(app, 'POST', '/api/products/', { name, brand: name, sku, price: '1' })
+    t.equal(status, 201)
+  }
+  const rows: [ordering: string, short: boolean][] = [
+    ['name', true],
+    ['-brand', true],
+    ['sku,name', true],
+    ['name,brand', false],
+    ['-name,-brand', false],
+    ['brand,-name,sku', false],
+    ['-brand,name,-sku,price,id', false],
+  ]
+  for (const [ordering, short] of rows) {
+    const query = `ordering=${ordering}`
+    const all = (await byNumber(app, query)).map(({ id }) => id)
+    const there = await follow(app, urlOf(query, 'page_size=1'), 'next')
+    t.strictSame(
+      there.flatMap(({ ids }) => ids),
+      all,
+      `by ${ordering}`,
+    )
+    const back = await follow(app, there.at(-1)?.url ?? '', 'previous')
+    t.strictSame(
+      back.flatMap(({ ids }) => ids),
+      all.toReversed(),
+      `back by ${ordering}`,
+    )
+    const links = [...there.slice(1), ...back.slice(1)].map(({ url }) => url)
+    t.ok(
+      links.every((link) => link.length < MAX_CURSOR_LENGTH + 200),
+      'none is too long for a URL',
+    )
+    t.equal(
+      links.every((link) => cursorOf(link) !== ''),
+      short,
+      `${short ? 'all' : 'not all'} have a cursor by ${ordering}`,
+    )
+    t.ok(
+      links.some((link) => cursorOf(link) !== ''),
+      'some have',
+    )
+  }
+})
