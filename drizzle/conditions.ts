@@ -72,9 +72,16 @@ export const reversed = (order: readonly OrderKey[]): OrderKey[] => order.map((k
 
 /**
  * The rows that come after one in `order`, as conditions each of which is one range of the first key's index: all of the first
- * come before those of the second. `keys` are that row's values.
+ * come before those of the second. `keys` are that row's values. `apart` gives the rows that are equal in the first key a range of
+ * their own: SQLite looks at all of these otherwise, while PostgreSQL begins at the very row, and plans one range better than two.
  */
-export function after(order: readonly OrderKey[], keys: readonly unknown[], value: Placeholders, inclusive: boolean): SQL[] {
+export function after(
+  order: readonly OrderKey[],
+  keys: readonly unknown[],
+  value: Placeholders,
+  inclusive: boolean,
+  apart: boolean,
+): SQL[] {
   const [first, second] = order
   const one = value(0)
   if (!first) return []
@@ -82,11 +89,12 @@ export function after(order: readonly OrderKey[], keys: readonly unknown[], valu
   const rest = follows(order.slice(1), keys.slice(1), (index) => value(index + 1), inclusive)
   const { column, nullable, descending } = first
   if (keys[0] === null) return [sql`${column} is null and (${rest})`, ...(descending ? [] : [sql`${column} is not null`])]
-  const further = isWalk(order)
-    ? // Both engines begin at the very row for a comparison of pairs, and at the first equal one for any other.
-      sql`(${column}, ${second.column}) ${compare(first, inclusive)} (${one}, ${value(1)})`
-    : sql`${column} ${compare(first, true)} ${one} and (${column} ${compare(first, false)} ${one} or (${rest}))`
-  return [further, ...(descending && nullable ? [sql`${column} is null`] : [])]
+  const further = apart
+    ? [sql`${column} = ${one} and (${rest})`, sql`${column} ${compare(first, false)} ${one}`]
+    : isWalk(order)
+      ? [sql`(${column}, ${second.column}) ${compare(first, inclusive)} (${one}, ${value(1)})`]
+      : [sql`${column} ${compare(first, true)} ${one} and (${column} ${compare(first, false)} ${one} or (${rest}))`]
+  return [...further, ...(descending && nullable ? [sql`${column} is null`] : [])]
 }
 
 /** The same as one condition, for the keys behind the first. */

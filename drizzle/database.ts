@@ -33,6 +33,8 @@ export interface Dialect {
   anyOf(column: SQLiteColumn, values: readonly unknown[]): Clause
   /** Each of `terms`, none of which is empty, is in some of `fields` of the row, in any case. `all` is that no other field has search text. */
   contains(table: string, id: SQLiteColumn, fields: readonly string[], terms: readonly string[], all?: boolean): Clause
+  /** `column` is one of the ids that `query` gives. Leads to the column's index. */
+  within(column: SQLiteColumn, query: SQL): SQL
   /** An index begins with the column. */
   isIndexed(table: SQLiteTable, column: string): boolean
   /** Ends a `select`: no other transaction can change the rows that it gives until this one ends. */

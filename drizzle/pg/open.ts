@@ -39,6 +39,8 @@ const dialect: Dialect = {
     check: (all) => sql`${column} = any(${all})`,
   }),
   contains,
+  // As an array it is known before the plan is made use of; a subquery of an unknown size would be joined with the whole table.
+  within: (column, query) => sql`${column} = any(array(${query}))`,
   isIndexed: (table, column) => indexedColumns(table).has(column),
   forUpdate: FOR_UPDATE,
   lock: (tx, table, id) =>

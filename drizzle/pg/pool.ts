@@ -1,6 +1,6 @@
 // Connections to PostgreSQL, and transactions on them.
 import pg from 'pg'
-import { type Failure, failureOf } from '../database.ts'
+import { type Failure, failureOf, QueryTooExpensive } from '../database.ts'
 
 /**
  * Plans made for the values at hand: after five runs PostgreSQL would otherwise plan for any value, which is up to a thousand times
@@ -93,4 +93,11 @@ export async function toTheEnd<C extends pg.ClientBase, T>(client: C, work: (cli
     await client.query('rollback').catch(() => {})
     throw error
   }
+}
+
+/** Lets the statements of a transaction run until `deadline`, and no longer than `most` milliseconds each. */
+export function timeoutUntil(deadline: number, most = Number.POSITIVE_INFINITY): string {
+  const left = Math.ceil(Math.min(deadline - performance.now(), most))
+  if (left <= 0) throw new QueryTooExpensive('a list waited for longer than it may take')
+  return `set local statement_timeout = ${left}`
 }

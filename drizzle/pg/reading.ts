@@ -4,13 +4,15 @@ import type pg from 'pg'
 import { type Database, QueryTooExpensive } from '../database.ts'
 import { type Count, FEW, headOf, type Listed, limitOf, listedOf, pageOf, type Selection, shapeOf, valuesOf } from '../selection.ts'
 import type { Statement } from '../statement.ts'
-import { failure, transaction } from './pool.ts'
+import { failure, timeoutUntil, transaction } from './pool.ts'
 import { compile, rowsOf } from './prepared.ts'
 import { type Statements, statementsOf } from './statements.ts'
 import { turns } from './turns.ts'
 
 /** Milliseconds that a count may take which need not be exact. */
 const COUNT_TIME = 200
+/** Milliseconds after which a walk in the order of a list is given up for sorting all that matches. */
+const WALK_TIME = 200
 /** Requests that wait for one of the connections for what takes long. */
 const MAX_QUEUE = 64
 /** Rows that an offset passes over before it is worth a round trip to learn which end of the list is nearer. */
@@ -86,7 +88,7 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
             : remembered?.version === head.version
               ? remembered.count
               : counts
-                ? await countWithin(client, job, { partial: deadline !== undefined && selection.count !== 'exact', remembered })
+                ? await countWithin(client, job, remembered, deadline)
                 : { rows: 0, exact: false }
         if (clauses.length > 0 && counts) known.set(filter, { version: head.version, count })
         if (isNone(count)) return { count, rows: [], page: pageOf(selection, count), before: false, after: false }
@@ -98,8 +100,9 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
         const way = clauses.length > 0 && isSorted(count) ? 'sort' : 'walk'
         // Between two statements there was nothing to cancel.
         if (stopped && deadline !== undefined) throw new QueryTooExpensive('a list was ended before its deadline')
-        if (deadline !== undefined) await client.query(timeoutUntil(deadline))
-        const rows = await rowsOf(client, statements[back ? (`${way}Back` as const) : way], [...values, passed])
+        const read = (way: 'walk' | 'sort') => rowsOf(client, statements[back ? (`${way}Back` as const) : way], [...values, passed])
+        const walking = way === 'walk' && clauses.length > 0
+        const rows = deadline === undefined ? await read(way) : await readWithin(client, read, { way, walking, deadline })
         const [beside = (await rowsOf(client, statements.others, values))[0]] = rows
         const others = beside?.at(-1) === true
         return listedOf(selection, rows, { count, offset, back, others })
@@ -109,19 +112,43 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
     })
   }
 
+  /** What matches may be at the far end of the order, where a walk comes to it last: sorting it all is the shorter way then. */
+  async function readWithin(
+    client: pg.PoolClient,
+    read: (way: 'walk' | 'sort') => Promise<unknown[][]>,
+    { way, walking, deadline }: { way: 'walk' | 'sort'; walking: boolean; deadline: number },
+  ): Promise<unknown[][]> {
+    const most = walking ? Math.min(WALK_TIME, (deadline - performance.now()) / 2) : Number.POSITIVE_INFINITY
+    await client.query(`savepoint reading; ${timeoutUntil(deadline, most)}`)
+    try {
+      return await read(way)
+    } catch (error) {
+      if (!walking || stopped || failure(error) !== 'expensive') throw error
+      await client.query(`rollback to savepoint reading; ${timeoutUntil(deadline)}`)
+      return read('sort')
+    }
+  }
+
   async function countWithin(
     client: pg.PoolClient,
     { statements, values, selection }: Job,
-    { partial, remembered }: { partial: boolean; remembered: Known | undefined },
+    remembered: Known | undefined,
+    deadline: number | undefined,
   ): Promise<Count> {
+    const partial = deadline !== undefined && selection.count !== 'exact'
+    const most = partial ? COUNT_TIME : Number.POSITIVE_INFINITY
     const counting = async (statement: Statement) => Number((await rowsOf(client, statement, values))[0]?.[0])
     const many = remembered && remembered.count.rows > FEW && selection.count !== 'none'
     let seen = 0
     // A statement that is ended ends the transaction with it, but for what was before the savepoint.
-    if (partial) await client.query(`savepoint counting; set local statement_timeout = ${COUNT_TIME}`)
+    if (partial) await client.query(`savepoint counting; ${timeoutUntil(deadline, most)}`)
     try {
       if (!many) seen = await counting(statements.few)
-      if (many || (seen > FEW && selection.count !== 'none')) seen = await counting(statements.count)
+      if (many || (seen > FEW && selection.count !== 'none')) {
+        // The server gives each statement the whole time.
+        if (!many && deadline !== undefined) await client.query(timeoutUntil(deadline, most))
+        seen = await counting(statements.count)
+      }
       const limit = limitOf(selection)
       if (partial) await client.query('rollback to savepoint counting')
       return { rows: Math.min(seen, limit), exact: seen <= limit }
@@ -180,12 +207,6 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
       Promise.allSettled(ended)
     },
   }
-}
-
-function timeoutUntil(deadline: number): string {
-  const left = Math.ceil(deadline - performance.now())
-  if (left <= 0) throw new QueryTooExpensive('a list waited for longer than it may take')
-  return `set local statement_timeout = ${left}`
 }
 
 /** So few that finding and sorting them all costs less than to come upon them in the list's order. */

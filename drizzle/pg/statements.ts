@@ -41,7 +41,7 @@ export function statementsOf(selection: Selection): Statements {
   const othersOf = (source: keyof typeof sources): SQL => {
     if ('page' in place) return sql`false`
     const keys = place.backward ? order : reversed(order)
-    const ranges = after(keys, place.beside, key, !place.inclusive)
+    const ranges = after(keys, place.beside, key, !place.inclusive, false)
     // Not by EXISTS, which would read without the order and its index, having no use for either.
     return sql`(${rowsOf({ ...sources[source], shown: [sql`true`], order: keys, ranges, limit: 1 })}) is not null`
   }
@@ -53,7 +53,13 @@ export function statementsOf(selection: Selection): Statements {
       return rowsOf({ ...sources[source], shown, order: keys, ranges: [], limit: back ? size : size + 1, ...offset })
     }
     const keys = place.backward ? reversed(order) : order
-    return rowsOf({ ...sources[source], shown, order: keys, ranges: after(keys, place.beside, key, place.inclusive), limit: size + 1 })
+    return rowsOf({
+      ...sources[source],
+      shown,
+      order: keys,
+      ranges: after(keys, place.beside, key, place.inclusive, false),
+      limit: size + 1,
+    })
   }
   return {
     head: compile(sql`select ${head}`),

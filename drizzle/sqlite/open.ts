@@ -39,6 +39,7 @@ const dialect: Dialect = {
     check: (stored) => sql`${column} in (select value from json_each(${stored}))`,
   }),
   contains,
+  within: (column, query) => sql`${column} in (${query})`,
   isIndexed: (table, column) => indexOn(table, column) !== undefined,
   // A write transaction has the whole file to itself.
   forUpdate: sql``,

@@ -49,11 +49,12 @@ export function statementsOf(selection: Selection): Record<string, Statement> {
       if (!isFirst(place)) statements[named('back')] = rowsOf(selection, { driver, shown, order: reversed(order), ...offset, limit: size })
     } else {
       const [there, back] = place.backward ? [reversed(order), order] : [order, reversed(order)]
-      const beside = (inclusive: boolean) => (order: readonly OrderKey[]) => after(order, place.beside, key, inclusive)
+      const beside = (inclusive: boolean) => (order: readonly OrderKey[]) => after(order, place.beside, key, inclusive, true)
       const others = rowsOf(selection, { driver, shown: [sql`1`], order: back, ranges: beside(!place.inclusive), limit: 1 })
-      const shown = [...columns, head, sql`exists (${others})`]
+      // Not by EXISTS, which would read without the order, having no use for it, and come upon the first row late.
+      const shown = [...columns, head, sql`(${others})`]
       statements[named('rows')] = rowsOf(selection, { driver, shown, order: there, ranges: beside(place.inclusive), limit: size + 1 })
-      statements[named('others')] = sql`select exists (${others})`
+      statements[named('others')] = others
     }
   }
   return Object.fromEntries(Object.entries(statements).map(([title, query]) => [title, compile(query)]))
@@ -63,15 +64,16 @@ function countOf(selection: Selection, driver: number | undefined): SQL {
   const limit = limitOf(selection)
   const stop = Number.isFinite(limit) ? sql.raw(` limit ${limit + 1}`) : sql``
   const { from, checks } = sourceOf(selection, driver)
-  return sql`select count(*) from (select 1 from ${from} where ${and([tick(selection.table.id), ...checks, sql`matched()`])}${stop})`
+  const asks = driver === undefined ? [tick(selection.table.id)] : []
+  return sql`select count(*) from (select 1 from ${from} where ${and([...asks, ...checks, sql`matched()`])}${stop})`
 }
 
-/** The table, or the ids for which the clause `driver` holds and their rows; `cross join` keeps SQLite from turning that round. */
+/** The table, or the ids for which the clause `driver` holds and their rows; `cross join` keeps SQLite from turning that round, and the `+` from finding the ids by what else holds of them. */
 function sourceOf(selection: Selection, driver: number | undefined, hint = sql``): { from: SQL; checks: SQL[] } {
   const { table } = selection
   if (driver === undefined) return { from: sql`${table}${hint}`, checks: checksOf(selection, placeholder) }
   const ids = idsOf(selection, placeholder, driver, tick)
-  return { from: sql`(${ids}) driver cross join ${table} on ${table.id} = driver.id`, checks: checksOf(selection, placeholder, driver) }
+  return { from: sql`(${ids}) driver cross join ${table} on ${table.id} = +driver.id`, checks: checksOf(selection, placeholder, driver) }
 }
 
 interface Rows {
@@ -97,12 +99,15 @@ function rowsOf(selection: Selection, rows: Rows): SQL {
   const streamed = rows.driver === undefined && byId ? clauses.findIndex((clause) => clause.byId && clause.ids) : -1
   const driver = streamed >= 0 ? streamed : rows.driver
   // An index that has its rows in the order of their ids needs no sorting, if SQLite is told that it is those ids that are ordered.
-  const order = byId && driver !== undefined ? rows.order.map((key) => ({ ...key, column: sql`driver.id` })) : rows.order
+  const order =
+    byId && driver !== undefined && clauses[driver]?.byId ? rows.order.map((key) => ({ ...key, column: sql`driver.id` })) : rows.order
   const { from, checks } = sourceOf(selection, driver, hintOf(selection, { ...rows, driver }))
   // Where an index gives exactly the rows of the page, there is nothing that could take long.
-  const ticked = clauses.length > 0 || !isWalk(rows.order) ? [tick(table.id), ...checks] : []
+  // The ids of a driver have asked already.
+  const ticked = driver !== undefined ? checks : clauses.length > 0 || !isWalk(rows.order) ? [tick(table.id), ...checks] : []
+  // Of two bounds SQLite takes the one that it reads first, and that of the place is the narrower.
   const select = (range: readonly SQL[]) =>
-    sql`select ${shown} from ${from} where ${and([...ticked, ...range])} ${orderBy(order)} limit ${limit}${offset}`
+    sql`select ${shown} from ${from} where ${and([...range, ...ticked])} ${orderBy(order)} limit ${limit}${offset}`
   const ranges = rows.ranges?.(order) ?? []
   if (ranges.length < 2) return select(ranges)
   // SQLite runs the parts one after the other, and no further than to the limit.

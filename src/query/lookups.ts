@@ -127,7 +127,7 @@ export const lookups = {
     clause: (target, [value]) => ({
       values: [value],
       reads: tableOf(target),
-      check: (slug) => sql`${columnOf(target)} in (select id from ${referredBy(target)} where slug = ${slug})`,
+      check: (slug) => target.db.dialect.within(columnOf(target), sql`select id from ${referredBy(target)} where slug = ${slug}`),
     }),
   },
   under: {
@@ -137,10 +137,13 @@ export const lookups = {
     clause: (target, [value]) => ({
       values: [dataOf(target, value)],
       reads: tableOf(target),
-      check: (id) => sql`${columnOf(target)} in (
-        with recursive below (id) as (select id from ${referredBy(target)} where id = ${id}
+      check: (id) =>
+        target.db.dialect.within(
+          columnOf(target),
+          sql`with recursive below (id) as (select id from ${referredBy(target)} where id = ${id}
           union select child.id from ${referredBy(target)} child join below on child.parent = below.id)
-        select id from below)`,
+        select id from below`,
+        ),
     }),
   },
 } as const satisfies Record<string, Lookup>

@@ -1,0 +1,191 @@
+// Lists that take long: they end at their deadline, hold nobody up meanwhile, and end at once when the application is closed.
+import { setTimeout } from 'node:timers/promises'
+import tap, { type Test } from 'tap'
+import type { App } from '../../src/routes.ts'
+import { connect, type Dialect } from '../dialects.ts'
+import { type Answer, build, get, onEach } from '../helper.ts'
+
+interface Slow {
+  /** Makes every row of many take its time. */
+  fill: string[]
+  /** Filters that hold for every row and lead to none. */
+  filters: Record<string, string>
+  /** Seconds that are less than such a list takes to count, and more than it takes to find out that one is long. */
+  timeout: number
+  /** More seconds, in which many such lists come to wait for their turn. */
+  patience: number
+  /** A list that is long but not too long: it is not for those who read what is short, and over before that. */
+  bearable: string
+}
+
+/** A value that no text begins with, contains or is. */
+const OTHER = 'x'.repeat(100)
+const FIELDS = ['sku', 'name', 'brand']
+const TEXT_LOOKUPS = ['iexact!', 'icontains!', 'istartswith!']
+
+const engines: Record<string, Slow> = {
+  sqlite: {
+    fill: [
+      // The index would take most of the time, and is of no use here.
+      'drop trigger products_search_inserted',
+      `with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 300000)
+        insert into products (sku, name, price, stock, created_at, updated_at) select 'S-' || n, 'Shirt ' || n, n, 1, n, n from numbers`,
+      "insert into products_search (id, sku, name, description, brand) select id, lower(sku), lower(name), '', '' from products",
+    ],
+    filters: Object.fromEntries([
+      ...FIELDS.flatMap((field) => TEXT_LOOKUPS.map((lookup) => [`${field}__${lookup}`, OTHER])),
+      ['description__icontains!', OTHER],
+    ]),
+    timeout: 0.4,
+    // Each is tried for some milliseconds before it has to wait.
+    patience: 2,
+    bearable: 'id__lte=40000&stock__in!=2,3&count=exact',
+  },
+  pg: {
+    fill: [
+      `insert into products (sku, name, price, stock, created_at, updated_at) select 'S-' || n, 'Shirt ' || n, n, 1, now(), now() from generate_series(1, 20000) as n`,
+      'analyze products',
+      'alter table products rename to stored_products',
+      // Less than a millisecond each.
+      'create view products as select * from stored_products where pg_sleep(0.0002) is not null',
+    ],
+    filters: { stock__gte: '1' },
+    timeout: 1,
+    patience: 3,
+    bearable: 'id__lte=200&count=exact',
+  },
+}
+
+const slow = ({ name }: Dialect) => engines[name] as Slow
+
+const filled = new Map<string, Promise<string>>()
+
+/** The database is the same for all tests, which only read; what an application knows of it is not. */
+async function fresh(t: Test, dialect: Dialect, timeout = slow(dialect).timeout): Promise<App> {
+  const url = filled.get(dialect.name) ?? fill(dialect)
+  filled.set(dialect.name, url)
+  return build(t, dialect, { env: { DATABASE_URL: await url, QUERY_TIMEOUT: String(timeout) } })
+}
+
+async function fill(dialect: Dialect): Promise<string> {
+  const { config } = await build(tap, dialect)
+  const query = await connect(tap, config.DATABASE_URL)
+  for (const statement of slow(dialect).fill) await query(statement)
+  return config.DATABASE_URL
+}
+
+/** A long list, another one for each number: none is answered by what is known of another. */
+function long(dialect: Dialect, number: number, count = 'exact'): string {
+  const { filters } = slow(dialect)
+  return `/api/products/?${new URLSearchParams({ ...filters, 'price!': String(number + 0.001), count })}`
+}
+
+interface Timed extends Answer {
+  /** Milliseconds. */
+  time: number
+}
+
+async function timed(answer: Promise<Answer>): Promise<Timed> {
+  const start = performance.now()
+  return { ...(await answer), time: performance.now() - start }
+}
+
+const TOO_EXPENSIVE = { status: 503, headers: { 'retry-after': '1' }, body: { code: 'query-too-expensive' } }
+/** Milliseconds in which a slow machine notices that something has ended. */
+const GRACE = 3_000
+/** Lists that are read or wait for their turn. */
+const MAX_LONG = 64 + 4
+
+onEach('a list that takes too long is given up at its deadline', async (t, dialect) => {
+  const app = await fresh(t, dialect, 0.1)
+  for (const number of [1, 2, 2]) {
+    const answer = await timed(get(app, long(dialect, number)))
+    t.match(answer, TOO_EXPENSIVE)
+    t.ok(answer.time < 100 + GRACE, `after ${answer.time} ms`)
+  }
+  t.match(await get(app, '/api/products/?page_size=1'), { status: 200, body: { results: [{ id: 1 }] } })
+})
+
+onEach('what reads a long list stops with it', async (t, dialect) => {
+  const { bearable } = slow(dialect)
+  const app = await fresh(t, dialect)
+  const answers = await Promise.all(Array.from({ length: 8 }, (_, number) => get(app, long(dialect, number))))
+  for (const answer of answers) t.match(answer, TOO_EXPENSIVE)
+  t.match(await get(app, `/api/products/?${bearable}`), { status: 200 })
+})
+
+onEach('a long list holds nobody up', async (t, dialect) => {
+  const app = await fresh(t, dialect)
+  let over = false
+  const answer = get(app, long(dialect, 1)).finally(() => {
+    over = true
+  })
+  let longest = 0
+  let asked = 0
+  while (!over) {
+    for (const url of ['/livez', '/api/products/?page_size=1', '/api/products/7/']) {
+      const { status, time } = await timed(get(app, url))
+      t.equal(status, 200, url)
+      longest = Math.max(longest, time)
+      asked++
+    }
+    await setTimeout(5)
+  }
+  t.match(await answer, TOO_EXPENSIVE)
+  t.ok(asked > 30, `${asked} others were answered meanwhile`)
+  // The pool's threads and others on this machine share the processor with them.
+  t.ok(longest < 200, `none after more than ${longest} ms`)
+})
+
+onEach('more lists than can wait are refused at once, and a page does not fail with its count', async (t, dialect) => {
+  const { patience } = slow(dialect)
+  const app = await fresh(t, dialect, patience)
+  const over: number[] = []
+  const start = performance.now()
+  const refused = Promise.withResolvers<void>()
+  const answers = Array.from({ length: MAX_LONG + 12 }, async (_, number) => {
+    const answer = await get(app, long(dialect, number))
+    over.push(performance.now() - start)
+    refused.resolve()
+    return answer
+  })
+  await refused.promise
+  const page = await timed(get(app, long(dialect, 1_000, 'bounded')))
+  t.match(page, { status: 200, body: { count_exact: false, results: { length: 20 } } })
+  t.ok(page.body.count > 20)
+  t.ok(over.length < MAX_LONG, 'the others still wait')
+  const refusals = (await Promise.all(answers)).filter(({ status }) => status === 503)
+  for (const refusal of refusals) t.match(refusal, TOO_EXPENSIVE)
+  const atOnce = over.filter((time) => time < patience * 1_000).length
+  t.ok(atOnce >= 12, `${atOnce} were refused before any deadline`)
+  t.ok(Math.max(...over) < patience * 1_000 + GRACE, `the last after ${Math.max(...over)} ms`)
+})
+
+onEach('closing does not wait for long lists', async (t, dialect) => {
+  const app = await fresh(t, dialect, 30)
+  const answers = Array.from({ length: 10 }, (_, number) => get(app, long(dialect, number)))
+  // Until some are being read, and the others wait for those.
+  await setTimeout(400)
+  const start = performance.now()
+  await app.close()
+  const time = performance.now() - start
+  t.ok(time < 2 * GRACE, `closed after ${time} ms`)
+  for (const answer of await Promise.all(answers)) t.match(answer, TOO_EXPENSIVE)
+})
+
+onEach('a table that another program has locked', async (t, dialect) => {
+  if (dialect.name === 'sqlite') return void t.pass('readers never wait there')
+  const app = await build(t, dialect, { env: { QUERY_TIMEOUT: '0.3' } })
+  const query = await connect(t, app.config.DATABASE_URL)
+  await query("insert into products (name, price, created_at, updated_at) values ('Shirt', 1, now(), now())")
+  await query('begin')
+  await query('lock table products in access exclusive mode')
+  for (const url of ['/api/products/', '/api/products/?stock=0', '/api/products/?stock=0&count=exact', '/api/products/1/']) {
+    const answer = await timed(get(app, url))
+    t.match(answer, TOO_EXPENSIVE, url)
+    t.ok(answer.time < 300 + GRACE, `after ${answer.time} ms`)
+  }
+  t.match(await get(app, '/api/categories/'), { status: 200, body: { count: 0 } })
+  await query('rollback')
+  t.match(await get(app, '/api/products/?stock=0'), { status: 200, body: { count: 1 } })
+})

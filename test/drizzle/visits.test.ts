@@ -1,0 +1,532 @@
+// What lists look at. A page visits no more rows than the shorter of two ways: along the list's order to the end of the page, or to
+// all that matches through an index. For every filter, pairs of filters and every order, at no, few and many matches of 100,000 rows.
+import type pg from 'pg'
+import { Piscina } from 'piscina'
+import type { Test } from 'tap'
+import type { Database } from '../../drizzle/database.ts'
+import { fold } from '../../drizzle/fold.ts'
+import { createPool } from '../../drizzle/pg/pool.ts'
+import { reading as readingPostgres } from '../../drizzle/pg/reading.ts'
+import { FEW } from '../../drizzle/selection.ts'
+import type { Result } from '../../drizzle/sqlite/list.ts'
+import { Reader } from '../../drizzle/sqlite/reader.ts'
+import { reading as readingSqlite } from '../../drizzle/sqlite/reading.ts'
+import { type Kind, meta } from '../../src/query/fields.ts'
+import { list, type Page } from '../../src/query/list.ts'
+import type { LookupName } from '../../src/query/lookups.ts'
+import { compileQuerystring } from '../../src/query/querystring.ts'
+import type { Resource } from '../../src/query/resource.ts'
+import { categories } from '../../src/resources/categories.ts'
+import { products } from '../../src/resources/products.ts'
+import type { App } from '../../src/routes.ts'
+import { build, onEach } from '../helper.ts'
+import { catalogue, load } from '../many.ts'
+
+/** Rows that a request may visit on the main thread; anywhere, where no way to the page is shorter. */
+const LIMIT = 20_000
+/** A row may be visited in its table and in the one beside it, to choose a way, to go it and to look back. */
+const SLACK = 7
+const COUNT_LIMIT = 100_000
+const PAGE_SIZE = 20
+/** Milliseconds: no list is to be given up on a slow machine. */
+const TIMEOUT = 30_000
+
+/** Of what is wrong, of each kind. */
+const SHOWN = 30
+
+type Value = string | number
+type Row = Record<string, Value | null> & { id: number }
+
+const CATALOGUE = catalogue()
+const rowsOf = ({ table }: Resource): Row[] => (CATALOGUE as unknown as Record<string, Row[]>)[table] ?? []
+const compare = (a: Value, b: Value) => (a < b ? -1 : Number(a > b))
+
+/** A field of a resource, and what its rows have in it. */
+interface Field {
+  name: string
+  kind: Kind
+  /** As a URL has them, in their order, without NULL. */
+  sorted: string[]
+  /** Each once, the most frequent first. */
+  frequent: string[]
+}
+
+/** How a value is written in a URL, and read from one. */
+const spellings: Record<Kind, { write(value: Value): string; read(text: string): Value }> = {
+  text: { write: String, read: String },
+  boolean: { write: String, read: String },
+  integer: { write: String, read: Number },
+  reference: { write: String, read: Number },
+  decimal: { write: (value) => (Number(value) / 100).toFixed(2), read: (text) => Math.round(Number(text) * 100) },
+  time: { write: (value) => new Date(value).toISOString(), read: Date.parse },
+}
+
+function fieldOf(resource: Resource, name: string): Field {
+  const declared = resource.contract[name]
+  if (!declared) throw new Error(`${resource.table} has no field ${name}`)
+  const { kind } = declared[meta]
+  const present = rowsOf(resource).flatMap((row) => row[name] ?? [])
+  const sorted = present.sort(compare).map(spellings[kind].write)
+  const frequent = [...Map.groupBy(sorted, (text) => text)].sort(([, a], [, b]) => b.length - a.length).map(([text]) => text)
+  return { name, kind, sorted, frequent }
+}
+
+const at = ({ sorted }: Field, part: number) => sorted[Math.floor(part * (sorted.length - 1))] ?? ''
+const rarest = ({ frequent }: Field) => frequent.at(-1) ?? ''
+const commonest = ({ frequent: [first = ''] }: Field) => first
+
+/** What lies behind all values of a field, and before them. */
+const BEHIND: Record<Kind, string> = {
+  text: 'xyzzy',
+  boolean: '',
+  integer: '200000',
+  reference: '200000',
+  decimal: '600.01',
+  time: '2040-01-01T00:00:00.000Z',
+}
+const BEFORE: Record<Kind, string> = { ...BEHIND, integer: '-1', decimal: '-1', time: '1980-01-01T00:00:00.000Z' }
+
+/** For each lookup values that no, few and many rows are found by, as far as the field has them. Empty ones are passed over. */
+const valuesOf: Record<LookupName, (field: Field) => string[]> = {
+  exact: (field) => [BEHIND[field.kind], rarest(field), commonest(field)],
+  gt: (field) => [at(field, 1), at(field, 0.99), at(field, 0.4)],
+  gte: (field) => [BEHIND[field.kind], at(field, 0.99), at(field, 0.4)],
+  lt: (field) => [at(field, 0), at(field, 0.01), at(field, 0.6)],
+  lte: (field) => [BEFORE[field.kind], at(field, 0.01), at(field, 0.6)],
+  range: (field) => [`${at(field, 1)},${at(field, 0)}`, `${at(field, 0.5)},${at(field, 0.51)}`, `${at(field, 0.3)},${at(field, 0.9)}`],
+  in: (field) => [
+    BEHIND[field.kind],
+    field.frequent.slice(-5).join(','),
+    field.frequent.slice(0, field.kind === 'reference' ? 5 : 90).join(','),
+  ],
+  isnull: () => ['true', 'false'],
+  iexact: (field) => ['XYZZY', rarest(field).toUpperCase(), commonest(field).toUpperCase()],
+  icontains: (field) => ['xyzzy', '麵', 'ße', 'zw', 'e', 'WIEB', rarest(field), commonest(field).slice(0, 3)],
+  istartswith: (field) => ['xyzzy', rarest(field).slice(0, -1), commonest(field).slice(0, 2)],
+  slug: () => ['xyzzy', 'category-31', 'category-2', 'category-1'],
+  under: () => ['32', '31', '4', '1'],
+}
+const SEARCHES = ['xyzzy', 'zwieback zephyr', '"red shirt"', 'zw', '麵包', 'e', 'red zwieback', 'of 麵', 'shirt cotton winter']
+
+/** Whether a row with `value` is found by a lookup, in the words of the README. */
+const meets: Record<LookupName, (kind: Kind, text: string) => (value: Value) => boolean> = {
+  exact: (kind, text) => {
+    const sought = spellings[kind].read(text)
+    return (value) => value === sought
+  },
+  gt: (kind, text) => {
+    const sought = spellings[kind].read(text)
+    return (value) => value > sought
+  },
+  gte: (kind, text) => {
+    const sought = spellings[kind].read(text)
+    return (value) => value >= sought
+  },
+  lt: (kind, text) => {
+    const sought = spellings[kind].read(text)
+    return (value) => value < sought
+  },
+  lte: (kind, text) => {
+    const sought = spellings[kind].read(text)
+    return (value) => value <= sought
+  },
+  range: (kind, text) => {
+    const [low = '', high = ''] = text.split(',').map(spellings[kind].read)
+    return (value) => value >= low && value <= high
+  },
+  in: (kind, text) => {
+    const all = new Set(text.split(',').map(spellings[kind].read))
+    return (value) => all.has(value)
+  },
+  isnull: (_, text) => () => text === 'false',
+  iexact: (_, text) => (value) => fold(String(value)) === fold(text),
+  icontains: (_, text) => {
+    const sought = fold(text)
+    return (value) => fold(String(value)).includes(sought)
+  },
+  istartswith: (_, text) => {
+    const sought = fold(text)
+    return (value) => fold(String(value)).startsWith(sought)
+  },
+  slug: (_, text) => (value) => `category-${value}` === text,
+  under: (_, text) => {
+    const below = (root: number): number[] => [
+      root,
+      ...CATALOGUE.categories.flatMap(({ id, parent }) => (parent === root ? below(id) : [])),
+    ]
+    const all = new Set(below(Number(text)))
+    return (value) => all.has(Number(value))
+  },
+}
+
+/** A parameter with a value. */
+interface Condition {
+  name: string
+  text: string
+  /** 1 for each row that it finds. */
+  rows: Uint8Array
+  matches: number
+  /** An index leads to what it finds. */
+  indexed: boolean
+}
+
+function condition(name: string, text: string, rows: Uint8Array, indexed: boolean): Condition {
+  return { name, text, rows, matches: rows.reduce((sum, row) => sum + row, 0), indexed }
+}
+
+/** Every parameter that finds rows of a resource, with each of its values. Throws for a lookup that has none here. */
+function conditionsOf(resource: Resource, db: Database): Map<string, Condition[]> {
+  const rows = rowsOf(resource)
+  const fields = new Map(Object.keys(resource.contract).map((name) => [name, fieldOf(resource, name)]))
+  const read = compileQuerystring(resource.list.querystring)
+  const isIndexed = (name: string, text: string) => {
+    const { values } = read(String(new URLSearchParams([[name, text]])))
+    return !resource.list.filters.get(name)?.clause(db, values[name] as never).unindexed
+  }
+  const all = [...resource.list.filters.keys()].map((parameter): [string, Condition[]] => {
+    const [name = '', lookup = 'exact'] = parameter.replace('!', '').split('__') as [string, LookupName]
+    const field = fields.get(name)
+    const given = field && valuesOf[lookup]?.(field).filter((text) => text !== '')
+    if (!field || !given || given.length === 0) throw new Error(`${parameter}: this test knows no values for it`)
+    const wanted = !parameter.endsWith('!')
+    const conditions = [...new Set(given)].map((text) => {
+      const test = meets[lookup](field.kind, text)
+      const ofNull = lookup === 'isnull' && text === 'true'
+      const found = Uint8Array.from(rows, (row) => {
+        const value = row[name] ?? null
+        return Number((value === null ? ofNull : test(value)) === wanted)
+      })
+      return condition(parameter, text, found, isIndexed(parameter, text))
+    })
+    return [parameter, conditions]
+  })
+  const folded = rows.map((row) => resource.search.map((field) => fold(String(row[field] ?? ''))).join('\n'))
+  const searches = SEARCHES.map((text) => {
+    const terms = (text.match(/"[^"]*"|\S+/g) ?? []).map((term) => fold(term.replaceAll('"', '')))
+    const found = Uint8Array.from(folded, (row) => Number(terms.every((term) => row.includes(term))))
+    return condition(
+      'search',
+      text,
+      found,
+      !db.dialect.contains(resource.table, db.tables[resource.table].id, resource.search, terms).unindexed,
+    )
+  })
+  return new Map([...all, ['search', searches]])
+}
+
+const orders = new Map<string, Uint32Array>()
+
+/** The places of a resource's rows in an order. */
+function inOrder(resource: Resource, ordering: string): Uint32Array {
+  const known = orders.get(`${resource.table} ${ordering}`)
+  if (known) return known
+  const rows = rowsOf(resource)
+  const terms = ordering.split(',').map((term) => ({ field: term.replace('-', ''), sign: term.startsWith('-') ? -1 : 1 }))
+  const keys = [...terms, { field: 'id', sign: terms.at(-1)?.sign ?? 1 }]
+  const order = Uint32Array.from(rows.keys()).sort((a, b) => {
+    for (const { field, sign } of keys) {
+      const [x, y] = [rows[a]?.[field] ?? null, rows[b]?.[field] ?? null]
+      if (x !== y) return sign * (x === null ? -1 : y === null ? 1 : compare(x, y))
+    }
+    return 0
+  })
+  orders.set(`${resource.table} ${ordering}`, order)
+  return order
+}
+
+/** Where rows stand that an index along an order leads to together: those that are equal in its first field, where another decides. */
+function groupsOf(resource: Resource, ordering: string): (place: number | undefined, end: 'first' | 'last') => number | undefined {
+  const [first = '', second] = ordering.split(',').map((term) => term.replace('-', ''))
+  const alone = !second || first === 'id'
+  const [order, rows] = [inOrder(resource, ordering), rowsOf(resource)]
+  const step = { first: -1, last: 1 }
+  const key = (place: number) => rows[order[place] ?? -1]?.[first]
+  return (place, end) => {
+    if (alone || place === undefined) return place
+    let last = place
+    while (key(last + step[end]) === key(place)) last += step[end]
+    return last
+  }
+}
+
+/** What one request visited. */
+interface Visits {
+  /** In each attempt on the main thread. */
+  attempts: number[]
+  /** For the count and for the page, wherever that was read. */
+  count: number
+  page: number
+  /** For the page in the pool, where it came to that. */
+  pool?: number
+  plans: unknown[]
+}
+
+const nothing = (): Visits => ({ attempts: [], count: 0, page: 0, plans: [] })
+
+interface Engine {
+  db: Database
+  /** What was visited since it was asked last. */
+  visits(): Promise<Visits>
+}
+
+async function onSqlite(t: Test, app: App): Promise<Engine> {
+  const path = app.config.DATABASE_URL.slice('file:'.length)
+  const reader = new Reader(path)
+  const { list, close } = readingSqlite(reader, { path, timeout: TIMEOUT })
+  t.teardown(() => close().then(() => reader.connection.close()))
+  let visits = nothing()
+  // Each attempt begins to count anew.
+  let attempt = 0
+  Object.defineProperty(reader, 'visited', {
+    get: () => attempt,
+    set(visited: number) {
+      if (visited < attempt) visits.attempts.push(attempt)
+      attempt = visited
+    },
+  })
+  const { run } = Piscina.prototype
+  Piscina.prototype.run = async function (this: Piscina, ...job) {
+    const result: Result = await run.apply(this, job)
+    visits.count = result.known.counted
+    visits.pool = result.visited
+    return result
+  }
+  t.teardown(() => {
+    Piscina.prototype.run = run
+  })
+  return {
+    db: { ...app.db, list },
+    async visits() {
+      const { attempts, count, pool } = visits
+      const all = [...attempts, attempt]
+      const seen = { ...nothing(), attempts: all, count, page: pool ?? attempt }
+      visits = nothing()
+      attempt = 0
+      return seen
+    },
+  }
+}
+
+interface Plan {
+  'Node Type': string
+  'Actual Rows': number
+  'Actual Loops': number
+  'Rows Removed by Filter'?: number
+  'Rows Removed by Index Recheck'?: number
+  Plans?: Plan[]
+}
+
+/** Rows that the scans of a plan looked at. */
+function visitedBy(plan: Plan): number {
+  const below = (plan.Plans ?? []).reduce((sum, part) => sum + visitedBy(part), 0)
+  if (!/^(Seq|Index|Index Only|Bitmap Heap) Scan$/.test(plan['Node Type'])) return below
+  const rows = plan['Actual Rows'] + (plan['Rows Removed by Filter'] ?? 0) + (plan['Rows Removed by Index Recheck'] ?? 0)
+  return below + rows * plan['Actual Loops']
+}
+
+async function onPostgres(t: Test, app: App): Promise<Engine> {
+  // Not as short as in the application: what is read is not to depend on how busy the machine is.
+  const options = { max: 2, wait: TIMEOUT, statementTimeout: TIMEOUT }
+  const pools = { short: createPool(app.config.DATABASE_URL, options), long: createPool(app.config.DATABASE_URL, options) }
+  const explaining = createPool(app.config.DATABASE_URL, { ...options, max: 1 })
+  t.teardown(() => Promise.all([pools.short, pools.long, explaining].map((pool) => pool.end())))
+  let asked: { text: string; values: unknown[] }[] = []
+  const watch = (client: pg.PoolClient) => {
+    const query = client.query.bind(client) as (...args: unknown[]) => never
+    client.query = (...args: unknown[]) => {
+      const [first] = args as [{ text?: string }]
+      // The others are its head and its count.
+      if (first.text && !/^select (sum|count)\b/.test(first.text)) asked.push(first as (typeof asked)[number])
+      return query(...args)
+    }
+  }
+  pools.short.on('connect', watch)
+  pools.long.on('connect', watch)
+  const { list } = readingPostgres(pools, TIMEOUT)
+  return {
+    db: { ...app.db, list },
+    async visits() {
+      const seen = nothing()
+      for (const { text, values } of asked) {
+        const { rows } = await explaining.query(`explain (analyze, buffers, timing off, format json) ${text}`, values)
+        const [{ Plan: plan }] = rows[0]['QUERY PLAN'] as [{ Plan: Plan }]
+        seen.page += visitedBy(plan)
+        seen.plans.push({ text, values, plan })
+      }
+      asked = []
+      return seen
+    },
+  }
+}
+
+interface Way {
+  engine(t: Test, app: App): Promise<Engine>
+  /** Orders that each condition is tried in, and one pair of conditions of so many. */
+  orderings: number
+  pairs: number
+  /** Rows of an index that it takes longer to look up in the table than to read all of that. */
+  whole: number
+  /** Few matches are sorted however they are found. */
+  sorts: boolean
+  /** The limit for a page at a cursor, which leads to its place at any depth. */
+  seek: number
+  /** Lists that visit more than the limit, and why. */
+  excused: Record<string, (conditions: readonly Condition[]) => boolean>
+}
+
+const isSought = (name: string) => name === 'search' || name.includes('icontains')
+const isShort = (text: string) => text.length < 3
+const isShortAscii = (text: string) => isShort(text) && /^[ -~]+$/.test(text)
+
+const ways: Record<string, Way> = {
+  sqlite: {
+    engine: onSqlite,
+    orderings: 4,
+    pairs: 2,
+    whole: Number.POSITIVE_INFINITY,
+    seek: 10_000,
+    sorts: false,
+    excused: {
+      'of a term of one or two characters every place is visited where it stands': (conditions) =>
+        conditions.some(({ name, text }) => isSought(name) && text.split(' ').some(isShort)),
+      'of two filters that many rows meet it is not known which is met by fewer': (conditions) =>
+        conditions.length > 1 && conditions.every(({ matches }) => matches > FEW),
+    },
+  },
+  pg: {
+    engine: onPostgres,
+    orderings: 2,
+    pairs: 5,
+    whole: FEW,
+    // Where several fields are ordered by, it reads from the first row that is equal in one.
+    seek: LIMIT,
+    sorts: true,
+    excused: {
+      'ASCII terms of one or two characters have no trigram: the text of all rows is read': (conditions) =>
+        conditions.some(({ name, text }) => isSought(name) && text.split(' ').every(isShortAscii)),
+      'of short sequences beyond ASCII PostgreSQL has no statistics, and may read the text of all rows instead of their index': (
+        conditions,
+      ) => conditions.some(({ name, text }) => isSought(name) && text.split(' ').some(isShort)),
+      'the rows that a negated text leaves out are all found first': (conditions) =>
+        conditions.some(({ name }) => /__i(contains|exact|startswith)!/.test(name)),
+      'a text that is in many rows is found in all of them, and joined with what another filter finds': (conditions) =>
+        conditions.length > 1 && conditions.some(({ name, matches }) => isSought(name) && matches > LIMIT),
+    },
+  },
+}
+
+/** Orders by two fields, beside those by one that a resource declares. */
+const PAIRS_OF_FIELDS = ['brand,-price', '-category,name', '-stock,-id', 'created_at,-updated_at', 'name,sku']
+
+interface Asked {
+  resource: Resource
+  conditions: readonly Condition[]
+  rows: Uint8Array | undefined
+  ordering: string
+  count: 'bounded' | 'none'
+}
+
+onEach('a list visits few rows', async (t, dialect) => {
+  const { engine: start, orderings: tried, pairs, whole, seek, sorts, excused } = ways[dialect.name] as Way
+  const app = await build(t, dialect)
+  await load(app.config.DATABASE_URL, CATALOGUE)
+  const engine = await start(t, app)
+  const readers = new Map([products, categories].map(({ table, list }) => [table, compileQuerystring(list.querystring)]))
+  /** What went wrong, by kind. */
+  const wrong: Record<string, unknown[]> = { answer: [], 'main thread': [], count: [], page: [] }
+  let requests = 0
+
+  /** Asks for a page, from the place `from` in the list of what matches, and looks at the answer and at what it took. */
+  async function ask(asked: Asked, from: number, place: { page?: string; cursor?: string }): Promise<Page> {
+    const { resource, conditions, rows, ordering, count } = asked
+    const filters = conditions.map(({ name, text }): [string, string] => [name, text])
+    const url = String(new URLSearchParams([...filters, ...Object.entries({ ordering, count, ...place })]))
+    const { values, faults } = readers.get(resource.table)?.(url) ?? { values: {}, faults: [] }
+    if (faults.length > 0) throw new Error(`${url}: ${JSON.stringify(faults)}`)
+    requests++
+    const page = await list(engine.db, resource, values, { countLimit: COUNT_LIMIT })
+    const visits = await engine.visits()
+    const what = `${resource.table}?${decodeURIComponent(url)}`
+
+    const order = inOrder(resource, ordering)
+    const places: number[] = []
+    for (let place = 0; place < order.length; place++) if (!rows || rows[order[place] as number] === 1) places.push(place)
+    const ids = places.slice(from, from + PAGE_SIZE).map((place) => (order[place] as number) + 1)
+    const counted = count === 'none' ? null : places.length
+    if (page.rows.map(({ id }) => id).join() !== ids.join() || page.count !== counted || !page.exact)
+      wrong.answer?.push({ what, ids, found: page.rows.map(({ id }) => id), counted, count: page.count })
+
+    const group = groupsOf(resource, ordering)
+    // A group is known to be over when the first match behind it is come upon.
+    const ends = { first: group(places[from], 'first'), last: group(places[from + PAGE_SIZE], 'last') }
+    const grouped = ends.last !== places[from + PAGE_SIZE] || ends.first !== places[from]
+    const first = grouped ? places.findLast((place) => place < (ends.first ?? 0)) : ends.first
+    const last = grouped ? places.find((place) => place > (ends.last ?? order.length)) : ends.last
+    const behind = last ?? order.length
+    const fromEnd = from > places.length / 2 ? order.length - (first ?? 0) + PAGE_SIZE : order.length
+    const along = place.cursor ? behind - (group(places[from - 1], 'first') ?? 0) : Math.min(behind, fromEnd)
+    const indexed = Math.min(...conditions.map(({ indexed, matches }) => (indexed ? matches : order.length)), order.length)
+    const found = indexed > whole ? order.length : indexed
+    // Along the order goes what is passed over in front of a page with a number, and where it is not known that an index leads to few.
+    const walked = place.page === undefined ? count === 'none' && places.length > FEW : place.cursor === undefined
+    const few = places.length <= FEW && conditions.length > 0
+    const shorter = places.length === 0 ? 0 : walked ? along : !few ? Math.min(along, found) : sorts || indexed <= FEW ? found : along
+    const reasons = Object.keys(excused).filter((reason) => excused[reason]?.(conditions))
+    if (visits.page > Math.max(place.cursor ? seek : LIMIT, SLACK * shorter) && reasons.length === 0)
+      wrong.page?.push({ what, visited: visits.page, along, indexed, matches: places.length })
+    // An index is taken where it leads to few, and all rows are looked at otherwise.
+    if (visits.count > Math.max(LIMIT, SLACK * (indexed > FEW ? order.length : indexed)) && reasons.length === 0)
+      wrong.count?.push({ what, visited: visits.count, indexed })
+    for (const visited of visits.attempts) if (visited > LIMIT) wrong['main thread']?.push({ what, visited })
+    return page
+  }
+
+  async function askAll(asked: Asked, matches: number): Promise<void> {
+    const first = await ask(asked, 0, {})
+    if (first.next) await ask(asked, PAGE_SIZE, { page: '2', cursor: first.next.cursor })
+    const pages = Math.ceil(matches / PAGE_SIZE)
+    const deep = Math.ceil(pages / 3)
+    if (deep > 1) {
+      const { next, previous } = await ask(asked, (deep - 1) * PAGE_SIZE, { page: String(deep) })
+      if (next) await ask(asked, deep * PAGE_SIZE, { page: String(deep + 1), cursor: next.cursor })
+      if (previous) await ask(asked, (deep - 2) * PAGE_SIZE, { page: String(deep - 1), cursor: previous.cursor })
+    }
+    if (pages < 2 || asked.count === 'none') return
+    const { previous } = await ask(asked, (pages - 1) * PAGE_SIZE, { page: 'last' })
+    if (previous) await ask(asked, (pages - 2) * PAGE_SIZE, { page: String(pages - 1), cursor: previous.cursor })
+  }
+
+  for (const resource of [products, categories]) {
+    const conditions = conditionsOf(resource, engine.db)
+    const fields = resource.list.querystring.properties.ordering as unknown as { items: { enum: string[] } }
+    const orderings = [...fields.items.enum, ...(resource === products ? PAIRS_OF_FIELDS : [])]
+    const orderOf = (index: number) => orderings[index % orderings.length] as string
+
+    for (const ordering of orderings)
+      await askAll({ resource, conditions: [], rows: undefined, ordering, count: 'bounded' }, rowsOf(resource).length)
+    // Cold at first, and warm in the other orders.
+    for (const [index, one] of [...conditions.values()].flat().entries()) {
+      const asked: Asked = { resource, conditions: [one], rows: one.rows, ordering: '', count: index % 3 === 2 ? 'none' : 'bounded' }
+      await askAll({ ...asked, ordering: orderOf(index * tried) }, one.matches)
+      for (let next = 1; next < tried; next++) await ask({ ...asked, ordering: orderOf(index * tried + next) }, 0, {})
+    }
+    const names = [...conditions.keys()].filter((name) => !name.endsWith('!'))
+    let pair = 0
+    for (const [place, a] of names.entries()) {
+      for (const b of names.slice(place)) {
+        if (pair++ % pairs > 0) continue
+        // A parameter is given once; with itself it is paired negated. Of the others every other one is.
+        const [one, other] = [conditions.get(a), conditions.get(a === b || pair % 2 === 0 ? `${b}!` : b) ?? conditions.get(b)]
+        const both = [one?.[pair % one.length], other?.[(pair >> 2) % other.length]].filter((condition) => condition !== undefined)
+        if (a === b && both[0]?.name === both[1]?.name) continue
+        const rows = Uint8Array.from(both[0]?.rows ?? [])
+        for (let index = 0; index < rows.length; index++) rows[index] = (rows[index] ?? 0) & (both[1]?.rows[index] ?? 0)
+        const asked: Asked = { resource, conditions: both, rows, ordering: orderOf(pair * 7), count: pair % 3 === 2 ? 'none' : 'bounded' }
+        await ask(asked, 0, {})
+        if (pair % 3 === 0) await ask({ ...asked, ordering: orderOf(pair * 7 + 5) }, 0, {})
+      }
+    }
+  }
+  t.comment(`${requests} requests`)
+  for (const [what, found] of Object.entries(wrong)) t.same(found.slice(0, SHOWN), [], `${what}: ${found.length} of ${requests}`)
+})
