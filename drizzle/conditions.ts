@@ -26,11 +26,11 @@ export function headOf({ name, clauses }: Selection): SQL {
 }
 
 /** What has to hold of a row, but for `except`. */
-export function checksOf({ clauses }: Selection, value: Placeholders, except?: number): SQL[] {
+export function checksOf({ clauses }: Selection, value: Placeholders, except?: number, byRow?: (clause: Clause) => boolean): SQL[] {
   let next = 0
   return clauses.flatMap((clause, index) => {
     const values = clause.values.map(() => value(next++))
-    return index === except ? [] : [clause.check(...values)]
+    return index === except ? [] : [clause.lookUp && byRow?.(clause) ? clause.lookUp(...values) : clause.check(...values)]
   })
 }
 

@@ -92,6 +92,8 @@ export function startsWith(table: string, id: SQLiteColumn, field: string, term:
 const indexed = (table: string, id: SQLiteColumn, values: string[], where: (...values: SQL[]) => SQL, byId = false): Clause => ({
   values,
   byId,
+  definite: true,
+  lookUp: (...values) => sql`(select ${where(...values)} from ${name(table)} folded where folded.id = ${id})`,
   check: (...values) => sql`exists (select 1 from ${name(table)} folded where folded.id = ${id} and ${where(...values)})`,
   ids: (guard, ...values) => sql`select id from ${name(table)} where ${where(...values)} and ${guard(sql`id`)}`,
 })

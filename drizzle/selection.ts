@@ -15,6 +15,10 @@ export interface Clause {
   ids?(guard: Guard, ...values: SQL[]): SQL
   /** No index leads to the rows that hold: all have to be looked at. */
   unindexed?: boolean
+  /** `check` is true or false and never NULL, so that NOT is its opposite: PostgreSQL makes a join of NOT EXISTS. */
+  definite?: boolean
+  /** The same as `check` (or NULL for false), looked up for one row at a time. */
+  lookUp?(...values: SQL[]): SQL
   /** The index has those rows in the order of their ids. */
   byId?: boolean
   /** Another table whose rows decide too. */

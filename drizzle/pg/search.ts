@@ -46,7 +46,20 @@ export function searchIndex(served: Served, dialect: Dialect): Derived {
 export const contains: Dialect['contains'] = (table, id, fields, terms) => {
   const folded = terms.map(fold)
   const grams = folded.filter(hasGram)
+  const isIn = (values: readonly SQL[]) => {
+    const inFields = folded.map((term, index) => {
+      // LIKE with a pattern that has no trigram would have the whole index read.
+      const test = (field: SQL) => (isShort(term) ? sql`strpos(${field}, ${values[index]}) > 0` : sql`${field} like ${values[index]}`)
+      return sql`(${sql.join(
+        fields.map((field) => test(sql`${sql.identifier(field)}`)),
+        sql` or `,
+      )})`
+    })
+    return and([...(grams.length > 0 ? [sql`grams @> ${values[folded.length]}`] : []), ...inFields])
+  }
+  const texts = sql`${sql.identifier(searchTable(table))} texts where texts.id = ${id}`
   return {
+    definite: true,
     variant: `${folded.map((term) => (isShort(term) ? 'short' : 'long'))}${grams.length > 0 ? ' grams' : ''}`,
     values: [
       ...folded.map((term) => (isShort(term) ? term : `%${term.replace(/[\\%_]/g, '\\$&')}%`)),
@@ -54,19 +67,9 @@ export const contains: Dialect['contains'] = (table, id, fields, terms) => {
     ],
     // Where only ASCII terms of one or two characters are looked for, there is no index to find them by.
     unindexed: folded.every(isShort) && grams.length === 0,
-    check: (...values) => {
-      const inFields = folded.map((term, index) => {
-        // LIKE with a pattern that has no trigram would have the whole index read.
-        const isIn = (field: SQL) => (isShort(term) ? sql`strpos(${field}, ${values[index]}) > 0` : sql`${field} like ${values[index]}`)
-        return sql`(${sql.join(
-          fields.map((field) => isIn(sql`${sql.identifier(field)}`)),
-          sql` or `,
-        )})`
-      })
-      const found = grams.length > 0 ? [sql`grams @> ${values[folded.length]}`] : []
-      // By EXISTS, of which PostgreSQL makes a join whether it has to hold or not.
-      return sql`exists (select 1 from ${sql.identifier(searchTable(table))} texts where texts.id = ${id} and ${and([...found, ...inFields])})`
-    },
+    // By EXISTS, of which PostgreSQL makes a join whether it has to hold or not.
+    check: (...values) => sql`exists (select 1 from ${texts} and ${isIn(values)})`,
+    lookUp: (...values) => sql`(select ${isIn(values)} from ${texts})`,
   }
 }
 

@@ -33,7 +33,9 @@ export function statementsOf(selection: Selection): Statements {
     sql`select count(*) from (${matching}${Number.isFinite(limit) ? sql.raw(` limit ${limit + 1}`) : sql``}) matching`
   // The fence keeps the order and the limit from having a say in how the matching rows are found.
   const sources = {
-    walk: { from: sql`${table}`, checks },
+    // What no index leads to is looked up for each row: PostgreSQL would find all that holds before the first. So is text in the order
+    // of the ids: it would walk along those of the texts, of which it does not see that they have to lie beyond the place too.
+    walk: { from: sql`${table}`, checks: checksOf(selection, placeholder, undefined, ({ unindexed }) => unindexed || order.length === 1) },
     sort: { from: sql`(select * from ${table} where ${and(checks)} offset 0) ${table}`, checks: [] },
   }
   const head = headOf(selection)

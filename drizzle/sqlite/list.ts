@@ -199,11 +199,13 @@ function readRows(
 }
 
 /** Rows that a walk may visit before it is given up for sorting: none where that is the better way from the beginning. */
-function walkOf({ clauses, size }: Job, { walk }: Limits, { count, rowCount }: Plan, passed: number): number {
-  if (clauses.length === 0 || !count.exact || count.rows > FEW) return walk
+function walkOf({ clauses, size }: Job, { walk }: Limits, { count, rowCount, driver }: Plan, passed: number): number {
+  if (clauses.length === 0 || !count.exact) return walk
+  // What is found by the index of one of several clauses may not hold for the others; where none has few, it may be almost any row.
+  const sorting = driver === undefined ? rowCount : clauses.length > 1 ? FEW : count.rows
   // If the matches are spread evenly. Where they are not, sorting them after all is not much more.
   const expected = ((passed + size) * rowCount) / Math.max(1, count.rows)
-  return expected < count.rows / 2 ? count.rows : 0
+  return expected < sorting / 2 ? Math.min(walk, sorting) : count.rows > FEW ? walk : 0
 }
 
 /** Where no clause has an index, statements without a driver find all that matches too. */

@@ -36,7 +36,10 @@ const BUSY_RETRY = 10
 const dialect: Dialect = {
   anyOf: (column, values) => ({
     values: [JSON.stringify(values.map((value) => column.mapToDriverValue(value)))],
-    check: (stored) => sql`${column} in (select value from json_each(${stored}))`,
+    // The plus keeps the index of the column out of it: its values would be looked up one after the other, all of their rows before the first.
+    check: (stored) => sql`+${column} in (select value from json_each(${stored}))`,
+    ids: (guard, stored) =>
+      sql`select id from ${column.table} where ${guard(sql`id`)} and ${column} in (select value from json_each(${stored}))`,
   }),
   contains,
   within: (column, query) => sql`${column} in (${query})`,

@@ -15,11 +15,12 @@ const THREADS = 4
 const MAX_QUEUE = 64
 /** Milliseconds after which a thread without work ends. */
 const IDLE = 60_000
-/** Rows that the main thread visits for a count or a page, and milliseconds that it works for it, whichever is first. */
+/** Rows that the main thread visits for a count or a page, milliseconds that it works for it, and that it takes where it waits for the disk. */
 const MAX_VISITED = 10_000
 const MAX_TIME = 4
+const MAX_WAIT = 20
 /** What it passes over without being able to stop: rows before a page, and entries of posting lists, some 5 ns each. */
-const UNSEEN = { rows: 20_000, postings: 1_000_000 }
+const UNSEEN = { rows: MAX_VISITED, postings: 1_000_000 }
 
 /** Shapes, filters and lists remembered. */
 const MAX_SHAPES = 500
@@ -111,14 +112,17 @@ export function reading(
 function brief(): Budget {
   let from = -1
   let end = Number.POSITIVE_INFINITY
+  let latest = 0
   return (visited) => {
     if (from < 0) from = visited
     const done = visited - from
     if (done > MAX_VISITED) throw new Exceeded()
     if (done === 0 || done % CLOCK !== 0) return
     // Most are over before the clock is looked at once.
-    if (end === Number.POSITIVE_INFINITY) end = cpuTime() + MAX_TIME
-    else if (cpuTime() > end) throw new Exceeded()
+    if (end === Number.POSITIVE_INFINITY) {
+      end = cpuTime() + MAX_TIME
+      latest = performance.now() + MAX_WAIT
+    } else if (cpuTime() > end || performance.now() > latest) throw new Exceeded()
   }
 }
 

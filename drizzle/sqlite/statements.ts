@@ -33,7 +33,9 @@ export function statementsOf(selection: Selection): Record<string, Statement> {
   const { clauses, place, size, columns } = selection
   const order = keysOf(selection)
   const bound = clauses.reduce((sum, { values }) => sum + values.length, 0)
-  const key: Placeholders = (index) => placeholder(bound + index)
+  // FTS5 finds a place by a whole number only, and the driver binds every number as a fraction.
+  const key: Placeholders = (index) =>
+    index === order.length - 1 ? sql`cast(${placeholder(bound + index)} as integer)` : placeholder(bound + index)
   const head = headOf(selection)
   const statements: Record<string, SQL> = { head: sql`select ${head}` }
   for (const driver of [undefined, ...clauses.keys().take(MAX_DRIVERS)]) {
@@ -104,7 +106,8 @@ function rowsOf(selection: Selection, rows: Rows): SQL {
   const { from, checks } = sourceOf(selection, driver, hintOf(selection, { ...rows, driver }))
   // Where an index gives exactly the rows of the page, there is nothing that could take long.
   // The ids of a driver have asked already.
-  const ticked = driver !== undefined ? checks : clauses.length > 0 || !isWalk(rows.order) ? [tick(table.id), ...checks] : []
+  const long = clauses.length > 0 || !isWalk(rows.order) || rows.offset !== undefined
+  const ticked = driver === undefined && long ? [tick(table.id), ...checks] : checks
   // Of two bounds SQLite takes the one that it reads first, and that of the place is the narrower.
   const select = (range: readonly SQL[]) =>
     sql`select ${shown} from ${from} where ${and([...range, ...ticked])} ${orderBy(order)} limit ${limit}${offset}`

@@ -1,8 +1,8 @@
 // A thread of the pool: reads lists that would hold up everybody else if the main thread read them.
 import { constants, setPriority } from 'node:os'
-import { workerData } from 'piscina'
-import { type Job, type Result, run } from './list.ts'
-import { type Budget, CLOCK, cpuTime, Exceeded, Reader } from './reader.ts'
+import { workerData } from 'node:worker_threads'
+import type { Job, Result } from './list.ts'
+import type { Budget } from './reader.ts'
 
 export interface WorkerData {
   path: string
@@ -20,14 +20,19 @@ const COUNT_TIME = 200
 /** Rows after which a walk along an index is given up for sorting all that matches. */
 const WALK = 200_000
 
-const { path, stopped } = workerData as WorkerData
-const reader = new Reader(path)
 try {
   // Of this thread alone, where the system has threads with priorities of their own (Linux): the main thread goes first.
   if (process.platform === 'linux') setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
 } catch {
   // Not everywhere allowed, and nothing rests on it.
 }
+
+// Behind that: what is loaded takes the processor for a while too.
+const { run } = await import('./list.ts')
+const { CLOCK, cpuTime, Exceeded, Reader } = await import('./reader.ts')
+
+const { path, stopped } = workerData as WorkerData
+const reader = new Reader(path)
 
 /** Ends what goes on until `deadline`, or until the database is closed. */
 const until =

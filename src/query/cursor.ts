@@ -18,36 +18,50 @@ export interface Scope {
   page: number
 }
 
-/** Cursors kept at hand, for to sign one takes longer than to read a short page. */
-const MAX_WRITTEN = 1_000
-const written = new WeakMap<KeyObject, LRUCache<string, string>>()
+/** Cursors kept at hand, both ways: to sign one takes longer than to read a short page, and who was given one comes back with it. */
+const MAX_KEPT = 5_000
+interface Kept {
+  cursors: LRUCache<string, string>
+  places: LRUCache<string, Beside>
+}
+const kept = new WeakMap<KeyObject, Kept>()
+
+function keptOf({ secret }: Scope): Kept {
+  let known = kept.get(secret)
+  if (!known) {
+    known = { cursors: new LRUCache({ max: MAX_KEPT }), places: new LRUCache({ max: MAX_KEPT }) }
+    kept.set(secret, known)
+  }
+  return known
+}
 
 /** The cursor to a place: its signature, then the place as JSON, in base64url. */
-export function writeCursor(scope: Scope, { beside, backward, inclusive }: Beside): string {
-  const payload = JSON.stringify([(backward ? 1 : 0) + (inclusive ? 2 : 0), ...beside])
-  let ofSecret = written.get(scope.secret)
-  if (!ofSecret) {
-    ofSecret = new LRUCache({ max: MAX_WRITTEN })
-    written.set(scope.secret, ofSecret)
-  }
+export function writeCursor(scope: Scope, place: Beside): string {
+  const { cursors, places } = keptOf(scope)
+  const payload = JSON.stringify([(place.backward ? 1 : 0) + (place.inclusive ? 2 : 0), ...place.beside])
   const signed = textOf(scope, payload)
-  let cursor = ofSecret.get(signed)
-  if (cursor === undefined) {
-    cursor = Buffer.concat([sign(scope, payload), Buffer.from(payload)]).toString('base64url')
-    ofSecret.set(signed, cursor)
-  }
+  const known = cursors.get(signed)
+  if (known !== undefined) return known
+  const cursor = Buffer.concat([sign(scope, payload), Buffer.from(payload)]).toString('base64url')
+  cursors.set(signed, cursor)
+  places.set(textOf(scope, cursor), place)
   return cursor
 }
 
 /** Undefined where the cursor is not one that this scope was signed with. */
 export function readCursor(scope: Scope, cursor: string): Beside | undefined {
+  const { places } = keptOf(scope)
+  const known = places.get(textOf(scope, cursor))
+  if (known) return known
   const bytes = Buffer.from(cursor, 'base64url')
   // Two spellings of the same bytes would be two cursors to the same place.
   if (bytes.length <= SIGNATURE || bytes.toString('base64url') !== cursor) return undefined
   const payload = bytes.subarray(SIGNATURE).toString()
   if (!timingSafeEqual(bytes.subarray(0, SIGNATURE), sign(scope, payload))) return undefined
   const [flags, ...beside] = JSON.parse(payload) as [number, ...unknown[]]
-  return { beside, backward: (flags & 1) !== 0, inclusive: (flags & 2) !== 0 }
+  const place = { beside, backward: (flags & 1) !== 0, inclusive: (flags & 2) !== 0 }
+  places.set(textOf(scope, cursor), place)
+  return place
 }
 
 /** What is signed. No list has a line break in it. */

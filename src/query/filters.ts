@@ -1,5 +1,5 @@
 // The filters of a list: for each field and lookup how its parameter is read, what it says in the OpenAPI document, and its SQL.
-import { sql } from 'drizzle-orm'
+import { type SQL, sql } from 'drizzle-orm'
 import type { Database } from '../../drizzle/database.ts'
 import type { Clause } from '../../drizzle/selection.ts'
 import type { Tables } from '../../drizzle/tables.ts'
@@ -41,11 +41,12 @@ export function filtersOf(table: keyof Tables, field: string, schema: Field, nam
 }
 
 /** The rows that a clause leaves out. No index leads to them. */
-const opposite = ({ variant, values, check, reads }: Clause): Clause => ({
+const opposite = ({ variant, values, definite, check, lookUp, reads }: Clause): Clause => ({
   ...(variant !== undefined && { variant }),
   ...(reads && { reads }),
   values,
-  check: (...values) => sql`(${check(...values)}) is not true`,
+  check: (...values) => (definite ? sql`not ${check(...values)}` : sql`(${check(...values)}) is not true`),
+  ...(lookUp && { lookUp: (...values: SQL[]) => sql`(${lookUp(...values)}) is not true` }),
   unindexed: true,
 })
 

@@ -79,7 +79,8 @@ export const lookups = {
       const column = columnOf(target)
       return {
         values: [atLeast(...pointOf(target, from)), atMost(...pointOf(target, to))].map((data) => column.mapToDriverValue(data)),
-        check: (from, to) => sql`${column} between ${from} and ${to}`,
+        // Not by BETWEEN, whose bounds SQLite would prefer to those of the place at which a page begins.
+        check: (from, to) => sql`${column} >= ${from} and ${column} <= ${to}`,
       }
     },
   },
@@ -127,7 +128,8 @@ export const lookups = {
     clause: (target, [value]) => ({
       values: [value],
       reads: tableOf(target),
-      check: (slug) => target.db.dialect.within(columnOf(target), sql`select id from ${referredBy(target)} where slug = ${slug}`),
+      // Not by IN: that there is one at most is worth an index.
+      check: (slug) => sql`${columnOf(target)} = (select id from ${referredBy(target)} where slug = ${slug})`,
     }),
   },
   under: {
