@@ -135,8 +135,10 @@ export function shapeOf({ shape, place }: Selection): string {
 
 /** The values of a selection in the order in which the placeholders count them: of the clauses, then of the row that it is beside. */
 export function valuesOf({ clauses, place }: Selection): unknown[] {
-  const values = clauses.flatMap((clause) => clause.values)
-  return 'beside' in place ? [...values, ...place.beside] : values
+  const values: unknown[] = []
+  for (const clause of clauses) values.push(...clause.values)
+  if ('beside' in place) values.push(...place.beside)
+  return values
 }
 
 /** Rows that a count need not go beyond. */

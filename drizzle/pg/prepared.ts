@@ -21,9 +21,13 @@ function nameOf(text: string): string | undefined {
 }
 
 /** Times as the server writes them: the driver would make them dates, which have no place in a cursor. */
+const parsers: Record<number, (text: string) => unknown> = {
+  [pg.types.builtins.TIMESTAMPTZ]: (text) => text,
+  // No whole number here is beyond what JSON carries safely.
+  [pg.types.builtins.INT8]: Number,
+}
 const types = {
-  getTypeParser: (oid: number, format?: 'text' | 'binary') =>
-    oid === pg.types.builtins.TIMESTAMPTZ ? String : pg.types.getTypeParser(oid, format as 'text'),
+  getTypeParser: (oid: number, format?: 'text' | 'binary') => parsers[oid] ?? pg.types.getTypeParser(oid, format as 'text'),
 } as pg.CustomTypesConfig
 
 /** The rows, each as an array of what the driver makes of its columns. */

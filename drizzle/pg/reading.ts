@@ -65,9 +65,9 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
     const sorting = remembered && isSorted(remembered.count)
     const offset = 'page' in place ? (Number(place.page) - 1) * size : 0
     const rows = await rowsOf(short, sorting ? statements.sort : statements.walk, [...values, offset])
-    const head = headOf(rows[0]?.at(-2))
+    const head = headOf(rows[0]?.at(-1))
     if (!head || (remembered && remembered.version !== head.version)) return undefined
-    return listedOf(selection, rows, { count: remembered?.count ?? head.count, offset, back: false, others: rows[0]?.at(-1) === true })
+    return listedOf(selection, rows, { count: remembered?.count ?? head.count, offset, back: false, others: rows[0]?.at(-2) === true })
   }
 
   /** Counts and reads, all of one moment. A deadline is for what may take long; `counts` is whether what is not known is counted. */
@@ -103,8 +103,8 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
         const read = (way: 'walk' | 'sort') => rowsOf(client, statements[back ? (`${way}Back` as const) : way], [...values, passed])
         const walking = way === 'walk' && clauses.length > 0
         const rows = deadline === undefined ? await read(way) : await readWithin(client, read, { way, walking, deadline })
-        const [beside = (await rowsOf(client, statements.others, values))[0]] = rows
-        const others = beside?.at(-1) === true
+        const [first] = rows
+        const others = (first ? first.at(-2) : (await rowsOf(client, statements.others, values))[0]?.[0]) === true
         return listedOf(selection, rows, { count, offset, back, others })
       } finally {
         running.delete(pid)

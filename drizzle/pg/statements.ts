@@ -48,7 +48,7 @@ export function statementsOf(selection: Selection): Statements {
     return sql`(${rowsOf({ ...sources[source], shown: [sql`true`], order: keys, ranges, limit: 1 })}) is not null`
   }
   const select = (source: keyof typeof sources, back: boolean) => {
-    const shown = [...columns, head, othersOf(source)]
+    const shown = [...columns, ...('beside' in place ? [othersOf(source)] : []), head]
     if ('page' in place) {
       const keys = back ? reversed(order) : order
       const offset = isFirst(place) ? {} : { offset: placeholder(bound) }

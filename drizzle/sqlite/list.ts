@@ -67,11 +67,11 @@ function atOnce(reader: Reader, job: Job, limits: Limits): Result | undefined {
   if (known && isNone(known.count)) return undefined
   reader.visited = 0
   const rows = reader.within(limits.rows, () => readRows(reader, job, limits, plan, { name: 'rows', passed: offset }))
-  const head = headOf(rows[0]?.at(-2))
+  const head = headOf(rows[0]?.at(-1))
   if (!head || (known && known.version !== head.version)) return undefined
   const { version, count } = head
   const found = known ?? unfiltered(version, count)
-  const listed = listedOf(job, rows, { count: found.count, offset, back: false, others: rows[0]?.at(-1) === 1 })
+  const listed = listedOf(job, rows, { count: found.count, offset, back: false, others: rows[0]?.at(-2) === 1 })
   return { listed, known: found, visited: reader.visited }
 }
 
@@ -167,8 +167,9 @@ function readPage(reader: Reader, job: Job, limits: Limits, plan: Plan): Listed 
   if (passed > limits.unseen.rows) throw new Exceeded()
   const rows = readRows(reader, job, limits, plan, { name: back ? 'back' : 'rows', passed })
   // Behind a row stands whether there are others; without one it has to be asked for.
-  const [beside = 'beside' in place ? readRows(reader, job, limits, plan, { name: 'others', passed: 0 })[0] : undefined] = rows
-  return listedOf(job, rows, { count, offset, back, others: beside?.at(-1) === 1 })
+  const [first] = rows
+  const asked = () => ('beside' in place ? readRows(reader, job, limits, plan, { name: 'others', passed: 0 })[0]?.[0] : undefined)
+  return listedOf(job, rows, { count, offset, back, others: (first ? first.at(-2) : asked()) === 1 })
 }
 
 /** Runs a statement in the way that visits the fewest rows. */

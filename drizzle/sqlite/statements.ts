@@ -45,7 +45,7 @@ export function statementsOf(selection: Selection): Record<string, Statement> {
       statements[named('probe')] =
         sql`select count(*) from (select 1 from (${idsOf(selection, placeholder, driver, tick)}) limit ${sql.raw(String(FEW + 1))})`
     if ('page' in place) {
-      const shown = [...columns, head, sql`0`]
+      const shown = [...columns, head]
       const offset = isFirst(place) ? {} : { offset: placeholder(bound) }
       statements[named('rows')] = rowsOf(selection, { driver, shown, order, ...offset, limit: size + 1 })
       if (!isFirst(place)) statements[named('back')] = rowsOf(selection, { driver, shown, order: reversed(order), ...offset, limit: size })
@@ -54,7 +54,7 @@ export function statementsOf(selection: Selection): Record<string, Statement> {
       const beside = (inclusive: boolean) => (order: readonly OrderKey[]) => after(order, place.beside, key, inclusive, true)
       const others = rowsOf(selection, { driver, shown: [sql`1`], order: back, ranges: beside(!place.inclusive), limit: 1 })
       // Not by EXISTS, which would read without the order, having no use for it, and come upon the first row late.
-      const shown = [...columns, head, sql`(${others})`]
+      const shown = [...columns, sql`(${others})`, head]
       statements[named('rows')] = rowsOf(selection, { driver, shown, order: there, ranges: beside(place.inclusive), limit: size + 1 })
       statements[named('others')] = others
     }
