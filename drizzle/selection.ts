@@ -123,6 +123,9 @@ export function listedOf(selection: Pick<Selection, 'place' | 'size'>, rows: unk
 /** Matches at which sorting them costs as much as walking along an index to the first page of them. */
 export const FEW = 2_000
 
+/** It is known that nothing matches. */
+export const isNone = ({ rows, exact }: Count): boolean => exact && rows === 0
+
 /** The page is the first, in front of which there is nothing to pass over. */
 export const isFirst = (place: Place): boolean => 'page' in place && place.page === 1
 

@@ -2,7 +2,7 @@
 import { LRUCache } from 'lru-cache'
 import type pg from 'pg'
 import { type Database, QueryTooExpensive } from '../database.ts'
-import { type Count, FEW, headOf, type Listed, limitOf, listedOf, pageOf, type Selection, shapeOf, valuesOf } from '../selection.ts'
+import { type Count, FEW, headOf, isNone, type Listed, limitOf, listedOf, pageOf, type Selection, shapeOf, valuesOf } from '../selection.ts'
 import type { Statement } from '../statement.ts'
 import { failure, timeoutUntil, transaction } from './pool.ts'
 import { compile, rowsOf } from './prepared.ts'
@@ -211,5 +211,3 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
 
 /** So few that finding and sorting them all costs less than to come upon them in the list's order. */
 const isSorted = ({ rows, exact }: Count) => exact && rows <= FEW
-
-const isNone = ({ rows, exact }: Count) => exact && rows === 0

@@ -1,5 +1,5 @@
 // Reads a list on SQLite: counts what matches, and by that chooses between sorting it and walking along the order's index.
-import { type Count, type CountMode, FEW, headOf, type Listed, limitOf, listedOf, pageOf, type Selection } from '../selection.ts'
+import { type Count, type CountMode, FEW, headOf, isNone, type Listed, limitOf, listedOf, pageOf, type Selection } from '../selection.ts'
 import type { Statement } from '../statement.ts'
 import { type Budget, cpuTime, Exceeded, type Reader } from './reader.ts'
 
@@ -214,5 +214,3 @@ function firstIndexed({ clauses }: Job): number | undefined {
   const first = clauses.findIndex(({ indexed }) => indexed)
   return first < 0 ? undefined : first
 }
-
-const isNone = ({ rows, exact }: Count) => exact && rows === 0

@@ -104,8 +104,7 @@ function rowsOf(selection: Selection, rows: Rows): SQL {
   const order =
     byId && driver !== undefined && clauses[driver]?.byId ? rows.order.map((key) => ({ ...key, column: sql`driver.id` })) : rows.order
   const { from, checks } = sourceOf(selection, driver, hintOf(selection, { ...rows, driver }))
-  // Where an index gives exactly the rows of the page, there is nothing that could take long.
-  // The ids of a driver have asked already.
+  // Where an index gives exactly the rows of the page, there is nothing that could take long; the ids of a driver have asked already.
   const long = clauses.length > 0 || !isWalk(rows.order) || rows.offset !== undefined
   const ticked = driver === undefined && long ? [tick(table.id), ...checks] : checks
   // Of two bounds SQLite takes the one that it reads first, and that of the place is the narrower.
