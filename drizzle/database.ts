@@ -4,7 +4,7 @@ import type { KeyObject } from 'node:crypto'
 import type { SQL } from 'drizzle-orm'
 import type { BaseSQLiteDatabase, SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
 import type { Clause, Listed, Selection } from './selection.ts'
-import type { Tables } from './tables.ts'
+import type { ServedName, Tables } from './tables.ts'
 
 /** What a query can be built with. `await` a builder instead of calling its own all, get or run, which exist on SQLite only. */
 export interface Queries extends Pick<BaseSQLiteDatabase<'async', unknown>, 'select' | 'insert' | 'update' | 'delete' | 'all' | 'run'> {
@@ -17,7 +17,7 @@ export type ServedTable = SQLiteTable & { id: SQLiteColumn; version: SQLiteColum
 
 /** What a database has to know of a resource, to keep its counters and its search text. */
 export interface Served {
-  table: keyof Tables
+  table: ServedName
   /** The fields whose folded text is kept: searchable ones and those with a lookup that ignores case. */
   folded: readonly string[]
   /** Those of them that are looked up whole or by their beginning. They need an index of their own and at most 255 characters. */

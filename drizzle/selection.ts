@@ -1,7 +1,7 @@
 // What a list asks of a database, and what it gets. Threads that read lists load it: of Drizzle it imports nothing but types.
 import type { SQL, SQLWrapper } from 'drizzle-orm'
 import type { SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
-import type { Tables } from './tables.ts'
+import type { ServedName } from './tables.ts'
 
 /** A condition on the rows of a table. The values stand beside the SQL, so that one statement serves all that differ in them only. */
 export interface Clause {
@@ -22,7 +22,7 @@ export interface Clause {
   /** The index has those rows in the order of their ids. */
   byId?: boolean
   /** Another table whose rows decide too. */
-  reads?: keyof Tables
+  reads?: ServedName
   /** Posting lists that are read from end to end before the first row is seen, at worst. */
   postings?: number
 }
@@ -40,7 +40,7 @@ export type Place = { page: number | 'last' } | { beside: readonly unknown[]; ba
 export type CountMode = 'bounded' | 'exact' | 'none'
 
 export interface Selection {
-  name: keyof Tables
+  name: ServedName
   table: SQLiteTable & { id: SQLiteColumn }
   columns: readonly SQLiteColumn[]
   clauses: readonly Clause[]

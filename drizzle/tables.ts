@@ -1,6 +1,7 @@
 // Every table, once, as a function of a column kit. drizzle-kit makes both databases' migrations from it.
 import { sql } from 'drizzle-orm'
 import type { AnySQLiteColumn } from 'drizzle-orm/sqlite-core'
+import type { ServedTable } from './database.ts'
 import type * as sqliteKit from './sqlite/kit.ts'
 
 /** SQLite's types are the canonical ones; the PostgreSQL schema is cast to them in `pg/schema.ts`. */
@@ -59,8 +60,47 @@ export function defineTables(kit: Kit) {
       kit.index('products_by_updated_at', t.updated_at, t.id),
     ],
   )
-  return { categories, products }
+  const keys = kit.table(
+    'keys',
+    {
+      id: kit.id(),
+      name: kit.text().notNull(),
+      role: kit.text().notNull(),
+      // The SHA-256 of the secret, in hexadecimal; of no secret while there is none.
+      secret: kit.text().notNull().default(''),
+      last_used_at: kit.time(),
+      expires_at: kit.time(),
+      revoked_at: kit.time(),
+      ...stamps(kit),
+    },
+    (t) => [
+      kit.index('keys_by_name', t.name, t.id),
+      kit.index('keys_by_role', t.role, t.id),
+      kit.index('keys_by_last_used_at', t.last_used_at, t.id),
+      kit.index('keys_by_expires_at', t.expires_at, t.id),
+      kit.index('keys_by_revoked_at', t.revoked_at, t.id),
+      kit.index('keys_by_created_at', t.created_at, t.id),
+      kit.index('keys_by_updated_at', t.updated_at, t.id),
+    ],
+  )
+  // Who did what. The key is no reference: what was done with it stays written down.
+  const changes = kit.table('changes', {
+    id: kit.id(),
+    ...kit.transactionId(),
+    resource: kit.text().notNull(),
+    record_id: kit.integer().notNull(),
+    operation: kit.text().notNull(),
+    version: kit.integer().notNull(),
+    key_id: kit.integer(),
+    request_id: kit.text(),
+    at: kit.time().notNull(),
+    fields: kit.text().notNull(),
+  })
+  return { categories, products, keys, changes }
 }
 
 /** An interface, so that an application built on this one can add its own tables to it. */
 export interface Tables extends ReturnType<typeof defineTables> {}
+
+/** The tables that can be served as resources. */
+export type ServedName = { [T in keyof Tables]: Tables[T] extends ServedTable ? T : never }[keyof Tables]

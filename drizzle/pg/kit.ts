@@ -1,4 +1,5 @@
 // PostgreSQL's columns, under the same names as SQLite's.
+import { sql } from 'drizzle-orm'
 import {
   type AnyPgColumn,
   bigint,
@@ -60,3 +61,10 @@ export const index = (name: string, ...columns: ExtraConfigColumn[]) => {
 }
 
 export const uniqueIndex = (name: string, ...columns: [AnyPgColumn, ...AnyPgColumn[]]) => pgUniqueIndex(name).on(...columns)
+
+/** A sequence gives ids out before their transactions commit, so a later id can be seen before an earlier one. Who reads a log in order stops at the oldest transaction that is still under way. */
+export const transactionId = () => ({
+  transaction: customType<{ data: string }>({ dataType: () => 'xid8' })()
+    .notNull()
+    .default(sql`pg_current_xact_id()`),
+})

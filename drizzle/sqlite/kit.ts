@@ -45,3 +45,6 @@ export const time = customType<{ data: string; driverData: number }>({
 export const index = (name: string, ...columns: [AnySQLiteColumn, ...AnySQLiteColumn[]]) => sqliteIndex(name).on(...columns)
 
 export const uniqueIndex = (name: string, ...columns: [AnySQLiteColumn, ...AnySQLiteColumn[]]) => sqliteUniqueIndex(name).on(...columns)
+
+/** What a row of an ordered log has beside its id. Here nothing: transactions run in turn, so ids are in the order of their commits. */
+export const transactionId = () => ({})

@@ -1,7 +1,7 @@
 // The kinds of field: for each what a record shows, what a body may hold, and how a value is written in a URL.
 import { type TSchema, type TUnsafe, Type } from '@sinclair/typebox'
 import { fromUnits } from '../../drizzle/decimal.ts'
-import type { Tables } from '../../drizzle/tables.ts'
+import type { ServedName } from '../../drizzle/tables.ts'
 import { type Line, type Point, readNumber, readText, readTime, Unreadable } from './values.ts'
 
 /** How a value is read from a URL, and written back into a link in the one spelling that it has there. */
@@ -25,7 +25,7 @@ export interface Meta<K extends Kind = Kind> {
   /** For a kind whose values have an order. */
   line?: Line
   /** For a reference: the table of which it names a row. */
-  target?: keyof Tables
+  target?: ServedName
 }
 
 export const meta: unique symbol = Symbol('meta')
@@ -127,7 +127,7 @@ export const time = (options: Options): Field<'time', string> =>
 export const MAX_INTEGER = Number.MAX_SAFE_INTEGER
 
 /** The id of a row of `target`. */
-export const reference = (target: keyof Tables, options: Options = {}): Field<'reference', number> => {
+export const reference = (target: ServedName, options: Options = {}): Field<'reference', number> => {
   const { [meta]: whole, ...schema } = integer({ minimum: 1, maximum: MAX_INTEGER, ...options })
   return field(schema, whole.input, { ...whole, kind: 'reference', target })
 }

@@ -2,7 +2,7 @@
 import { type SQL, sql } from 'drizzle-orm'
 import type { Database } from '../../drizzle/database.ts'
 import type { Clause } from '../../drizzle/selection.ts'
-import type { Tables } from '../../drizzle/tables.ts'
+import type { ServedName } from '../../drizzle/tables.ts'
 import { type Codec, type Field, flagCodec, type Kind, type Meta, meta } from './fields.ts'
 import { joinList, splitList } from './lists.ts'
 import { type Lookup, type LookupName, lookups, type Value } from './lookups.ts'
@@ -19,7 +19,7 @@ export interface Filter {
 }
 
 /** A lookup of a field, and its negation: the rows that the lookup leaves out, those without a value among them. */
-export function filtersOf(table: keyof Tables, field: string, schema: Field, name: LookupName): [string, Filter][] {
+export function filtersOf(table: ServedName, field: string, schema: Field, name: LookupName): [string, Filter][] {
   const known = schema[meta]
   const lookup: Lookup = lookups[name]
   if (!lookup.kinds.includes(known.kind)) throw new TypeError(`${table}.${field} is ${known.kind}: it cannot have the lookup ${name}`)

@@ -4,7 +4,7 @@ import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database } from '../../drizzle/database.ts'
 import { equals, startsWith } from '../../drizzle/search.ts'
 import type { Clause, Guard } from '../../drizzle/selection.ts'
-import type { Tables } from '../../drizzle/tables.ts'
+import type { ServedName } from '../../drizzle/tables.ts'
 import { type Codec, type Kind, type Meta, textCodec } from './fields.ts'
 import { termCodec } from './search.ts'
 import { above, atLeast, atMost, below, equal, type Line, type Point } from './values.ts'
@@ -12,7 +12,7 @@ import { above, atLeast, atMost, below, equal, type Line, type Point } from './v
 /** A field, and the database that is asked. */
 export interface Target {
   db: Database
-  table: keyof Tables
+  table: ServedName
   field: string
   meta: Meta
 }
@@ -193,7 +193,7 @@ function isNull(target: Target, flag: boolean): Clause {
 const idOf = ({ db, table }: Target): SQLiteColumn => db.tables[table].id
 
 /** The table that a reference is to. */
-function tableOf({ meta: { target } }: Target): keyof Tables {
+function tableOf({ meta: { target } }: Target): ServedName {
   if (!target) throw new TypeError('the field refers to no table')
   return target
 }

@@ -1,7 +1,7 @@
 // Turns a resource's declaration into the parameters of its list: the filters, and how the rest is searched, ordered and paged.
 import { type TObject, Type } from '@sinclair/typebox'
 import type { CountMode } from '../../drizzle/selection.ts'
-import type { Tables } from '../../drizzle/tables.ts'
+import type { ServedName } from '../../drizzle/tables.ts'
 import { nearest } from '../nearest.ts'
 import { MAX_CURSOR_LENGTH } from './cursor.ts'
 import type { Codec, Field } from './fields.ts'
@@ -23,7 +23,7 @@ export const COUNT_MODES = ['bounded', 'exact', 'none'] as const satisfies Count
 
 /** What the parameters of a list are made from. */
 export interface ListDeclaration {
-  table: keyof Tables
+  table: ServedName
   contract: Record<string, Field>
   filter: { [field: string]: readonly LookupName[] | undefined }
   search: readonly string[]

@@ -3,12 +3,12 @@ import { type TObject, type TSchema, Type } from '@sinclair/typebox'
 import { getTableColumns } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Served } from '../../drizzle/database.ts'
-import type { Tables } from '../../drizzle/tables.ts'
+import type { ServedName, Tables } from '../../drizzle/tables.ts'
 import { type Field, type Kind, meta } from './fields.ts'
 import type { LookupOf } from './lookups.ts'
 import { compileParameters, type ListParameters } from './params.ts'
 
-type Row<T extends keyof Tables> = Tables[T]['$inferSelect']
+type Row<T extends ServedName> = Tables[T]['$inferSelect']
 type Contract = Record<string, Field>
 /** Anything where `A` and `B` are the same type, nothing otherwise: a column that can be null needs a field that can be. */
 type Same<A, B> = [A, B] extends [B, A] ? unknown : never
@@ -16,7 +16,7 @@ type KindOf<F> = F extends Field<infer K, unknown> ? K : never
 type Named<C, K extends Kind> = { [F in keyof C & string]: KindOf<C[F]> extends K ? F : never }[keyof C & string]
 
 /** What an engineer writes to serve a table. */
-export interface Declaration<T extends keyof Tables, C extends Contract, O extends keyof C & string> {
+export interface Declaration<T extends ServedName, C extends Contract, O extends keyof C & string> {
   /** The table's name is the resource's: in URLs, in the OpenAPI document and in its components. */
   table: T
   /** One record, in a sentence: `product`. */
@@ -39,7 +39,7 @@ export interface Declaration<T extends keyof Tables, C extends Contract, O exten
 export type Body = Record<string, unknown>
 
 export interface Resource {
-  table: keyof Tables
+  table: ServedName
   singular: string
   contract: Contract
   list: ListParameters
@@ -49,7 +49,7 @@ export interface Resource {
   unique: readonly (readonly string[])[]
   slug?: { field: string; from: string }
   /** The fields that name a row of a table, which may be this one. */
-  references: readonly { field: string; target: keyof Tables }[]
+  references: readonly { field: string; target: ServedName }[]
   served: Served
   schemas: { record: TObject; create: TObject; merge: TObject }
 }
@@ -61,7 +61,7 @@ const PREFIXED = ['iexact', 'istartswith']
 const MAX_PREFIXED_LENGTH = 255
 
 /** Throws a TypeError where the declaration contradicts itself in a way that its types cannot see. */
-export function defineResource<T extends keyof Tables, const C extends Contract, const O extends keyof C & string>(
+export function defineResource<T extends ServedName, const C extends Contract, const O extends keyof C & string>(
   declaration: Declaration<T, C, O>,
 ): Resource {
   const { table, singular, search, unique = [], slug } = declaration

@@ -28,7 +28,7 @@ const engines: Record<string, Slow> = {
     fill: [
       // The index would take most of the time, and is of no use here.
       'drop trigger products_search_inserted',
-      `with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 300000)
+      `with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 500000)
         insert into products (sku, name, price, stock, created_at, updated_at) select 'S-' || n, 'Shirt ' || n, n, 1, n, n from numbers`,
       "insert into products_search (id, sku, name, description, brand) select id, lower(sku), lower(name), '', '' from products",
     ],
@@ -36,7 +36,7 @@ const engines: Record<string, Slow> = {
       ...FIELDS.flatMap((field) => TEXT_LOOKUPS.map((lookup) => [`${field}__${lookup}`, OTHER])),
       ['description__icontains!', OTHER],
     ]),
-    timeout: 0.4,
+    timeout: 0.3,
     // Each is tried for some milliseconds before it has to wait.
     patience: 2,
     bearable: 'id__lte=40000&stock__in!=2,3&count=exact',
@@ -115,9 +115,9 @@ onEach('what reads a long list stops with it', async (t, dialect) => {
 })
 
 onEach('a long list holds nobody up', async (t, dialect) => {
-  const app = await fresh(t, dialect)
+  const app = await fresh(t, dialect, slow(dialect).patience)
   let over = false
-  const answer = get(app, long(dialect, 1)).finally(() => {
+  const answer = timed(get(app, long(dialect, 1))).finally(() => {
     over = true
   })
   let longest = 0
@@ -131,10 +131,11 @@ onEach('a long list holds nobody up', async (t, dialect) => {
     }
     await setTimeout(5)
   }
-  t.match(await answer, TOO_EXPENSIVE)
+  const { status, time } = await answer
+  t.ok([200, 503].includes(status), 'whether it ends before its deadline is for other tests')
   t.ok(asked > 30, `${asked} others were answered meanwhile`)
-  // The pool's threads and others on this machine share the processor with them.
-  t.ok(longest < 200, `none after more than ${longest} ms`)
+  // Who is held up waits for all of it. The pool's threads and others on this machine share the processor with them.
+  t.ok(longest < time / 2, `none after more than ${longest} of ${time} ms`)
 })
 
 onEach('more lists than can wait are refused at once, and a page does not fail with its count', async (t, dialect) => {
