@@ -66,8 +66,6 @@ export function defineTables(kit: Kit) {
       id: kit.id(),
       name: kit.text().notNull(),
       role: kit.text().notNull(),
-      // The SHA-256 of the secret, in hexadecimal; of no secret while there is none.
-      secret: kit.text().notNull().default(''),
       last_used_at: kit.time(),
       expires_at: kit.time(),
       revoked_at: kit.time(),
@@ -83,6 +81,16 @@ export function defineTables(kit: Kit) {
       kit.index('keys_by_updated_at', t.updated_at, t.id),
     ],
   )
+  // Apart from what is served, so that no list, log or export of keys can have them.
+  const key_secrets = kit.table(
+    'key_secrets',
+    {
+      key: kit.reference(() => keys.id).notNull(),
+      // In hexadecimal.
+      sha256: kit.text().notNull(),
+    },
+    (t) => [kit.uniqueIndex('key_secrets_key', t.key)],
+  )
   // Who did what. The key is no reference: what was done with it stays written down.
   const changes = kit.table('changes', {
     id: kit.id(),
@@ -96,7 +104,7 @@ export function defineTables(kit: Kit) {
     at: kit.time().notNull(),
     fields: kit.text().notNull(),
   })
-  return { categories, products, keys, changes }
+  return { categories, products, keys, key_secrets, changes }
 }
 
 /** An interface, so that an application built on this one can add its own tables to it. */

@@ -1,12 +1,12 @@
 // Turns every failure into RFC 9457 problem+json, those that Fastify or Node answer by themselves included.
 import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
-import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
 import type { ConnectionError, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Failure } from '../drizzle/database.ts'
 import { type ErrorCode, errors, invalid, Problem, problemDocument } from '../src/errors.ts'
-import { MERGE_PATCH } from '../src/query/schemas.ts'
+import { FIXED_HEADERS, MERGE_PATCH } from '../src/query/responses.ts'
 
 const CONTENT_TYPE = 'application/problem+json; charset=utf-8'
 
@@ -34,18 +34,12 @@ const databaseProblems: Record<Failure, [ErrorCode, string]> = {
 /** Seconds after which a 503 can be tried again. */
 const RETRY_AFTER = '1'
 
-const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
-
 export default fp(
   async function problems(app: FastifyInstance) {
     app.addHook('onRequest', (request, reply, done) => {
-      reply.header('x-request-id', request.id)
-      checkHost(request)
-      // Before the body is read: what is sent to a URL that does not exist is of no interest.
-      if (request.is404 || hasEmptySegment(request.params)) unrouted(app, request, reply)
-      else done()
+      addHeaders(reply, request)
+      done()
     })
-    app.setNotFoundHandler((request, reply) => unrouted(app, request, reply))
     app.setErrorHandler((error, request, reply) => {
       const problem = withQueryFaults(problemOf(error, app), error, request)
       // Being asked while it stops is nothing to report.
@@ -56,19 +50,25 @@ export default fp(
   { name: 'errors' },
 )
 
+/** Those of every answer. */
+function addHeaders(reply: FastifyReply, { id }: FastifyRequest): void {
+  reply.header('x-request-id', id)
+  for (const name in FIXED_HEADERS) reply.header(name, FIXED_HEADERS[name])
+}
+
 /** For Fastify's `frameworkErrors`: what fails before a route is found never comes to an error handler. */
 export function frameworkErrors(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
-  reply.header('x-request-id', request.id)
+  addHeaders(reply, request)
   send(reply, request, problemOf(error))
 }
 
 /** For Fastify's `clientErrorHandler`: what Node cannot read as HTTP is answered on the bare socket. */
-export function clientErrorHandler(error: ConnectionError, socket: Socket): void {
+export function clientErrorHandler(this: FastifyInstance, error: ConnectionError, socket: Duplex & { bytesWritten: number }): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return
   // On a connection that has had an answer, another would be taken for that of a request that was never made, or of another client.
   if (socket.bytesWritten > 0) return void socket.destroy()
   const [code, detail] = unreadable[error.code] ?? ['malformed-request', 'The request is not HTTP/1.1.']
-  socket.end(rawResponse(new Problem(code, detail)))
+  answerRaw(this, socket, new Problem(code, detail, { cause: error.code }))
 }
 
 const unreadable: Record<string, [ErrorCode, string]> = {
@@ -83,61 +83,25 @@ export const unmetExpectation = new Problem('expectation-failed', 'Only "Expect:
 /** For Node's `connect`. */
 export const noProxy = new Problem('malformed-request', 'CONNECT is for proxies.')
 
-export function rawResponse(problem: Problem): string {
+/** Milliseconds in which a client that goes on sending can read the answer. */
+const LINGER = 1_000
+
+export function answerRaw({ log }: FastifyInstance, socket: Duplex, problem: Problem): void {
   const id = randomUUID()
   const { status } = errors[problem.code]
+  log.info({ reqId: id, res: { statusCode: status }, code: problem.code, cause: problem.cause }, 'what is no request was answered')
   const body = JSON.stringify(problemDocument(problem, id))
-  const headers = { 'content-type': CONTENT_TYPE, 'content-length': Buffer.byteLength(body), 'x-request-id': id, connection: 'close' }
+  const headers = {
+    'content-type': CONTENT_TYPE,
+    'content-length': Buffer.byteLength(body),
+    'x-request-id': id,
+    ...FIXED_HEADERS,
+    connection: 'close',
+  }
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
-  return `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`
-}
-
-/** A URL that no route has, or has for other methods only (RFC 9110, 15.5.6), or is asked for them. */
-function unrouted(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const [url = ''] = request.url.split('?', 1)
-  const methods = METHODS.filter((method) => {
-    const route = app.findRoute({ method, url })
-    return route && !hasEmptySegment(route.params)
-  })
-  // A file of the documentation page that does not exist has a route, of all its files.
-  if (methods.length === 0 || methods.some((method) => method === request.method))
-    throw new Problem('not-found', `Nothing is at ${url.slice(0, 200)}.`)
-  const allow = [...methods, 'OPTIONS'].join(', ')
-  if (request.method === 'OPTIONS') return reply.code(204).header('allow', allow).send()
-  throw new Problem('method-not-allowed', `${request.method} does not apply here.`, { headers: { allow } })
-}
-
-/** The router takes `/api/products/` for the record without an id. It is the list. */
-function hasEmptySegment(params: unknown): boolean {
-  for (const name in params as object) {
-    if ((params as Record<string, string>)[name] === '') return true
-  }
-  return false
-}
-
-/** A name, an IPv4 or a bracketed IPv6 address, and a port. */
-const HOST = /^(?:[\w.~-]+|\[[\da-f:.]+\])(?::\d{1,5})?$/i
-
-/** The origin that was found to be one last: nearly all requests come to the same. */
-let known = ''
-
-/** Links in answers begin with it, so it has to be a host and nothing more (RFC 9112, 3.2). */
-function checkHost({ host, protocol, raw }: FastifyRequest): void {
-  const origin = `${protocol}://${host}`
-  const old = raw.httpVersion === '1.0' && host === ''
-  const valid = origin === known || (/^https?$/.test(protocol) && (old || (HOST.test(host) && URL.canParse(origin))))
-  if (!valid || isRepeated(raw.rawHeaders)) throw new Problem('malformed-request', 'The Host header is not the name of a host.')
-  if (!old) known = origin
-}
-
-/** `headers` are names and values in turn. Node itself takes the first of several. */
-function isRepeated(headers: readonly string[]): boolean {
-  let hosts = 0
-  for (let index = 0; index < headers.length; index += 2) {
-    const name = headers[index] ?? ''
-    if (name.length === 4 && name.toLowerCase() === 'host') hosts++
-  }
-  return hosts > 1
+  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
+  // The client may never end its side.
+  setTimeout(() => socket.destroy(), LINGER).unref()
 }
 
 function problemOf(error: unknown, app?: FastifyInstance): Problem {
@@ -161,8 +125,8 @@ function send(reply: FastifyReply, request: FastifyRequest, problem: Problem): F
   return reply
     .code(status)
     .headers({
-      ...problem.headers,
       ...(status === 503 && { 'retry-after': RETRY_AFTER }),
+      ...problem.headers,
       ...(status === 415 && request.method === 'PATCH' && { 'accept-patch': `application/json, ${MERGE_PATCH}` }),
     })
     .type(CONTENT_TYPE)

@@ -6,7 +6,8 @@ import packageJson from '../package.json' with { type: 'json' }
 
 const DESCRIPTION = `A product catalogue. Lists take filters, \`search\`, \`ordering\`, \`page\` and \`page_size\`; what is unknown, repeated or
 ill-typed is refused, with every fault named. A URL works with and without its last slash, \`HEAD\` wherever \`GET\` does, and
-\`OPTIONS\` names the methods of a URL. Every error is problem+json (RFC 9457).`
+\`OPTIONS\` names the methods of a URL. Reading needs no key unless the service is set up so; writing needs one, whose role is named at each
+operation. How often a client may ask is limited: \`RateLimit\` says what is left. Every error is problem+json (RFC 9457).`
 
 export default fp(
   async function openapi(app) {
@@ -24,8 +25,12 @@ export default fp(
           ...app.resources.map(({ table, singular }) => ({ name: table, description: `The list of ${table}, and one ${singular}` })),
           { name: 'service', description: 'The service itself' },
         ],
-        // Nothing needs a key.
-        security: [],
+        // Which operation needs what is said at each, by `plugins/auth.ts`.
+        components: {
+          securitySchemes: {
+            key: { type: 'http', scheme: 'bearer', description: 'An API key: `stk_<id>_<secret>`. An administrator makes them.' },
+          },
+        },
       },
       // Fastify names a schema def-0 unless it is told that its id is its name.
       refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `def-${index}`) },

@@ -4,7 +4,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { invalid, Problem } from '../src/errors.ts'
 import { compilePath, compileQuerystring, type Handling } from '../src/query/querystring.ts'
-import * as documents from '../src/query/schemas.ts'
+import { MERGE_PATCH, Problem as ProblemSchema } from '../src/query/responses.ts'
+import { listOf, NoParameters } from '../src/query/schemas.ts'
 import { compileBody } from '../src/validate.ts'
 
 type Validate = (data: never) => { value: unknown } | { error: Problem }
@@ -101,18 +102,18 @@ export default fp(
     app.addContentTypeParser('application/json', { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) =>
       parseJson(request, body),
     )
-    app.addContentTypeParser(documents.MERGE_PATCH, { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
+    app.addContentTypeParser(MERGE_PATCH, { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
       if (request.method !== 'PATCH') throw new Problem('unsupported-media-type', 'Only PATCH takes a merge patch. Send application/json.')
       return parseJson(request, body)
     })
 
-    app.addSchema(documents.Problem)
+    app.addSchema(ProblemSchema)
     for (const resource of app.resources) {
-      for (const schema of [...Object.values(resource.schemas), documents.listOf(resource)]) app.addSchema(schema)
+      for (const schema of [...Object.values(resource.schemas), listOf(resource)]) app.addSchema(schema)
     }
     // A route that says nothing of parameters has none, and says so to a client that sends one. The files of the docs page are not ours.
     app.addHook('onRoute', (route) => {
-      if (!route.schema?.hide) route.schema = { querystring: documents.NoParameters, ...route.schema }
+      if (!route.schema?.hide) route.schema = { querystring: NoParameters, ...route.schema }
     })
   },
   { name: 'schemas' },

@@ -1,17 +1,22 @@
 // The table of contents: the plugins by name, in the order in which a request meets them, then the routes.
-import { randomUUID } from 'node:crypto'
 import { readdir } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import autoload from '@fastify/autoload'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify from 'fastify'
 import type { OpenOptions } from '../drizzle/open.ts'
+import auth from '../plugins/auth.ts'
+import changes from '../plugins/changes.ts'
 import db from '../plugins/db.ts'
-import problems, { clientErrorHandler, frameworkErrors, noProxy, rawResponse, unmetExpectation } from '../plugins/errors.ts'
+import problems, { answerRaw, clientErrorHandler, frameworkErrors, noProxy, unmetExpectation } from '../plugins/errors.ts'
 import health from '../plugins/health.ts'
 import openapi from '../plugins/openapi.ts'
+import rateLimit from '../plugins/rate-limit.ts'
+import routing from '../plugins/routing.ts'
 import schemas from '../plugins/schemas.ts'
 import type { Config } from './config.ts'
+import { MAX_HEADER_SIZE, requestId, TIMEOUTS } from './http.ts'
+import { type LogStream, logger } from './logger.ts'
 import type { Resource } from './query/resource.ts'
 import type { App } from './routes.ts'
 
@@ -23,9 +28,6 @@ declare module 'fastify' {
 }
 
 const ROUTES = fileURLToPath(new URL('../routes', import.meta.url))
-/** Milliseconds in which a request has to arrive, its body included. */
-const REQUEST_TIMEOUT = 60_000
-
 const RESOURCES = new URL('./resources/', import.meta.url)
 
 export interface AppOptions {
@@ -34,27 +36,36 @@ export interface AppOptions {
   resources?: readonly Resource[]
   routes?: string
   tables?: OpenOptions['tables']
+  /** Another clock for the rate limits, in milliseconds: a test need not wait. */
+  clock?: () => number
+  /** Shorter ones than a client has in earnest. */
+  timeouts?: Partial<typeof TIMEOUTS>
+  /** Other than the standard output. */
+  log?: LogStream
 }
 
 /** Builds the application. `listen()` or `inject()` makes it ready, which opens and migrates the database. */
-export async function buildApp({ config, resources, routes = ROUTES, tables }: AppOptions): Promise<App> {
+export async function buildApp({ config, resources, routes = ROUTES, tables, clock, timeouts, log }: AppOptions): Promise<App> {
+  const { headers, request, idle, keepAlive, check } = { ...TIMEOUTS, ...timeouts }
   const app = Fastify({
-    logger: { level: config.LOG_LEVEL },
+    logger: logger(config, log),
     bodyLimit: config.BODY_LIMIT,
     trustProxy: trustProxy(config.TRUST_PROXY),
-    genReqId: () => randomUUID(),
-    // A Host header that is missing, and a request while stopping, are answered by plugins/errors.ts and plugins/health.ts.
-    http: { requireHostHeader: false },
+    genReqId: requestId,
+    // A Host header that is missing, and a request while stopping, are answered by plugins/routing.ts and plugins/health.ts.
+    http: { requireHostHeader: false, maxHeaderSize: MAX_HEADER_SIZE, headersTimeout: headers, connectionsCheckingInterval: check },
     return503OnClosing: false,
-    requestTimeout: REQUEST_TIMEOUT,
+    requestTimeout: request,
+    connectionTimeout: idle,
+    keepAliveTimeout: keepAlive,
     // A migration of a large database takes the time that it takes.
     pluginTimeout: 0,
     routerOptions: { querystringParser: (raw) => ({ raw }) },
     frameworkErrors,
     clientErrorHandler,
   }).withTypeProvider<TypeBoxTypeProvider>()
-  app.server.on('checkExpectation', (_request, response) => response.socket?.end(rawResponse(unmetExpectation)))
-  app.server.on('connect', (_request, socket) => socket.end(rawResponse(noProxy)))
+  app.server.on('checkExpectation', (_request, { socket }) => socket && answerRaw(app, socket, unmetExpectation))
+  app.server.on('connect', (_request, socket) => answerRaw(app, socket, noProxy))
   app.addHttpMethod('DELETE', { hasBody: false, overrideExisting: true })
   app.decorate('config', config)
   app.decorate('resources', resources ?? (await declaredResources()))
@@ -62,6 +73,10 @@ export async function buildApp({ config, resources, routes = ROUTES, tables }: A
   await app.register(problems)
   await app.register(schemas)
   await app.register(db, { tables })
+  await app.register(changes)
+  await app.register(rateLimit, { clock })
+  await app.register(auth)
+  await app.register(routing)
   await app.register(openapi)
   await app.register(health)
   await app.register(autoload, { dir: routes, routeParams: true })

@@ -4,9 +4,13 @@ import { type Static, Type } from '@sinclair/typebox'
 import { distance } from 'fastest-levenshtein'
 import { PROTOCOLS } from '../drizzle/open.ts'
 import type { Fault } from './errors.ts'
+import { SECRET } from './token.ts'
 import { compileTexts } from './validate.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
+
+/** Requests of one client that are remembered. */
+const MAX_RATE = 100_000
 
 export const Config = Type.Object({
   HOST: Type.String({ default: '127.0.0.1', description: 'Address to listen on; `0.0.0.0` for every interface' }),
@@ -21,6 +25,32 @@ export const Config = Type.Object({
     default: '',
     description:
       'Proxies whose `X-Forwarded-*` headers are believed: how many there are, or their addresses (`10.0.0.0/8,127.0.0.1`); empty: none',
+  }),
+  REQUIRE_KEY_TO_READ: Type.Boolean({ default: false, description: 'Whether reading needs an API key too' }),
+  ADMIN_KEY: Type.String({
+    default: '',
+    pattern: `^(stk_1_${SECRET})?$`,
+    description:
+      'The admin key of a database that has no keys yet: `stk_1_` and 40 to 128 letters and digits; empty: one is made, and printed once',
+  }),
+  RATE_LIMIT_ANONYMOUS: Type.Integer({
+    default: 100,
+    minimum: 0,
+    maximum: MAX_RATE,
+    description: 'Requests without a key that an address may make in a window; 0: no limit',
+  }),
+  RATE_LIMIT_AUTHENTICATED: Type.Integer({
+    default: 1_000,
+    minimum: 0,
+    maximum: MAX_RATE,
+    description: 'Requests that a key may make in a window; 0: no limit',
+  }),
+  RATE_LIMIT_WINDOW: Type.Integer({ default: 60, minimum: 1, maximum: 3_600, description: 'Length of that window, in seconds' }),
+  REDIS_URL: Type.String({
+    default: '',
+    pattern: '^(rediss?://.+)?$',
+    description:
+      'Where several processes count requests together: `redis://user:password@host:6379/0`, `rediss://…` by TLS; empty: each counts for itself',
   }),
   DATABASE_URL: Type.String({
     default: 'file:./data/stockroom.db',
@@ -44,6 +74,12 @@ export const Config = Type.Object({
     minimum: 1_000,
     maximum: 10_000_000,
     description: 'Matches up to which a list is counted, unless it is asked for with `count=exact`',
+  }),
+  CHANGES_KEEP_DAYS: Type.Integer({
+    default: 90,
+    minimum: 0,
+    maximum: 36_500,
+    description: 'Days for which it is kept on record who changed what; 0: for ever',
   }),
   BODY_LIMIT: Type.Integer({
     default: 1_048_576,
@@ -87,9 +123,14 @@ const checks: Partial<Record<keyof Config, [(text: string) => boolean, string]>>
   // Ajv also takes 1e3 and 0x50 for numbers.
   PORT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   BODY_LIMIT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  CHANGES_KEEP_DAYS: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   COUNT_LIMIT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  RATE_LIMIT_ANONYMOUS: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  RATE_LIMIT_AUTHENTICATED: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  RATE_LIMIT_WINDOW: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   QUERY_TIMEOUT: [(text) => /^\d+(\.\d+)?$/.test(text), 'must be a number of seconds'],
   PUBLIC_URL: [(text) => URL.canParse(text), 'is no origin'],
+  REDIS_URL: [(text) => URL.canParse(text), 'is no URL'],
   DATABASE_URL: [(text) => URL.canParse(text), 'is no URL'],
   TRUST_PROXY: [
     (text) => /^\d{1,2}$/.test(text) || text.split(',').every((address) => isAddress(address.trim())),

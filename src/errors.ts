@@ -4,16 +4,21 @@ export const errors = {
   'invalid-request': { status: 400, title: 'The request has faults' },
   'malformed-request': { status: 400, title: 'The request cannot be read' },
   'malformed-json': { status: 400, title: 'The body is not JSON' },
+  'key-required': { status: 401, title: 'This needs an API key' },
+  'key-refused': { status: 401, title: 'The API key is not valid' },
+  forbidden: { status: 403, title: 'The API key may not do this' },
   'not-found': { status: 404, title: 'There is nothing here' },
   'page-not-found': { status: 404, title: 'There is no such page' },
   'method-not-allowed': { status: 405, title: 'The method does not apply here' },
   'request-timeout': { status: 408, title: 'The request took too long to arrive' },
   'not-unique': { status: 409, title: 'Another record has this value' },
   'in-use': { status: 409, title: 'Other records refer to this one' },
+  'key-revoked': { status: 409, title: 'The API key was revoked' },
   cycle: { status: 409, title: 'A record cannot be below itself' },
   'body-too-large': { status: 413, title: 'The body is too large' },
   'unsupported-media-type': { status: 415, title: 'The body is not of a type that is read here' },
   'expectation-failed': { status: 417, title: 'The expectation cannot be met' },
+  'quota-exceeded': { status: 429, title: 'Too many requests' },
   'headers-too-large': { status: 431, title: 'The URL or the headers are too large' },
   'internal-error': { status: 500, title: 'Something went wrong here' },
   'query-too-expensive': { status: 503, title: 'The list takes too long' },
@@ -37,6 +42,8 @@ export interface Reason {
 interface ProblemOptions {
   faults?: readonly Fault[]
   headers?: Record<string, string>
+  /** Further members of the document. */
+  members?: Record<string, unknown>
   cause?: unknown
 }
 
@@ -45,12 +52,14 @@ export class Problem extends Error {
   readonly code: ErrorCode
   readonly faults: readonly Fault[]
   readonly headers: Record<string, string>
+  readonly members: Record<string, unknown>
 
-  constructor(code: ErrorCode, detail: string, { faults = [], headers = {}, cause }: ProblemOptions = {}) {
+  constructor(code: ErrorCode, detail: string, { faults = [], headers = {}, members = {}, cause }: ProblemOptions = {}) {
     super(detail, { cause })
     this.code = code
     this.faults = faults
     this.headers = headers
+    this.members = members
   }
 }
 
@@ -64,16 +73,22 @@ export function invalid(faults: readonly Fault[]): Problem {
   return new Problem('invalid-request', `The request has ${detail}.`, { faults: faults.slice(0, MAX_FAULTS) })
 }
 
+/** Kinds of problem that have a registered name. */
+const REGISTERED: Partial<Record<ErrorCode, string>> = {
+  'quota-exceeded': 'https://iana.org/assignments/http-problem-types#quota-exceeded',
+}
+
 /** RFC 9457's members, with `code` and `errors` beside them. `instance` is the request's id, as in its `X-Request-Id` header. */
 export function problemDocument(problem: Problem, instance: string) {
   const { status, title } = errors[problem.code]
   return {
-    type: `urn:stockroom:problem:${problem.code}`,
+    type: REGISTERED[problem.code] ?? `urn:stockroom:problem:${problem.code}`,
     title,
     status,
     detail: problem.message,
     instance,
     code: problem.code,
+    ...problem.members,
     ...(problem.faults.length > 0 && { errors: problem.faults }),
   }
 }

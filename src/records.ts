@@ -3,6 +3,7 @@ import { and, eq, getTableColumns, ne, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries, ServedTable } from '../drizzle/database.ts'
 import { index } from '../drizzle/search.ts'
+import { type Actor, created, deleted, recordChanges, updated } from './changes.ts'
 import { type Fault, invalid, Problem } from './errors.ts'
 import { noRecord } from './query/list.ts'
 import type { Body, Resource } from './query/resource.ts'
@@ -19,11 +20,11 @@ interface Writing {
 }
 
 /** Makes a record. Throws `invalid-request` for a reference to nothing and `not-unique` for a value that is taken. */
-export const create = (db: Database, resource: Resource, body: Body): Promise<Row> =>
-  retried(db, () => db.write((tx) => createWithin(tx, db, resource, body)))
+export const create = (db: Database, resource: Resource, body: Body, by: Actor): Promise<Row> =>
+  retried(db, () => db.write((tx) => createWithin(tx, db, resource, body, by)))
 
 /** The same as part of a transaction, which has to run again as a whole where another one was faster. */
-export async function createWithin(tx: Queries, db: Database, resource: Resource, body: Body): Promise<Row> {
+export async function createWithin(tx: Queries, db: Database, resource: Resource, body: Body, by: Actor): Promise<Row> {
   const writing: Writing = { db, tx, resource, table: db.tables[resource.table] }
   const values = await checked(writing, { ...defaultsOf(resource), ...settable(resource, body) })
   const now = new Date().toISOString()
@@ -33,19 +34,21 @@ export async function createWithin(tx: Queries, db: Database, resource: Resource
     insert,
     inserted.map(([field, column]) => stored(column, row[field])),
   )
-  return indexed(writing, shownOf(db, resource).toRow(made as unknown[]))
+  const record = shownOf(db, resource).toRow(made as unknown[])
+  await recordChanges(tx, db, resource, by, [created(resource, record)])
+  return indexed(writing, record)
 }
 
 /** PUT: what the body leaves out returns to its default. Throws as `create` does, and `not-found`. */
-export const replace = (db: Database, resource: Resource, id: number, body: Body): Promise<Row> =>
-  change(db, resource, id, { ...defaultsOf(resource), ...settable(resource, body) })
+export const replace = (db: Database, resource: Resource, id: number, body: Body, by: Actor): Promise<Row> =>
+  change(db, resource, id, { ...defaultsOf(resource), ...settable(resource, body) }, by)
 
 /** PATCH (RFC 7396): what the body leaves out stays. Throws as `replace` does. */
-export const merge = (db: Database, resource: Resource, id: number, body: Body): Promise<Row> =>
-  change(db, resource, id, settable(resource, body))
+export const merge = (db: Database, resource: Resource, id: number, body: Body, by: Actor): Promise<Row> =>
+  change(db, resource, id, settable(resource, body), by)
 
-/** A change that changes nothing leaves the version and `updated_at` as they are. */
-function change(db: Database, resource: Resource, id: number, values: Body): Promise<Row> {
+/** Sets fields that a body may not set, too. A change that changes nothing leaves the version and `updated_at` as they are. */
+export function change(db: Database, resource: Resource, id: number, values: Body, by: Actor): Promise<Row> {
   return write(db, resource, async (writing) => {
     const { tx, table } = writing
     await db.dialect.lock(tx, table, id)
@@ -56,16 +59,17 @@ function change(db: Database, resource: Resource, id: number, values: Body): Pro
     if (Object.keys(changes).length === 0) return current
     const row = { ...(await checked(writing, changes, current)), updated_at: new Date().toISOString(), version: sql`${table.version} + 1` }
     const [made] = await tx.update(table).set(row).where(eq(table.id, id)).returning(columnsOf(db, resource))
+    await recordChanges(tx, db, resource, by, [updated(resource, current, made as Row)])
     return indexed(writing, made as Row)
   })
 }
 
 /** Throws `not-found`, and `in-use` where records of `resources` refer to this one. */
-export function remove(db: Database, resource: Resource, id: number, resources: readonly Resource[]): Promise<void> {
+export function remove(db: Database, resource: Resource, id: number, resources: readonly Resource[], by: Actor): Promise<void> {
   return write(db, resource, async (writing) => {
     const { tx, table } = writing
     await db.dialect.lock(tx, table, id)
-    const [current] = await tx.select({ id: table.id }).from(table).where(eq(table.id, id))
+    const [current] = (await tx.select(columnsOf(db, resource)).from(table).where(eq(table.id, id))) as Row[]
     if (!current) throw noRecord(resource, id)
     const used: string[] = []
     for (const other of resources) {
@@ -73,6 +77,7 @@ export function remove(db: Database, resource: Resource, id: number, resources: 
     }
     if (used.length > 0) throw new Problem('in-use', `The ${resource.singular} ${id} is referred to by ${used.join(' and ')}.`)
     await tx.delete(table).where(eq(table.id, id))
+    await recordChanges(tx, db, resource, by, [deleted(resource, current)])
   })
 }
 

@@ -2,12 +2,19 @@
 import closeWithGrace from 'close-with-grace'
 import { buildApp } from './app.ts'
 import type { Config } from './config.ts'
+import { firstKey } from './keys.ts'
 
 /** Milliseconds in which requests under way are to end after SIGTERM or SIGINT. A second signal does not wait. */
 const GRACE = 10_000
 
-/** Listens, and returns the URL. The process ends when a signal has been handled. */
-export async function serve(config: Readonly<Config>): Promise<string> {
+export interface Served {
+  url: string
+  /** The admin key that was made because there was no key at all. Nothing else can tell it again. */
+  firstKey?: string
+}
+
+/** Listens. The process ends when a signal has been handled. */
+export async function serve(config: Readonly<Config>): Promise<Served> {
   const app = await buildApp({ config })
   try {
     const url = await app.listen({ host: config.HOST, port: config.PORT })
@@ -15,7 +22,11 @@ export async function serve(config: Readonly<Config>): Promise<string> {
       if (err) app.log.error({ err }, 'stopping after an error that nothing caught')
       await app.close()
     })
-    return url
+    // Not before: where it cannot listen, nobody would be told.
+    const made = await firstKey(app.db, config.ADMIN_KEY)
+    if (!made && config.ADMIN_KEY && 'refused' in (await app.keyring.verify(config.ADMIN_KEY)))
+      app.log.warn('ADMIN_KEY is no key of this database, which has others: "stockroom keys create" makes one')
+    return { url, ...(made && !config.ADMIN_KEY && { firstKey: made }) }
   } catch (error) {
     await app.close()
     throw error

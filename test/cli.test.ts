@@ -7,12 +7,13 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout } from 'node:timers/promises'
 import Sqlite from 'better-sqlite3'
-import { CommanderError } from 'commander'
+import { type Command, CommanderError } from 'commander'
 import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
 import { open } from '../drizzle/open.ts'
 import packageJson from '../package.json' with { type: 'json' }
-import { commands, program } from '../src/cli.ts'
+import { program } from '../src/cli.ts'
+import { commands } from '../src/commands.ts'
 import { sampleProducts } from '../src/transfer/sample.ts'
 import { onEach } from './helper.ts'
 
@@ -45,11 +46,18 @@ const TRACE = /^\s+at /m
 t.test('help names every command, and each has its own', async (t) => {
   const help = await run(t, ['--help'])
   t.match(help, { code: 0, err: '' })
-  for (const [name, { summary, argument, option }] of Object.entries(commands)) {
-    t.match(help.out, new RegExp(`^  ${name}\\b.*${summary.slice(0, 30)}`, 'm'))
-    const command = program().commands.find((command) => command.name() === name)
+  for (const [name, { summary, argument, options = [] }] of Object.entries(commands)) {
+    const [first, ...rest] = name.split(' ')
+    t.match(help.out, new RegExp(rest.length > 0 ? `^  ${first}\\b` : `^  ${name}\\b.*${summary.slice(0, 30)}`, 'm'))
+    let command: Command | undefined = program()
+    for (const word of [first, ...rest]) command = command?.commands.find((command) => command.name() === word)
     const text = command?.helpInformation().replace(/\s+/g, ' ')
-    for (const part of [name, summary, ...(argument ?? []), ...(option?.slice(0, 2) ?? [])])
+    for (const part of [
+      name,
+      summary,
+      ...(argument?.slice(0, 2) ?? []),
+      ...options.flatMap(({ flags, description }) => [flags, description]),
+    ])
       t.ok(text?.includes(String(part)), `${name}: ${part}`)
   }
 })
@@ -132,7 +140,7 @@ onEach('the commands do their work', async (t, dialect) => {
       '{"sku": "A", "name": "a", "price": 3}\r\n{"sku": "C", "name": "c", "price": 1}\r\n',
     ],
     [['seed', '--count', '5'], /^The database has products already: nothing was added\.\n$/],
-    [['reindex'], /^categories: 0\nproducts: 2\n$/],
+    [['reindex'], /^categories: 0\nkeys: 0\nproducts: 2\n$/],
   ]
   for (const [args, out, input] of steps)
     t.match(await run(t, args, { env, ...(input && { input }) }), { code: 0, err: '', out }, args.join(' '))
@@ -157,7 +165,8 @@ async function serving(t: Test, env: Record<string, string>) {
   while (!said().includes('openapi.json\n'))
     await Promise.race([once(child.stdout, 'data'), exit.then(async () => Promise.reject(new Error(await err)))])
   const url = new URL(/Stockroom listens on (\S+)/.exec(said())?.[1] ?? '')
-  return { child, exit, url, out: said(), said, port: Number(url.port) }
+  const [key = ''] = /stk_\w+/.exec(said()) ?? []
+  return { child, exit, url, out: said(), said, port: Number(url.port), key }
 }
 
 /** A connection on which a request is written piece by piece. */
@@ -179,12 +188,80 @@ async function refused(port: number): Promise<void> {
   while (!(await isRefused(port))) await setTimeout(5)
 }
 
+onEach('the first start makes an admin key and says it once, with a line to try it', async (t, dialect) => {
+  const DATABASE_URL = await dialect.create(t)
+  const first = await serving(t, { DATABASE_URL, LOG_LEVEL: 'info' })
+  t.match(first.key, /^stk_1_[0-9a-f]{48}$/)
+  const [line = ''] = /^curl .*$/m.exec(first.out) ?? []
+  const made = spawnSync('sh', ['-c', `${line} --silent --show-error --include`], { encoding: 'utf8' })
+  t.match(made.stdout, /^HTTP\/1\.1 201 Created[\s\S]*"name":"Red shirt","description":"","price":"29.90"/)
+  first.child.kill('SIGTERM')
+  await first.exit
+  t.equal(first.said().split(first.key).length - 1, 2, 'as itself and in the line, and in no line of the log')
+
+  const second = await serving(t, { DATABASE_URL })
+  t.notMatch(second.out, /stk_/)
+  t.equal((await fetch(new URL('/api/keys/', second.url), { headers: { authorization: `Bearer ${first.key}` } })).status, 200)
+})
+
+t.test('the first key may be given', async (t) => {
+  const ADMIN_KEY = `stk_1_${'a1B2'.repeat(12)}`
+  const DATABASE_URL = `file:${join(t.testdir(), 'test.db')}`
+  const { child, exit, url, said } = await serving(t, { DATABASE_URL, ADMIN_KEY, LOG_LEVEL: 'info' })
+  t.equal((await fetch(new URL('/api/keys/', url), { headers: { authorization: `Bearer ${ADMIN_KEY}` } })).status, 200)
+  child.kill('SIGTERM')
+  await exit
+  t.notOk(said().includes(ADMIN_KEY), 'and is not said')
+  t.notMatch(said(), /ADMIN_KEY/)
+
+  const other = await serving(t, { DATABASE_URL, ADMIN_KEY: ADMIN_KEY.replace('a', 'b'), LOG_LEVEL: 'info' })
+  other.child.kill('SIGTERM')
+  await other.exit
+  t.match(other.said(), /ADMIN_KEY is no key of this database/, 'one that does nothing is not passed over')
+})
+
+onEach('keys on the command line', async (t, dialect) => {
+  const DATABASE_URL = await dialect.create(t)
+  const env = { DATABASE_URL }
+  const keys = (...args: string[]) => run(t, ['keys', ...args], { env })
+  t.match(await keys('list'), { code: 0, out: 'There are no keys.\n' })
+  const made = await keys('create', '--name', 'Shop\u001b[2J', '--role', 'admin')
+  t.match(made, { code: 0, err: '', out: /^stk_1_[0-9a-f]{48}\n$/ })
+  t.match(await keys('create', '--name', 'Soon over', '--role', 'read', '--expires', '2099-01-31'), { code: 0, out: /^stk_2_/ })
+  t.match(await keys('list'), {
+    code: 0,
+    out: /^id +name +role +created_at +last_used_at +expires_at +revoked_at\n1 +Shop\?\[2J +admin +20\S+Z +- +- +-\n2 +Soon over +read +20\S+Z +- +2099-01-31T00:00:00\.000Z +-\n$/,
+  })
+  const rotated = await keys('rotate', '1')
+  t.match(rotated, { code: 0, out: /^stk_1_/ })
+  t.not(rotated.out, made.out)
+  t.match(await keys('revoke', rotated.out.trim()), { code: 0, out: /^Key 1 \(.*\) is refused from now on/ })
+  t.match(await keys('list'), { out: /^1 .* 20\S+Z$/m })
+  for (const [args, code, err] of [
+    [['rotate', '1'], 1, /was revoked/],
+    [['revoke', '9'], 1, /There is no key with the id 9/],
+    [['revoke', 'Shop'], 2, /It takes the id of a key/],
+    [['create', '--name', 'A'], 2, /--role/],
+    [['create', '--name', 'A', '--role', 'root'], 2, /read, write, admin/],
+    [['create', '--name', 'A', '--role', 'read', '--expires', 'soon'], 1, /expires_at/],
+    [['create', '--name', 'A', '--role', 'read', '--expires', '2001-01-01'], 1, /expires_at is past/],
+    [['create', '--name', '', '--role', 'read'], 1, /name/],
+  ] as const) {
+    const { code: actual, out, err: said } = await keys(...args)
+    t.equal(actual, code, args.join(' '))
+    t.match(said, err)
+    t.notMatch(said, TRACE)
+    t.equal(out, '')
+  }
+})
+
 const BODY = '{"name": "Half a body", "price": "1.00"}'
-const HALF = `POST /api/products/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY.slice(0, 20)}`
+const half = (key: string) =>
+  `POST /api/products/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\nContent-Type: application/json\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY.slice(0, 20)}`
 
 onEach('serve says where it listens, finishes what it has begun when it is told to stop, and exits', async (t, dialect) => {
   const DATABASE_URL = await dialect.create(t)
-  const { child, exit, url, out, said, port } = await serving(t, { DATABASE_URL })
+  const { child, exit, url, out, said, port, key } = await serving(t, { DATABASE_URL })
   for (const path of ['/api/products/', '/api/categories/', '/docs/', '/openapi.json']) {
     t.ok(out.includes(`${url.origin}${path}\n`), `it says ${path}`)
     const response = await fetch(new URL(path, url))
@@ -193,7 +270,7 @@ onEach('serve says where it listens, finishes what it has begun when it is told 
   }
   // fetch has left a connection open by now, which is idle and must not hold up the exit.
   const posting = await dial(t, port)
-  posting.socket.write(HALF)
+  posting.socket.write(half(key))
   const asking = await dial(t, port)
   asking.socket.write('GET /readyz HTTP/1.1\r\nHost: x\r\n')
   t.equal((await fetch(new URL('/readyz', url))).status, 200, 'ready until then')
@@ -216,9 +293,9 @@ onEach('serve says where it listens, finishes what it has begun when it is told 
 })
 
 t.test('a second signal does not wait', async (t) => {
-  const { child, exit, port } = await serving(t, { DATABASE_URL: `file:${join(t.testdir(), 'test.db')}` })
+  const { child, exit, port, key } = await serving(t, { DATABASE_URL: `file:${join(t.testdir(), 'test.db')}` })
   const posting = await dial(t, port)
-  posting.socket.write(HALF)
+  posting.socket.write(half(key))
   t.equal((await fetch(`http://127.0.0.1:${port}/livez`)).status, 200)
   child.kill('SIGINT')
   await refused(port)

@@ -10,10 +10,17 @@ const DEFAULTS: Config = {
   PUBLIC_URL: '',
   LOG_LEVEL: 'info',
   TRUST_PROXY: '',
+  REQUIRE_KEY_TO_READ: false,
+  ADMIN_KEY: '',
+  RATE_LIMIT_ANONYMOUS: 100,
+  RATE_LIMIT_AUTHENTICATED: 1_000,
+  RATE_LIMIT_WINDOW: 60,
+  REDIS_URL: '',
   DATABASE_URL: 'file:./data/stockroom.db',
   QUERY_HANDLING: 'strict',
   QUERY_TIMEOUT: 2,
   COUNT_LIMIT: 100_000,
+  CHANGES_KEEP_DAYS: 90,
   BODY_LIMIT: 1_048_576,
 }
 
@@ -23,7 +30,7 @@ t.test('nothing has to be set', async (t) => {
   t.throws(() => Object.assign(loadConfig({}), { PORT: 1 }), TypeError, 'and nothing can be changed afterwards')
 })
 
-const good: [name: keyof Config, text: string, value?: number][] = [
+const good: [name: keyof Config, text: string, value?: number | boolean][] = [
   ['HOST', '0.0.0.0'],
   ['HOST', '::'],
   ['PORT', '0', 0],
@@ -31,6 +38,14 @@ const good: [name: keyof Config, text: string, value?: number][] = [
   ['PUBLIC_URL', 'https://api.example.com'],
   ['PUBLIC_URL', 'http://localhost:8080'],
   ...['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map((level): ['LOG_LEVEL', string] => ['LOG_LEVEL', level]),
+  ['REQUIRE_KEY_TO_READ', 'true', true],
+  ['REQUIRE_KEY_TO_READ', 'false', false],
+  ['ADMIN_KEY', `stk_1_${'aZ09'.repeat(10)}`],
+  ['RATE_LIMIT_ANONYMOUS', '0', 0],
+  ['RATE_LIMIT_AUTHENTICATED', '100000', 100_000],
+  ['RATE_LIMIT_WINDOW', '3600', 3_600],
+  ['REDIS_URL', 'redis://user:secret@host:6380/2'],
+  ['REDIS_URL', 'rediss://host'],
   ['DATABASE_URL', 'file:/var/lib/stockroom.db'],
   ['DATABASE_URL', 'postgres://user:secret@host:5433/stockroom?sslmode=require'],
   ['DATABASE_URL', 'postgresql:///stockroom'],
@@ -50,6 +65,16 @@ for (const [name, text, value = text] of good) {
 
 const bad: [name: keyof Config, texts: string[], allowed: RegExp][] = [
   ['PORT', ['65536'], /65535/],
+  ['REQUIRE_KEY_TO_READ', ['yes', '1', 'TRUE'], /boolean/],
+  [
+    'ADMIN_KEY',
+    ['secret', `stk_2_${'a'.repeat(48)}`, `stk_1_${'a'.repeat(39)}`, `stk_1_${'a'.repeat(129)}`, `stk_1_${'-'.repeat(48)}`],
+    /40 to 128/,
+  ],
+  ['RATE_LIMIT_ANONYMOUS', ['-1', '1.5', '1e3', '100001', 'none'], /Requests without a key/],
+  ['RATE_LIMIT_AUTHENTICATED', ['-1', '0x10', '100001'], /Requests that a key/],
+  ['RATE_LIMIT_WINDOW', ['0', '3601', '1m'], /in seconds/],
+  ['REDIS_URL', ['localhost:6379', 'http://host', 'redis://'], /redis:\/\//],
   ['PORT', ['-1'], />= 0/],
   ['PORT', ['http', '80.5', '1e3', '0x50', 'Infinity', 'true'], /integer|whole number/],
   [

@@ -1,7 +1,7 @@
 // The documentation's tables say what the code says.
 import { existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
-import { commands } from '../src/cli.ts'
+import { commands } from '../src/commands.ts'
 import { Config } from '../src/config.ts'
 import { errors } from '../src/errors.ts'
 import { lookups } from '../src/query/lookups.ts'

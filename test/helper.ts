@@ -6,7 +6,9 @@ import t, { type Test } from 'tap'
 import type { Database } from '../drizzle/database.ts'
 import type { Clause } from '../drizzle/selection.ts'
 import { type AppOptions, buildApp } from '../src/app.ts'
+import { COMMAND_LINE } from '../src/changes.ts'
 import { loadConfig } from '../src/config.ts'
+import { issueKey } from '../src/keys.ts'
 import type { App } from '../src/routes.ts'
 import type { Line } from '../src/transfer/ndjson.ts'
 import { DIALECTS, type Dialect } from './dialects.ts'
@@ -16,12 +18,27 @@ export function onEach(title: string, body: (t: Test, dialect: Dialect) => Promi
   for (const dialect of DIALECTS) t.test(`${title} [${dialect.name}]`, { skip: dialect.skip }, (t) => body(t, dialect))
 }
 
+/** How often a client may ask is for its own tests. */
+const UNLIMITED = { RATE_LIMIT_ANONYMOUS: '0', RATE_LIMIT_AUTHENTICATED: '0' }
+
+/** The application, and an admin key that `ask` and `get` send. */
 export async function build(t: Test, dialect: Dialect, options: Partial<AppOptions> & { env?: Record<string, string> } = {}): Promise<App> {
   const { env, ...rest } = options
-  const app = await buildApp({ config: loadConfig({ LOG_LEVEL: 'silent', DATABASE_URL: await dialect.create(t), ...env }), ...rest })
+  const settings = { LOG_LEVEL: 'silent', ...UNLIMITED, DATABASE_URL: await dialect.create(t), ...env }
+  const app = await buildApp({ config: loadConfig(settings), ...rest })
   t.teardown(() => app.close())
   await app.ready()
+  tokens.set(app, (await issueKey(app.db, { name: 'Tests', role: 'admin' }, COMMAND_LINE)).token)
   return app
+}
+
+const tokens = new WeakMap<App, string>()
+
+/** The header with the application's admin key. Throws for one that `build` did not make. */
+export function authorization(app: App): { authorization: string } {
+  const token = tokens.get(app)
+  if (token === undefined) throw new Error('there is no key of this application')
+  return { authorization: `Bearer ${token}` }
 }
 
 export interface Answer {
@@ -39,7 +56,8 @@ export async function ask(
   payload?: InjectOptions['payload'],
   headers?: Record<string, string>,
 ): Promise<Answer> {
-  const response = await app.inject({ method, url, ...(payload !== undefined && { payload }), headers })
+  const known = tokens.has(app) ? authorization(app) : {}
+  const response = await app.inject({ method, url, ...(payload !== undefined && { payload }), headers: { ...known, ...headers } })
   return { status: response.statusCode, headers: response.headers, body: response.body === '' ? undefined : JSON.parse(response.body) }
 }
 

@@ -1,10 +1,12 @@
 // A resource is one declaration: here one that the project does not have, with every kind of field, on a table of its own.
+
 import { generateDrizzleJson, generateMigration, generateSQLiteDrizzleJson, generateSQLiteMigration } from 'drizzle-kit/api'
 import { sql } from 'drizzle-orm'
 import type { Test } from 'tap'
 import { open } from '../drizzle/open.ts'
 import { defineTables, type Kit } from '../drizzle/tables.ts'
 import { declaredResources } from '../src/app.ts'
+import { COMMAND_LINE } from '../src/changes.ts'
 import { boolean, decimal, id, integer, nullable, reference, stamps, text, time } from '../src/query/fields.ts'
 import { numeric, textual, tree } from '../src/query/lookups.ts'
 import { defineResource } from '../src/query/resource.ts'
@@ -171,8 +173,8 @@ const WRONG = {
 
 onEach('a declaration gives a resource its lists, its five operations and its documents', async (t, dialect) => {
   const app = await buildWithWidgets(t, dialect)
-  const tools = await create(app.db, categories, { name: 'Tools', parent: null })
-  await create(app.db, categories, { name: 'Heavy', parent: tools.id })
+  const tools = await create(app.db, categories, { name: 'Tools', parent: null }, COMMAND_LINE)
+  await create(app.db, categories, { name: 'Heavy', parent: tools.id }, COMMAND_LINE)
 
   await t.test('records are made as they were sent', async (t) => {
     for (const record of RECORDS) t.equal((await ask(app, 'POST', LIST, record)).status, 201, record.label)

@@ -51,6 +51,17 @@ export const textCodec: Codec<string> = { read: readText, write: (value) => valu
 export const text = (options: Options & { minLength?: number; maxLength: number; default?: string }): Field<'text', string> =>
   field({ type: 'string', ...options }, { type: 'string', 'x-trimmed': true, ...options }, { kind: 'text', codec: textCodec })
 
+/** One of some words. */
+export const choice = (words: readonly string[], options: Options & { default?: string } = {}): Field<'text', string> => {
+  const schema = { type: 'string', enum: words, ...options }
+  const read = (raw: string) => {
+    const word = raw.trim()
+    if (!words.includes(word)) throw new Unreadable({ detail: 'is not one of the allowed values', allowed: words })
+    return word
+  }
+  return field(schema, schema, { kind: 'text', codec: { read, write: (word: string) => word } })
+}
+
 const FLAGS = new Map([
   ['true', true],
   ['1', true],

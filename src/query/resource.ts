@@ -4,6 +4,7 @@ import { getTableColumns } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Served } from '../../drizzle/database.ts'
 import type { ServedName, Tables } from '../../drizzle/tables.ts'
+import type { Access } from '../roles.ts'
 import { type Field, type Kind, meta } from './fields.ts'
 import type { LookupOf } from './lookups.ts'
 import { compileParameters, type ListParameters } from './params.ts'
@@ -21,6 +22,8 @@ export interface Declaration<T extends ServedName, C extends Contract, O extends
   table: T
   /** One record, in a sentence: `product`. */
   singular: string
+  /** Who may read and who may write; otherwise those who may read and write at all. */
+  access?: Resource['access']
   /** What records show and bodies hold. Every field is a column of the table, with the same type of value. */
   contract: C & { [F in keyof C]: F extends keyof Row<T> ? Same<C[F]['static'], Row<T>[F]> : never }
   /** The lookups that each field can be filtered by. */
@@ -41,6 +44,7 @@ export type Body = Record<string, unknown>
 export interface Resource {
   table: ServedName
   singular: string
+  access: { read: Access; write: Access }
   contract: Contract
   list: ListParameters
   search: readonly string[]
@@ -64,7 +68,7 @@ const MAX_PREFIXED_LENGTH = 255
 export function defineResource<T extends ServedName, const C extends Contract, const O extends keyof C & string>(
   declaration: Declaration<T, C, O>,
 ): Resource {
-  const { table, singular, search, unique = [], slug } = declaration
+  const { table, singular, access = { read: 'read', write: 'write' }, search, unique = [], slug } = declaration
   const contract: Contract = declaration.contract
   const entries = Object.entries(contract)
   const writable = entries.filter(([, schema]) => !schema.readOnly)
@@ -79,6 +83,7 @@ export function defineResource<T extends ServedName, const C extends Contract, c
   return {
     table,
     singular,
+    access,
     contract,
     search,
     unique,

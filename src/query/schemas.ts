@@ -1,35 +1,12 @@
 // What a route tells Fastify, and the OpenAPI document, of a resource.
-import { type TObject, type TSchema, Type } from '@sinclair/typebox'
-import { type ErrorCode, errors } from '../errors.ts'
+import { type TObject, Type } from '@sinclair/typebox'
+import type { ErrorCode } from '../errors.ts'
 import { MAX_INTEGER } from './fields.ts'
 import { type ListQuery, MAX_FILTERS } from './params.ts'
 import { parameter } from './querystring.ts'
 import type { Body, Resource } from './resource.ts'
+import { guard, MERGE_PATCH, READING, responses, type Success, WITH_BODY, WRITING } from './responses.ts'
 import { Unreadable } from './values.ts'
-
-export const Problem = Type.Object(
-  {
-    type: Type.String({ format: 'uri', description: 'A name for the kind of error' }),
-    title: Type.String({ description: 'The same for every error of the kind' }),
-    status: Type.Integer(),
-    detail: Type.String({ description: 'What happened this time, for people' }),
-    instance: Type.String({ description: 'The id of the request' }),
-    code: Type.String({ enum: Object.keys(errors), description: 'For programs' }),
-    errors: Type.Optional(
-      Type.Array(
-        Type.Object({
-          parameter: Type.Optional(Type.String({ description: 'The parameter of the URL that is meant' })),
-          pointer: Type.Optional(Type.String({ description: 'JSON Pointer to the member of the body that is meant' })),
-          detail: Type.String(),
-          allowed: Type.Optional(Type.Array(Type.String())),
-          suggestion: Type.Optional(Type.String({ description: 'The nearest known name' })),
-        }),
-        { description: 'Every fault of the request' },
-      ),
-    ),
-  },
-  { $id: 'Problem' },
-)
 
 /** The path parameter of a record. Anything that cannot be an id is the id of nothing. */
 export const IdParams = Type.Object({
@@ -47,64 +24,6 @@ export const IdParams = Type.Object({
 })
 
 export const NoParameters = Type.Object({}, { additionalProperties: false })
-
-/** Errors that any request can meet. */
-const COMMON: readonly ErrorCode[] = [
-  'invalid-request',
-  'malformed-request',
-  'request-timeout',
-  'expectation-failed',
-  'headers-too-large',
-  'internal-error',
-]
-const READING: readonly ErrorCode[] = ['database-unavailable']
-const WRITING: readonly ErrorCode[] = [...READING, 'database-busy']
-const WITH_BODY: readonly ErrorCode[] = ['malformed-json', 'body-too-large', 'unsupported-media-type']
-
-/** Headers of every answer. */
-const common = {
-  'X-Request-Id': { type: 'string', format: 'uuid', description: 'The id of the request, as in `instance` of a problem and in the log' },
-  'Preference-Applied': { type: 'string', description: 'The `handling` that the request preferred (RFC 7240)' },
-  Vary: { type: 'string', const: 'Prefer' },
-}
-const retryAfter = { 'Retry-After': { type: 'integer', description: 'Seconds after which to try again' } }
-
-/** Of answers that are about this moment only. */
-export const noStore = { 'Cache-Control': { type: 'string', const: 'no-store', description: 'Not to be kept' } }
-
-export const MERGE_PATCH = 'application/merge-patch+json'
-
-interface Success {
-  description: string
-  schema?: TSchema
-  headers?: object
-  /** Headers of the problems too. */
-  always?: object
-}
-
-/** The answers of an operation: the good one and, by status, the problems. */
-export function responses(status: number, { description, schema, headers, always }: Success, codes: readonly ErrorCode[] = []) {
-  const problems = Object.groupBy([...COMMON, ...codes], (code) => errors[code].status)
-  return {
-    [status]: {
-      description,
-      headers: { ...common, ...headers, ...always },
-      ...(schema ? { content: { 'application/json': { schema } } } : { type: 'null' }),
-    },
-    ...Object.fromEntries(Object.entries(problems).map(([failure, of]) => [failure, problemResponse(Number(failure), of ?? [], always)])),
-  }
-}
-
-const problemResponse = (status: number, codes: readonly ErrorCode[], always: object | undefined) => ({
-  description: codes.map((code) => `\`${code}\`: ${errors[code].title}.`).join(' '),
-  headers: {
-    ...common,
-    ...always,
-    ...(status === 503 && retryAfter),
-    ...(status === 415 && { 'Accept-Patch': { type: 'string', description: 'On PATCH: the types that it takes (RFC 5789)' } }),
-  },
-  content: { 'application/problem+json': { schema: Type.Ref('Problem') } },
-})
 
 /** A list in an answer: `ProductList`. */
 export const listOf = ({ schemas: { record } }: Resource): TObject =>
@@ -136,11 +55,16 @@ export const listSchema = (resource: Resource) => ({
         Link: { type: 'string', description: 'The first, previous, next and, where it is known, last page (RFC 8288)' },
       },
     },
-    [...READING, 'page-not-found', 'query-too-expensive'],
+    [...guard(resource.access.read), ...READING, 'page-not-found', 'query-too-expensive'],
   ),
 })
 
-export const createSchema = (resource: Resource) => ({
+const conflicts = ({ unique }: Resource): readonly ErrorCode[] => (unique.length > 0 ? ['not-unique'] : [])
+
+/** Of the answer to a create where it is more than the record. */
+type Made = Pick<Success, 'schema' | 'headers'>
+
+export const createSchema = (resource: Resource, made: Made = {}) => ({
   ...operation(resource, 'create', `Create a ${resource.singular}`),
   querystring: NoParameters,
   body: Type.Unsafe<Body>(Type.Ref(resource.schemas.create.$id as string)),
@@ -148,10 +72,10 @@ export const createSchema = (resource: Resource) => ({
     201,
     {
       description: 'The record as it was made',
-      schema: Type.Ref(resource.schemas.record.$id as string),
-      headers: { Location: { type: 'string', format: 'uri', description: 'Its URL' } },
+      schema: made.schema ?? Type.Ref(resource.schemas.record.$id as string),
+      headers: { Location: { type: 'string', format: 'uri', description: 'Its URL' }, ...made.headers },
     },
-    [...WRITING, ...WITH_BODY, 'not-unique'],
+    [...guard(resource.access.write), ...WRITING, ...WITH_BODY, ...conflicts(resource)],
   ),
 })
 
@@ -161,16 +85,33 @@ const ofRecord = (resource: Resource, name: string, summary: string) => ({
   querystring: NoParameters,
 })
 
+/** Of something that is done to a record, by POST to a URL below the record's own. */
+export const actionSchema = (
+  resource: Resource,
+  { name, ...texts }: { name: string; summary: string; description: string },
+  success: Success,
+  codes: readonly ErrorCode[],
+) => ({
+  ...ofRecord(resource, name, ''),
+  ...texts,
+  response: responses(200, success, [...guard(resource.access.write), ...WRITING, 'not-found', ...codes]),
+})
+
 const answer = (resource: Resource) => ({ description: 'The record', schema: Type.Ref(resource.schemas.record.$id as string) })
 
 export const readSchema = (resource: Resource) => ({
   ...ofRecord(resource, 'read', 'Read'),
-  response: responses(200, answer(resource), [...READING, 'not-found']),
+  response: responses(200, answer(resource), [...guard(resource.access.read), ...READING, 'not-found']),
 })
 
-const CHANGING: readonly ErrorCode[] = [...WRITING, ...WITH_BODY, 'not-found', 'not-unique']
-const changing = (resource: Resource): readonly ErrorCode[] =>
-  resource.references.some(({ target }) => target === resource.table) ? [...CHANGING, 'cycle'] : CHANGING
+const changing = (resource: Resource): readonly ErrorCode[] => [
+  ...guard(resource.access.write),
+  ...WRITING,
+  ...WITH_BODY,
+  'not-found',
+  ...conflicts(resource),
+  ...(resource.references.some(({ target }) => target === resource.table) ? (['cycle'] as const) : []),
+]
 
 export const replaceSchema = (resource: Resource) => ({
   ...ofRecord(resource, 'replace', 'Replace'),
@@ -191,6 +132,7 @@ export const mergeSchema = (resource: Resource) => ({
 export const removeSchema = (resource: Resource, resources: readonly Resource[]) => ({
   ...ofRecord(resource, 'remove', 'Delete'),
   response: responses(204, { description: 'It is gone' }, [
+    ...guard(resource.access.write),
     ...WRITING,
     'not-found',
     ...(resources.some(({ references }) => references.some(({ target }) => target === resource.table)) ? (['in-use'] as const) : []),

@@ -4,6 +4,7 @@ import { getTableColumns, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { BATCH } from '../../drizzle/search.ts'
+import { type Actor, COMMAND_LINE } from '../changes.ts'
 import type { Fault } from '../errors.ts'
 import { meta, text } from '../query/fields.ts'
 import { retried } from '../records.ts'
@@ -34,15 +35,17 @@ export const importProducts = (
   db: Database,
   lines: AsyncIterable<Line>,
   onProgress: (lines: number) => void = () => {},
+  by: Actor = COMMAND_LINE,
 ): Promise<ImportResult> =>
   db.bulk(async (staging, merge) => {
     await staging.run(sql`create temporary table staged as select * from products where false`)
     await staging.run(sql`alter table staged add column line bigint`)
     await staging.run(sql`alter table staged add column path text`)
+    await staging.run(sql`create temporary table staged_before as select * from products where false`)
     await staging.run(sql`create temporary table staged_paths (path text primary key, id bigint)`)
     const count = await stage(db, staging, lines, onProgress)
     await refuseRepeated(staging)
-    return retried(db, () => merge((tx) => mergeStaged(db, tx, count)))
+    return retried(db, () => merge((tx) => mergeStaged(db, tx, count, by)))
   })
 
 interface Staged {

@@ -3,9 +3,11 @@ import { and, eq, getTableColumns, isNull, type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { indexByIds } from '../../drizzle/search.ts'
+import type { Actor } from '../changes.ts'
 import { createWithin } from '../records.ts'
 import { categories } from '../resources/categories.ts'
 import { products } from '../resources/products.ts'
+import { recordMerged } from './recorded.ts'
 
 /** Bad lines that are named before the reading is given up. */
 export const MAX_REFUSED = 20
@@ -38,15 +40,17 @@ export const list = (parts: unknown[]) =>
   )
 export const tuple = (parts: unknown[]) => sql`(${list(parts)})`
 
-export async function mergeStaged(db: Database, tx: Queries, count: number): Promise<ImportResult> {
+export async function mergeStaged(db: Database, tx: Queries, count: number, by: Actor): Promise<ImportResult> {
   await refuseIncomplete(tx)
-  await makeCategories(db, tx)
+  await makeCategories(db, tx, by)
   const columns = getTableColumns(db.tables.products) as Record<string, SQLiteColumn>
   const now = sql.param(new Date().toISOString(), columns.updated_at)
   // In this order: what another transaction makes after the first statement is seen by the second.
   const created = await insertNew(tx, now, columns)
+  await keepKnown(db, tx)
   const updated = await updateKnown(tx, now)
   await indexByIds(tx, products.served, [...updated, ...created])
+  await recordMerged(db, tx, created, by)
   return { created: created.length, updated: updated.length, unchanged: count - created.length - updated.length }
 }
 
@@ -63,7 +67,7 @@ async function refuseIncomplete(tx: Queries): Promise<void> {
 }
 
 /** Makes what is missing of every path, and notes the id at its end. */
-async function makeCategories(db: Database, tx: Queries): Promise<void> {
+async function makeCategories(db: Database, tx: Queries, by: Actor): Promise<void> {
   await tx.run(sql`delete from staged_paths`)
   const ids = new Map<string, number>()
   const table = db.tables.categories
@@ -75,7 +79,9 @@ async function makeCategories(db: Database, tx: Queries): Promise<void> {
     for (const [depth, name] of names.entries()) {
       const prefix = JSON.stringify(names.slice(0, depth + 1))
       const id: number =
-        ids.get(prefix) ?? (await findCategory(tx, table, parent, name)) ?? (await createWithin(tx, db, categories, { name, parent })).id
+        ids.get(prefix) ??
+        (await findCategory(tx, table, parent, name)) ??
+        (await createWithin(tx, db, categories, { name, parent }, by)).id
       ids.set(prefix, id)
       parent = id
     }
@@ -97,18 +103,32 @@ async function findCategory(
   return found?.id
 }
 
+const staged = (field: string) => sql`staged.${sql.identifier(field)}`
+const current = (field: string) => sql`products.${sql.identifier(field)}`
+
+/** Products in which a line differs. */
+const DIFFERS = sql`staged left join staged_paths on staged_paths.path = staged.path where products.sku = staged.sku and (${sql.join(
+  FIELDS.map((field) => sql`${staged(field)} <> ${current(field)}`),
+  sql` or `,
+)} or (staged.path is not null and products.category is distinct from staged_paths.id))`
+
+/** Keeps what is about to be changed as it was, for the record. Nobody changes it meanwhile. */
+async function keepKnown(db: Database, tx: Queries): Promise<void> {
+  await tx.run(sql`delete from staged_before`)
+  await tx.all(
+    sql`select count(*) as count from (select id from products where sku in (select sku from staged)${db.dialect.forUpdate}) as held`,
+  )
+  await tx.run(sql`insert into staged_before select products.* from products, ${DIFFERS}`)
+}
+
 /** A product in which nothing differs is left alone, with its version. */
 async function updateKnown(tx: Queries, now: unknown): Promise<number[]> {
-  const staged = (field: string) => sql`staged.${sql.identifier(field)}`
-  const current = (field: string) => sql`products.${sql.identifier(field)}`
   const values = FIELDS.map((field) => sql`${sql.identifier(field)} = coalesce(${staged(field)}, ${current(field)})`)
-  const differs = FIELDS.map((field) => sql`${staged(field)} <> ${current(field)}`)
   return idsOf(
     tx,
     sql`update products set ${list(values)}, category = case when staged.path is null then products.category else staged_paths.id end,
       version = products.version + 1, updated_at = ${now}
-    from staged left join staged_paths on staged_paths.path = staged.path
-    where products.sku = staged.sku and (${sql.join(differs, sql` or `)} or (staged.path is not null and products.category is distinct from staged_paths.id))
+    from ${DIFFERS}
     returning products.id as id`,
   )
 }

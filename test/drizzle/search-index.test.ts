@@ -9,6 +9,7 @@ import { fold } from '../../drizzle/fold.ts'
 import { open } from '../../drizzle/open.ts'
 import { equals, reindex, startsWith } from '../../drizzle/search.ts'
 import type { Clause } from '../../drizzle/selection.ts'
+import { COMMAND_LINE } from '../../src/changes.ts'
 import { create, merge, remove } from '../../src/records.ts'
 import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
@@ -124,8 +125,13 @@ async function checkIndex(db: Database): Promise<void> {
 
 onEach('the search text follows every write', async (t, dialect) => {
   const { db } = await build(t, dialect)
-  const made = await create(db, products, { sku: 'ONE', name: 'Red Shirt', description: 'of linen', brand: 'Acme', price: '1.00' })
-  const other = await create(db, products, { sku: 'TWO', name: 'Blue Shirt', price: '1.00' })
+  const made = await create(
+    db,
+    products,
+    { sku: 'ONE', name: 'Red Shirt', description: 'of linen', brand: 'Acme', price: '1.00' },
+    COMMAND_LINE,
+  )
+  const other = await create(db, products, { sku: 'TWO', name: 'Blue Shirt', price: '1.00' }, COMMAND_LINE)
   const steps: [what: string, write: () => Promise<unknown>, found: Record<string, number[]>][] = [
     [
       'made',
@@ -141,11 +147,15 @@ onEach('the search text follows every write', async (t, dialect) => {
     ],
     [
       'a field changed',
-      () => merge(db, products, made.id, { name: 'Green Coat' }),
+      () => merge(db, products, made.id, { name: 'Green Coat' }, COMMAND_LINE),
       { red: [], green: [made.id], linen: [made.id], shirt: [other.id] },
     ],
-    ['another field changed', () => merge(db, products, made.id, { stock: 5 }), { green: [made.id], linen: [made.id] }],
-    ['a field emptied', () => merge(db, products, made.id, { sku: null, description: '' }), { one: [], linen: [], green: [made.id] }],
+    ['another field changed', () => merge(db, products, made.id, { stock: 5 }, COMMAND_LINE), { green: [made.id], linen: [made.id] }],
+    [
+      'a field emptied',
+      () => merge(db, products, made.id, { sku: null, description: '' }, COMMAND_LINE),
+      { one: [], linen: [], green: [made.id] },
+    ],
     [
       'an import',
       () =>
@@ -158,7 +168,7 @@ onEach('the search text follows every write', async (t, dialect) => {
         ),
       { blue: [], shirt: [], äpfel: [other.id], 'A\u0308P': [other.id], pommes: [other.id + 1] },
     ],
-    ['removed', () => remove(db, products, made.id, []), { green: [], acme: [], pommes: [other.id + 1] }],
+    ['removed', () => remove(db, products, made.id, [], COMMAND_LINE), { green: [], acme: [], pommes: [other.id + 1] }],
   ]
   for (const [what, write, found] of steps) {
     await write()
@@ -171,7 +181,7 @@ onEach('the search text follows every write', async (t, dialect) => {
 onEach('rows written by hand are found after a reindex, and lost at once when deleted', async (t, dialect) => {
   const { db, config } = await build(t, dialect)
   const query = await connect(t, config.DATABASE_URL)
-  const made = await create(db, products, { name: 'Red Shirt', brand: 'Acme', price: '1.00' })
+  const made = await create(db, products, { name: 'Red Shirt', brand: 'Acme', price: '1.00' }, COMMAND_LINE)
   await query(`insert into products (name, price, created_at, updated_at) select 'BY HAND', 1, created_at, updated_at from products`)
   await query(`update products set name = 'CHANGED BY HAND' where id = ${made.id}`)
   t.same(await idsWhere(db, containing(db, 'hand')), [])
@@ -193,7 +203,7 @@ onEach('a reindex does not undo what others write meanwhile', async (t, dialect)
   const other = await open(config.DATABASE_URL, { served: SERVED })
   t.teardown(() => other.close())
   const query = await connect(t, config.DATABASE_URL)
-  const made = await create(db, products, { name: 'Red Shirt', price: '1.00' })
+  const made = await create(db, products, { name: 'Red Shirt', price: '1.00' }, COMMAND_LINE)
   // On SQLite the other waits for the write transaction in any case.
   const locked = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
   const waits = async () => dialect.name === 'sqlite' || (await query(locked)).length > 0
@@ -206,7 +216,7 @@ onEach('a reindex does not undo what others write meanwhile', async (t, dialect)
         const rows = await tx.all(statement)
         if (meanwhile) return rows
         let done = false
-        meanwhile = outside(() => merge(other, products, made.id, { name: 'Green Coat' })).finally(() => {
+        meanwhile = outside(() => merge(other, products, made.id, { name: 'Green Coat' }, COMMAND_LINE)).finally(() => {
           done = true
         })
         while (!done && !(await waits())) await setTimeout(5)

@@ -1,4 +1,5 @@
 // Imports: what becomes of each line, and that a file with one bad line changes nothing.
+
 import { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
@@ -6,6 +7,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { open } from '../../drizzle/open.ts'
+import { COMMAND_LINE } from '../../src/changes.ts'
 import { create, merge } from '../../src/records.ts'
 import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
@@ -104,7 +106,7 @@ onEach('what a line leaves out stays as it is', async (t, dialect) => {
 
 onEach('category paths become the tree', async (t, dialect) => {
   const { db } = await build(t, dialect)
-  const clothes = await create(db, categories, { name: 'Clothes' })
+  const clothes = await create(db, categories, { name: 'Clothes' }, COMMAND_LINE)
   const line = (sku: string, category?: string[]) => ({ sku, name: sku, price: 1, ...(category && { category }) })
   await importProducts(
     db,
@@ -341,13 +343,13 @@ onEach('others write while an import reads its lines, and it takes what they wro
   const { db, config } = await build(t, dialect)
   const other = await open(config.DATABASE_URL, { served: [categories.served, products.served] })
   t.teardown(() => other.close())
-  const known = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' })
+  const known = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' }, COMMAND_LINE)
   async function* slow(): AsyncGenerator<Line> {
     for (let number = 1; number <= 1_000; number++) yield { number, value: { sku: `S${number}`, name: 'n', price: 1 } }
     // The lines so far are in the database by now.
-    await create(other, products, { sku: 'MADE', name: 'By another', price: '1.00' })
-    await create(db, products, { sku: 'SAME', name: 'By the same', price: '1.00' })
-    await merge(other, products, known.id, { stock: 5 })
+    await create(other, products, { sku: 'MADE', name: 'By another', price: '1.00' }, COMMAND_LINE)
+    await create(db, products, { sku: 'SAME', name: 'By the same', price: '1.00' }, COMMAND_LINE)
+    await merge(other, products, known.id, { stock: 5 }, COMMAND_LINE)
     yield { number: 1_001, value: { sku: 'MADE', price: 2 } }
     yield { number: 1_002, value: { sku: 'KNOWN', name: 'After' } }
   }
@@ -371,7 +373,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
   t.test('no line is lost to a product that another transaction is making [pg]', { skip: dialect.skip }, async (t) => {
     const { db, config } = await build(t, dialect)
     const [holder, query] = [await connect(t, config.DATABASE_URL), await connect(t, config.DATABASE_URL)]
-    await create(db, products, { sku: 'A', name: 'Before', price: '1.00' })
+    await create(db, products, { sku: 'A', name: 'Before', price: '1.00' }, COMMAND_LINE)
     await holder('begin')
     await holder(`insert into products (sku, name, price, created_at, updated_at) values ('B', 'Made meanwhile', 100, now(), now())`)
     const imported = importProducts(
@@ -393,7 +395,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
   t.test('no line is lost to a product that is made while the import waits for another row [pg]', { skip: dialect.skip }, async (t) => {
     const { db, config } = await build(t, dialect)
     const [holder, query] = [await connect(t, config.DATABASE_URL), await connect(t, config.DATABASE_URL)]
-    await create(db, products, { sku: 'A', name: 'Before', price: '1.00' })
+    await create(db, products, { sku: 'A', name: 'Before', price: '1.00' }, COMMAND_LINE)
     await holder('begin')
     await holder(`select * from products where sku = 'A' for update`)
     const imported = importProducts(
@@ -406,7 +408,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     while ((await query(LOCKED)).length === 0) await setTimeout(5)
     // It is made at once, or waits for the import and is refused: either is right.
     let done = false
-    const made = create(db, products, { sku: 'B', name: 'Made meanwhile', price: '1.00' })
+    const made = create(db, products, { sku: 'B', name: 'Made meanwhile', price: '1.00' }, COMMAND_LINE)
       .catch((error) => t.equal(error.code, 'not-unique'))
       .finally(() => {
         done = true

@@ -10,11 +10,17 @@ CREATE TABLE `changes` (
 	`fields` text NOT NULL
 );
 --> statement-breakpoint
+CREATE TABLE `key_secrets` (
+	`key` integer NOT NULL,
+	`sha256` text NOT NULL,
+	FOREIGN KEY (`key`) REFERENCES `keys`(`id`) ON UPDATE no action ON DELETE restrict
+);
+--> statement-breakpoint
+CREATE UNIQUE INDEX `key_secrets_key` ON `key_secrets` (`key`);--> statement-breakpoint
 CREATE TABLE `keys` (
 	`id` integer PRIMARY KEY AUTOINCREMENT NOT NULL,
 	`name` text NOT NULL,
 	`role` text NOT NULL,
-	`secret` text DEFAULT '' NOT NULL,
 	`last_used_at` integer,
 	`expires_at` integer,
 	`revoked_at` integer,

@@ -1,0 +1,122 @@
+// Who asks, and whether they may: the key of a request, counted against its limit, and the role that the route needs.
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { Problem } from '../src/errors.ts'
+import { type Key, Keyring, type Verdict } from '../src/keyring.ts'
+import { addressOf } from '../src/limits/address.ts'
+import { type Access, includes, type Role } from '../src/roles.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    keyring: Keyring
+  }
+  interface FastifyRequest {
+    /** Null for a request without a key. */
+    key: Key | null
+  }
+  interface FastifyContextConfig {
+    access?: Access
+  }
+}
+
+/** The scheme of RFC 6750, in any case. */
+const BEARER = /^bearer +(\S+)$/i
+
+const HOW_TO_GET_ONE =
+  'Send "Authorization: Bearer stk_…". Who runs the service makes keys with "stockroom keys create", or at /api/keys/ with an admin key.'
+
+const unauthorised = (code: 'key-required' | 'key-refused', detail: string, error = '') =>
+  new Problem(code, `${detail} ${HOW_TO_GET_ONE}`, { headers: { 'www-authenticate': `Bearer realm="Stockroom"${error}` } })
+
+const refused = (detail: string) => unauthorised('key-refused', detail, ', error="invalid_token"')
+
+const reasons: Record<Extract<Verdict, { refused: string }>['refused'], string> = {
+  unknown: 'The key is not known.',
+  revoked: 'The key was revoked.',
+  expired: 'The key has expired.',
+}
+
+export default fp(
+  async function auth(app: FastifyInstance) {
+    const keyring = new Keyring(app.db, (error) => app.log.warn({ err: error }, 'the use of a key could not be noted'))
+    app.decorate('keyring', keyring)
+    app.decorateRequest('key', null)
+    const inTurn = queues()
+    const { anonymous, authenticated, 'failed-authentication': failures } = app.limits
+
+    app.addHook('onRoute', (route) => {
+      // The files of the documentation page, and the answers to preflights, are not ours.
+      const access = route.config?.access ?? (route.schema?.hide ? 'unchecked' : undefined)
+      if (!access) throw new TypeError(`${route.method} ${route.url} does not say who may call it: give it config.access`)
+      route.config = { ...route.config, access }
+      if (!route.schema?.hide) route.schema = { ...route.schema, security: securityOf(neededFor(access)) }
+    })
+
+    app.addHook('onRequest', async (request, reply) => {
+      const access = request.is404 ? 'anyone' : request.routeOptions.config.access
+      if (access === 'unchecked') return
+      const { authorization } = request.headers
+      if (authorization === undefined) await anonymous.take(request, reply)
+      else {
+        request.key = await keyOf(authorization, request, reply)
+        await authenticated.take(request, reply)
+      }
+    })
+    // Before the body is read, and after `routing`: who asks for what is not there learns that first.
+    app.addHook('preParsing', (request, _reply, _payload, done) => {
+      const needed = neededFor(request.routeOptions.config.access)
+      if (needed) authorise(request.key, needed)
+      done()
+    })
+    // Before the database is closed, whose hook was added earlier.
+    app.addHook('onClose', () => keyring.close())
+
+    const neededFor = (access: Access = 'admin'): Role | undefined => {
+      if (access === 'unchecked' || access === 'anyone') return undefined
+      return access === 'read' && !app.config.REQUIRE_KEY_TO_READ ? undefined : access
+    }
+
+    /** Throws `key-refused`, and `quota-exceeded` where the client has tried too many. */
+    async function keyOf(authorization: string, request: FastifyRequest, reply: FastifyReply): Promise<Key> {
+      const [, token = ''] = BEARER.exec(authorization) ?? []
+      const known = keyring.recall(token)
+      if (known) return known
+      const wasGood = keyring.wasGood(token)
+      const look = async () => {
+        if (!wasGood) await failures.check(request, reply)
+        const found = await keyring.verify(token)
+        if ('refused' in found && found.guessed) await failures.take(request, reply)
+        return found
+      }
+      const verdict = wasGood ? await look() : await inTurn(addressOf(request.ip, request.socket.remoteAddress), look)
+      if ('key' in verdict) return verdict.key
+      if (!verdict.guessed) await anonymous.take(request, reply)
+      throw refused(token === '' ? 'The Authorization header has no bearer token.' : reasons[verdict.refused])
+    }
+  },
+  { name: 'auth', dependencies: ['db', 'rate-limit'] },
+)
+
+function authorise(key: Key | null, needed: Role): void {
+  if (!key) throw unauthorised('key-required', `This needs a key whose role is ${needed}${needed === 'admin' ? '' : ' or more'}.`)
+  if (!includes(key.role, needed))
+    throw new Problem('forbidden', `This needs a key whose role is ${needed}${needed === 'admin' ? '' : ' or more'}; yours is ${key.role}.`)
+}
+
+/** For the OpenAPI document. Where no key is needed, one may be sent all the same: its limit is higher. */
+const securityOf = (needed: Role | undefined): Record<string, string[]>[] => (needed ? [{ key: [needed] }] : [{}, { key: [] }])
+
+/** Runs the work of each client one after the other: of guesses made at the same time, none must be looked at before the last is counted. */
+function queues() {
+  const last = new Map<string, Promise<unknown>>()
+  return <T>(client: string, work: () => Promise<T>): Promise<T> => {
+    const result = (last.get(client) ?? Promise.resolve()).then(work)
+    const settled = result
+      .catch(() => {})
+      .finally(() => {
+        if (last.get(client) === settled) last.delete(client)
+      })
+    last.set(client, settled)
+    return result
+  }
+}

@@ -1,0 +1,100 @@
+// Limits how often a client may ask: exactly, in any window of time, by @fastify/rate-limit over stores of our own.
+import rateLimit from '@fastify/rate-limit'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { Problem } from '../src/errors.ts'
+import { addressOf } from '../src/limits/address.ts'
+import { type Quota, storeOf } from '../src/limits/log.ts'
+import { MemoryLog } from '../src/limits/memory.ts'
+import { openRedis, RedisLog } from '../src/limits/redis.ts'
+
+/** The limits there are. Each counts for itself. */
+export type Policy = 'anonymous' | 'authenticated' | 'failed-authentication'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    limits: Record<Policy, Limit>
+    /** Whether other processes count too, by Redis; undefined where they are not meant to. */
+    redisState(): 'ok' | 'away' | undefined
+  }
+}
+
+/** Answers say how much of it is left (draft-ietf-httpapi-ratelimit-headers). */
+export interface Limit {
+  /** Counts a request. Throws `quota-exceeded` for one too many, which is not counted. */
+  take(request: FastifyRequest, reply: FastifyReply): Promise<void>
+  /** Throws as `take` would, and counts nothing. */
+  check(request: FastifyRequest, reply: FastifyReply): Promise<void>
+}
+
+/** Keys that a client may try in vain in so many seconds. */
+const MAX_FAILURES = 10
+const FAILURES_WINDOW = 60
+
+const byAddress = (request: FastifyRequest) => addressOf(request.ip, request.socket.remoteAddress)
+const byKey = (request: FastifyRequest) => String(request.key?.id)
+
+const UNLIMITED: Limit = { take: async () => {}, check: async () => {} }
+
+/** What has to be waited for, in words. */
+const refusals: Record<Policy, (max: number, seconds: number) => string> = {
+  anonymous: (max, seconds) => `Without a key, ${max} requests in ${seconds} seconds are answered.`,
+  authenticated: (max, seconds) => `${max} requests of a key in ${seconds} seconds are answered.`,
+  'failed-authentication': (max, seconds) => `${max} keys that are not valid are looked at in ${seconds} seconds.`,
+}
+
+/** Milliseconds between two lines in the log that say the same. */
+const WARN_EVERY = 60_000
+
+export interface LimitsOptions {
+  /** Milliseconds, never going back; otherwise the process' or Redis' own. */
+  clock?: (() => number) | undefined
+}
+
+export default fp(
+  async function limits(app: FastifyInstance, { clock }: LimitsOptions) {
+    const { RATE_LIMIT_ANONYMOUS, RATE_LIMIT_AUTHENTICATED, RATE_LIMIT_WINDOW, REDIS_URL } = app.config
+    let warned = Number.NEGATIVE_INFINITY
+    const onForget = () => {
+      if (performance.now() - warned < WARN_EVERY) return
+      warned = performance.now()
+      app.log.warn('more clients than can be remembered: those with the fewest requests are forgotten')
+    }
+    const inMemory = ({ limit, window }: Quota) => new MemoryLog({ limit, window, onForget, ...(clock && { clock }) })
+    const onChange = (away: boolean, reason: string) => {
+      if (away) app.log.warn({ reason }, 'Redis is away: requests are counted by this process alone')
+      else app.log.info('Redis is back: requests are counted together')
+    }
+    const redis = REDIS_URL ? await openRedis(REDIS_URL, { onChange }) : undefined
+    if (redis) app.addHook('onClose', () => redis.close())
+    const logOf = (quota: Quota) => (redis ? new RedisLog(redis, quota, inMemory(quota), { ...(clock && { clock }) }) : inMemory(quota))
+    app.decorate('redisState', () => redis && (redis.away ? 'away' : 'ok'))
+    await app.register(rateLimit, { global: false, store: storeOf(logOf) })
+
+    const limit = (policy: Policy, max: number, seconds: number, keyGenerator: (request: FastifyRequest) => string): Limit => {
+      if (max === 0) return UNLIMITED
+      const options = { max, timeWindow: seconds * 1_000, keyGenerator, policy }
+      const count = app.createRateLimit(options)
+      const stated = `"${policy}";q=${max};w=${seconds}`
+      const apply = async (request: FastifyRequest, reply: FastifyReply, increment: boolean) => {
+        const usage = await count(request, { increment })
+        if (usage.isAllowed) return
+        const wait = usage.ttlInSeconds
+        reply.header('ratelimit-policy', stated)
+        reply.header('ratelimit', `"${policy}";r=${usage.remaining};t=${wait}`)
+        if (usage.isExceeded || (!increment && usage.remaining === 0))
+          throw new Problem('quota-exceeded', `${refusals[policy](max, seconds)} Try again in ${wait} second${wait === 1 ? '' : 's'}.`, {
+            headers: { 'retry-after': String(wait) },
+            members: { 'violated-policies': [policy] },
+          })
+      }
+      return { take: (request, reply) => apply(request, reply, true), check: (request, reply) => apply(request, reply, false) }
+    }
+    app.decorate('limits', {
+      anonymous: limit('anonymous', RATE_LIMIT_ANONYMOUS, RATE_LIMIT_WINDOW, byAddress),
+      authenticated: limit('authenticated', RATE_LIMIT_AUTHENTICATED, RATE_LIMIT_WINDOW, byKey),
+      'failed-authentication': limit('failed-authentication', MAX_FAILURES, FAILURES_WINDOW, byAddress),
+    })
+  },
+  { name: 'rate-limit' },
+)

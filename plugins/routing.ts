@@ -1,0 +1,68 @@
+// Ends what no route answers, before any body is read: an unknown URL, a method that does not apply, a Host header that is none.
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { Problem } from '../src/errors.ts'
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
+
+export default fp(
+  // After `auth`, which counts these requests too.
+  async function routing(app: FastifyInstance) {
+    app.addHook('onRequest', (request, reply, done) => {
+      checkHost(request)
+      // What is sent to a URL that does not exist is of no interest.
+      if (request.is404 || hasEmptySegment(request.params)) unrouted(app, request, reply)
+      else done()
+    })
+    app.setNotFoundHandler((request, reply) => unrouted(app, request, reply))
+  },
+  { name: 'routing', dependencies: ['errors', 'auth'] },
+)
+
+/** A URL that no route has, or has for other methods only (RFC 9110, 15.5.6), or is asked for them. */
+function unrouted(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const [url = ''] = request.url.split('?', 1)
+  const methods = METHODS.filter((method) => {
+    const route = app.findRoute({ method, url })
+    return route && !hasEmptySegment(route.params)
+  })
+  // A file of the documentation page that does not exist has a route, of all its files.
+  if (methods.length === 0 || methods.some((method) => method === request.method))
+    throw new Problem('not-found', `Nothing is at ${url.slice(0, 200)}.`)
+  const allow = [...methods, 'OPTIONS'].join(', ')
+  if (request.method === 'OPTIONS') return reply.code(204).header('allow', allow).send()
+  throw new Problem('method-not-allowed', `${request.method} does not apply here.`, { headers: { allow } })
+}
+
+/** The router takes `/api/products/` for the record without an id. It is the list. */
+function hasEmptySegment(params: unknown): boolean {
+  for (const name in params as object) {
+    if ((params as Record<string, string>)[name] === '') return true
+  }
+  return false
+}
+
+/** A name, an IPv4 or a bracketed IPv6 address, and a port. */
+const HOST = /^(?:[\w.~-]+|\[[\da-f:.]+\])(?::\d{1,5})?$/i
+
+/** The origin that was found to be one last: nearly all requests come to the same. */
+let known = ''
+
+/** Links in answers begin with it, so it has to be a host and nothing more (RFC 9112, 3.2). */
+function checkHost({ host, protocol, raw }: FastifyRequest): void {
+  const origin = `${protocol}://${host}`
+  const old = raw.httpVersion === '1.0' && host === ''
+  const valid = origin === known || (/^https?$/.test(protocol) && (old || (HOST.test(host) && URL.canParse(origin))))
+  if (!valid || isRepeated(raw.rawHeaders)) throw new Problem('malformed-request', 'The Host header is not the name of a host.')
+  if (!old) known = origin
+}
+
+/** `headers` are names and values in turn. Node itself takes the first of several. */
+function isRepeated(headers: readonly string[]): boolean {
+  let hosts = 0
+  for (let index = 0; index < headers.length; index += 2) {
+    const name = headers[index] ?? ''
+    if (name.length === 4 && name.toLowerCase() === 'host') hosts++
+  }
+  return hosts > 1
+}

@@ -1,0 +1,191 @@
+// The commands of the command line, each with what it takes and does.
+import { createReadStream } from 'node:fs'
+import { stat } from 'node:fs/promises'
+import { Presets, SingleBar } from 'cli-progress'
+import { InvalidArgumentError, Option } from 'commander'
+import { sql } from 'drizzle-orm'
+import type { Database } from '../drizzle/database.ts'
+import { open } from '../drizzle/open.ts'
+import { reindex } from '../drizzle/search.ts'
+import { declaredResources } from './app.ts'
+import { COMMAND_LINE } from './changes.ts'
+import { loadConfig } from './config.ts'
+import { invalid } from './errors.ts'
+import { issueKey, revokeKey, rotateKey } from './keys.ts'
+import { type Row, shownOf } from './query/rows.ts'
+import { keys } from './resources/keys.ts'
+import { ROLES } from './roles.ts'
+import { serve } from './server.ts'
+import { parseToken } from './token.ts'
+import { importProducts } from './transfer/import.ts'
+import type { ImportResult } from './transfer/merge.ts'
+import { readNdjson } from './transfer/ndjson.ts'
+import { compileBody } from './validate.ts'
+
+const say = (text: string): void => void process.stdout.write(`${text}\n`)
+
+/** The commands. An argument in angle brackets has to be given. */
+export const commands: Record<
+  string,
+  {
+    summary: string
+    argument?: [string, string, ((text: string) => unknown)?]
+    options?: Option[]
+    run(...given: never[]): Promise<void>
+  }
+> = {
+  serve: {
+    summary: 'Bring the schema up to date and serve the API until a signal',
+    async run() {
+      const { url, firstKey } = await serve(loadConfig())
+      const places = ['products    /api/products/', 'categories  /api/categories/', 'docs        /docs/', 'OpenAPI     /openapi.json']
+      const lines = places.map((place) => `  ${place.replace('/', `${url}/`)}`)
+      say([`Stockroom listens on ${url}`, ...lines, ...(firstKey ? introduce(url, firstKey) : [])].join('\n'))
+    },
+  },
+  migrate: {
+    summary: 'Bring the schema up to date',
+    run: () =>
+      withDatabase(async (_db, applied) => {
+        say(applied.length > 0 ? `Applied ${applied.join(', ')}.` : 'The schema is up to date.')
+      }),
+  },
+  seed: {
+    summary: 'Fill an empty database with a made-up catalogue',
+    options: [new Option('--count <products>', 'how many products').argParser(wholeNumber).default(1_000)],
+    run: ({ count }: { count: number }) =>
+      withDatabase(async (db) => {
+        if (!(await isEmpty(db))) return say('The database has products already: nothing was added.')
+        const { sampleProducts } = await import('./transfer/sample.ts')
+        report(await importProducts(db, sampleProducts(count)))
+      }),
+  },
+  import: {
+    summary: 'Import products: one JSON object a line, told apart by sku',
+    argument: ['<file>', 'the file, or - for standard input'],
+    run: (file: string) =>
+      withDatabase(async (db) => {
+        report(await importFile(db, file))
+      }),
+  },
+  'keys create': {
+    summary: 'Make an API key, and print it this once',
+    options: [
+      new Option('--name <name>', 'whose it is, or what for').makeOptionMandatory(),
+      new Option('--role <role>', 'what it may do').choices(ROLES).makeOptionMandatory(),
+      new Option('--expires <time>', 'from when on it is refused (RFC 3339, or a date)'),
+    ],
+    run: ({ name, role, expires }: { name: string; role: string; expires?: string }) =>
+      withDatabase(async (db) => {
+        const body = { name, role, ...(expires !== undefined && { expires_at: expires }) }
+        const faults = compileBody(keys.schemas.create)(body)
+        if (faults.length > 0) throw invalid(faults)
+        say((await issueKey(db, body, COMMAND_LINE)).token)
+      }),
+  },
+  'keys list': {
+    summary: 'List the API keys, without their secrets',
+    run: () =>
+      withDatabase(async (db) => {
+        const { columns, toRow } = shownOf(db, keys)
+        const rows = await db.read.prepared(sql`select ${sql.join([...columns], sql`, `)} from ${db.tables.keys} order by id`, [])
+        say(rows.length === 0 ? 'There are no keys.' : keyTable(rows.map(toRow)))
+      }),
+  },
+  'keys revoke': {
+    summary: 'Have an API key refused from now on',
+    argument: ['<id>', 'its id', keyId],
+    run: (id: number) =>
+      withDatabase(async (db) => {
+        const { name } = await revokeKey(db, id, COMMAND_LINE)
+        say(`Key ${id} (${name}) is refused from now on, by running instances within a second.`)
+      }),
+  },
+  'keys rotate': {
+    summary: 'Give an API key another secret, and print it this once; the old one is refused from now on',
+    argument: ['<id>', 'its id', keyId],
+    run: (id: number) =>
+      withDatabase(async (db) => {
+        say((await rotateKey(db, id, COMMAND_LINE)).token)
+      }),
+  },
+  reindex: {
+    summary: 'Write the search text of every record anew, as needed after writing to the database by hand',
+    run: () =>
+      withDatabase(async (db) => {
+        for (const { served } of await declaredResources()) say(`${served.table}: ${await reindex(db.write, db.dialect, served)}`)
+      }),
+  },
+}
+
+async function withDatabase(work: (db: Database, applied: string[]) => Promise<void>): Promise<void> {
+  const resources = await declaredResources()
+  const db = await open(loadConfig().DATABASE_URL, { served: resources.map(({ served }) => served) })
+  try {
+    await work(db, await db.migrate())
+  } finally {
+    await db.close()
+  }
+}
+
+const isEmpty = async (db: Database) => (await db.read.all(sql`select 1 from products limit 1`)).length === 0
+
+const report = ({ created, updated, unchanged }: ImportResult) => say(`${created} created, ${updated} updated, ${unchanged} unchanged.`)
+
+async function importFile(db: Database, file: string): Promise<ImportResult> {
+  // Asked first: a stream of a file that is not there fails before anyone listens.
+  const size = file === '-' ? 0 : (await stat(file)).size
+  const input = file === '-' ? process.stdin : createReadStream(file)
+  const bar = new SingleBar({ format: '{bar} {percentage}% | {lines} lines', hideCursor: true, noTTYOutput: false }, Presets.shades_classic)
+  let bytes = 0
+  async function* counted() {
+    for await (const chunk of input) {
+      bytes += chunk.length
+      yield chunk as Buffer
+    }
+  }
+  if (process.stderr.isTTY && size > 0) bar.start(size, 0, { lines: 0 })
+  try {
+    return await importProducts(db, readNdjson(counted()), (lines) => bar.update(bytes, { lines }))
+  } finally {
+    bar.stop()
+  }
+}
+
+/** What the first start says besides: the key, and something to try it on. */
+const introduce = (url: string, key: string): string[] => [
+  `  admin key   ${key}`,
+  '              It is shown this once. Others: npm run stockroom -- keys create --name NAME --role ROLE',
+  '',
+  `curl -X POST ${url}/api/products/ -H 'Authorization: Bearer ${key}' -H 'Content-Type: application/json' -d '{"name": "Red shirt", "price": "29.90"}'`,
+]
+
+/** The id in front, or the whole key. */
+function keyId(text: string): number {
+  const id = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : parseToken(text)?.id
+  if (id === undefined) throw new InvalidArgumentError('It takes the id of a key.')
+  return id
+}
+
+/** A name must not move the cursor of whoever lists it. */
+const CONTROL = /\p{Cc}/gu
+
+const KEY_COLUMNS = ['id', 'name', 'role', 'created_at', 'last_used_at', 'expires_at', 'revoked_at'] as const
+
+function keyTable(rows: readonly Row[]): string {
+  const lines = [KEY_COLUMNS, ...rows.map((row) => KEY_COLUMNS.map((column) => String(row[column] ?? '-').replaceAll(CONTROL, '?')))]
+  const widths = KEY_COLUMNS.map((_, place) => Math.max(...lines.map((line) => line[place]?.length ?? 0)))
+  return lines
+    .map((line) =>
+      line
+        .map((cell, place) => cell.padEnd(widths[place] ?? 0))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
+}
+
+function wholeNumber(text: string): number {
+  if (!/^[1-9]\d{0,7}$/.test(text)) throw new InvalidArgumentError('It takes a whole number from 1 to 99999999.')
+  return Number(text)
+}

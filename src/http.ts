@@ -1,0 +1,31 @@
+// What the HTTP server takes from a client: for how long it waits, how much it reads, and which ids of requests it believes.
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+
+/** In milliseconds. */
+export const TIMEOUTS = {
+  /** From the beginning of a request, or of a connection that says nothing, until the headers are there. */
+  headers: 10_000,
+  /** The same, until the body is there too. */
+  request: 30_000,
+  /** In which nothing moves, as with a client that does not read its answer. No list takes as long (QUERY_TIMEOUT). */
+  idle: 120_000,
+  /** Without a request. Load balancers keep connections for up to 60 s, and would be told of the end of one just as they use it. */
+  keepAlive: 72_000,
+  /** Between two looks at who is late, so a request may take so much longer. */
+  check: 1_000,
+}
+
+/** Bytes of a URL and its headers together. */
+export const MAX_HEADER_SIZE = 16_384
+
+/** Node itself leaves out what comes after 2,000, and says nothing. */
+export const MAX_HEADERS = 100
+
+/** A client's id is found again in the log, in answers and in the record of changes: one that is long or odd is not taken, nor is a key. */
+const REQUEST_ID = /^(?!.*stk_)[\w.:-]{1,64}$/
+
+export function requestId({ headers }: IncomingMessage): string {
+  const given = headers['x-request-id']
+  return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID()
+}

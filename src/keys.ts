@@ -1,0 +1,89 @@
+// API keys as records: made, rotated and revoked.
+import { Type } from '@sinclair/typebox'
+import { eq } from 'drizzle-orm'
+import type { Database, Queries } from '../drizzle/database.ts'
+import { index } from '../drizzle/search.ts'
+import { type Actor, COMMAND_LINE, recordChanges } from './changes.ts'
+import { invalid, Problem } from './errors.ts'
+import { noRecord, read } from './query/list.ts'
+import type { Body } from './query/resource.ts'
+import { type Row, shownOf } from './query/rows.ts'
+import { change, createWithin, retried } from './records.ts'
+import { keys } from './resources/keys.ts'
+import { newSecret, parseToken, sha256, writeToken } from './token.ts'
+
+/** The answer to who makes or rotates a key. */
+export const IssuedKey = Type.Object(
+  { ...keys.contract, key: Type.String({ description: 'What to send as `Authorization: Bearer …`. It is shown this once' }) },
+  { additionalProperties: false },
+)
+
+/** A key as it was made. The token is shown this once. */
+export interface Issued {
+  record: Row
+  token: string
+}
+
+/** Throws `invalid-request` for a key that has expired already. */
+export function issueKey(db: Database, body: Body, actor: Actor): Promise<Issued> {
+  const { expires_at } = body
+  if (typeof expires_at === 'string' && Date.parse(expires_at) <= Date.now()) throw invalid([{ pointer: '/expires_at', detail: 'is past' }])
+  return retried(db, () => db.write((tx) => issueWithin(tx, db, body, actor)))
+}
+
+async function issueWithin(tx: Queries, db: Database, body: Body, actor: Actor): Promise<Issued> {
+  const record = await createWithin(tx, db, keys, body, actor)
+  return { record, token: await setSecret(tx, db, record.id) }
+}
+
+/** Gives the key another secret, and says which. The old one holds no longer. Throws `not-found`, and `key-revoked`. */
+export const rotateKey = (db: Database, id: number, actor: Actor): Promise<Issued> =>
+  db.write(async (tx) => {
+    await db.dialect.lock(tx, db.tables.keys, id)
+    const shown = shownOf(db, keys)
+    const [raw] = await tx.prepared(shown.byId, [id])
+    if (!raw) throw noRecord(keys, id)
+    const record = shown.toRow(raw)
+    if (record.revoked_at !== null) throw new Problem('key-revoked', `The key ${id} was revoked. Make another one.`)
+    await recordChanges(tx, db, keys, actor, [{ operation: 'rotate', record: id, version: Number(record.version), fields: {} }])
+    return { record, token: await setSecret(tx, db, id) }
+  })
+
+/** Does nothing to a key that was revoked before. Throws `not-found`. */
+export async function revokeKey(db: Database, id: number, actor: Actor): Promise<Row> {
+  const current = await read(db, keys, id)
+  return current.revoked_at === null ? change(db, keys, id, { revoked_at: new Date().toISOString() }, actor) : current
+}
+
+/** Returns the token. */
+async function setSecret(tx: Queries, db: Database, id: number, secret = newSecret()): Promise<string> {
+  const { key_secrets } = db.tables
+  await tx.delete(key_secrets).where(eq(key_secrets.key, id))
+  await tx.insert(key_secrets).values({ key: id, sha256: sha256(secret) })
+  return writeToken({ id, secret })
+}
+
+/**
+ * Makes an admin key in a database that never had a key, or takes `given` (`stk_1_<secret>`) for it. Returns its token; undefined where
+ * there are keys.
+ */
+export function firstKey(db: Database, given: string): Promise<string | undefined> {
+  const { keys: table } = db.tables
+  return db.write(async (tx) => {
+    // Of several instances that start together, one makes it.
+    await db.dialect.lock(tx, table)
+    if ((await tx.select({ id: table.id }).from(table).limit(1)).length > 0) return undefined
+    const record = await createWithin(tx, db, keys, { name: 'First admin key', role: 'admin' }, COMMAND_LINE)
+    const { id, secret } = parseToken(given) ?? { id: record.id, secret: undefined }
+    // An attempt that failed may have used up the first id.
+    if (id !== record.id) await renumber(tx, db, record, id)
+    return setSecret(tx, db, id, secret)
+  })
+}
+
+async function renumber(tx: Queries, db: Database, record: Row, id: number): Promise<void> {
+  const { keys: table } = db.tables
+  await tx.delete(table).where(eq(table.id, record.id))
+  await tx.insert(table).values({ ...(record as (typeof table)['$inferSelect']), id })
+  await index(tx, keys.served, [{ ...record, id }])
+}

@@ -1,0 +1,54 @@
+// The log of requests behind a rate limit, in memory or in Redis, and how @fastify/rate-limit is given it.
+import type fastifyRateLimit from '@fastify/rate-limit'
+
+/** How much of a limit a client has used. */
+export interface Usage {
+  /** Requests in the window that ends now, this one among them; one more than the limit for one that is refused. */
+  current: number
+  /** Milliseconds until the oldest of them leaves the window, and one more is free; 0 where there is none. */
+  ttl: number
+}
+
+/** What a limit is: so many requests in any window of so many milliseconds. */
+export interface Quota {
+  policy: string
+  limit: number
+  window: number
+}
+
+/** A sliding log: a request at `t` is weighed against those in `(t - window, t]`. One that is refused is not in it. */
+export interface RequestLog {
+  take(client: string): Usage | Promise<Usage>
+  /** As `take`, but nothing is counted. */
+  peek(client: string): Usage | Promise<Usage>
+}
+
+type Done = Parameters<fastifyRateLimit.FastifyRateLimitStore['incr']>[1]
+
+/** The class that the plugin makes its stores of: a log for each limit, which `createRateLimit` describes by `policy`, `max` and `timeWindow`. */
+export function storeOf(logOf: (options: Quota) => RequestLog): fastifyRateLimit.FastifyRateLimitStoreCtor {
+  return class Store implements fastifyRateLimit.FastifyRateLimitStore {
+    #log: RequestLog | undefined
+
+    child(options: object): Store {
+      const { policy, max, timeWindow } = options as { policy: string; max: number; timeWindow: number }
+      const store = new Store()
+      store.#log = logOf({ policy, limit: max, window: timeWindow })
+      return store
+    }
+
+    incr(client: string, done: Done): void {
+      answer(this.#log?.take(client), done)
+    }
+
+    read(client: string, done: Done): void {
+      answer(this.#log?.peek(client), done)
+    }
+  }
+}
+
+function answer(usage: Usage | Promise<Usage> | undefined, done: Done): void {
+  if (usage === undefined) done(new Error('requests are counted by the limits that createRateLimit makes'))
+  else if (usage instanceof Promise) usage.then((usage) => done(null, usage), done)
+  else done(null, usage)
+}

@@ -1,0 +1,113 @@
+// Counts the requests of each client in Redis, exactly, for all instances together; and here while Redis is away.
+import type { Result } from 'ioredis'
+import { Connection } from './connection.ts'
+import type { Quota, RequestLog, Usage } from './log.ts'
+
+/** Every key begins with it. The policy and the client follow. */
+export const PREFIX = 'stockroom:limit:'
+
+/** Milliseconds that a key outlives its last request: what has expired is told by the times in it, which are finer than that of the key. */
+const KEY_OUTLIVES = 1_000
+
+/**
+ * A client's key is the list of its requests, each the time in microseconds. What has left the window is read and cut off in steps that
+ * grow, so that it takes few even where a whole limit has; each request is cut off once.
+ */
+const COUNT = `
+local key, limit, window, counting = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local now = tonumber(ARGV[4])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+local oldest
+local step = 1
+repeat
+  local first = redis.call('LRANGE', key, 0, step - 1)
+  local expired = 0
+  while first[expired + 1] and first[expired + 1] + window <= now do expired = expired + 1 end
+  if expired > 0 then redis.call('LTRIM', key, expired, -1) end
+  oldest = first[expired + 1]
+  step = math.min(step * 8, 1000)
+until oldest or expired == 0
+local count = redis.call('LLEN', key)
+if counting then
+  if count >= limit then return { limit + 1, oldest + window - now } end
+  count = redis.call('RPUSH', key, string.format('%.0f', now))
+  redis.call('PEXPIRE', key, math.ceil(window / 1000) + ${KEY_OUTLIVES})
+end
+return { count, count > 0 and (oldest or now) + window - now or 0 }
+`
+
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    stockroomCount(
+      key: string,
+      limit: number,
+      window: number,
+      counting: 0 | 1,
+      now: number | '',
+    ): Result<[current: number, ttl: number], Context>
+  }
+}
+
+export interface SharedOptions {
+  /** As in `ConnectionOptions`: no more often than Redis goes and comes, so that it can be logged. */
+  onChange?: (away: boolean, reason: string) => void
+  prefix?: string
+}
+
+/** The connection to Redis that the logs of all policies share. Resolves where Redis is away, too. */
+export function openRedis(url: string, { onChange, prefix = PREFIX }: SharedOptions = {}): Promise<Connection> {
+  return Connection.open(url, {
+    scripts: { stockroomCount: { lua: COUNT, numberOfKeys: 1 } },
+    // It writes: a replica, and a server whose memory is full, would answer a PING.
+    probe: (redis) => redis.stockroomCount(`${prefix}probe`, 1, 1, 1, ''),
+    onChange,
+  })
+}
+
+export interface RedisLogOptions {
+  /** The time in milliseconds, for tests; that of Redis where there is none. */
+  clock?: () => number
+  prefix?: string
+}
+
+export class RedisLog implements RequestLog {
+  readonly #connection: Connection
+  readonly #limit: number
+  readonly #window: number
+  readonly #fallback: RequestLog
+  readonly #clock: (() => number) | undefined
+  readonly #prefix: string
+
+  /** What Redis does not count, because it is away, `fallback` does. */
+  constructor(connection: Connection, { policy, limit, window }: Quota, fallback: RequestLog, options: RedisLogOptions = {}) {
+    this.#connection = connection
+    this.#limit = limit
+    this.#window = inMicroseconds(window)
+    this.#fallback = fallback
+    this.#clock = options.clock
+    this.#prefix = `${options.prefix ?? PREFIX}${policy}:`
+  }
+
+  take(client: string): Usage | Promise<Usage> {
+    if (this.#connection.away) return this.#fallback.take(client)
+    return this.#count(client, 1).then((usage) => usage ?? this.#fallback.take(client))
+  }
+
+  peek(client: string): Usage | Promise<Usage> {
+    if (this.#connection.away) return this.#fallback.peek(client)
+    return this.#count(client, 0).then((usage) => usage ?? this.#fallback.peek(client))
+  }
+
+  async #count(client: string, counting: 0 | 1): Promise<Usage | undefined> {
+    const now = this.#clock ? inMicroseconds(this.#clock()) : ''
+    const answer = await this.#connection.ask((redis) =>
+      redis.stockroomCount(this.#prefix + client, this.#limit, this.#window, counting, now),
+    )
+    return answer && { current: answer[0], ttl: answer[1] / 1_000 }
+  }
+}
+
+const inMicroseconds = (milliseconds: number) => Math.round(milliseconds * 1_000)

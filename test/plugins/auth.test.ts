@@ -1,0 +1,193 @@
+// Who may call what: every route, asked by every kind of caller.
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { sql } from 'drizzle-orm'
+import type { InjectOptions } from 'fastify'
+import { COMMAND_LINE } from '../../src/changes.ts'
+import { issueKey, revokeKey } from '../../src/keys.ts'
+import type { App } from '../../src/routes.ts'
+import { build, onEach } from '../helper.ts'
+
+const CALLERS = ['anonymous', 'read', 'write', 'admin', 'expired', 'revoked', 'garbage'] as const
+type Caller = (typeof CALLERS)[number]
+
+/** With what each kind of caller is refused, by what a route asks for. */
+const bad = { expired: 401, revoked: 401, garbage: 401 }
+const refusals = {
+  unchecked: {},
+  anyone: bad,
+  read: bad,
+  'read, with REQUIRE_KEY_TO_READ': { ...bad, anonymous: 401 },
+  write: { ...bad, anonymous: 401, read: 403 },
+  admin: { ...bad, anonymous: 401, read: 403, write: 403 },
+} satisfies Record<string, Partial<Record<Caller, number>>>
+
+/** Every route there is: what it asks for, and with what those are answered who may. A route without a row here fails the test. */
+const expected: Record<string, [keyof typeof refusals, number, body?: object]> = {
+  'GET /api/products': ['read', 200],
+  'POST /api/products': ['write', 201, { name: 'Shirt', price: '1' }],
+  'GET /api/products/:id': ['read', 200],
+  'PUT /api/products/:id': ['write', 200, { name: 'Shirt', price: '2' }],
+  'PATCH /api/products/:id': ['write', 200, {}],
+  'DELETE /api/products/:id': ['write', 404],
+  'GET /api/categories': ['read', 200],
+  'POST /api/categories': ['write', 409, { name: 'Clothing' }],
+  'GET /api/categories/:id': ['read', 200],
+  'PUT /api/categories/:id': ['write', 200, { name: 'Clothing' }],
+  'PATCH /api/categories/:id': ['write', 200, {}],
+  'DELETE /api/categories/:id': ['write', 404],
+  'GET /api/keys': ['admin', 200],
+  'POST /api/keys': ['admin', 201, { name: 'Key', role: 'read' }],
+  'GET /api/keys/:id': ['admin', 200],
+  'PATCH /api/keys/:id': ['admin', 200, {}],
+  'DELETE /api/keys/:id': ['admin', 404],
+  'POST /api/keys/:id/rotate': ['admin', 404],
+  'GET /openapi.json': ['anyone', 200],
+  'GET /livez': ['unchecked', 200],
+  'GET /readyz': ['unchecked', 200],
+  'GET /docs': ['unchecked', 200],
+}
+
+/** The routes that `make` registers, but for HEAD, which stands beside each GET, and the files of the documentation page. */
+async function routesOf(make: () => Promise<App>): Promise<{ app: App; routes: Set<string> }> {
+  const routes = new Set<string>()
+  const listen = (message: unknown) => {
+    const { fastify } = message as { fastify: App }
+    fastify.addHook('onRoute', ({ method, url }) => {
+      for (const one of [method].flat()) if (one !== 'HEAD' && !/^\/docs\/./.test(url)) routes.add(`${one} ${url.replace(/(.)\/$/, '$1')}`)
+    })
+  }
+  subscribe('fastify.initialization', listen)
+  try {
+    return { app: await make(), routes }
+  } finally {
+    unsubscribe('fastify.initialization', listen)
+  }
+}
+
+const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
+
+/** The headers of each kind of caller. */
+async function callersOf({ db }: App): Promise<Record<Caller, Record<string, string>>> {
+  const issue = (role: string) => issueKey(db, { name: role, role }, COMMAND_LINE)
+  const [read, write, admin, expired, revoked] = [
+    await issue('read'),
+    await issue('write'),
+    await issue('admin'),
+    await issue('admin'),
+    await issue('admin'),
+  ]
+  await db.write((tx) => tx.run(sql`update keys set expires_at = created_at where id = ${expired.record.id}`))
+  await revokeKey(db, revoked.record.id, COMMAND_LINE)
+  return {
+    anonymous: {},
+    read: bearer(read.token),
+    write: bearer(write.token),
+    admin: bearer(admin.token),
+    expired: bearer(expired.token),
+    revoked: bearer(revoked.token),
+    garbage: bearer(`stk_${admin.record.id}_${'0'.repeat(48)}`),
+  }
+}
+
+/** Each request comes from an address of its own: how often a client may try is for other tests. */
+let clients = 0
+const ask = (app: App, options: InjectOptions) => app.inject({ remoteAddress: `10.0.${clients >> 8}.${clients++ & 255}`, ...options })
+
+onEach('every route, asked by every kind of caller', async (t, dialect) => {
+  for (const REQUIRE_KEY_TO_READ of ['false', 'true']) {
+    const { app, routes } = await routesOf(() => build(t, dialect, { env: { REQUIRE_KEY_TO_READ } }))
+    t.strictSame([...routes].sort(), Object.keys(expected).sort(), 'each route has a row')
+    const callers = await callersOf(app)
+    for (const [url, payload] of [
+      ['/api/products/', { name: 'Shirt', price: '1' }],
+      ['/api/categories/', { name: 'Clothing' }],
+    ] as const)
+      t.equal((await ask(app, { method: 'POST', url, payload, headers: callers.admin })).statusCode, 201)
+    for (const [route, [rule, status, payload]] of Object.entries(expected)) {
+      const [method, path = ''] = route.split(' ')
+      const refused: Partial<Record<Caller, number>> =
+        refusals[rule === 'read' && REQUIRE_KEY_TO_READ === 'true' ? 'read, with REQUIRE_KEY_TO_READ' : rule]
+      for (const caller of CALLERS) {
+        // What is not there cannot be deleted for the next caller.
+        for (const url of [path, `${path}/`].map((url) => url.replace(':id', status === 404 ? '99999' : '1'))) {
+          if (url === '/docs') continue
+          const answer = await ask(app, { method, url, headers: callers[caller], ...(payload && { payload }) } as InjectOptions)
+          const title = `${caller}: ${method} ${url}`
+          t.equal(answer.statusCode, refused[caller] ?? status, title)
+          if (!refused[caller]) continue
+          const { code, detail } = answer.json()
+          t.equal(answer.headers['content-type'], 'application/problem+json; charset=utf-8', title)
+          if (answer.statusCode === 403) t.equal(code, 'forbidden', title)
+          else {
+            t.equal(code, caller === 'anonymous' ? 'key-required' : 'key-refused', title)
+            t.match(answer.headers['www-authenticate'], /^Bearer realm="Stockroom"/, title)
+            t.match(detail, /stockroom keys create/, 'it says how to get a key')
+          }
+        }
+      }
+    }
+    await app.close()
+  }
+})
+
+onEach('who may not, learns nothing of what is there, and changes nothing', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const callers = await callersOf(app)
+  const list = async () => (await ask(app, { url: '/api/products/', headers: callers.admin })).json().count
+  for (const caller of ['anonymous', 'read', 'expired', 'revoked', 'garbage'] as const) {
+    for (const payload of ['{"name": "Shirt", "price": 1}', 'no JSON', '{}', `{"name": "${'x'.repeat(2_000_000)}"}`]) {
+      const headers = { ...callers[caller], 'content-type': 'application/json' }
+      const { statusCode } = await ask(app, { method: 'POST', url: '/api/products/', payload, headers })
+      t.equal(statusCode, caller === 'read' ? 403 : 401, `${caller}: the body is not even read`)
+    }
+  }
+  t.equal(await list(), 0)
+  for (const url of ['/api/nothing/', '/api/products/x/y/'])
+    t.equal((await ask(app, { url })).statusCode, 404, 'what is not there is no secret')
+  const { statusCode, headers } = await ask(app, { method: 'PUT', url: '/api/products/' })
+  t.match({ statusCode, headers }, { statusCode: 405, headers: { allow: 'GET, HEAD, POST, OPTIONS' } }, 'nor is which methods there are')
+})
+
+const malformed: [what: string, authorization: string][] = [
+  ['another scheme', 'Basic YWRtaW46YWRtaW4='],
+  ['no scheme', 'stk_1_0'],
+  ['no token', 'Bearer'],
+  ['an empty token', 'Bearer '],
+  ['two tokens', 'Bearer a b'],
+  ['nothing', ''],
+  ['a comma', 'Bearer a, Bearer b'],
+  ['an id of another kind', `Bearer stk_01_${'a'.repeat(48)}`],
+  ['an id beyond all', `Bearer stk_9999999999999999_${'a'.repeat(48)}`],
+  ['a long one', `Bearer stk_1_${'a'.repeat(10_000)}`],
+  ['what SQL might make something of', "Bearer stk_1_' or 1=1 --"],
+]
+
+onEach('an Authorization header that is none', async (t, dialect) => {
+  const app = await build(t, dialect)
+  for (const [what, authorization] of malformed) {
+    const { statusCode, headers } = await ask(app, { url: '/api/products/', headers: { authorization } })
+    t.equal(statusCode, 401, what)
+    t.match(headers['www-authenticate'], /error="invalid_token"/, what)
+  }
+  const { authorization = '' } = (await callersOf(app)).write
+  for (const [what, good] of [
+    ['the scheme in any case', authorization.replace('Bearer', 'bEARER')],
+    ['more spaces', authorization.replace(' ', '   ')],
+  ])
+    t.equal((await ask(app, { url: '/api/products/', headers: { authorization: String(good) } })).statusCode, 200, String(what))
+})
+
+onEach('each role may do what the lesser ones may, and a changed role counts at once', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const { admin } = await callersOf(app)
+  const { record, token } = await issueKey(app.db, { name: 'Changing', role: 'read' }, COMMAND_LINE)
+  const write = async () =>
+    (await ask(app, { method: 'POST', url: '/api/products/', payload: { name: 'Shirt', price: '1' }, headers: bearer(token) })).statusCode
+  const change = async (payload: object) =>
+    t.equal((await ask(app, { method: 'PATCH', url: `/api/keys/${record.id}/`, payload, headers: admin })).statusCode, 200)
+  t.equal(await write(), 403)
+  await change({ role: 'write' })
+  t.equal(await write(), 201)
+  await change({ role: 'read' })
+  t.equal(await write(), 403)
+})

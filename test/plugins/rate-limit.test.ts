@@ -1,0 +1,229 @@
+// How often a client may ask, as a client sees it: what counts, whose it counts for, and what the answers say. The clock is a fake.
+import type { InjectOptions, LightMyRequestResponse } from 'fastify'
+import t, { type Test } from 'tap'
+import { COMMAND_LINE } from '../../src/changes.ts'
+import { issueKey } from '../../src/keys.ts'
+import { addressOf } from '../../src/limits/address.ts'
+import type { App } from '../../src/routes.ts'
+import { DIALECTS, type Dialect } from '../dialects.ts'
+import { build } from '../helper.ts'
+
+const [sqlite] = DIALECTS as [Dialect]
+const LIST = '/api/products/?page_size=1'
+
+interface Service {
+  app: App
+  clock: { now: number }
+  ask(options?: InjectOptions): Promise<LightMyRequestResponse>
+}
+
+async function serve(t: Test, env: Record<string, string> = {}): Promise<Service> {
+  const clock = { now: 1_000 }
+  const limits = { RATE_LIMIT_ANONYMOUS: '5', RATE_LIMIT_AUTHENTICATED: '8', RATE_LIMIT_WINDOW: '60' }
+  const app = await build(t, sqlite, { env: { ...limits, ...env }, clock: () => clock.now })
+  return { app, clock, ask: (options = {}) => app.inject({ url: LIST, ...options }) }
+}
+
+const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
+const keyOf = async ({ db }: App, role = 'read') => (await issueKey(db, { name: role, role }, COMMAND_LINE)).token
+const limitsOf = ({ headers }: LightMyRequestResponse) => [headers['ratelimit-policy'], headers.ratelimit]
+/** How many of so many requests are answered before the first is refused. */
+async function answered(ask: (number: number) => Promise<LightMyRequestResponse>, most = 20): Promise<number> {
+  for (let number = 0; number < most; number++) if ((await ask(number)).statusCode === 429) return number
+  return most
+}
+
+t.test('the answers say what is left, and when there is more', async (t) => {
+  const { clock, ask } = await serve(t)
+  for (const left of [4, 3, 2, 1, 0]) {
+    t.strictSame(limitsOf(await ask()), ['"anonymous";q=5;w=60', `"anonymous";r=${left};t=${60 - (4 - left)}`])
+    clock.now += 1_000
+  }
+  const refused = await ask()
+  t.equal(refused.statusCode, 429)
+  t.strictSame(limitsOf(refused), ['"anonymous";q=5;w=60', '"anonymous";r=0;t=55'])
+  t.equal(refused.headers['retry-after'], '55')
+  t.equal(refused.headers['content-type'], 'application/problem+json; charset=utf-8')
+  t.match(refused.json(), {
+    type: 'https://iana.org/assignments/http-problem-types#quota-exceeded',
+    status: 429,
+    code: 'quota-exceeded',
+    detail: /5 requests in 60 seconds.*in 55 seconds/,
+    'violated-policies': ['anonymous'],
+    instance: refused.headers['x-request-id'],
+  })
+  clock.now += 54_999
+  t.equal((await ask()).statusCode, 429, 'a millisecond before')
+  clock.now += 1
+  t.equal((await ask()).statusCode, 200, 'sixty seconds after the first one')
+  t.equal((await ask()).statusCode, 429, 'but only one: those refused did not count, the others still do')
+  clock.now += 400
+  t.equal((await ask()).headers['retry-after'], '1', 'a part of a second is waited for whole')
+})
+
+const counted: [what: string, options: InjectOptions, status: number][] = [
+  ['a list', {}, 200],
+  ['HEAD', { method: 'HEAD' }, 200],
+  ['a record that is not there', { url: '/api/products/7/' }, 404],
+  ['a URL that is not there', { url: '/nothing' }, 404],
+  ['a method that does not apply', { method: 'PUT', url: '/api/products/' }, 405],
+  ['OPTIONS', { method: 'OPTIONS' }, 204],
+  ['faults', { url: '/api/products/?pirce=1' }, 400],
+  ['a Host that is none', { headers: { host: 'a b' } }, 400],
+  ['what needs a key', { method: 'POST', url: '/api/products/', payload: {} }, 401],
+  ['the document', { url: '/openapi.json' }, 200],
+]
+for (const [what, options, status] of counted) {
+  t.test(`it counts, and says so: ${what}`, async (t) => {
+    const { ask } = await serve(t)
+    const answer = await ask(options)
+    t.equal(answer.statusCode, status)
+    t.strictSame(limitsOf(answer), ['"anonymous";q=5;w=60', '"anonymous";r=4;t=60'])
+    t.equal(await answered(() => ask(options)), 4)
+    t.equal((await ask()).statusCode, 429, 'all together')
+  })
+}
+
+t.test('health checks and the documentation page do not count', async (t) => {
+  const { ask } = await serve(t)
+  for (const url of ['/livez', '/readyz', '/livez/', '/docs/', '/docs/static/swagger-ui.css', '/docs/static/nothing.css']) {
+    t.equal(await answered(() => ask({ url })), 20, url)
+    t.strictSame(limitsOf(await ask({ url })), [undefined, undefined])
+  }
+  t.equal(await answered(() => ask()), 5)
+})
+
+t.test('0 switches a limit off', async (t) => {
+  const { app, ask } = await serve(t, { RATE_LIMIT_ANONYMOUS: '0', RATE_LIMIT_AUTHENTICATED: '0' })
+  const headers = bearer(await keyOf(app))
+  for (const options of [{}, { headers }]) {
+    t.equal(await answered(() => ask(options)), 20)
+    t.strictSame(limitsOf(await ask(options)), [undefined, undefined])
+  }
+})
+
+t.test('a key has a limit of its own, wherever it is used from', async (t) => {
+  const { app, ask } = await serve(t)
+  const [one, other] = [bearer(await keyOf(app)), bearer(await keyOf(app))]
+  t.strictSame(limitsOf(await ask({ headers: one })), ['"authenticated";q=8;w=60', '"authenticated";r=7;t=60'])
+  t.equal(await answered((number) => ask({ headers: one, remoteAddress: `192.0.2.${number}` })), 7)
+  const refused = await ask({ method: 'POST', url: '/api/products/', payload: {}, headers: one })
+  t.match(refused.json(), { code: 'quota-exceeded', 'violated-policies': ['authenticated'] })
+  t.equal((await ask({ headers: other })).statusCode, 200)
+  t.equal(await answered(() => ask()), 5, 'and takes nothing from who has none')
+  t.equal((await ask({ method: 'POST', url: '/api/products/', payload: {}, headers: other })).statusCode, 403)
+  t.equal(await answered(() => ask({ headers: other })), 6, 'what it may not do counts too')
+})
+
+const ten = Array.from({ length: 10 }, (_, number) => bearer(`stk_1_${String(number).repeat(48)}`))
+
+t.test('keys cannot be guessed', async (t) => {
+  const { app, clock, ask } = await serve(t)
+  const [proven, unused] = [bearer(await keyOf(app)), bearer(await keyOf(app))]
+  t.equal((await ask({ headers: proven })).statusCode, 200)
+  for (const [number, headers] of ten.entries()) {
+    const answer = await ask({ headers })
+    t.equal(answer.statusCode, 401)
+    t.strictSame(limitsOf(answer), ['"failed-authentication";q=10;w=60', `"failed-authentication";r=${9 - number};t=${60 - number}`])
+    clock.now += 1_000
+  }
+  const refused = await ask({ headers: unused })
+  t.match(refused.json(), { code: 'quota-exceeded', 'violated-policies': ['failed-authentication'] })
+  t.equal(refused.headers['retry-after'], '50', 'the right key is not told from a wrong one')
+  t.equal((await ask({ headers: { authorization: 'Basic x' } })).statusCode, 429)
+  t.equal((await ask({ headers: proven })).statusCode, 200, 'who had shown a key before goes on')
+  t.equal((await ask()).statusCode, 200, 'and so does who sends none')
+  t.equal((await ask({ headers: unused, remoteAddress: '192.0.2.1' })).statusCode, 200, 'elsewhere nobody guessed')
+  clock.now += 50_000
+  t.equal((await ask({ headers: bearer(`stk_1_${'f'.repeat(48)}`) })).statusCode, 401, 'one more, a minute after the first')
+  t.equal((await ask({ headers: bearer(`stk_1_${'e'.repeat(48)}`) })).statusCode, 429)
+})
+
+t.test('guesses made at the same time are no more than one after the other', async (t) => {
+  const { app, ask } = await serve(t)
+  const right = bearer(await keyOf(app))
+  const answers = await Promise.all([...ten, ...ten, ...ten, right].map((headers) => ask({ headers })))
+  t.equal(answers.filter(({ statusCode }) => statusCode === 401).length, 10)
+  t.equal(answers.at(-1)?.statusCode, 429)
+})
+
+t.test('a key that held once is no guess', async (t) => {
+  const { app, ask } = await serve(t)
+  const { record, token } = await issueKey(app.db, { name: 'A', role: 'read' }, COMMAND_LINE)
+  const { revokeKey } = await import('../../src/keys.ts')
+  await revokeKey(app.db, record.id, COMMAND_LINE)
+  t.equal(await answered(() => ask({ headers: bearer(token) })), 5, 'it counts as a request without a key')
+  t.equal((await ask({ headers: ten[0] as Record<string, string> })).statusCode, 401)
+})
+
+/** From one client, in as many requests: whatever it sends along, it is one. */
+const spoofs: [what: string, trust: string, headers: (number: number) => Record<string, string>][] = [
+  ['X-Forwarded-For, where no proxy is trusted', '', (n) => ({ 'x-forwarded-for': `192.0.2.${n}` })],
+  [
+    'every header that names an address',
+    '',
+    (n) =>
+      Object.fromEntries(
+        ['forwarded', 'x-real-ip', 'client-ip', 'cf-connecting-ip', 'true-client-ip', 'x-client-ip'].map((name) => [name, `192.0.2.${n}`]),
+      ),
+  ],
+  ['another address in front of the one that the proxy adds', '1', (n) => ({ 'x-forwarded-for': `192.0.2.${n}, 198.51.100.1` })],
+  ['many in front', '1', (n) => ({ 'x-forwarded-for': `${`192.0.2.${n}, `.repeat(50)}198.51.100.1` })],
+  ['in front, with two proxies', '2', (n) => ({ 'x-forwarded-for': `192.0.2.${n}, 198.51.100.1, 10.0.0.2` })],
+  ['in front, with proxies by address', '127.0.0.0/8,10.0.0.0/8', (n) => ({ 'x-forwarded-for': `192.0.2.${n}, 198.51.100.1, 10.0.0.2` })],
+  ['what is no address', '1', (n) => ({ 'x-forwarded-for': `me-${n}` })],
+  [
+    'an address in another spelling',
+    '1',
+    (n) => ({
+      'x-forwarded-for': [
+        '198.51.100.1',
+        '::ffff:198.51.100.1',
+        '::FFFF:c633:6401',
+        '198.51.100.1:4711',
+        '[::ffff:198.51.100.1]:1',
+        ' 198.51.100.1 ',
+      ][n % 6] as string,
+    }),
+  ],
+  ['addresses of one IPv6 network', '1', (n) => ({ 'x-forwarded-for': `2001:db8:1:2:${n}::${n}` })],
+  ['another proxy than the trusted one', '10.0.0.1', (n) => ({ 'x-forwarded-for': `192.0.2.${n}` })],
+  ['a user agent, a cookie, a parameter', '', (n) => ({ 'user-agent': `${n}`, cookie: `id=${n}` })],
+  ['an empty list', '1', () => ({ 'x-forwarded-for': '' })],
+  ['only commas', '1', (n) => ({ 'x-forwarded-for': ','.repeat(n) })],
+]
+for (const [what, TRUST_PROXY, headers] of spoofs) {
+  t.test(`no header makes another client: ${what}`, async (t) => {
+    const { ask } = await serve(t, { TRUST_PROXY })
+    t.equal(await answered((number) => ask({ headers: headers(number) })), 5)
+  })
+}
+
+t.test('clients behind trusted proxies are told apart', async (t) => {
+  for (const [TRUST_PROXY, chain] of [
+    ['1', ''],
+    ['2', ', 10.0.0.2'],
+    ['127.0.0.0/8,10.0.0.0/8', ', 10.0.0.2'],
+  ] as const) {
+    const { ask } = await serve(t, { TRUST_PROXY })
+    for (const client of ['198.51.100.1', '198.51.100.2', '2001:db8:1:1::1', '2001:db8:1:2::1'])
+      t.equal(await answered(() => ask({ headers: { 'x-forwarded-for': client + chain } })), 5, `${TRUST_PROXY}: ${client}`)
+  }
+})
+
+t.test('an address is limited as itself, an IPv6 one by its network', async (t) => {
+  for (const [ip, connection, expected] of [
+    ['192.0.2.1', undefined, '192.0.2.1'],
+    ['::ffff:192.0.2.1', undefined, '192.0.2.1'],
+    ['2001:DB8:0:1:2:3:4:5', undefined, '2001:db8:0:1::/64'],
+    ['2001:db8::1', undefined, '2001:db8:0:0::/64'],
+    ['::1', undefined, '0:0:0:0::/64'],
+    ['fe80::1%eth0', undefined, 'fe80:0:0:0::/64'],
+    ['192.0.2.1:80', '10.0.0.1', '192.0.2.1'],
+    ['[2001:db8::1]:80', '10.0.0.1', '2001:db8:0:0::/64'],
+    ['0x7f.1', '10.0.0.1', '10.0.0.1'],
+    ['unknown', '::ffff:10.0.0.1', '10.0.0.1'],
+    ['', undefined, 'unknown'],
+  ] as const)
+    t.equal(addressOf(ip, connection), expected, ip)
+})
