@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import type { Test } from 'tap'
 import { type ErrorCode, errors } from '../src/errors.ts'
 import type { App } from '../src/routes.ts'
-import { ask, build, get, onEach } from './helper.ts'
+import { ask, authorization, build, get, onEach } from './helper.ts'
 import { anyRequest, bytesOf, certainRequests, type Request } from './soak/requests.ts'
 
 const SEED = Number(process.env.FUZZ_SEED || 20_260_101)
@@ -107,7 +107,9 @@ onEach('no request makes the service fail, and every refusal says why', async (t
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
   const seen = new Map<number, number>()
-  const property = fc.asyncProperty(anyRequest, async (request) => {
+  const key = ['Authorization', authorization(app).authorization] as [string, string]
+  const property = fc.asyncProperty(anyRequest, async (asked) => {
+    const request = { ...asked, headers: [...asked.headers, key] }
     const replies = parse(await answerTo(port, request), request.method)
     // A client that hangs up may get none.
     if (replies.length === 0 && !request.cut) throw new Error('no answer')

@@ -52,9 +52,9 @@ export const WITH_BODY: readonly ErrorCode[] = ['malformed-json', 'body-too-larg
 
 /** What a browser is not to make of an answer. The page at /docs/ has others. */
 export const FIXED_HEADERS: Record<string, string> = {
-  'x-content-type-options': 'nosniff',
-  'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-  'referrer-policy': 'no-referrer',
+  'X-Content-Type-Options': 'nosniff',
+  'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
+  'Referrer-Policy': 'no-referrer',
 }
 
 /** Headers of every answer. */
@@ -65,9 +65,7 @@ const common = {
     description:
       'The id of the request, as in `instance` of a problem and in the log: a UUID, or the `X-Request-Id` of the request where it is short and plain',
   },
-  'X-Content-Type-Options': { type: 'string', const: FIXED_HEADERS['x-content-type-options'] },
-  'Content-Security-Policy': { type: 'string', const: FIXED_HEADERS['content-security-policy'] },
-  'Referrer-Policy': { type: 'string', const: FIXED_HEADERS['referrer-policy'] },
+  ...Object.fromEntries(Object.entries(FIXED_HEADERS).map(([name, value]) => [name, { type: 'string', const: value }])),
   'Preference-Applied': { type: 'string', description: 'The `handling` that the request preferred (RFC 7240)' },
   'RateLimit-Policy': {
     type: 'string',

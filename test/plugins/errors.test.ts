@@ -6,7 +6,7 @@ import type { AppOptions } from '../../src/app.ts'
 import { type ErrorCode, errors } from '../../src/errors.ts'
 import type { App } from '../../src/routes.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
-import { ask, build, onEach } from '../helper.ts'
+import { ask, authorization, build, onEach } from '../helper.ts'
 
 const BODY_LIMIT = 100_000
 
@@ -31,7 +31,10 @@ const portOf = (app: App) => (app.server.address() as AddressInfo).port
 const PATIENCE = 10_000
 
 /** Sends bytes as they are, and reads what comes back until the server hangs up. With `hangUp` the client sends nothing more. */
-async function exchange(app: App, request: string | Buffer, { hangUp = false } = {}): Promise<RawAnswer[]> {
+async function exchange(app: App, bytes: string | Buffer, { hangUp = false } = {}): Promise<RawAnswer[]> {
+  // Who asks is an admin, wherever a request is so far in order.
+  const key = `${HOST}\r\nAuthorization: ${authorization(app).authorization}\r\n`
+  const request = Buffer.from(bytes.toString('latin1').replaceAll(`${HOST}\r\n`, key), 'latin1')
   const socket = connect(portOf(app), '127.0.0.1')
   const chunks: Buffer[] = []
   socket.on('data', (chunk) => chunks.push(chunk))
@@ -339,14 +342,15 @@ const SECRET = 'select password from users'
 /** Routes that fail, each in its own way. */
 const FAILING = `
   export default async function (app) {
-    app.get('/throws/', async () => { throw new Error('${SECRET}') })
-    app.get('/throws-early/', () => { throw new TypeError('${SECRET}') })
-    app.get('/throws-text/', async () => { throw '${SECRET}' })
-    app.get('/throws-nothing/', async () => { throw undefined })
-    app.get('/pretends/', async () => { throw Object.assign(new Error('${SECRET}'), { statusCode: 502, code: 'E_SECRET' }) })
-    app.get('/answers-what-is-no-json/', async () => ({ secret: 1n, sql: '${SECRET}' }))
-    app.get('/asks-what-is-no-sql/', async () => app.db.read.all({ getSQL: () => { throw new Error('${SECRET}') } }))
-    app.get('/writes-what-is-no-sql/', async () => app.db.write(async () => { throw new Error('${SECRET}') }))
+    const open = { config: { access: 'anyone' } }
+    app.get('/throws/', open, async () => { throw new Error('${SECRET}') })
+    app.get('/throws-early/', open, () => { throw new TypeError('${SECRET}') })
+    app.get('/throws-text/', open, async () => { throw '${SECRET}' })
+    app.get('/throws-nothing/', open, async () => { throw undefined })
+    app.get('/pretends/', open, async () => { throw Object.assign(new Error('${SECRET}'), { statusCode: 502, code: 'E_SECRET' }) })
+    app.get('/answers-what-is-no-json/', open, async () => ({ secret: 1n, sql: '${SECRET}' }))
+    app.get('/asks-what-is-no-sql/', open, async () => app.db.read.all({ getSQL: () => { throw new Error('${SECRET}') } }))
+    app.get('/writes-what-is-no-sql/', open, async () => app.db.write(async () => { throw new Error('${SECRET}') }))
   }`
 
 onEach('a failure of ours is a 500 that says nothing of the inside', async (t, dialect) => {
@@ -393,7 +397,13 @@ t.test('links begin with PUBLIC_URL, or where the client found the service', asy
     const title = JSON.stringify({ ...env, from: remoteAddress, ...headers })
     const app = await build(t, embedded, { env })
     const inject = (method: 'GET' | 'POST', payload?: object) =>
-      app.inject({ method, url: '/api/products/', headers, remoteAddress, ...(payload && { payload }) })
+      app.inject({
+        method,
+        url: '/api/products/',
+        headers: { ...headers, ...authorization(app) },
+        remoteAddress,
+        ...(payload && { payload }),
+      })
     const made = await inject('POST', { name: 'a', price: 1 })
     const list = await inject('GET')
     if (origin === REFUSED) {

@@ -5,7 +5,9 @@ import { setImmediate } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
 import { buildApp } from '../../src/app.ts'
+import { COMMAND_LINE } from '../../src/changes.ts'
 import { loadConfig } from '../../src/config.ts'
+import { issueKey } from '../../src/keys.ts'
 import type { App } from '../../src/routes.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { ask, build, get, onEach } from '../helper.ts'
@@ -95,8 +97,7 @@ const [, postgres] = DIALECTS as [Dialect, Dialect]
 
 t.test('a service whose database is out of reach is not ready, and is again when it is back', { skip: postgres.skip }, async (t) => {
   const { url, cut, plug } = await cable(t, await postgres.create(t))
-  const app = await buildApp({ config: loadConfig({ DATABASE_URL: url, LOG_LEVEL: 'silent' }) })
-  t.teardown(() => app.close())
+  const app = await build(t, { ...postgres, create: async () => url })
   await isReady(t, app, true, 'at first')
   await cut()
   await isReady(t, app, false, 'out of reach')
@@ -135,16 +136,17 @@ onEach('a service that stops answers what it was asked before, and nothing after
   t.teardown(() => app.close())
   const arrived = Promise.withResolvers<void>()
   const released = Promise.withResolvers<void>()
-  app.get('/slow', async () => {
+  app.get('/slow', { config: { access: 'anyone' } }, async () => {
     arrived.resolve()
     await released.promise
     return app.db.read.all(sql`select 7 as still_there`)
   })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const port = portOf(app.server)
+  const { token } = await issueKey(app.db, { name: 'Tests', role: 'write' }, COMMAND_LINE)
 
   const slow = await begin(app, 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
-  const half = (line: string) => begin(app, `${line} HTTP/1.1\r\nHost: a\r\n`)
+  const half = (line: string) => begin(app, `${line} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${token}\r\n`)
   const ready = await half('GET /readyz')
   const live = await half('GET /livez')
   const list = await half('GET /api/products/')

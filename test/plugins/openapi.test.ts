@@ -8,9 +8,11 @@ import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import { sql } from 'drizzle-orm'
 import type { FastifyInstance, InjectOptions, RouteOptions } from 'fastify'
 import t, { type Test } from 'tap'
+import { COMMAND_LINE } from '../../src/changes.ts'
+import { issueKey } from '../../src/keys.ts'
 import type { App } from '../../src/routes.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
-import { build, get, onEach } from '../helper.ts'
+import { authorization, build, get, onEach } from '../helper.ts'
 
 /** For what is the same on every database. */
 const [embedded] = DIALECTS as [Dialect]
@@ -143,7 +145,7 @@ t.test('the document says only what OpenAPI knows, and each thing once', async (
   const objects = [...walk(document)]
   // What a keyword of ours means is said beside it; tools pass over names that begin with x-.
   const extensions = objects.flatMap(({ object }) => Object.keys(object).filter((key) => key.startsWith('x-')))
-  t.strictSame([...new Set(extensions)].sort(), ['x-decimal', 'x-trimmed'])
+  t.strictSame([...new Set(extensions)].sort(), ['x-decimal', 'x-time', 'x-trimmed'])
   t.notMatch(JSON.stringify(document), /"\$id"|"def-\d|undefined|\[object/)
 
   const ids = operationsOf(document).map(({ operation }) => operation.operationId)
@@ -152,6 +154,7 @@ t.test('the document says only what OpenAPI knows, and each thing once', async (
     ids.sort(),
     [
       ...['create', 'list', 'merge', 'read', 'remove', 'replace'].flatMap((name) => [`categories.${name}`, `products.${name}`]),
+      ...['create', 'list', 'merge', 'read', 'remove', 'rotate'].map((name) => `keys.${name}`),
       'service.live',
       'service.openapi',
       'service.ready',
@@ -162,7 +165,7 @@ t.test('the document says only what OpenAPI knows, and each thing once', async (
   const referenced = objects.flatMap(({ object }) => (typeof object.$ref === 'string' ? [object.$ref] : []))
   const components = Object.keys(document.components.schemas).map((name) => `#/components/schemas/${name}`)
   t.strictSame([...new Set(referenced)].sort(), components.sort(), 'every component is used, and what is used is there')
-  t.strictSame(Object.keys(document.components), ['schemas'])
+  t.strictSame(Object.keys(document.components).sort(), ['schemas', 'securitySchemes'])
   t.strictSame(document.servers, [{ url: 'https://shop.test' }])
 })
 
@@ -246,6 +249,29 @@ const requests: Row[] = [
   ['products.remove', '/api/products/1/', 204, 'x'.repeat(2_000), 'text/plain'],
   ['products.remove', '/api/products/1/', 404],
 
+  ['keys.create', '/api/keys/', 201, { name: 'Shop', role: 'read', expires_at: '2099-01-31' }],
+  ['keys.create', '/api/keys/', 400, { role: 'root' }],
+  ['keys.create', '/api/keys/', 413, { name: 'x'.repeat(2_000) }],
+  ['keys.create', '/api/keys/', 415, 'x', 'text/plain'],
+  ['keys.list', '/api/keys/?role__in=read,write&revoked_at__isnull=true', 200],
+  ['keys.list', '/api/keys/?role=root', 400],
+  ['keys.list', '/api/keys/?page=9', 404],
+  ['keys.read', '/api/keys/1/', 200],
+  ['keys.read', '/api/keys/1/?x=1', 400],
+  ['keys.read', '/api/keys/9/', 404],
+  ['keys.merge', '/api/keys/3/', 200, { expires_at: null, name: 'Shop 2' }, MERGE_PATCH],
+  ['keys.merge', '/api/keys/3/', 400, { role: null }],
+  ['keys.merge', '/api/keys/9/', 404, {}],
+  ['keys.merge', '/api/keys/3/', 413, { name: 'x'.repeat(2_000) }],
+  ['keys.merge', '/api/keys/3/', 415, 'x', 'text/plain'],
+  ['keys.rotate', '/api/keys/3/rotate/', 200],
+  ['keys.rotate', '/api/keys/3/rotate/?x=1', 400],
+  ['keys.rotate', '/api/keys/9/rotate/', 404],
+  ['keys.remove', '/api/keys/3/?x=1', 400],
+  ['keys.remove', '/api/keys/3/', 204],
+  ['keys.remove', '/api/keys/9/', 404],
+  ['keys.rotate', '/api/keys/3/rotate/', 409],
+
   ['service.live', '/livez', 200],
   ['service.live', '/livez?x=1', 400],
   ['service.ready', '/readyz', 200],
@@ -255,7 +281,7 @@ const requests: Row[] = [
 ]
 
 /** Documented for every operation, and provoked in errors.test.ts and the tests of the databases. */
-const ELSEWHERE = [408, 417, 431, 500, 503]
+const ELSEWHERE = [408, 417, 429, 431, 500, 503]
 
 /** Headers of every HTTP answer, which a document does not repeat. */
 const STANDARD = ['content-type', 'content-length', 'date', 'connection', 'keep-alive', 'transfer-encoding']
@@ -277,13 +303,24 @@ function validators(document: Document) {
 }
 
 onEach('every answer is as the document says', async (t, dialect) => {
-  const app = await build(t, dialect, { env: { BODY_LIMIT: '1024' } })
+  const limits = { RATE_LIMIT_ANONYMOUS: '1000', RATE_LIMIT_AUTHENTICATED: '1000' }
+  const app = await build(t, dialect, { env: { BODY_LIMIT: '1024', ...limits } })
+  const { authorization: admin } = authorization(app)
+  const { token } = await issueKey(app.db, { name: 'Reader', role: 'read' }, COMMAND_LINE)
   const document = await documentOf(app)
   const operations = new Map(operationsOf(document).map((found) => [found.operation.operationId, found]))
   const faultsOf = validators(document)
+  let asked = 0
   const met = new Map([...operations.keys()].map((id) => [id, new Set<number>()]))
 
-  const check = async (id: string, url: string, status: number, body?: string | object, type = JSON_TYPE) => {
+  const check = async (
+    id: string,
+    url: string,
+    status: number,
+    body?: string | object,
+    type = JSON_TYPE,
+    key: string | undefined = admin,
+  ) => {
     const title = `${id} ${status} ${url}`
     const found = operations.get(id)
     if (!found) throw new Error(`there is no operation ${id}`)
@@ -293,7 +330,10 @@ onEach('every answer is as the document says', async (t, dialect) => {
     const answer = await app.inject({
       method: method as InjectOptions['method'],
       url,
-      ...(payload !== undefined && { payload, headers: { 'content-type': type } }),
+      headers: { ...(key && { authorization: key }), ...(payload !== undefined && { 'content-type': type }) },
+      ...(payload !== undefined && { payload }),
+      // How often a client may try a key is for other tests.
+      remoteAddress: `10.0.0.${++asked & 255}`,
     })
     t.equal(answer.statusCode, status, title)
     met.get(id)?.add(answer.statusCode)
@@ -314,6 +354,17 @@ onEach('every answer is as the document says', async (t, dialect) => {
   }
 
   for (const row of requests) await check(...row)
+  for (const [id, { method, path, operation }] of operations) {
+    const url = path.replace('{id}', '1')
+    const body = operation.requestBody && {}
+    if (operation.responses[401]) await check(id, url, 401, body, JSON_TYPE, 'Bearer none')
+    if (operation.responses[403]) await check(id, url, 403, body, JSON_TYPE, `Bearer ${token}`)
+    t.equal(
+      operation.responses[429] !== undefined,
+      !['/livez/', '/readyz/', '/livez', '/readyz'].includes(path),
+      `${method} ${path} is limited`,
+    )
+  }
   await app.db.write((tx) => tx.run(sql`delete from stockroom_schema where kind = 'derived'`))
   await check('service.ready', '/readyz', 503)
 
