@@ -1,0 +1,346 @@
+// The log of requests, in memory and in Redis: exact in any window, whoever asks when. The clock is a fake.
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import type { RequestLog } from '../../src/limits/log.ts'
+import { MemoryLog } from '../../src/limits/memory.ts'
+import { openRedis, RedisLog } from '../../src/limits/redis.ts'
+import { prefixFor, REDIS, skip } from '../redis.ts'
+
+interface Made {
+  log: RequestLog
+  clock: { now: number }
+}
+
+const never: RequestLog = {
+  take: () => {
+    throw new Error('Redis is away')
+  },
+  peek: () => {
+    throw new Error('Redis is away')
+  },
+}
+
+const kinds: { name: string; skip: string | false; open(t: Test): Promise<(limit: number, window: number) => Made> }[] = [
+  {
+    name: 'memory',
+    skip: false,
+    async open() {
+      return (limit, window) => {
+        const clock = { now: 0 }
+        return { clock, log: new MemoryLog({ limit, window, clock: () => clock.now }) }
+      }
+    },
+  },
+  {
+    name: 'redis',
+    skip,
+    async open(t) {
+      const prefix = prefixFor(t)
+      const redis = await openRedis(REDIS, { prefix })
+      t.teardown(() => redis.close())
+      let made = 0
+      return (limit, window) => {
+        const clock = { now: 0 }
+        const policy = `test-${made++}`
+        return { clock, log: new RedisLog(redis, { policy, limit, window }, never, { prefix, clock: () => clock.now }) }
+      }
+    },
+  },
+]
+
+function onBoth(title: string, body: (t: Test, make: (limit: number, window: number) => Made) => Promise<void>): void {
+  for (const { name, skip, open } of kinds) t.test(`${title} [${name}]`, { skip }, async (t) => body(t, await open(t)))
+}
+
+const WINDOW = 60_000
+
+onBoth('a hundred in any minute', async (t, make) => {
+  const { log, clock } = make(100, WINDOW)
+  clock.now = 1_000
+  for (let n = 1; n <= 100; n++) {
+    t.strictSame(await log.take('a'), { current: n, ttl: WINDOW - (n - 1) * 10 })
+    clock.now += 10
+  }
+  t.strictSame(await log.take('a'), { current: 101, ttl: WINDOW - 1_000 }, 'one more is refused')
+  t.strictSame(await log.peek('a'), { current: 100, ttl: WINDOW - 1_000 })
+  t.strictSame(await log.take('b'), { current: 1, ttl: WINDOW }, 'another client is another')
+  clock.now = 1_000 + WINDOW - 0.001
+  t.match(await log.take('a'), { current: 101 }, 'a microsecond too early')
+  clock.now = 1_000 + WINDOW
+  t.strictSame(await log.take('a'), { current: 100, ttl: 10 }, 'the first has left, and those refused never were there')
+  t.match(await log.take('a'), { current: 101 })
+  clock.now += 2 * WINDOW
+  t.strictSame(await log.peek('a'), { current: 0, ttl: 0 }, 'all have')
+  t.strictSame(await log.take('a'), { current: 1, ttl: WINDOW })
+})
+
+/** A limit that is nothing but its definition. */
+class Model {
+  readonly admitted = new Map<string, number[]>()
+  readonly #limit: number
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  take(client: string, now: number): { current: number; ttl: number } {
+    const all = this.admitted.get(client) ?? []
+    const inWindow = all.filter((time) => time > now - WINDOW)
+    if (inWindow.length >= this.#limit) return { current: this.#limit + 1, ttl: (inWindow[0] as number) + WINDOW - now }
+    this.admitted.set(client, [...all, now])
+    return { current: inWindow.length + 1, ttl: (inWindow[0] ?? now) + WINDOW - now }
+  }
+}
+
+const arrivals = fc.array(
+  fc.record({
+    after: fc.oneof(fc.constantFrom(0, 1, WINDOW, WINDOW - 1, WINDOW / 2), fc.nat(WINDOW / 3), fc.nat(200)),
+    client: fc.constantFrom('a', 'a', 'a', 'b', 'c'),
+  }),
+  { maxLength: 120 },
+)
+
+onBoth('whenever who asks, the answer is that of the definition, and no window has more', async (t, make) => {
+  await fc.assert(
+    fc.asyncProperty(fc.integer({ min: 1, max: 9 }), arrivals, async (limit, asked) => {
+      const { log, clock } = make(limit, WINDOW)
+      const model = new Model(limit)
+      clock.now = 5_000
+      for (const { after, client } of asked) {
+        clock.now += after
+        const { current, ttl } = await log.take(client)
+        const expected = model.take(client, clock.now)
+        if (current !== expected.current || Math.abs(ttl - expected.ttl) > 0.01)
+          throw new Error(`${client} at ${clock.now}: ${JSON.stringify({ current, ttl })} instead of ${JSON.stringify(expected)}`)
+      }
+      for (const times of model.admitted.values()) {
+        for (const time of times) {
+          const window = times.filter((other) => other > time - WINDOW && other <= time)
+          if (window.length > limit) throw new Error(`${window.length} in the window that ends at ${time}`)
+        }
+      }
+    }),
+    { numRuns: 60, seed: 11 },
+  )
+  t.pass('in every run')
+})
+
+t.test('eight clients of Redis at the same time, by its own clock', { skip }, async (t) => {
+  const prefix = prefixFor(t)
+  const logs = await Promise.all(
+    Array.from({ length: 8 }, async () => {
+      const redis = await openRedis(REDIS, { prefix })
+      t.teardown(() => redis.close())
+      return new RedisLog(redis, { policy: 'parallel', limit: 100, window: WINDOW }, never, { prefix })
+    }),
+  )
+  const usages = (await Promise.all(logs.map((log) => Promise.all(Array.from({ length: 50 }, async () => log.take('a')))))).flat()
+  const admitted = usages.filter(({ current }) => current <= 100)
+  t.strictSame(
+    admitted.map(({ current }) => current).sort((a, b) => a - b),
+    Array.from({ length: 100 }, (_, n) => n + 1),
+    'each of a hundred places is given once',
+  )
+  t.equal(usages.length - admitted.length, 300)
+  t.ok(usages.every(({ ttl }) => ttl > 0 && ttl <= WINDOW))
+})
+
+t.test('in memory, who has asked the least is forgotten first', async (t) => {
+  const full = (options: { maxClients?: number; maxRequests?: number }) => {
+    const clock = { now: 0 }
+    let forgotten = 0
+    const onForget = () => forgotten++
+    const log = new MemoryLog({ limit: 5, window: WINDOW, clock: () => clock.now, onForget, ...options })
+    const ask = (...clients: string[]) => clients.map((client) => log.take(client).current)
+    const has = (...clients: string[]) => clients.map((client) => log.peek(client).current)
+    return { log, clock, ask, has, forgotten: () => forgotten }
+  }
+  await t.test('of clients', async (t) => {
+    const { ask, has, forgotten, log } = full({ maxClients: 3 })
+    ask('a', 'a', 'a', 'b', 'b', 'c')
+    t.strictSame(ask('d'), [1], 'the newcomer is taken in')
+    t.strictSame(has('a', 'b', 'c', 'd'), [3, 2, 0, 1])
+    t.strictSame(ask('e', 'f', 'g', 'h'), [1, 1, 1, 1])
+    t.strictSame(has('a', 'b', 'd', 'g', 'h'), [3, 2, 0, 0, 1], 'one after the other')
+    t.equal(forgotten(), 5)
+    t.strictSame(log.size, { clients: 3, requests: 6 })
+  })
+  await t.test('the oldest of those with as many', async (t) => {
+    const { ask, has } = full({ maxClients: 3 })
+    ask('a', 'b', 'c', 'a')
+    ask('d')
+    t.strictSame(has('a', 'b', 'c', 'd'), [2, 0, 1, 1])
+  })
+  await t.test('what has left the window does not count', async (t) => {
+    const { ask, has, clock, forgotten } = full({ maxClients: 3 })
+    ask('a', 'a', 'a', 'a', 'b', 'b')
+    clock.now = 50_000
+    ask('a', 'c', 'c', 'c')
+    clock.now = 61_000
+    t.strictSame(ask('d'), [1])
+    t.equal(forgotten(), 0, 'b has left by itself')
+    t.strictSame(has('a', 'b', 'c', 'd'), [1, 0, 3, 1])
+    ask('e')
+    t.strictSame(has('a', 'c', 'd', 'e'), [0, 3, 1, 1], 'of five requests one is left, and it is the oldest')
+  })
+  await t.test('of requests, and never of who asks', async (t) => {
+    const { ask, has, log } = full({ maxRequests: 6 })
+    ask('a', 'a', 'a', 'b', 'b', 'c')
+    t.strictSame(ask('c'), [2], 'the asker has the fewest, and is spared')
+    t.strictSame(has('a', 'b', 'c'), [3, 0, 2])
+    t.strictSame(ask('a', 'a', 'a'), [4, 5, 6])
+    t.strictSame(has('a', 'c'), [5, 0])
+    t.strictSame(ask('x', 'y'), [1, 1])
+    t.strictSame(has('a', 'x', 'y'), [5, 0, 1], 'who is at the limit stays at it')
+    t.strictSame(log.size, { clients: 2, requests: 6 })
+  })
+  t.throws(() => full({ maxRequests: 5 }), RangeError, 'a limit that does not fit')
+})
+
+/** A limiter that looks at everything each time. */
+class SlowLog {
+  readonly requests: { client: string; time: number }[] = []
+  /** In the order in which they came to have as many as they have. */
+  order: string[] = []
+  readonly #limit: number
+  readonly #maxClients: number
+  readonly #maxRequests: number
+
+  constructor(limit: number, maxClients: number, maxRequests: number) {
+    this.#limit = limit
+    this.#maxClients = maxClients
+    this.#maxRequests = maxRequests
+  }
+
+  count = (client: string) => this.requests.filter((request) => request.client === client).length
+
+  expire(now: number): void {
+    while (this.requests[0] && this.requests[0].time <= now - WINDOW) this.#moved(this.requests.shift()?.client as string)
+  }
+
+  take(client: string, now: number): number {
+    this.expire(now)
+    if (this.count(client) >= this.#limit) return this.#limit + 1
+    if (this.count(client) === 0 && this.order.length >= this.#maxClients) this.#forget(client)
+    if (this.requests.length >= this.#maxRequests) this.#forget(client)
+    this.requests.push({ client, time: now })
+    this.#moved(client)
+    return this.count(client)
+  }
+
+  #moved(client: string): void {
+    this.order = [...this.order.filter((other) => other !== client), ...(this.count(client) > 0 ? [client] : [])]
+  }
+
+  #forget(asking: string): void {
+    const others = this.order.filter((client) => client !== asking)
+    const fewest = Math.min(...others.map(this.count))
+    const victim = others.find((client) => this.count(client) === fewest)
+    this.requests.splice(0, this.requests.length, ...this.requests.filter(({ client }) => client !== victim))
+    this.order = this.order.filter((client) => client !== victim)
+  }
+}
+
+t.test('in memory, what is forgotten is what the rule says, whatever is asked', async (t) => {
+  const asked = fc.array(fc.record({ after: fc.oneof(fc.constant(0), fc.nat(15_000)), client: fc.nat(12).map(String) }), { maxLength: 150 })
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 6 }),
+      fc.integer({ min: 1, max: 6 }),
+      fc.integer({ min: 7, max: 15 }),
+      asked,
+      (limit, maxClients, maxRequests, asked) => {
+        const clock = { now: 0 }
+        const log = new MemoryLog({ limit, window: WINDOW, clock: () => clock.now, maxClients, maxRequests })
+        const model = new SlowLog(limit, maxClients, maxRequests)
+        for (const { after, client } of asked) {
+          clock.now += after
+          const [actual, expected] = [log.take(client).current, model.take(client, clock.now)]
+          if (actual !== expected) throw new Error(`${client} at ${clock.now}: ${actual} instead of ${expected}`)
+          if (log.size.requests !== model.requests.length || log.size.clients !== model.order.length)
+            throw new Error(`size ${JSON.stringify(log.size)}`)
+        }
+      },
+    ),
+    { numRuns: 500, seed: 3 },
+  )
+  t.pass('in every run')
+})
+
+/** Where the connection to Redis can be cut, held up and made again. */
+async function cable(t: Test) {
+  const { hostname, port } = new URL(REDIS)
+  const sockets = new Set<Socket>()
+  let silent = false
+  const server = createServer((near) => {
+    sockets.add(near)
+    near.on('error', () => {})
+    if (silent) return
+    const far = connect(Number(port || 6379), hostname)
+    sockets.add(far)
+    far.on('error', () => {})
+    near.on('data', (chunk) => silent || far.write(chunk))
+    far.on('data', (chunk) => near.write(chunk))
+    near.on('close', () => far.destroy())
+    far.on('close', () => near.destroy())
+  })
+  const plug = async (at = 0) => void (await once(server.listen(at, '127.0.0.1'), 'listening'))
+  const cut = async () => {
+    const closed = once(server, 'close')
+    server.close()
+    for (const socket of sockets) socket.destroy()
+    sockets.clear()
+    await closed
+  }
+  await plug()
+  const { port: own } = server.address() as AddressInfo
+  t.teardown(() => server.listening && cut())
+  return { url: `redis://127.0.0.1:${own}`, cut, plug: () => plug(own), hold: (on: boolean) => (silent = on) }
+}
+
+t.test('while Redis is away each process counts for itself, and it comes back by itself', { skip }, async (t) => {
+  const prefix = prefixFor(t)
+  const { url, cut, plug, hold } = await cable(t)
+  const seen: boolean[] = []
+  let changed = Promise.withResolvers<boolean>()
+  const redis = await openRedis(url, {
+    prefix,
+    onChange: (away) => {
+      seen.push(away)
+      changed.resolve(away)
+      changed = Promise.withResolvers()
+    },
+  })
+  t.teardown(() => redis.close())
+  const fallback = new MemoryLog({ limit: 3, window: WINDOW })
+  const log = new RedisLog(redis, { policy: 'away', limit: 3, window: WINDOW }, fallback, { prefix })
+  const ask = async () => (await log.take('a')).current
+  t.equal(await ask(), 1)
+  await cut()
+  t.equal(await ask(), 1, 'counted here')
+  t.equal(redis.away, true)
+  t.strictSame([await ask(), await ask(), await ask()], [2, 3, 4], 'and limited here')
+  const back = changed.promise
+  await plug()
+  t.equal(await back, false)
+  t.equal(await ask(), 2, 'where it had been')
+  hold(true)
+  const begun = performance.now()
+  t.equal((await log.take('b')).current, 1)
+  const waited = performance.now() - begun
+  t.ok(waited < 2_000, `one that does not answer is not waited for: ${waited} ms`)
+  const next = performance.now()
+  for (let n = 0; n < 20; n++) await log.take('c')
+  t.ok(performance.now() - next < 150, 'and by no others')
+  t.strictSame(seen, [true, false, true])
+})
+
+t.test('Redis may be away from the beginning', async (t) => {
+  const redis = await openRedis('redis://:secret@127.0.0.1:1', { onChange: (_, reason) => t.notMatch(reason, /secret/) })
+  t.teardown(() => redis.close())
+  const log = new RedisLog(redis, { policy: 'never', limit: 1, window: WINDOW }, new MemoryLog({ limit: 1, window: WINDOW }))
+  t.strictSame([(await log.take('a')).current, (await log.take('a')).current], [1, 2])
+  t.equal(redis.away, true)
+})
