@@ -2,6 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
+import { MAX_HEADERS } from '../src/http.ts'
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
 
@@ -9,9 +10,11 @@ export default fp(
   // After `auth`, which counts these requests too.
   async function routing(app: FastifyInstance) {
     app.addHook('onRequest', (request, reply, done) => {
+      if (request.raw.rawHeaders.length > 2 * MAX_HEADERS)
+        throw new Problem('headers-too-large', `The request has more than ${MAX_HEADERS} headers.`)
       checkHost(request)
-      // What is sent to a URL that does not exist is of no interest.
-      if (request.is404 || hasEmptySegment(request.params)) unrouted(app, request, reply)
+      // What is sent to a URL that does not exist is of no interest. Only `cors` has a route for OPTIONS, which is every URL's.
+      if (request.is404 || request.method === 'OPTIONS' || hasEmptySegment(request.params)) unrouted(app, request, reply)
       else done()
     })
     app.setNotFoundHandler((request, reply) => unrouted(app, request, reply))

@@ -2,6 +2,7 @@
 import type { TObject, TSchema } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { parse } from 'secure-json-parse'
 import { invalid, Problem } from '../src/errors.ts'
 import { compilePath, compileQuerystring, type Handling } from '../src/query/querystring.ts'
 import { MERGE_PATCH, Problem as ProblemSchema } from '../src/query/responses.ts'
@@ -89,7 +90,8 @@ export default fp(
     // Before validation, which sees nothing of a request but its parts.
     app.addHook('preValidation', (request, reply, done) => {
       const { prefer } = request.headers
-      reply.header('vary', 'Prefer')
+      // Where other origins may call, it is `Origin` already.
+      reply.header('vary', [reply.getHeader('vary'), 'Prefer'].filter(Boolean).join(', '))
       const preferred = prefer === undefined ? undefined : preferredHandling(prefer)
       if (preferred) reply.header('preference-applied', `handling=${preferred}`)
       ;(request.query as RawQuery).handling = preferred ?? handling

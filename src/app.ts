@@ -6,11 +6,13 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify from 'fastify'
 import type { OpenOptions } from '../drizzle/open.ts'
 import auth from '../plugins/auth.ts'
+import cors from '../plugins/cors.ts'
 import changes from '../plugins/changes.ts'
 import db from '../plugins/db.ts'
 import problems, { answerRaw, clientErrorHandler, frameworkErrors, noProxy, unmetExpectation } from '../plugins/errors.ts'
 import health from '../plugins/health.ts'
 import openapi from '../plugins/openapi.ts'
+import pressure from '../plugins/pressure.ts'
 import rateLimit from '../plugins/rate-limit.ts'
 import routing from '../plugins/routing.ts'
 import schemas from '../plugins/schemas.ts'
@@ -71,9 +73,11 @@ export async function buildApp({ config, resources, routes = ROUTES, tables, clo
   app.decorate('resources', resources ?? (await declaredResources()))
 
   await app.register(problems)
+  await app.register(cors)
   await app.register(schemas)
   await app.register(db, { tables })
   await app.register(changes)
+  await app.register(pressure)
   await app.register(rateLimit, { clock })
   await app.register(auth)
   await app.register(routing)

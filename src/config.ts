@@ -26,6 +26,10 @@ export const Config = Type.Object({
     description:
       'Proxies whose `X-Forwarded-*` headers are believed: how many there are, or their addresses (`10.0.0.0/8,127.0.0.1`); empty: none',
   }),
+  CORS_ORIGINS: Type.String({
+    default: '',
+    description: 'Origins whose pages may call the service, such as `https://shop.example.com,https://admin.example.com`; `*`: all; empty: none',
+  }),
   REQUIRE_KEY_TO_READ: Type.Boolean({ default: false, description: 'Whether reading needs an API key too' }),
   ADMIN_KEY: Type.String({
     default: '',
@@ -130,6 +134,10 @@ const checks: Partial<Record<keyof Config, [(text: string) => boolean, string]>>
   RATE_LIMIT_WINDOW: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   QUERY_TIMEOUT: [(text) => /^\d+(\.\d+)?$/.test(text), 'must be a number of seconds'],
   PUBLIC_URL: [(text) => URL.canParse(text), 'is no origin'],
+  CORS_ORIGINS: [
+    (text) => text === '*' || text.split(',').every((origin) => isOrigin(origin.trim())),
+    'has something that is no origin as browsers send it: scheme, host in lower case, and a port that is not the usual one',
+  ],
   REDIS_URL: [(text) => URL.canParse(text), 'is no URL'],
   DATABASE_URL: [(text) => URL.canParse(text), 'is no URL'],
   TRUST_PROXY: [
@@ -143,6 +151,8 @@ const unusable = (config: Record<string, unknown>): Fault[] =>
     const text = config[name]
     return text === undefined || check(String(text)) ? [] : [{ pointer: `/${name}`, detail }]
   })
+
+const isOrigin = (text: string) => /^https?:/.test(text) && URL.canParse(text) && new URL(text).origin === text
 
 /** Names that the proxies of a machine or a site go by. */
 const ADDRESS_NAMES = ['loopback', 'linklocal', 'uniquelocal']

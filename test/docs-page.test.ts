@@ -1,16 +1,29 @@
-// The documentation page in a real browser: every operation on it can be tried, as it is offered.
+// The documentation page in a real browser: every operation on it can be tried, as it is offered, and nothing that its own rules forbid.
 import { existsSync } from 'node:fs'
-import { chromium, type Locator } from 'playwright-core'
-import t from 'tap'
-import { DIALECTS } from './dialects.ts'
-import { build } from './helper.ts'
+import type { AddressInfo } from 'node:net'
+import { type Browser, chromium, type Locator, type Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import { DIALECTS, type Dialect } from './dialects.ts'
+import { authorization, build } from './helper.ts'
 
 const CHROMIUM = '/usr/bin/chromium'
-const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-sync']
+/** By plain HTTP a browser trusts no name but localhost, and forbids more elsewhere. */
+const ELSEWHERE = 'stockroom.test'
+const FLAGS = [
+  `--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1`,
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-sync',
+]
 const skip = !existsSync(CHROMIUM) && process.env.CI !== 'true' && `there is no ${CHROMIUM}`
 
-/** In an order in which each finds what it needs, with the status of its answer. */
-const operations: [string, number][] = [
+const [sqlite] = DIALECTS as [Dialect]
+
+/** In an order in which each finds what it needs, with the status of its answer, and a record that is not the first. */
+const operations: [operation: string, status: number, id?: string][] = [
   ['categories.create', 201],
   ['categories.list', 200],
   ['categories.read', 200],
@@ -23,34 +36,57 @@ const operations: [string, number][] = [
   ['products.remove', 204],
   ['categories.merge', 409],
   ['categories.remove', 204],
+  ['keys.create', 201],
+  ['keys.list', 200],
+  ['keys.read', 200, '2'],
+  ['keys.merge', 200, '2'],
+  ['keys.rotate', 200, '2'],
+  ['keys.remove', 204, '2'],
   ['service.live', 200],
   ['service.ready', 200],
   ['service.openapi', 200],
 ]
 
-t.test('every operation can be tried on /docs/', { skip }, async (t) => {
-  const [sqlite] = DIALECTS
-  if (!sqlite) throw new Error('no database to serve from')
-  const app = await build(t, sqlite)
-  const url = await app.listen({ port: 0 })
+/** Opens the page, and notes what could not be loaded and what the browser complains of. An answer of 4xx is not to be complained of. */
+async function open(browser: Browser, url: string): Promise<{ page: Page; complaints: string[] }> {
+  const page = await browser.newPage()
+  const complaints: string[] = []
+  page.on('requestfailed', (request) => complaints.push(request.url()))
+  page.on('pageerror', (error) => complaints.push(String(error)))
+  page.on('console', (message) => {
+    if (!/^Failed to load resource: the server responded with a status of 4/.test(message.text())) complaints.push(message.text())
+  })
+  await page.goto(url)
+  await page.locator('.opblock').first().waitFor()
+  return { page, complaints }
+}
+
+async function launch(t: Test): Promise<Browser> {
   const browser = await chromium.launch({ executablePath: CHROMIUM, args: FLAGS })
   t.teardown(() => browser.close())
-  const page = await browser.newPage()
-  const failed: string[] = []
-  page.on('requestfailed', (request) => failed.push(request.url()))
-  await page.goto(`${url}/docs/`)
-  await page.locator('.opblock').first().waitFor()
+  return browser
+}
+
+t.test('every operation can be tried on /docs/', { skip }, async (t) => {
+  const app = await build(t, sqlite)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as AddressInfo
+  const { page, complaints } = await open(await launch(t), `http://${ELSEWHERE}:${port}/docs/`)
+  await page.locator('.btn.authorize').click()
+  await page.locator('.auth-container input').fill(authorization(app).authorization.replace('Bearer ', ''))
+  await page.locator('.auth-btn-wrapper .authorize').click()
+  await page.locator('.auth-btn-wrapper .btn-done').click()
 
   t.equal(await page.locator('.opblock').count(), operations.length, 'all are on the page')
-  for (const [operation, status] of operations) {
+  for (const [operation, status, id] of operations) {
     const [tag, name] = operation.split('.')
     const block = page.locator(`.opblock[id$="${tag}-${tag}\\\\.${name}"]`)
-    t.equal(await tryOut(block), String(status), operation)
+    t.equal(await tryOut(block, id), String(status), operation)
     if (operation === 'products.list') await tryFilters(block)
     // Every open operation slows down all the others.
     await block.locator('.opblock-summary-control').click()
   }
-  t.same(failed, [], 'nothing was asked for that could not be had')
+  t.same(complaints, [], 'nothing was asked for that could not be had, or must not be')
 
   async function tryFilters(block: Locator) {
     t.equal(new URL(await asked(block)).search, '?ordering=id&page=1&page_size=20&count=bounded', 'an empty field sends nothing')
@@ -66,18 +102,18 @@ t.test('every operation can be tried on /docs/', { skip }, async (t) => {
 })
 
 /** Opens an operation and gives the status of its answer. */
-async function tryOut(block: Locator): Promise<string> {
+async function tryOut(block: Locator, id?: string): Promise<string> {
   await block.locator('.opblock-summary-control').click()
   await block.locator('button.execute').waitFor()
-  return execute(block)
+  return execute(block, id)
 }
 
 /** Fills in an id where the operation takes one. A page that is still drawing loses what is typed, and asks for nothing: then once more. */
-async function execute(block: Locator): Promise<string> {
-  const id = block.locator('tr[data-param-name="id"][data-param-in="path"] input')
+async function execute(block: Locator, id = '1'): Promise<string> {
+  const field = block.locator('tr[data-param-name="id"][data-param-in="path"] input')
   const status = block.locator('.live-responses-table tbody .response-col_status')
   for (let attempt = 1; ; attempt++) {
-    if ((await id.count()) > 0) await id.fill('1')
+    if ((await field.count()) > 0) await field.fill(id)
     await block.locator('button.execute').click()
     try {
       await status.waitFor({ timeout: 3_000 })
@@ -89,3 +125,19 @@ async function execute(block: Locator): Promise<string> {
 }
 
 const asked = async (block: Locator): Promise<string> => (await block.locator('.request-url pre').textContent()) ?? ''
+
+t.test('no script runs on /docs/ that is not the page’s own', { skip }, async (t) => {
+  const app = await build(t, sqlite)
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const { page, complaints } = await open(await launch(t), `${url}/docs/`)
+  t.same(complaints, [], 'it loads from an address too')
+  await page.evaluate(`{
+    const add = (name, members) => document.body.append(Object.assign(document.createElement(name), members))
+    add('script', { textContent: 'document.title = "inline"' })
+    add('div', { innerHTML: '<img src="data:," onerror="document.title = 1">' })
+    add('script', { src: 'http://${ELSEWHERE}/x.js' })
+  }`)
+  const refused = () => complaints.filter((text) => /violates the following Content Security Policy/.test(text))
+  while (refused().length < 3) await page.waitForEvent('console')
+  t.equal(await page.title(), 'Stockroom API')
+})

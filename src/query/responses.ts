@@ -37,13 +37,14 @@ const COMMON: readonly ErrorCode[] = [
   'headers-too-large',
   'internal-error',
 ]
-/** Errors of a request that may not do what it asks for, or not so often. */
+/** Errors of a request that may not do what it asks for, not so often, or not now. */
 export const guard = (access: Access): readonly ErrorCode[] =>
   access === 'unchecked'
     ? []
     : [
         'key-refused',
         'quota-exceeded',
+        'overloaded',
         ...(access === 'anyone' ? [] : (['key-required', ...(access === 'read' ? [] : ['forbidden' as const])] as const)),
       ]
 export const READING: readonly ErrorCode[] = ['database-unavailable']
