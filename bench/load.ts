@@ -3,13 +3,14 @@ import { createHistogram } from 'node:perf_hooks'
 import autocannon, { type Request } from 'autocannon'
 import { newProducts } from './catalogue.ts'
 import { answer } from './child.ts'
+import { withKey } from './key.ts'
 
 export interface Job {
   origin: string
   connections: number
   seconds: number
   /** What is asked for, in turn; `create` posts products that are not there yet instead. */
-  requests: { paths: readonly string[] } | { create: string }
+  requests: { paths: readonly string[]; headers?: Record<string, string> } | { create: string }
 }
 
 export interface Load {
@@ -65,9 +66,9 @@ async function run({ origin, connections, seconds, requests }: Job): Promise<Loa
 }
 
 function requestsOf(requests: Job['requests']): Request[] {
-  if ('paths' in requests) return requests.paths.map((path) => ({ method: 'GET', path }))
+  if ('paths' in requests) return requests.paths.map((path) => ({ method: 'GET', path, headers: requests.headers ?? {} }))
   const setupRequest = (request: Request): Request => ({ ...request, body: JSON.stringify(created.next().value) })
-  return [{ method: 'POST', path: requests.create, headers: { 'content-type': 'application/json' }, setupRequest }]
+  return [{ method: 'POST', path: requests.create, headers: { 'content-type': 'application/json', ...withKey }, setupRequest }]
 }
 
 answer(null, { run }, () => {})

@@ -2,19 +2,20 @@
 import { parseArgs } from 'node:util'
 import { Child, canPin, LOAD_CORE, SERVER_CORE } from './child.ts'
 import { type Catalogue, catalogueOf, checkServer, type Engine } from './databases.ts'
+import { BUFFER_TARGET, type Cost, measureGuard, PAGE_TARGET } from './guard.ts'
 import { firstPage, type Kind, kinds, nextPage, TARGET_ROWS } from './kinds.ts'
 import { type Comparison, compare, PACE, QUICK, type Side } from './measure.ts'
 import { checkSame, NotTheSame } from './same.ts'
 import { figure, megabytes, render, type Table } from './table.ts'
 import { LOOP_TARGET, measureWorst, RECORD_TARGET } from './worst.ts'
 
-const PARTS = ['sqlite', 'pg', 'worst'] as const
+const PARTS = ['sqlite', 'pg', 'worst', 'guard'] as const
 
-const USAGE = `npm run bench -- [sqlite] [pg] [worst] [options]
+const USAGE = `npm run bench -- [sqlite] [pg] [worst] [guard] [options]
 
   without parts, all of them
 
-  --rows 100000,1000000  how many products (sqlite: both of these; pg: ${TARGET_ROWS}; worst: 1000000)
+  --rows 100000,1000000  how many products (sqlite: both of these; pg: ${TARGET_ROWS}; worst: 1000000; guard: ${TARGET_ROWS})
   --kind <text>          only kinds with this in their name
   --quick                short rounds: shows that all works, the figures are rough
   --fresh                make the databases anew
@@ -193,6 +194,30 @@ async function worst(rows: number): Promise<void> {
   })
 }
 
+/** What the key check and the limits cost. */
+async function guard(rows: number): Promise<void> {
+  const { url } = await catalogueOf.sqlite({ rows, fresh: false, log })
+  const { pages, buffers } = await measureGuard(url, pace, log)
+  const row = ({ name, guarded, bare, ratio }: Cost, added: string, target: string, met: boolean) => [
+    name,
+    figure(guarded.cpu),
+    figure(bare.cpu),
+    ratio.toFixed(2),
+    added,
+    target,
+    verdict(met),
+  ]
+  const microseconds = ({ guarded, bare }: Cost) => guarded.cpu - bare.cpu
+  print({
+    title: 'Key and limit: µs of CPU time per request, with them and without',
+    head: ['request', 'µs', 'without', 'ratio', 'added µs', 'target', ''],
+    rows: [
+      ...pages.map((cost) => row(cost, figure(microseconds(cost)), `ratio ≤ ${PAGE_TARGET}`, cost.ratio <= PAGE_TARGET)),
+      ...buffers.map((cost) => row(cost, figure(microseconds(cost)), `added ≤ ${BUFFER_TARGET} µs`, microseconds(cost) <= BUFFER_TARGET)),
+    ],
+  })
+}
+
 async function main(): Promise<void> {
   if (!canPin) log('taskset or a second core is missing: nothing is pinned, and the figures are less sharp')
   if (asked('sqlite')) for (const rows of rowsAsked ?? [TARGET_ROWS, 1_000_000]) await measureEngine('sqlite', rows)
@@ -203,6 +228,7 @@ async function main(): Promise<void> {
     // It is no fault that there is none, unless it was named.
     if (absent !== undefined && positionals.includes('pg')) process.exitCode = 1
   }
+  if (asked('guard')) await guard(rowsAsked?.[0] ?? TARGET_ROWS)
   if (asked('worst')) await worst(Math.max(...(rowsAsked ?? [1_000_000])))
 }
 

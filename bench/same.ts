@@ -1,6 +1,7 @@
 // Before anything is measured: both servers have to do the same work.
 import { isDeepStrictEqual } from 'node:util'
 import { newProducts } from './catalogue.ts'
+import { withKey } from './key.ts'
 import type { Job } from './load.ts'
 
 /** The two servers answer differently, so that comparing their speed would say nothing. */
@@ -49,7 +50,7 @@ async function checkCreate([ours, floor]: [string, string], path: string): Promi
     [400, { name: 'No such category', price: '1.00', category: 999_999_999 }],
   ]
   for (const [status, sent] of rows) {
-    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(sent) }
+    const init = { method: 'POST', headers: { 'content-type': 'application/json', ...withKey }, body: JSON.stringify(sent) }
     const what = `POST ${path} ${init.body}`
     const [a, b] = [await ask(`${ours}${path}`, init), await ask(`${floor}${path}`, init)]
     expectEqual(what, 'status', [a.status, b.status], [status, status])

@@ -1,8 +1,20 @@
-// A child process: Stockroom as it is.
+// A child process: Stockroom as it is, but that it counts requests only where it is told to: a load asks more often than anyone may.
 import { buildApp } from '../src/app.ts'
 import { loadConfig } from '../src/config.ts'
+import { firstKey } from '../src/keys.ts'
 import { inputOf } from './child.ts'
+import { KEY } from './key.ts'
 import { serve } from './serve.ts'
 
-const { url } = inputOf<{ url: string }>()
-await serve(await buildApp({ config: loadConfig({ LOG_LEVEL: 'silent', DATABASE_URL: url }) }))
+const { url, limited = false, body } = inputOf<{ url: string; limited?: boolean; body?: string }>()
+const limit = limited ? '100000' : '0'
+const limits = { RATE_LIMIT_ANONYMOUS: limit, RATE_LIMIT_AUTHENTICATED: limit, RATE_LIMIT_WINDOW: '1' }
+const app = await buildApp({ config: loadConfig({ LOG_LEVEL: 'silent', DATABASE_URL: url, ...limits }) })
+if (body !== undefined) {
+  const bytes = Buffer.from(body)
+  for (const access of ['unchecked', 'read'] as const)
+    app.get(`/${access}`, { config: { access } }, (_request, reply) => reply.type('application/json; charset=utf-8').send(bytes))
+}
+await app.ready()
+await firstKey(app.db, KEY)
+await serve(app)
