@@ -2,7 +2,7 @@
 import type { TObject, TSchema } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { parse } from 'secure-json-parse'
+import { parse as parseSecurely } from 'secure-json-parse'
 import { invalid, Problem } from '../src/errors.ts'
 import { compilePath, compileQuerystring, type Handling } from '../src/query/querystring.ts'
 import { MERGE_PATCH, Problem as ProblemSchema } from '../src/query/responses.ts'
@@ -72,9 +72,23 @@ function parseJson({ headers }: FastifyRequest, body: Buffer): unknown {
     throw new Problem('unsupported-media-type', 'Send JSON in UTF-8, not compressed.')
   if (body.length === 0) return undefined
   try {
-    return JSON.parse(UTF8.decode(body))
+    return parseGuarded(UTF8.decode(body))
   } catch (error) {
     throw new Problem('malformed-json', error instanceof SyntaxError ? `${error.message}.` : 'The body is not UTF-8.', { cause: error })
+  }
+}
+
+/** Bodies that would change a prototype if they were copied: with a member `__proto__`, or `constructor` with `prototype` in it. */
+const poisoned = new WeakSet<object>()
+
+/** One that is poisoned is let through to validation, which names the member and every other fault where the schema is closed. */
+function parseGuarded(text: string): unknown {
+  try {
+    return parseSecurely(text, { protoAction: 'error', constructorAction: 'error' })
+  } catch {
+    const value = JSON.parse(text)
+    poisoned.add(value)
+    return value
   }
 }
 
@@ -91,10 +105,17 @@ export default fp(
     app.addHook('preValidation', (request, reply, done) => {
       const { prefer } = request.headers
       // Where other origins may call, it is `Origin` already.
-      reply.header('vary', [reply.getHeader('vary'), 'Prefer'].filter(Boolean).join(', '))
+      const vary = reply.getHeader('vary')
+      reply.header('vary', vary === undefined ? 'Prefer' : `${vary}, Prefer`)
       const preferred = prefer === undefined ? undefined : preferredHandling(prefer)
       if (preferred) reply.header('preference-applied', `handling=${preferred}`)
       ;(request.query as RawQuery).handling = preferred ?? handling
+      done()
+    })
+    // Where the schema is open, or there is none.
+    app.addHook('preHandler', ({ body }, _reply, done) => {
+      if (poisoned.has(body as object))
+        throw invalid([{ pointer: '', detail: 'has a member __proto__, or constructor with a member prototype: no body may have them' }])
       done()
     })
     // Rows have only what the contract shows, and a serialiser made for them is no faster.

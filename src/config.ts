@@ -28,7 +28,8 @@ export const Config = Type.Object({
   }),
   CORS_ORIGINS: Type.String({
     default: '',
-    description: 'Origins whose pages may call the service, such as `https://shop.example.com,https://admin.example.com`; `*`: all; empty: none',
+    description:
+      'Origins whose pages may call the service, such as `https://shop.example.com,https://admin.example.com`; `*`: all; empty: none',
   }),
   REQUIRE_KEY_TO_READ: Type.Boolean({ default: false, description: 'Whether reading needs an API key too' }),
   ADMIN_KEY: Type.String({
@@ -152,7 +153,7 @@ const unusable = (config: Record<string, unknown>): Fault[] =>
     return text === undefined || check(String(text)) ? [] : [{ pointer: `/${name}`, detail }]
   })
 
-const isOrigin = (text: string) => /^https?:/.test(text) && URL.canParse(text) && new URL(text).origin === text
+const isOrigin = (text: string) => /^https?:[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text
 
 /** Names that the proxies of a machine or a site go by. */
 const ADDRESS_NAMES = ['loopback', 'linklocal', 'uniquelocal']

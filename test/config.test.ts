@@ -10,6 +10,7 @@ const DEFAULTS: Config = {
   PUBLIC_URL: '',
   LOG_LEVEL: 'info',
   TRUST_PROXY: '',
+  CORS_ORIGINS: '',
   REQUIRE_KEY_TO_READ: false,
   ADMIN_KEY: '',
   RATE_LIMIT_ANONYMOUS: 100,
@@ -38,6 +39,9 @@ const good: [name: keyof Config, text: string, value?: number | boolean][] = [
   ['PUBLIC_URL', 'https://api.example.com'],
   ['PUBLIC_URL', 'http://localhost:8080'],
   ...['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'].map((level): ['LOG_LEVEL', string] => ['LOG_LEVEL', level]),
+  ['CORS_ORIGINS', '*'],
+  ['CORS_ORIGINS', 'https://shop.example.com'],
+  ['CORS_ORIGINS', 'https://shop.example.com, http://localhost:5173,http://[::1]:8080'],
   ['REQUIRE_KEY_TO_READ', 'true', true],
   ['REQUIRE_KEY_TO_READ', 'false', false],
   ['ADMIN_KEY', `stk_1_${'aZ09'.repeat(10)}`],
@@ -65,6 +69,25 @@ for (const [name, text, value = text] of good) {
 
 const bad: [name: keyof Config, texts: string[], allowed: RegExp][] = [
   ['PORT', ['65536'], /65535/],
+  [
+    'CORS_ORIGINS',
+    [
+      'shop.example.com',
+      'https://shop.example.com/',
+      'https://shop.example.com/a',
+      'https://Shop.example.com',
+      'https://shop.example.com:443',
+      'https://user:secret@shop.example.com',
+      'https://*.example.com',
+      'ftp://example.com',
+      'null',
+      '*,https://shop.example.com',
+      'https://a,',
+      'https://a https://b',
+      'true',
+    ],
+    /https:\/\/shop\.example\.com/,
+  ],
   ['REQUIRE_KEY_TO_READ', ['yes', '1', 'TRUE'], /boolean/],
   [
     'ADMIN_KEY',
