@@ -1,5 +1,5 @@
 // Who asks, and whether they may: the key of a request, counted against its limit, and the role that the route needs.
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
 import { type Key, Keyring, type Verdict } from '../src/keyring.ts'
@@ -45,8 +45,7 @@ export default fp(
     const { anonymous, authenticated, 'failed-authentication': failures } = app.limits
 
     app.addHook('onRoute', (route) => {
-      // The files of the documentation page, and the answers to preflights, are not ours.
-      const access = route.config?.access ?? (route.schema?.hide ? 'unchecked' : undefined)
+      const access = route.config?.access ?? (isForeign(route) ? 'unchecked' : undefined)
       if (!access) throw new TypeError(`${route.method} ${route.url} does not say who may call it: give it config.access`)
       route.config = { ...route.config, access }
       if (!route.schema?.hide) route.schema = { ...route.schema, security: securityOf(neededFor(access)) }
@@ -96,6 +95,9 @@ export default fp(
   },
   { name: 'auth', dependencies: ['db', 'rate-limit'] },
 )
+
+/** The files of the documentation page, and the answers to preflights, are routes of packages. */
+const isForeign = ({ url, method, schema }: RouteOptions) => schema?.hide === true && (/^\/docs(\/|$)/.test(url) || method === 'OPTIONS')
 
 function authorise(key: Key | null, needed: Role): void {
   if (!key) throw unauthorised('key-required', `This needs a key whose role is ${needed}${needed === 'admin' ? '' : ' or more'}.`)

@@ -34,6 +34,9 @@ const databaseProblems: Record<Failure, [ErrorCode, string]> = {
 /** Seconds after which a 503 can be tried again. */
 const RETRY_AFTER = '1'
 
+/** Being asked while it stops is nothing to report, and that it is overloaded `pressure` says once. */
+const UNREPORTED: readonly ErrorCode[] = ['not-ready', 'overloaded']
+
 export default fp(
   async function problems(app: FastifyInstance) {
     app.addHook('onRequest', (request, reply, done) => {
@@ -42,8 +45,7 @@ export default fp(
     })
     app.setErrorHandler((error, request, reply) => {
       const problem = withQueryFaults(problemOf(error, app), error, request)
-      // Being asked while it stops is nothing to report.
-      if (errors[problem.code].status >= 500 && problem.code !== 'not-ready') request.log.error({ err: error }, problem.message)
+      if (errors[problem.code].status >= 500 && !UNREPORTED.includes(problem.code)) request.log.error({ err: error }, problem.message)
       return send(reply, request, problem)
     })
   },

@@ -42,12 +42,14 @@ export interface AppOptions {
   clock?: () => number
   /** Shorter ones than a client has in earnest. */
   timeouts?: Partial<typeof TIMEOUTS>
+  /** False where the event loop has no turn for long, as in a test that calls `inject` again and again: it would be taken for overloaded. */
+  shedding?: boolean
   /** Other than the standard output. */
   log?: LogStream
 }
 
 /** Builds the application. `listen()` or `inject()` makes it ready, which opens and migrates the database. */
-export async function buildApp({ config, resources, routes = ROUTES, tables, clock, timeouts, log }: AppOptions): Promise<App> {
+export async function buildApp({ config, resources, routes = ROUTES, tables, clock, timeouts, shedding, log }: AppOptions): Promise<App> {
   const { headers, request, idle, keepAlive, check } = { ...TIMEOUTS, ...timeouts }
   const app = Fastify({
     logger: logger(config, log),
@@ -77,7 +79,7 @@ export async function buildApp({ config, resources, routes = ROUTES, tables, clo
   await app.register(schemas)
   await app.register(db, { tables })
   await app.register(changes)
-  await app.register(pressure)
+  await app.register(pressure, { shedding })
   await app.register(rateLimit, { clock })
   await app.register(auth)
   await app.register(routing)

@@ -25,7 +25,7 @@ const UNLIMITED = { RATE_LIMIT_ANONYMOUS: '0', RATE_LIMIT_AUTHENTICATED: '0' }
 export async function build(t: Test, dialect: Dialect, options: Partial<AppOptions> & { env?: Record<string, string> } = {}): Promise<App> {
   const { env, ...rest } = options
   const settings = { LOG_LEVEL: 'silent', ...UNLIMITED, DATABASE_URL: await dialect.create(t), ...env }
-  const app = await buildApp({ config: loadConfig(settings), ...rest })
+  const app = await buildApp({ config: loadConfig(settings), shedding: false, ...rest })
   t.teardown(() => app.close())
   await app.ready()
   tokens.set(app, (await issueKey(app.db, { name: 'Tests', role: 'admin' }, COMMAND_LINE)).token)

@@ -97,6 +97,8 @@ onEach('a key that is revoked, rotated or past its time is refused at once by th
   const { status, headers, body } = await ask(app, 'POST', `/api/keys/${rotated.id}/rotate/`)
   t.match({ status, headers, body }, { status: 200, headers: { 'cache-control': 'no-store' }, body: { id: rotated.id, key: TOKEN } })
   t.not(body.key, rotated.key)
+  const told = await ask(app, 'POST', `/api/keys/${rotated.id}/rotate/`, { grace: 60 })
+  t.match(told, { status: 400, body: { errors: [{ pointer: '', detail: /is not read here/ }] } }, 'what is not read is said so')
   t.equal(await statusWith(app, rotated.key), 401)
   t.equal(await statusWith(app, body.key), 200)
 

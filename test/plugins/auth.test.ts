@@ -2,9 +2,11 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { sql } from 'drizzle-orm'
 import type { InjectOptions } from 'fastify'
+import t from 'tap'
 import { COMMAND_LINE } from '../../src/changes.ts'
 import { issueKey, revokeKey } from '../../src/keys.ts'
 import type { App } from '../../src/routes.ts'
+import { DIALECTS, type Dialect } from '../dialects.ts'
 import { build, onEach } from '../helper.ts'
 
 const CALLERS = ['anonymous', 'read', 'write', 'admin', 'expired', 'revoked', 'garbage'] as const
@@ -190,4 +192,33 @@ onEach('each role may do what the lesser ones may, and a changed role counts at 
   t.equal(await write(), 201)
   await change({ role: 'read' })
   t.equal(await write(), 403)
+})
+
+onEach('HEAD asks for what GET asks for', async (t, dialect) => {
+  const app = await build(t, dialect, { env: { REQUIRE_KEY_TO_READ: 'true' } })
+  const callers = await callersOf(app)
+  for (const [url, allowed] of [
+    ['/api/keys/', ['admin']],
+    ['/api/keys/1/', ['admin']],
+    ['/api/products/', ['read', 'write', 'admin']],
+  ] as const) {
+    for (const caller of CALLERS) {
+      const { statusCode } = await ask(app, { method: 'HEAD', url, headers: callers[caller] })
+      t.equal(
+        statusCode === 200,
+        allowed.some((one) => one === caller),
+        `${caller}: ${url} is answered with ${statusCode}`,
+      )
+    }
+  }
+})
+
+t.test('a route that does not say who may call it is none', async (t) => {
+  for (const [title, options] of [
+    ['nothing is said', ''],
+    ['it is only hidden from the document', '{ schema: { hide: true } }, '],
+  ]) {
+    const routes = t.testdir({ open: { 'index.js': `export default async (app) => { app.get('/', ${options}async () => 'open') }` } })
+    await t.rejects(build(t, DIALECTS[0] as Dialect, { routes }), /GET \/open\/? does not say who may call it/, String(title))
+  }
 })

@@ -1,0 +1,169 @@
+// Clients that are slow, or send too much, on purpose: over real connections, which end within their limits while others are served.
+import { once } from 'node:events'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import t, { type Test } from 'tap'
+import { MAX_HEADERS } from '../../src/http.ts'
+import type { App } from '../../src/routes.ts'
+import { DIALECTS, type Dialect } from '../dialects.ts'
+import { authorization, build } from '../helper.ts'
+
+const [embedded] = DIALECTS as [Dialect]
+
+/** Milliseconds. The proportions are those of src/http.ts. */
+const TIMEOUTS = { headers: 1_000, request: 2_000, idle: 2_500, keepAlive: 1_500, check: 100 }
+
+/** Milliseconds between two bytes of a client that drips. */
+const DRIP = 20
+
+/** Milliseconds by which an end may be late on a machine that is busy. */
+const PATIENCE = 4_000
+
+async function listen(t: Test): Promise<App> {
+  const app = await build(t, embedded, { timeouts: TIMEOUTS })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  return app
+}
+
+interface Outcome {
+  status: number[]
+  /** Of the last answer. */
+  code: string | undefined
+  /** Milliseconds until the server ended the connection. */
+  lasted: number
+}
+
+/** Connects, does as `act` says, and waits until the connection has ended. The client itself never ends it. */
+async function attack(app: App, act: (socket: Socket) => void): Promise<Outcome> {
+  const socket = connect({ port: (app.server.address() as AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true })
+  const start = performance.now()
+  let text = ''
+  socket.on('data', (chunk) => {
+    text += chunk
+  })
+  socket.on('error', () => {})
+  await once(socket, 'connect')
+  act(socket)
+  await once(socket, 'close')
+  return {
+    status: [...text.matchAll(/^HTTP\/1\.1 (\d+)/gm)].map(([, status]) => Number(status)),
+    code: /"code":"([^"]+)"(?!.*"code":)/s.exec(text)?.[1],
+    lasted: performance.now() - start,
+  }
+}
+
+/** Sends `text` at once, then the character again and again. */
+const drip = (text: string, character: string) => (socket: Socket) => {
+  socket.write(text)
+  const timer = setInterval(() => socket.write(character), DRIP)
+  socket.on('close', () => clearInterval(timer))
+}
+
+/** Sends `text` at once, then as much as the server takes. */
+const flood = (text: string, chunk: string) => (socket: Socket) => {
+  const more = () => {
+    while (socket.writable && socket.write(chunk));
+  }
+  socket.on('drain', more)
+  socket.write(text)
+  more()
+}
+
+const lines = (...all: string[]) => [...all, 'Host: stockroom.test', ''].join('\r\n')
+
+t.test('a slow client is told so and cut off, and others are served meanwhile', async (t) => {
+  const app = await listen(t)
+  const post = lines('POST /api/products/ HTTP/1.1', `Authorization: ${authorization(app).authorization}`, 'Content-Type: application/json')
+  const read = `${lines('GET /livez HTTP/1.1')}\r\n`
+  const { headers, request, keepAlive } = TIMEOUTS
+
+  const rows: [title: string, act: (socket: Socket) => void, limit: number, status: number[]][] = [
+    ['says nothing', () => {}, headers, [408]],
+    ['stops in its first line', (socket) => socket.write('GET /liv'), headers, [408]],
+    ['drips its first line', drip('GET /', 'a'), headers, [408]],
+    ['drips a header', drip(lines('GET /livez HTTP/1.1', 'X-A: '), 'a'), headers, [408]],
+    ['drips headers', drip(lines('GET /livez HTTP/1.1'), 'X-A: a\r\n'), headers, [408]],
+    ['does not send its body', (socket) => socket.write(`${post}Content-Length: 100\r\n\r\n`), request, [408]],
+    ['drips its body', drip(`${post}Content-Length: 100000\r\n\r\n{"name":"`, 'a'), request, [408]],
+    ['drips chunks', drip(`${post}Transfer-Encoding: chunked\r\n\r\n`, '1\r\na\r\n'), request, [408]],
+    ['drips its second request', drip(`${read}GET /`, 'a'), headers, [200]],
+    ['drips a body that nobody wants', drip(`${lines('POST /nothing HTTP/1.1')}Content-Length: 100000\r\n\r\n`, 'a'), request, [404]],
+    ['asks nothing more', (socket) => socket.write(read), keepAlive, [200]],
+  ]
+  const attacks = rows.map(([, act]) => attack(app, act))
+  const many = Array.from({ length: 200 }, () => attack(app, drip('GET /', 'a')))
+
+  let served = 0
+  const all = Promise.all([...attacks, ...many]).then(() => true)
+  while (!(await Promise.race([all, ask()]))) served++
+  async function ask() {
+    const { statusCode } = await app.inject('/api/products/')
+    if (statusCode !== 200) t.fail(`others are answered ${statusCode}`)
+    await new Promise((resolve) => setTimeout(resolve, DRIP))
+    return false
+  }
+  t.ok(served > 10, `${served} others were served`)
+
+  for (const [index, [title, , limit, status]] of rows.entries()) {
+    const outcome = await (attacks[index] as Promise<Outcome>)
+    t.strictSame(outcome.status, status, title)
+    if (status[0] === 408) t.equal(outcome.code, 'request-timeout', title)
+    t.ok(outcome.lasted > limit * 0.9, `${title}: it has its time (${outcome.lasted})`)
+    t.ok(outcome.lasted < limit + PATIENCE, `${title}: and not much more (${outcome.lasted})`)
+  }
+  for (const outcome of await Promise.all(many)) {
+    if (outcome.status.join() !== '408' || outcome.lasted > headers + PATIENCE) t.fail(`one of many: ${JSON.stringify(outcome)}`)
+  }
+})
+
+t.test('a client that does not read its answers is cut off', async (t) => {
+  const app = await listen(t)
+  const accepted = once(app.server, 'connection')
+  const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
+  socket.on('error', () => {})
+  t.teardown(() => socket.destroy())
+  const [connection] = (await accepted) as [Socket]
+  socket.pause()
+  const start = performance.now()
+  // More than any buffer between the two holds.
+  socket.write(`${lines('GET /openapi.json HTTP/1.1')}\r\n`.repeat(2_000))
+  await once(connection, 'close')
+  const lasted = performance.now() - start
+  t.ok(lasted > TIMEOUTS.idle * 0.9 && lasted < TIMEOUTS.idle + PATIENCE, `after ${lasted} ms`)
+})
+
+const headers = (count: number) => Array.from({ length: count }, (_, index) => `X-${index}: a`)
+const get = (...more: string[]) => `${lines('GET /livez HTTP/1.1', ...more, 'Connection: close')}\r\n`
+
+/** The 2 are Host and Connection. */
+const sizes: [title: string, act: (socket: Socket) => void, status: number, code?: string][] = [
+  ['as many headers as may be', (socket) => socket.write(get(...headers(MAX_HEADERS - 2))), 200],
+  ['one header too many', (socket) => socket.write(get(...headers(MAX_HEADERS - 1))), 431, 'headers-too-large'],
+  ['more headers than Node counts', (socket) => socket.write(get(...Array(2_500).fill('a:'))), 431, 'headers-too-large'],
+  ['a header that is too large', (socket) => socket.write(get(`X-A: ${'a'.repeat(16_384)}`)), 431, 'headers-too-large'],
+  ['a URL that is too large', (socket) => socket.write(`GET /${'a'.repeat(16_384)} HTTP/1.1\r\n`), 431, 'headers-too-large'],
+  ['a header without an end', flood(lines('GET /livez HTTP/1.1', 'X-A: '), 'a'.repeat(4_096)), 431, 'headers-too-large'],
+  ['headers without an end', flood(lines('GET /livez HTTP/1.1'), 'X-A: a\r\n'.repeat(512)), 431, 'headers-too-large'],
+  ['a URL without an end', flood('GET /', 'a'.repeat(4_096)), 431, 'headers-too-large'],
+]
+
+t.test('what is too large is refused, and no more of it is read than must be', async (t) => {
+  const app = await listen(t)
+  const post = lines('POST /api/products/ HTTP/1.1', `Authorization: ${authorization(app).authorization}`, 'Content-Type: application/json')
+  const rows = [
+    ...sizes,
+    ['a body that says it is too large', flood(`${post}Content-Length: 999999999\r\n\r\n`, 'a'.repeat(65_536)), 413, 'body-too-large'],
+    [
+      'a body without an end',
+      flood(`${post}Transfer-Encoding: chunked\r\n\r\n`, `10000\r\n${'a'.repeat(65_536)}\r\n`),
+      413,
+      'body-too-large',
+    ],
+  ] as typeof sizes
+  const outcomes = await Promise.all(rows.map(([, act]) => attack(app, act)))
+  for (const [index, [title, , status, code]] of rows.entries()) {
+    const outcome = outcomes[index] as Outcome
+    t.strictSame([outcome.status, outcome.code], [[status], code], title)
+    t.ok(outcome.lasted < TIMEOUTS.request + PATIENCE, `${title}: ended after ${outcome.lasted} ms`)
+  }
+  t.equal((await app.inject('/livez')).statusCode, 200)
+})
