@@ -1,52 +1,57 @@
-// The log of requests in memory, bounded: when it is full, those who have asked the least are forgotten.
+// Counts the requests of each client in this process, exactly, in memory that is bounded.
+import { grown, Lists, NONE } from './lists.ts'
 import type { Quota, RequestLog, Usage } from './log.ts'
-import { Timestamps } from './timestamps.ts'
 
-/** Clients and requests that are remembered: at most about 60 MB. */
-const MAX_CLIENTS = 100_000
-const MAX_REQUESTS = 1_000_000
+/** Clients and requests that a log remembers: at most 50 MB (measured: 32 MB of arrays, 16 MB of names). */
+export const MAX_CLIENTS = 100_000
+export const MAX_REQUESTS = 1_000_000
 
 export interface MemoryOptions extends Pick<Quota, 'limit' | 'window'> {
-  /** Milliseconds, never going back. */
+  /** The time in milliseconds, which never goes back. */
   clock?: () => number
   maxClients?: number
   /** More than `limit`. */
   maxRequests?: number
-  /** Called when a client is forgotten whose requests still count: from then on the limit is not exact for it. */
+  /** Called for each client that is forgotten whose requests still count: from then on the limit is not exact for it. */
   onForget?: () => void
 }
 
-interface Client {
-  name: string
-  /** Requests in the window, and where the oldest and the latest of them are. */
-  count: number
-  oldest: number
-  latest: number
-  /** Its neighbours among the clients with as many. */
-  before: Client | undefined
-  after: Client | undefined
-}
+/** Expired requests of others that one request clears away, of those that are left after a time without any: 1,000,000 at once take 40 ms. */
+const EXPIRED_AT_ONCE = 500
 
-/** The clients with equally many requests, in the order in which they came to have so many. */
-interface Level {
-  first: Client | undefined
-  last: Client | undefined
-}
+/** The lists in which requests are: numbers that are no request's, and all there are in the order of time. */
+const FREE = 0
+const KEPT = 1
 
-/** Every step takes the same time, however much is remembered: what leaves the window was put into it once. */
+/**
+ * When it is full, and nothing has expired, a client is forgotten: of those with the fewest requests the one that has had as many for the
+ * longest time, and never the one that asks. So a flood of addresses that ask once forgets addresses that have asked once, and does not free
+ * a client that is near its limit.
+ */
 export class MemoryLog implements RequestLog {
   readonly #limit: number
   readonly #window: number
   readonly #clock: () => number
   readonly #maxClients: number
+  readonly #maxRequests: number
   readonly #onForget: () => void
-  readonly #clients = new Map<string, Client>()
-  readonly #requests: Timestamps<Client>
-  /** By count. */
-  readonly #levels: Level[] = []
-  /** No client has fewer requests. */
-  #lowest = 1
 
+  /** Clients have numbers. */
+  readonly #numbers = new Map<string, number>()
+  readonly #names: string[] = ['']
+  #counts = new Int32Array(1)
+  /** Clients by how many requests they have; those of the list 0 are no client's numbers. */
+  readonly #levels = new Lists()
+
+  /** Requests have numbers too. */
+  #times = new Float64Array(1)
+  #owners = new Int32Array(1)
+  readonly #order = new Lists()
+  readonly #ofClient = new Lists()
+  #made = 0
+  #kept = 0
+
+  /** Throws a RangeError where the log could not hold all that a client may ask. */
   constructor({
     limit,
     window,
@@ -55,100 +60,116 @@ export class MemoryLog implements RequestLog {
     maxRequests = MAX_REQUESTS,
     onForget = () => {},
   }: MemoryOptions) {
-    if (limit >= maxRequests) throw new RangeError(`a limit of ${limit} needs more than ${maxRequests} requests to be remembered`)
+    if (!Number.isInteger(limit) || limit < 1 || limit >= maxRequests)
+      throw new RangeError(`a limit is a whole number from 1, below ${maxRequests}: ${limit}`)
+    if (!(window > 0) || maxClients < 1) throw new RangeError('a log needs a window and a client')
     this.#limit = limit
     this.#window = window
     this.#clock = clock
     this.#maxClients = maxClients
+    this.#maxRequests = maxRequests
     this.#onForget = onForget
-    this.#requests = new Timestamps(maxRequests)
   }
 
-  /** Clients and requests that are remembered now. */
+  /** What is remembered now, some of which may have expired. */
   get size(): { clients: number; requests: number } {
-    return { clients: this.#clients.size, requests: this.#requests.size }
+    return { clients: this.#numbers.size, requests: this.#kept }
   }
 
-  take(name: string): Usage {
-    const now = this.#expire()
-    let client = this.#clients.get(name)
-    if (client && client.count >= this.#limit) return this.#usage(client, this.#limit + 1, now)
-    if (!client && this.#clients.size >= this.#maxClients) this.#forget(undefined)
-    if (this.#requests.isFull) this.#forget(client)
-    if (!client) {
-      client = { name, count: 0, oldest: -1, latest: -1, before: undefined, after: undefined }
-      this.#clients.set(name, client)
-    }
-    client.latest = this.#requests.add(now, client, client.latest)
-    if (client.count === 0) client.oldest = client.latest
-    this.#move(client, client.count + 1)
-    return this.#usage(client, client.count, now)
-  }
-
-  peek(name: string): Usage {
-    const now = this.#expire()
-    const client = this.#clients.get(name)
-    return client ? this.#usage(client, client.count, now) : { current: 0, ttl: 0 }
-  }
-
-  #usage(client: Client, current: number, now: number): Usage {
-    return { current, ttl: this.#requests.timeOf(client.oldest) + this.#window - now }
-  }
-
-  /** Drops what has left the window, whoever's it is. Returns the time. */
-  #expire(): number {
+  take(client: string): Usage {
     const now = this.#clock()
-    const requests = this.#requests
-    while (requests.size > 0 && requests.timeOf(requests.oldest) <= now - this.#window) {
-      const client = requests.ownerOf(requests.oldest)
-      client.oldest = requests.remove(client.oldest)
-      this.#move(client, client.count - 1)
-    }
-    return now
+    const known = this.#find(client, now)
+    const count = this.#counts[known] ?? 0
+    if (count >= this.#limit) return { current: this.#limit + 1, ttl: this.#freeIn(known, now) }
+    while (this.#kept >= this.#maxRequests || (known === NONE && this.#numbers.size >= this.#maxClients)) this.#makeRoom(known, now)
+    const number = known === NONE ? this.#admit(client) : known
+    this.#record(number, now)
+    return { current: count + 1, ttl: this.#freeIn(number, now) }
   }
 
-  /** Forgets one of those with the fewest requests, the one that has had so many for the longest. Never the one that asks. */
-  #forget(asking: Client | undefined): void {
-    const victim = this.#least(asking)
-    if (!victim) return
-    while (victim.oldest !== -1) victim.oldest = this.#requests.remove(victim.oldest)
-    this.#move(victim, 0)
+  peek(client: string): Usage {
+    const now = this.#clock()
+    const known = this.#find(client, now)
+    if (known === NONE) return { current: 0, ttl: 0 }
+    return { current: this.#counts[known] ?? 0, ttl: this.#freeIn(known, now) }
+  }
+
+  #freeIn(client: number, now: number): number {
+    return (this.#times[this.#ofClient.first(client)] ?? 0) + this.#window - now
+  }
+
+  /** The client's number, or NONE where it has asked nothing in the window. */
+  #find(client: string, now: number): number {
+    for (let left = EXPIRED_AT_ONCE; left > 0 && this.#dropExpired(this.#order.first(KEPT), now); left--);
+    const number = this.#numbers.get(client) ?? NONE
+    while (this.#dropExpired(this.#ofClient.first(number), now));
+    return this.#counts[number] ? number : NONE
+  }
+
+  #dropExpired(request: number, now: number): boolean {
+    if (request === NONE || (this.#times[request] ?? 0) + this.#window > now) return false
+    this.#drop(request)
+    return true
+  }
+
+  #makeRoom(asking: number, now: number): void {
+    if (this.#dropExpired(this.#order.first(KEPT), now)) return
+    // To look for the lowest level takes no longer than it took to record what the clients there have asked.
+    let victim: number = NONE
+    for (let level = 1; victim === NONE; level++) {
+      victim = this.#levels.first(level)
+      if (victim === asking) victim = this.#levels.after(victim)
+    }
+    for (let left = this.#counts[victim] ?? 0; left > 0; left--) this.#drop(this.#ofClient.first(victim))
     this.#onForget()
   }
 
-  #least(asking: Client | undefined): Client | undefined {
-    while (this.#lowest < this.#levels.length && !this.#levels[this.#lowest]?.first) this.#lowest++
-    for (let count = this.#lowest; count < this.#levels.length; count++) {
-      const first = this.#levels[count]?.first
-      const other = first === asking ? first?.after : first
-      if (other) return other
-    }
-    return undefined
+  #admit(name: string): number {
+    const vacant = this.#levels.first(0)
+    const number = vacant === NONE ? this.#names.length : vacant
+    const own = copied(name)
+    if (vacant !== NONE) this.#levels.remove(0, vacant)
+    if (number >= this.#counts.length) this.#counts = grown(this.#counts, number)
+    this.#names[number] = own
+    this.#numbers.set(own, number)
+    this.#levels.append(0, number)
+    return number
   }
 
-  #move(client: Client, count: number): void {
-    this.#leave(client)
-    client.count = count
-    if (count === 0) {
-      this.#clients.delete(client.name)
-      return
+  #record(client: number, now: number): void {
+    const vacant = this.#order.first(FREE)
+    const request = vacant === NONE ? ++this.#made : vacant
+    if (vacant !== NONE) this.#order.remove(FREE, vacant)
+    if (request >= this.#times.length) {
+      this.#times = grown(this.#times, request)
+      this.#owners = grown(this.#owners, request)
     }
-    const level = this.#levels[count] ?? { first: undefined, last: undefined }
-    this.#levels[count] = level
-    client.before = level.last
-    client.after = undefined
-    if (level.last) level.last.after = client
-    else level.first = client
-    level.last = client
-    if (count < this.#lowest) this.#lowest = count
+    this.#times[request] = now
+    this.#owners[request] = client
+    this.#order.append(KEPT, request)
+    this.#ofClient.append(client, request)
+    this.#kept++
+    this.#setCount(client, (this.#counts[client] ?? 0) + 1)
   }
 
-  #leave({ before, after, count }: Client): void {
-    const level = this.#levels[count]
-    if (count === 0 || !level) return
-    if (before) before.after = after
-    else level.first = after
-    if (after) after.before = before
-    else level.last = before
+  #drop(request: number): void {
+    const client = this.#owners[request] ?? NONE
+    this.#order.remove(KEPT, request)
+    this.#order.append(FREE, request)
+    this.#ofClient.remove(client, request)
+    this.#kept--
+    this.#setCount(client, (this.#counts[client] ?? 0) - 1)
+  }
+
+  #setCount(client: number, count: number): void {
+    this.#levels.remove(this.#counts[client] ?? 0, client)
+    this.#levels.append(count, client)
+    this.#counts[client] = count
+    if (count > 0) return
+    this.#numbers.delete(this.#names[client] ?? '')
+    this.#names[client] = ''
   }
 }
+
+/** An address may be a slice of a long header, which would stay in memory with it: V8 copies what it has to put together. */
+const copied = (text: string): string => ` ${text}`.slice(1)

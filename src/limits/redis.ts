@@ -10,8 +10,8 @@ export const PREFIX = 'stockroom:limit:'
 const KEY_OUTLIVES = 1_000
 
 /**
- * A client's key is the list of its requests, each the time in microseconds. What has left the window is read and cut off in steps that
- * grow, so that it takes few even where a whole limit has; each request is cut off once.
+ * A client's key is the list of its requests, each the time in microseconds. Where the ones in the window begin is looked for in steps that
+ * double, and then between the last two: however many have left it, that takes few looks.
  */
 const COUNT = `
 local key, limit, window, counting = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
@@ -20,17 +20,20 @@ if not now then
   local time = redis.call('TIME')
   now = time[1] * 1000000 + time[2]
 end
-local oldest
-local step = 1
-repeat
-  local first = redis.call('LRANGE', key, 0, step - 1)
-  local expired = 0
-  while first[expired + 1] and first[expired + 1] + window <= now do expired = expired + 1 end
-  if expired > 0 then redis.call('LTRIM', key, expired, -1) end
-  oldest = first[expired + 1]
-  step = math.min(step * 8, 1000)
-until oldest or expired == 0
 local count = redis.call('LLEN', key)
+local function expired(index) return redis.call('LINDEX', key, index) + window <= now end
+local low, high = 0, 0
+while high < count and expired(high) do low, high = high + 1, 2 * high + 1 end
+high = math.min(high, count)
+while low < high do
+  local middle = math.floor((low + high) / 2)
+  if expired(middle) then low = middle + 1 else high = middle end
+end
+if low > 0 then
+  redis.call('LTRIM', key, low, -1)
+  count = count - low
+end
+local oldest = redis.call('LINDEX', key, 0)
 if counting then
   if count >= limit then return { limit + 1, oldest + window - now } end
   count = redis.call('RPUSH', key, string.format('%.0f', now))

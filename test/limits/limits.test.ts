@@ -1,9 +1,11 @@
 // The log of requests, in memory and in Redis: exact in any window, whoever asks when. The clock is a fake.
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import type { RequestLog } from '../../src/limits/log.ts'
+import { type Quota, type RequestLog, storeOf } from '../../src/limits/log.ts'
 import { MemoryLog } from '../../src/limits/memory.ts'
 import { openRedis, RedisLog } from '../../src/limits/redis.ts'
 import { prefixFor, REDIS, skip } from '../redis.ts'
@@ -92,26 +94,32 @@ class Model {
     this.admitted.set(client, [...all, now])
     return { current: inWindow.length + 1, ttl: (inWindow[0] ?? now) + WINDOW - now }
   }
+
+  peek(client: string, now: number): { current: number; ttl: number } {
+    const inWindow = (this.admitted.get(client) ?? []).filter((time) => time > now - WINDOW)
+    return { current: inWindow.length, ttl: inWindow[0] === undefined ? 0 : inWindow[0] + WINDOW - now }
+  }
 }
 
 const arrivals = fc.array(
   fc.record({
     after: fc.oneof(fc.constantFrom(0, 1, WINDOW, WINDOW - 1, WINDOW / 2), fc.nat(WINDOW / 3), fc.nat(200)),
     client: fc.constantFrom('a', 'a', 'a', 'b', 'c'),
+    counts: fc.constantFrom(true, true, true, false),
   }),
-  { maxLength: 120 },
+  { maxLength: 120, size: 'max' },
 )
 
 onBoth('whenever who asks, the answer is that of the definition, and no window has more', async (t, make) => {
   await fc.assert(
-    fc.asyncProperty(fc.integer({ min: 1, max: 9 }), arrivals, async (limit, asked) => {
+    fc.asyncProperty(fc.oneof(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 10, max: 70 })), arrivals, async (limit, asked) => {
       const { log, clock } = make(limit, WINDOW)
       const model = new Model(limit)
       clock.now = 5_000
-      for (const { after, client } of asked) {
+      for (const { after, client, counts } of asked) {
         clock.now += after
-        const { current, ttl } = await log.take(client)
-        const expected = model.take(client, clock.now)
+        const { current, ttl } = await (counts ? log.take(client) : log.peek(client))
+        const expected = counts ? model.take(client, clock.now) : model.peek(client, clock.now)
         if (current !== expected.current || Math.abs(ttl - expected.ttl) > 0.01)
           throw new Error(`${client} at ${clock.now}: ${JSON.stringify({ current, ttl })} instead of ${JSON.stringify(expected)}`)
       }
@@ -244,7 +252,10 @@ class SlowLog {
 }
 
 t.test('in memory, what is forgotten is what the rule says, whatever is asked', async (t) => {
-  const asked = fc.array(fc.record({ after: fc.oneof(fc.constant(0), fc.nat(15_000)), client: fc.nat(12).map(String) }), { maxLength: 150 })
+  const asked = fc.array(fc.record({ after: fc.oneof(fc.constant(0), fc.nat(15_000)), client: fc.nat(12).map(String) }), {
+    maxLength: 150,
+    size: 'max',
+  })
   fc.assert(
     fc.property(
       fc.integer({ min: 1, max: 6 }),
@@ -267,6 +278,67 @@ t.test('in memory, what is forgotten is what the rule says, whatever is asked', 
     { numRuns: 500, seed: 3 },
   )
   t.pass('in every run')
+})
+
+t.test('in memory, what a quiet time has left is cleared away by and by, and counts for nobody meanwhile', async (t) => {
+  const clock = { now: 0 }
+  const log = new MemoryLog({
+    limit: 5,
+    window: WINDOW,
+    clock: () => clock.now,
+    maxClients: 2_000,
+    onForget: () => t.fail('a client was forgotten'),
+  })
+  for (let times = 0; times < 4; times++) for (let n = 0; n < 2_000; n++) log.take(`c${n}`)
+  clock.now += WINDOW - 1
+  log.take('c1999')
+  clock.now++
+  t.strictSame(log.take('c1998'), { current: 1, ttl: WINDOW })
+  t.ok(log.size.requests > 5_000, 'most is still there')
+  t.strictSame(log.peek('c1997'), { current: 0, ttl: 0 })
+  t.strictSame(log.take('c1999'), { current: 2, ttl: WINDOW - 1 }, 'one of its five counts')
+  for (let n = 0; n < 1_000; n++) t.equal(log.take(`d${n}`).current, 1)
+  t.strictSame(log.size, { clients: 1_002, requests: 1_003 })
+})
+
+t.test('in memory, a name does not hold the text that it was cut from', async (t) => {
+  setFlagsFromString('--expose-gc')
+  const collect = runInNewContext('gc') as () => void
+  const used = () => {
+    collect()
+    return process.memoryUsage().heapUsed
+  }
+  const log = new MemoryLog({ limit: 5, window: WINDOW })
+  const header = 'x'.repeat(10_000)
+  const before = used()
+  for (let n = 0; n < 5_000; n++)
+    log.take(
+      Buffer.from(`${n}`.padStart(20, '0') + header)
+        .toString()
+        .slice(0, 20),
+    )
+  const kept = used() - before
+  t.equal(log.size.clients, 5_000)
+  t.ok(kept < 5_000_000, `${kept} bytes of 50 MB`)
+})
+
+t.test('the plugin is given a log for each limit', async (t) => {
+  const quotas: Quota[] = []
+  const Store = storeOf((quota) => {
+    quotas.push(quota)
+    return new MemoryLog(quota)
+  })
+  const store = new Store({})
+  const child = (options: object) => store.child(options as Parameters<typeof store.child>[0])
+  const [one, other] = [child({ policy: 'one', max: 1, timeWindow: 1_000 }), child({ policy: 'other', max: 2, timeWindow: 2_000 })]
+  t.strictSame(quotas, [
+    { policy: 'one', limit: 1, window: 1_000 },
+    { policy: 'other', limit: 2, window: 2_000 },
+  ])
+  const seen: (number | undefined)[] = []
+  for (const each of [one, one, other]) each.incr('a', (_, usage) => seen.push(usage?.current), 0, 0)
+  t.strictSame(seen, [1, 2, 1], 'at once')
+  store.incr('a', (error) => t.match(error, /createRateLimit/), 0, 0)
 })
 
 /** Where the connection to Redis can be cut, held up and made again. */
@@ -334,11 +406,17 @@ t.test('while Redis is away each process counts for itself, and it comes back by
   const next = performance.now()
   for (let n = 0; n < 20; n++) await log.take('c')
   t.ok(performance.now() - next < 150, 'and by no others')
-  t.strictSame(seen, [true, false, true])
+  const answered = changed.promise
+  hold(false)
+  t.equal(await answered, false)
+  t.equal((await log.take('b')).current, 1, 'what was sent and not answered was not sent again')
+  t.strictSame(seen, [true, false, true, false])
 })
 
 t.test('Redis may be away from the beginning', async (t) => {
-  const redis = await openRedis('redis://:secret@127.0.0.1:1', { onChange: (_, reason) => t.notMatch(reason, /secret/) })
+  const redis = await openRedis('redis://:secret@127.0.0.1:1', {
+    onChange: (_, reason) => t.match(reason, /^connect ECONNREFUSED 127.0.0.1:1$/),
+  })
   t.teardown(() => redis.close())
   const log = new RedisLog(redis, { policy: 'never', limit: 1, window: WINDOW }, new MemoryLog({ limit: 1, window: WINDOW }))
   t.strictSame([(await log.take('a')).current, (await log.take('a')).current], [1, 2])

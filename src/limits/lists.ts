@@ -1,0 +1,57 @@
+// Linked lists of numbered items in typed arrays: what is appended or removed costs the same however many there are, and no garbage.
+
+/** Stands where there is no item: items are numbered from 1, lists from 0. */
+export const NONE = 0
+
+const INITIAL = 16
+
+/** Each item is in one list at most. Whoever moves one says which list it is in. */
+export class Lists {
+  #first = new Int32Array(INITIAL)
+  #last = new Int32Array(INITIAL)
+  #before = new Int32Array(INITIAL)
+  #after = new Int32Array(INITIAL)
+
+  /** The one that was appended before all others in the list, or NONE. */
+  first(list: number): number {
+    return this.#first[list] ?? NONE
+  }
+
+  /** The one that was appended next, or NONE. */
+  after(item: number): number {
+    return this.#after[item] ?? NONE
+  }
+
+  append(list: number, item: number): void {
+    if (list >= this.#first.length) {
+      this.#first = grown(this.#first, list)
+      this.#last = grown(this.#last, list)
+    }
+    if (item >= this.#after.length) {
+      this.#before = grown(this.#before, item)
+      this.#after = grown(this.#after, item)
+    }
+    const last = this.#last[list] ?? NONE
+    this.#before[item] = last
+    this.#after[item] = NONE
+    this.#last[list] = item
+    if (last === NONE) this.#first[list] = item
+    else this.#after[last] = item
+  }
+
+  remove(list: number, item: number): void {
+    const before = this.#before[item] ?? NONE
+    const after = this.#after[item] ?? NONE
+    if (before === NONE) this.#first[list] = after
+    else this.#after[before] = after
+    if (after === NONE) this.#last[list] = before
+    else this.#before[after] = before
+  }
+}
+
+/** A copy that has a place for `index`, and twice as many as before; zeros are in the new ones. */
+export function grown<A extends Int32Array | Float64Array>(array: A, index: number): A {
+  const bigger = new (array.constructor as new (length: number) => A)(Math.max(index + 1, 2 * array.length))
+  bigger.set(array)
+  return bigger
+}
