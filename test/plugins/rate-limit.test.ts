@@ -1,4 +1,5 @@
 // How often a client may ask, as a client sees it: what counts, whose it counts for, and what the answers say. The clock is a fake.
+import { randomInt } from 'node:crypto'
 import type { InjectOptions, LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
 import { COMMAND_LINE } from '../../src/changes.ts'
@@ -7,6 +8,7 @@ import { addressOf } from '../../src/limits/address.ts'
 import type { App } from '../../src/routes.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { build } from '../helper.ts'
+import { REDIS, skip } from '../redis.ts'
 
 const [sqlite] = DIALECTS as [Dialect]
 const LIST = '/api/products/?page_size=1'
@@ -226,4 +228,29 @@ t.test('an address is limited as itself, an IPv6 one by its network', async (t) 
     ['', undefined, 'unknown'],
   ] as const)
     t.equal(addressOf(ip, connection), expected, ip)
+})
+
+t.test('processes that share a Redis count together', { skip }, async (t) => {
+  const env = { REDIS_URL: REDIS, RATE_LIMIT_ANONYMOUS: '6' }
+  const apps = [await build(t, sqlite, { env }), await build(t, sqlite, { env })] as const
+  // What other tests leave there for a minute is of other clients.
+  const remoteAddress = `2001:db8:${randomInt(65_536).toString(16)}:${randomInt(65_536).toString(16)}::1`
+  const statuses: number[] = []
+  for (let number = 0; number < 8; number++) {
+    const app = apps[number % 2] ?? apps[0]
+    statuses.push((await app.inject({ url: LIST, remoteAddress } as InjectOptions)).statusCode)
+  }
+  t.strictSame(statuses, [200, 200, 200, 200, 200, 200, 429, 429])
+  for (const app of apps) t.strictSame((await app.inject('/readyz')).json(), { status: 'ok', redis: 'ok' })
+})
+
+t.test('without the Redis that it is to have, a process counts for itself and says so', async (t) => {
+  const lines: string[] = []
+  const log = { write: (line: string) => void lines.push(line) }
+  const env = { REDIS_URL: 'redis://user:hunter2@127.0.0.1:1', RATE_LIMIT_ANONYMOUS: '5', LOG_LEVEL: 'info' }
+  const app = await build(t, sqlite, { env, log })
+  t.equal(await answered(() => app.inject(LIST)), 5)
+  t.match(await app.inject('/readyz').then((answer) => [answer.statusCode, answer.json()]), [200, { status: 'ok', redis: 'away' }])
+  t.match(lines.join(''), /Redis is away/)
+  t.notMatch(lines.join(''), /hunter2/)
 })
