@@ -62,6 +62,7 @@ function addHeaders(reply: FastifyReply, { id }: FastifyRequest): void {
 export function frameworkErrors(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   addHeaders(reply, request)
   send(reply, request, problemOf(error))
+  request.log.info({ res: reply }, 'request completed')
 }
 
 /** For Fastify's `clientErrorHandler`: what Node cannot read as HTTP is answered on the bare socket. */

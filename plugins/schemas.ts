@@ -112,7 +112,7 @@ export default fp(
       ;(request.query as RawQuery).handling = preferred ?? handling
       done()
     })
-    // Where the schema is open, or there is none.
+    // Where the schema is open.
     app.addHook('preHandler', ({ body }, _reply, done) => {
       if (poisoned.has(body as object))
         throw invalid([{ pointer: '', detail: 'has a member __proto__, or constructor with a member prototype: no body may have them' }])

@@ -21,10 +21,10 @@ export const errors = {
   'quota-exceeded': { status: 429, title: 'Too many requests' },
   'headers-too-large': { status: 431, title: 'The URL or the headers are too large' },
   'internal-error': { status: 500, title: 'Something went wrong here' },
-  overloaded: { status: 503, title: 'There is too much to do' },
   'query-too-expensive': { status: 503, title: 'The list takes too long' },
   'database-busy': { status: 503, title: 'The database is busy' },
   'database-unavailable': { status: 503, title: 'The database does not answer' },
+  overloaded: { status: 503, title: 'There is too much to do' },
   'not-ready': { status: 503, title: 'The service is not ready' },
 } as const
 

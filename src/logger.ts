@@ -15,7 +15,7 @@ const secrets: [sign: RegExp, pattern: RegExp, replacement: string][] = [
   [/:\/\//, /(:\/\/[^\s:@/"\\]*:)(?:[^\s@/"\\]|\\.)+(?=@)/g, `$1${REDACTED}`],
   // Headers at any depth: `redact` would take 2 µs a line to look for them.
   [
-    /uthorization|ookie/,
+    /authorization|cookie/i,
     new RegExp(`("(?:${SECRET_HEADERS.join('|')})":)(?:"(?:[^"\\\\]|\\\\.)*"|\\[[^\\]]*\\])`, 'gi'),
     `$1"${REDACTED}"`,
   ],

@@ -4,6 +4,7 @@ import { type AddressInfo, connect } from 'node:net'
 import t, { type Test } from 'tap'
 import type { AppOptions } from '../../src/app.ts'
 import { type ErrorCode, errors } from '../../src/errors.ts'
+import { FIXED_HEADERS } from '../../src/query/responses.ts'
 import type { App } from '../../src/routes.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { ask, authorization, build, onEach } from '../helper.ts'
@@ -85,6 +86,7 @@ function isProblem(t: Test, answer: RawAnswer | undefined, status: number, code:
     'a type that is a URI': URL.canParse(type) && type.endsWith(code),
     'a detail': typeof detail === 'string' && detail !== '',
     'the id of the request': UUID.test(instance) && answer?.headers['x-request-id'] === instance,
+    'the headers of every answer': Object.entries(FIXED_HEADERS).every(([name, value]) => answer?.headers[name.toLowerCase()] === value),
     'its faults': Array.isArray(faults) === LISTED.includes(code),
     'nothing of the inside': !INTERNALS.test(answer?.body ?? ''),
   }

@@ -471,6 +471,13 @@ t.test('/docs/ is a page whose parts are all there, and which shows the document
     t.strictSame([statusCode, headers['content-type']], [200, 'text/html; charset=utf-8'], page)
     const parts = [...body.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, url = '']) => new URL(url, `http://a${page}`).pathname)
     t.ok(parts.length >= 5, `${page} has parts`)
+    t.match(
+      headers['content-security-policy'],
+      /^default-src 'none';script-src 'self';style-src 'self';/,
+      'none from elsewhere, none inline',
+    )
+    t.notMatch(headers['content-security-policy'], /unsafe|upgrade-insecure-requests|https:/)
+    t.notOk(headers['strict-transport-security'], 'by plain HTTP too')
     for (const part of parts) {
       const { statusCode, headers, rawPayload } = await app.inject(part)
       t.equal(statusCode, 200, part)

@@ -6,14 +6,13 @@ import { build } from '../helper.ts'
 const [embedded] = DIALECTS as [Dialect]
 
 /** Milliseconds of each turn of the event loop: later than is allowed, on any machine. */
-const TURN = 1_200
+const TURN = 1_100
 
 /** Blocks the event loop in each turn, until it is told not to. */
 function overload(): () => void {
   let on = true
   const block = () => {
-    const end = performance.now() + TURN
-    while (performance.now() < end);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, TURN)
     if (on) setTimeout(block)
   }
   setTimeout(block)
@@ -36,6 +35,7 @@ t.test('while the process is behind, requests are refused, and who watches it is
   const statuses = (paths: string[]) => Promise.all(paths.map(async (path) => (await ask(path)).status))
   t.strictSame(await statuses(['/api/products/', '/livez', '/readyz']), [200, 200, 200], 'before')
 
+  const start = performance.now()
   const relieve = overload()
   t.teardown(relieve)
   let answer = await ask('/api/products/')
@@ -51,9 +51,6 @@ t.test('while the process is behind, requests are refused, and who watches it is
   relieve()
   while ((await ask('/api/products/')).status !== 200);
   t.strictSame(await statuses(['/api/products/', '/docs/']), [200, 200], 'afterwards')
-  t.strictSame(
-    log.map((line) => JSON.parse(line).msg),
-    ['overloaded: requests are refused'],
-    'the log says it once',
-  )
+  t.strictSame([...new Set(log.map((line) => JSON.parse(line).msg))], ['overloaded: requests are refused'], 'the log says so')
+  t.ok(log.length <= 1 + (performance.now() - start) / 10_000, 'but not for each request')
 })
