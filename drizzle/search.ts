@@ -42,18 +42,6 @@ function upsertOne(served: Served): SQL {
   return one
 }
 
-/** Writes the search text of the rows with these ids. */
-export async function indexByIds(tx: Queries, served: Served, ids: readonly number[]): Promise<void> {
-  for (let start = 0; start < ids.length; start += BATCH) {
-    const some = commas(ids.slice(start, start + BATCH).map((id) => sql`${id}`))
-    await index(
-      tx,
-      served,
-      await tx.all<SearchRow>(sql`select ${columnsOf(served)} from ${sql.identifier(served.table)} where id in (${some})`),
-    )
-  }
-}
-
 /**
  * Writes the search text of every row, by key, each batch inside a transaction that `write` runs: others write between two of
  * them, and none of what they write is undone. Returns how many rows there were.

@@ -10,23 +10,30 @@ export default fp(
   async function changes(app: FastifyInstance) {
     const days = app.config.CHANGES_KEEP_DAYS
     if (days === 0) return
-    let pruning: Promise<void> = Promise.resolve()
+    const closing = new AbortController()
+    let pruning: Promise<void> | undefined
     const prune = () => {
-      pruning = pruneChanges(app.db, new Date(Date.now() - days * DAY)).then(
-        (pruned) => {
-          if (pruned > 0) app.log.info({ pruned }, 'old changes were forgotten')
-        },
-        (error) => app.log.error({ err: error }, 'old changes could not be forgotten'),
-      )
+      // Not twice at once, should there be more to forget than an hour is enough for.
+      pruning ??= pruneChanges(app.db, new Date(Date.now() - days * DAY), closing.signal)
+        .then(
+          (pruned) => {
+            if (pruned > 0) app.log.info({ pruned }, 'old changes were forgotten')
+          },
+          (error) => app.log.error({ err: error }, 'old changes could not be forgotten'),
+        )
+        .finally(() => {
+          pruning = undefined
+        })
     }
     let timer: NodeJS.Timeout | undefined
     app.addHook('onReady', async () => {
       prune()
       timer = setInterval(prune, HOUR).unref()
     })
-    // Before the database is closed, whose hook was added earlier.
+    // Before the database is closed, whose hook was added earlier. What is left is forgotten after the next start.
     app.addHook('onClose', async () => {
       clearInterval(timer)
+      closing.abort()
       await pruning
     })
   },

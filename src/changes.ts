@@ -1,10 +1,10 @@
 // The record of changes: who did what, written in the transaction that did it.
-import { sql } from 'drizzle-orm'
+import { setImmediate } from 'node:timers/promises'
+import { and, gt, lt, lte } from 'drizzle-orm'
 import type { Database, Queries } from '../drizzle/database.ts'
-import { BATCH } from '../drizzle/search.ts'
-import { placeholder } from '../drizzle/statement.ts'
 import type { Resource } from './query/resource.ts'
 import type { Row } from './query/rows.ts'
+import { inserter, stored } from './statements.ts'
 
 /** Who writes: the id of the API key, and of the request. */
 export interface Actor {
@@ -29,7 +29,13 @@ export interface Change {
 /** They say nothing that the rest of the entry does not. */
 const UNRECORDED = ['id', 'version', 'updated_at']
 
-const fieldsOf = ({ contract }: Resource) => Object.keys(contract).filter((field) => !UNRECORDED.includes(field))
+const recordedFields = new WeakMap<Resource, readonly string[]>()
+
+function fieldsOf(resource: Resource): readonly string[] {
+  const recorded = recordedFields.get(resource) ?? Object.keys(resource.contract).filter((field) => !UNRECORDED.includes(field))
+  recordedFields.set(resource, recorded)
+  return recorded
+}
 
 export const created = (resource: Resource, row: Row): Change => ({
   operation: 'create',
@@ -54,16 +60,11 @@ export const deleted = (resource: Resource, row: Row): Change => ({
   fields: Object.fromEntries(fieldsOf(resource).map((field) => [field, [row[field], null]])),
 })
 
-const COLUMNS = sql`resource, record_id, operation, version, key_id, request_id, at, fields`
-
-const INSERT = sql`insert into changes (${COLUMNS}) values (${sql.join(
-  Array.from({ length: 8 }, (_, place) => placeholder(place)),
-  sql`, `,
-)})`
+const insert = inserter('changes', ['resource', 'record_id', 'operation', 'version', 'key_id', 'request_id', 'at', 'fields'])
 
 /** Only what a contract shows is recorded, so no secret is. */
-export async function recordChanges(tx: Queries, db: Database, resource: Resource, by: Actor, changes: readonly Change[]): Promise<void> {
-  const at = db.tables.changes.at.mapToDriverValue(new Date().toISOString())
+export function recordChanges(tx: Queries, db: Database, resource: Resource, by: Actor, changes: readonly Change[]): Promise<void> {
+  const at = stored(db.tables.changes.at, new Date().toISOString())
   const rows = changes.map(({ operation, record, version, fields }) => [
     resource.table,
     record,
@@ -74,38 +75,31 @@ export async function recordChanges(tx: Queries, db: Database, resource: Resourc
     at,
     JSON.stringify(fields),
   ])
-  const [only] = rows
-  if (only && rows.length === 1) {
-    await tx.prepared(INSERT, only)
-    return
-  }
-  for (let start = 0; start < rows.length; start += BATCH) {
-    const tuples = rows.slice(start, start + BATCH).map(
-      (row) =>
-        sql`(${sql.join(
-          row.map((value) => sql`${value}`),
-          sql`, `,
-        )})`,
-    )
-    await tx.run(sql`insert into changes (${COLUMNS}) values ${sql.join(tuples, sql`, `)}`)
-  }
+  return insert(tx, rows)
 }
 
-/** Rows that one transaction deletes. */
-const PRUNED = 1_000
+/** Rows that one transaction deletes: other writes wait for it, and where the database is in this process, so do requests. */
+const PRUNED = 500
 
-/** Deletes what was recorded before a time, the oldest first and up to the first that is newer. Returns how many there were. */
-export async function pruneChanges(db: Database, before: Date): Promise<number> {
+/**
+ * Deletes what was recorded before a time, the oldest first and up to the first that is newer. Ends early where `signal` says so.
+ * Returns how many there were.
+ */
+export async function pruneChanges(db: Database, before: Date, signal?: AbortSignal): Promise<number> {
   const { changes } = db.tables
   const limit = before.toISOString()
-  for (let pruned = 0; ; ) {
-    const oldest = await db.read.select({ id: changes.id, at: changes.at }).from(changes).orderBy(changes.id).limit(PRUNED)
+  let pruned = 0
+  for (let last = 0, more = true; more && !signal?.aborted; ) {
+    const beyond = gt(changes.id, last)
+    const oldest = await db.read.select({ id: changes.id, at: changes.at }).from(changes).where(beyond).orderBy(changes.id).limit(PRUNED)
     const newer = oldest.findIndex(({ at }) => at >= limit)
     const old = newer === -1 ? oldest : oldest.slice(0, newer)
-    const last = old.at(-1)
-    if (!last) return pruned
-    await db.write((tx) => tx.run(sql`delete from changes where id <= ${last.id}`))
+    more = old.length === PRUNED
+    last = old.at(-1)?.id ?? last
+    if (old.length > 0) await db.write((tx) => tx.delete(changes).where(and(beyond, lte(changes.id, last), lt(changes.at, limit))))
     pruned += old.length
-    if (old.length < PRUNED) return pruned
+    // Where the database answers at once, nothing else would have its turn.
+    if (more) await setImmediate()
   }
+  return pruned
 }

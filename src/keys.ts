@@ -1,14 +1,14 @@
 // API keys as records: made, rotated and revoked.
 import { Type } from '@sinclair/typebox'
-import { eq } from 'drizzle-orm'
+import { and, eq } from 'drizzle-orm'
 import type { Database, Queries } from '../drizzle/database.ts'
 import { index } from '../drizzle/search.ts'
 import { type Actor, COMMAND_LINE, recordChanges } from './changes.ts'
 import { invalid, Problem } from './errors.ts'
-import { noRecord, read } from './query/list.ts'
+import { read } from './query/list.ts'
 import type { Body } from './query/resource.ts'
-import { type Row, shownOf } from './query/rows.ts'
-import { change, createWithin, retried } from './records.ts'
+import type { Row } from './query/rows.ts'
+import { change, createWithin, held, retried } from './records.ts'
 import { keys } from './resources/keys.ts'
 import { newSecret, parseToken, sha256, writeToken } from './token.ts'
 
@@ -39,11 +39,7 @@ async function issueWithin(tx: Queries, db: Database, body: Body, actor: Actor):
 /** Gives the key another secret, and says which. The old one holds no longer. Throws `not-found`, and `key-revoked`. */
 export const rotateKey = (db: Database, id: number, actor: Actor): Promise<Issued> =>
   db.write(async (tx) => {
-    await db.dialect.lock(tx, db.tables.keys, id)
-    const shown = shownOf(db, keys)
-    const [raw] = await tx.prepared(shown.byId, [id])
-    if (!raw) throw noRecord(keys, id)
-    const record = shown.toRow(raw)
+    const record = await held({ db, tx, resource: keys, table: db.tables.keys }, id)
     if (record.revoked_at !== null) throw new Problem('key-revoked', `The key ${id} was revoked. Make another one.`)
     await recordChanges(tx, db, keys, actor, [{ operation: 'rotate', record: id, version: Number(record.version), fields: {} }])
     return { record, token: await setSecret(tx, db, id) }
@@ -82,8 +78,12 @@ export function firstKey(db: Database, given: string): Promise<string | undefine
 }
 
 async function renumber(tx: Queries, db: Database, record: Row, id: number): Promise<void> {
-  const { keys: table } = db.tables
+  const { keys: table, changes } = db.tables
   await tx.delete(table).where(eq(table.id, record.id))
   await tx.insert(table).values({ ...(record as (typeof table)['$inferSelect']), id })
   await index(tx, keys.served, [{ ...record, id }])
+  await tx
+    .update(changes)
+    .set({ record_id: id })
+    .where(and(eq(changes.resource, keys.table), eq(changes.record_id, record.id)))
 }

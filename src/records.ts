@@ -12,7 +12,7 @@ import { freeSlug, slugOf } from './slug.ts'
 import { exists, insertOf, sameAs, stored } from './statements.ts'
 
 /** A transaction, and the resource whose table it writes. */
-interface Writing {
+export interface Writing {
   db: Database
   tx: Queries
   resource: Resource
@@ -51,9 +51,7 @@ export const merge = (db: Database, resource: Resource, id: number, body: Body, 
 export function change(db: Database, resource: Resource, id: number, values: Body, by: Actor): Promise<Row> {
   return write(db, resource, async (writing) => {
     const { tx, table } = writing
-    await db.dialect.lock(tx, table, id)
-    const [current] = (await tx.select(columnsOf(db, resource)).from(table).where(eq(table.id, id))) as Row[]
-    if (!current) throw noRecord(resource, id)
+    const current = await held(writing, id)
     const columns = getTableColumns(table) as Record<string, SQLiteColumn>
     const changes = Object.fromEntries(Object.entries(values).filter(([field, value]) => !sameValue(columns[field], value, current[field])))
     if (Object.keys(changes).length === 0) return current
@@ -64,13 +62,20 @@ export function change(db: Database, resource: Resource, id: number, values: Bod
   })
 }
 
+/** The record, which no other transaction changes until this one ends. Throws `not-found`. */
+export async function held({ db, tx, resource, table }: Writing, id: number): Promise<Row> {
+  await db.dialect.lock(tx, table, id)
+  const { byId, toRow } = shownOf(db, resource)
+  const [raw] = await tx.prepared(byId, [id])
+  if (!raw) throw noRecord(resource, id)
+  return toRow(raw)
+}
+
 /** Throws `not-found`, and `in-use` where records of `resources` refer to this one. */
 export function remove(db: Database, resource: Resource, id: number, resources: readonly Resource[], by: Actor): Promise<void> {
   return write(db, resource, async (writing) => {
     const { tx, table } = writing
-    await db.dialect.lock(tx, table, id)
-    const [current] = (await tx.select(columnsOf(db, resource)).from(table).where(eq(table.id, id))) as Row[]
-    if (!current) throw noRecord(resource, id)
+    const current = await held(writing, id)
     const used: string[] = []
     for (const other of resources) {
       for (const reference of other.references) used.push(...(await usesOf(writing, other, reference, id)))

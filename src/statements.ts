@@ -31,6 +31,30 @@ export const insertOf = perDatabase((db, resource: Resource): Insert => {
   return { insert, inserted }
 })
 
+/** Rows that one statement inserts where there are many. */
+const MANY = 100
+
+/**
+ * Returns a function that inserts rows, each with a value for each column, as the database stores it. It does so by two statements, for
+ * many rows and for one, so that both are compiled once and stay prepared.
+ */
+export function inserter(table: string, columns: readonly string[]): (tx: Queries, rows: readonly unknown[][]) => Promise<void> {
+  const names = columns.map((column) => sql.identifier(column))
+  const insertOf = (count: number) => {
+    const tuples = Array.from({ length: count }, (_, row) => {
+      const values = columns.map((_, place) => placeholder(row * columns.length + place))
+      return sql`(${sql.join(values, sql`, `)})`
+    })
+    return sql`insert into ${sql.identifier(table)} (${sql.join(names, sql`, `)}) values ${sql.join(tuples, sql`, `)}`
+  }
+  const [one, many] = [insertOf(1), insertOf(MANY)]
+  return async (tx, rows) => {
+    const whole = rows.length - (rows.length % MANY)
+    for (let start = 0; start < whole; start += MANY) await tx.prepared(many, rows.slice(start, start + MANY).flat())
+    for (const row of rows.slice(whole)) await tx.prepared(one, row)
+  }
+}
+
 const ids = new WeakMap<ServedTable, SQL>()
 
 /** Whether the table has a row with the id. */

@@ -1,12 +1,15 @@
 // The record of changes: what each write leaves in it, and that it is the whole truth.
+import { mock } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import fc from 'fast-check'
-import type { Test } from 'tap'
+import t, { type Test } from 'tap'
+import { declaredResources } from '../src/app.ts'
 import { COMMAND_LINE, pruneChanges } from '../src/changes.ts'
 import { issueKey } from '../src/keys.ts'
 import { products } from '../src/resources/products.ts'
 import type { App } from '../src/routes.ts'
 import { importProducts } from '../src/transfer/import.ts'
-import { connect, type Dialect } from './dialects.ts'
+import { connect, DIALECTS, type Dialect } from './dialects.ts'
 import { ask, build, get, lines, onEach } from './helper.ts'
 
 interface Entry {
@@ -197,6 +200,58 @@ onEach('more than one batch', async (t, dialect) => {
   )
 })
 
+onEach('a record that is made has every field of its contract in the log, and no other column', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await importProducts(app.db, lines([{ ...shirt, category: ['Clothing'] }]))
+  const { changes } = app.db.tables
+  const rows = await app.db.read.select().from(changes)
+  for (const { table, contract } of await declaredResources()) {
+    const [made] = rows.filter(({ resource, operation }) => resource === table && operation === 'create')
+    const expected = Object.keys(contract).filter((field) => !['id', 'version', 'updated_at'].includes(field))
+    t.strictSame(Object.keys(JSON.parse(made?.fields ?? '{}')), expected, table)
+  }
+})
+
+for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
+  t.test('an entry names its transaction [pg]', { skip: dialect.skip }, async (t) => {
+    const app = await build(t, dialect)
+    const query = await connect(t, app.config.DATABASE_URL)
+    await importProducts(app.db, lines([{ ...shirt, category: ['Clothing'] }]))
+    await ask(app, 'PATCH', '/api/products/1/', { stock: 1 })
+    const rows = await query(
+      `select transaction::text, transaction < pg_snapshot_xmax(pg_current_snapshot()) as past from changes where resource <> 'keys' order by id`,
+    )
+    const [category, product, patch] = rows.map(({ transaction }) => BigInt(String(transaction)))
+    t.equal(category, product, 'an import is one')
+    t.ok(patch && product && patch > product, 'the next write is another')
+    t.ok(rows.every(({ past }) => past === true))
+  })
+
+  t.test(
+    'an import says of a product that another transaction was changing what it was in the end [pg]',
+    { skip: dialect.skip },
+    async (t) => {
+      const app = await build(t, dialect)
+      const [holder, query] = [await connect(t, app.config.DATABASE_URL), await connect(t, app.config.DATABASE_URL)]
+      for (const sku of ['A', 'B']) await ask(app, 'POST', '/api/products/', { ...shirt, sku })
+      await holder('begin')
+      await holder('update products set stock = 5')
+      const imported = importProducts(
+        app.db,
+        lines([
+          { sku: 'A', stock: 7 },
+          { sku: 'B', stock: 5 },
+        ]),
+      )
+      while ((await query('select 1 from pg_locks where not granted')).length === 0) await setTimeout(5)
+      await holder('commit')
+      t.strictSame(await imported, { created: 0, updated: 1, unchanged: 1 })
+      t.match((await recorded(app)).slice(2), [{ operation: 'update', record_id: 1, version: 3, fields: { stock: [5, 7] } }])
+      t.equal((await recorded(app)).length, 3, 'and nothing of the one that came to be the same')
+    },
+  )
+}
+
 /** What the log says there is. */
 function replay(log: readonly Entry[], resource: string): Map<number, Record<string, unknown>> {
   const records = new Map<number, Record<string, unknown>>()
@@ -243,6 +298,59 @@ async function isReplayed(t: Test, dialect: Dialect): Promise<void> {
 }
 
 onEach('whoever replays the log has what there is', isReplayed)
+
+const LONG_AGO = Date.now() - 100 * 86_400_000
+
+/** Puts so many old entries into the log. */
+async function age(app: App, count: number): Promise<void> {
+  const { changes } = app.db.tables
+  const at = new Date(LONG_AGO).toISOString()
+  const entry = { resource: 'products', record_id: 1, operation: 'update', version: 1, at, fields: '{}' }
+  await app.db.write(async (tx) => {
+    for (let left = count; left > 0; left -= 1_000) await tx.insert(changes).values(Array(Math.min(left, 1_000)).fill(entry))
+  })
+}
+
+const KEEPS = { env: { CHANGES_KEEP_DAYS: '0' } }
+
+onEach('requests have their turn while much is forgotten, and what is left can wait', async (t, dialect) => {
+  const app = await build(t, dialect, KEEPS)
+  await app.db.write((tx) => tx.delete(app.db.tables.changes))
+  await age(app, 20_000)
+  const closing = new AbortController()
+  const pruning = pruneChanges(app.db, new Date(), closing.signal)
+  t.equal((await get(app, '/api/products/')).status, 200)
+  const left = (await recorded(app)).length
+  t.ok(left > 0, 'a request is answered before all is done', { left })
+  closing.abort()
+  const pruned = await pruning
+  t.equal((await recorded(app)).length, 20_000 - pruned)
+  t.ok(pruned < 20_000, 'it ends where it is told to', { pruned })
+})
+
+onEach('the service forgets every hour, and goes on where it could not', async (t, dialect) => {
+  mock.timers.enable({ apis: ['setInterval'] })
+  t.teardown(() => mock.timers.reset())
+  const app = await build(t, dialect, { env: { CHANGES_KEEP_DAYS: '90' } })
+  const said: string[] = []
+  for (const level of ['info', 'error'] as const) app.log[level] = (_: unknown, text?: string) => void said.push(String(text))
+  const query = await connect(t, app.config.DATABASE_URL)
+  // The test's own key is younger than what is put behind it.
+  await query('delete from changes')
+  await age(app, 1)
+  /** What it says next. An hour in which it still forgets is passed over. */
+  const next = async () => {
+    for (said.length = 0; said.length === 0; await setTimeout(5)) mock.timers.tick(3_600_000)
+    return said[0]
+  }
+  await query('alter table changes rename to elsewhere')
+  t.equal(await next(), 'old changes could not be forgotten')
+  await query('alter table elsewhere rename to changes')
+  // An attempt that had begun may fail yet.
+  while ((await next()) === 'old changes could not be forgotten');
+  t.strictSame(said, ['old changes were forgotten'])
+  t.strictSame(await recorded(app), [])
+})
 
 onEach('old entries are forgotten, and no others', async (t, dialect) => {
   const app = await build(t, dialect, { env: { CHANGES_KEEP_DAYS: '0' } })

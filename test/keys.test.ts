@@ -168,6 +168,12 @@ onEach('the first key', async (t, dialect) => {
     const given = `stk_1_${'Ab3'.repeat(20)}`
     t.equal(await firstKey(app.db, given), given)
     t.equal(await statusWith(app, given), 200)
+    const query = await connect(t, app.config.DATABASE_URL)
+    const logged = (await query('select operation, record_id from changes')).map(({ operation, record_id }) => [
+      operation,
+      Number(record_id),
+    ])
+    t.strictSame(logged, [['create', 1]], 'and the log says so')
     const { body } = await ask(app, 'POST', '/api/keys/', { name: 'Next', role: 'read' }, bearer(given))
     t.ok(body.id > 1, 'and the next one another')
     t.equal(await firstKey(app.db, `stk_1_${'Xy9'.repeat(20)}`), undefined, 'a key that is there is never replaced')

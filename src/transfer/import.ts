@@ -10,8 +10,9 @@ import { meta, text } from '../query/fields.ts'
 import { retried } from '../records.ts'
 import { categories } from '../resources/categories.ts'
 import { products } from '../resources/products.ts'
+import { inserter, stored } from '../statements.ts'
 import { compileBody } from '../validate.ts'
-import { bound, FIELDS, type ImportResult, list, MAX_REFUSED, mergeStaged, refuse, tuple } from './merge.ts'
+import { FIELDS, type ImportResult, MAX_REFUSED, mergeStaged, refuse } from './merge.ts'
 import type { Line } from './ndjson.ts'
 
 /** Levels of a category's path. */
@@ -42,6 +43,8 @@ export const importProducts = (
     await staging.run(sql`alter table staged add column line bigint`)
     await staging.run(sql`alter table staged add column path text`)
     await staging.run(sql`create temporary table staged_before as select * from products where false`)
+    // It is read in batches, in the order of the ids.
+    await staging.run(sql`create index staged_before_id on staged_before (id)`)
     await staging.run(sql`create temporary table staged_paths (path text primary key, id bigint)`)
     const count = await stage(db, staging, lines, onProgress)
     await refuseRepeated(staging)
@@ -82,12 +85,16 @@ async function stage(db: Database, staging: Queries, lines: AsyncIterable<Line>,
 
 const describe = (fault: Fault) => `${'pointer' in fault ? fault.pointer.slice(1) || 'the line' : fault.parameter} ${fault.detail}`
 
+const insert = inserter('staged', ['line', 'path', ...FIELDS])
+
 async function insertStaged(db: Database, staging: Queries, batch: Staged[]): Promise<void> {
   if (batch.length === 0) return
   const columns = getTableColumns(db.tables.products) as Record<string, SQLiteColumn>
-  const rows = batch.map(({ line, path, values }) => tuple([line, path, ...FIELDS.map((field) => bound(columns[field], values[field]))]))
-  await staging.run(
-    sql`insert into staged ${tuple([sql`line`, sql`path`, ...FIELDS.map((field) => sql.identifier(field))])} values ${list(rows)}`,
+  // What a line leaves out is null, which no field but the category can be given.
+  const value = (field: string, value: unknown) => (value === undefined ? null : stored(columns[field], value))
+  await insert(
+    staging,
+    batch.map(({ line, path, values }) => [line, path, ...FIELDS.map((field) => value(field, values[field]))]),
   )
 }
 

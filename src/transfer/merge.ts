@@ -1,13 +1,12 @@
 // The second half of an import: from the staged lines into the tables, inside one transaction.
-import { and, eq, getTableColumns, isNull, type SQL, sql } from 'drizzle-orm'
+import { and, eq, getTableColumns, isNull, type SQL, type SQLChunk, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../../drizzle/database.ts'
-import { indexByIds } from '../../drizzle/search.ts'
 import type { Actor } from '../changes.ts'
 import { createWithin } from '../records.ts'
 import { categories } from '../resources/categories.ts'
 import { products } from '../resources/products.ts'
-import { recordMerged } from './recorded.ts'
+import { recordCreated, recordUpdated } from './recorded.ts'
 
 /** Bad lines that are named before the reading is given up. */
 export const MAX_REFUSED = 20
@@ -29,16 +28,7 @@ export function refuse(lines: string[]): void {
 export const FIELDS = [...products.writable.keys()].filter((field) => field !== 'category')
 const REQUIRED = FIELDS.filter((field) => !('default' in (products.writable.get(field) ?? {})))
 
-/** The value as its column stores it. What a line leaves out is null, which no field but the category can be given. */
-export const bound = (column: SQLiteColumn | undefined, value: unknown) =>
-  value === undefined || !column ? sql`null` : sql.param(value, column)
-
-export const list = (parts: unknown[]) =>
-  sql.join(
-    parts.map((part) => sql`${part}`),
-    sql`, `,
-  )
-export const tuple = (parts: unknown[]) => sql`(${list(parts)})`
+const list = (parts: SQLChunk[]) => sql.join(parts, sql`, `)
 
 export async function mergeStaged(db: Database, tx: Queries, count: number, by: Actor): Promise<ImportResult> {
   await refuseIncomplete(tx)
@@ -48,10 +38,10 @@ export async function mergeStaged(db: Database, tx: Queries, count: number, by: 
   // In this order: what another transaction makes after the first statement is seen by the second.
   const created = await insertNew(tx, now, columns)
   await keepKnown(db, tx)
-  const updated = await updateKnown(tx, now)
-  await indexByIds(tx, products.served, [...updated, ...created])
-  await recordMerged(db, tx, created, by)
-  return { created: created.length, updated: updated.length, unchanged: count - created.length - updated.length }
+  await updateKnown(tx, now)
+  await recordCreated(db, tx, created, by)
+  const updated = await recordUpdated(db, tx, by)
+  return { created: created.length, updated, unchanged: count - created.length - updated }
 }
 
 const KNOWN = sql`exists (select 1 from products known where known.sku = staged.sku)`
@@ -106,30 +96,25 @@ async function findCategory(
 const staged = (field: string) => sql`staged.${sql.identifier(field)}`
 const current = (field: string) => sql`products.${sql.identifier(field)}`
 
-/** Products in which a line differs. */
-const DIFFERS = sql`staged left join staged_paths on staged_paths.path = staged.path where products.sku = staged.sku and (${sql.join(
-  FIELDS.map((field) => sql`${staged(field)} <> ${current(field)}`),
-  sql` or `,
-)} or (staged.path is not null and products.category is distinct from staged_paths.id))`
+/** Of the category that a line names; null for the path without names. */
+const CATEGORY = sql`(select staged_paths.id from staged_paths where staged_paths.path = staged.path)`
 
-/** Keeps what is about to be changed as it was, for the record. Nobody changes it meanwhile. */
+/** A product in which nothing differs is left alone, with its version. The others are kept as they are, for the record, and nobody changes them meanwhile. */
 async function keepKnown(db: Database, tx: Queries): Promise<void> {
+  const differs = FIELDS.map((field) => sql`${staged(field)} <> ${current(field)}`)
   await tx.run(sql`delete from staged_before`)
-  await tx.all(
-    sql`select count(*) as count from (select id from products where sku in (select sku from staged)${db.dialect.forUpdate}) as held`,
-  )
-  await tx.run(sql`insert into staged_before select products.* from products, ${DIFFERS}`)
+  await tx.run(sql`insert into staged_before select products.* from products join staged on products.sku = staged.sku
+    where ${sql.join(differs, sql` or `)} or (staged.path is not null and products.category is distinct from ${CATEGORY})${db.dialect.forUpdate}`)
 }
 
-/** A product in which nothing differs is left alone, with its version. */
-async function updateKnown(tx: Queries, now: unknown): Promise<number[]> {
+/** Only what was kept: another may have come to differ since. */
+async function updateKnown(tx: Queries, now: unknown): Promise<void> {
   const values = FIELDS.map((field) => sql`${sql.identifier(field)} = coalesce(${staged(field)}, ${current(field)})`)
-  return idsOf(
-    tx,
-    sql`update products set ${list(values)}, category = case when staged.path is null then products.category else staged_paths.id end,
+  await tx.run(
+    sql`update products set ${list(values)}, category = case when staged.path is null then products.category else ${CATEGORY} end,
       version = products.version + 1, updated_at = ${now}
-    from ${DIFFERS}
-    returning products.id as id`,
+    from staged_before join staged on staged.sku = staged_before.sku
+    where products.id = staged_before.id`,
   )
 }
 
@@ -138,7 +123,7 @@ function insertNew(tx: Queries, now: unknown, columns: Record<string, SQLiteColu
   const values = FIELDS.map((field) => {
     const fallback = products.writable.get(field)?.default
     const staged = sql`staged.${sql.identifier(field)}`
-    return fallback === undefined || fallback === null ? staged : sql`coalesce(${staged}, ${bound(columns[field], fallback)})`
+    return fallback === undefined || fallback === null ? staged : sql`coalesce(${staged}, ${sql.param(fallback, columns[field])})`
   })
   return idsOf(
     tx,
