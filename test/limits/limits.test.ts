@@ -1,6 +1,3 @@
-// The log of requests, in memory and in Redis: exact in any window, whoever asks when. The clock is a fake.
-import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
@@ -8,6 +5,7 @@ import t, { type Test } from 'tap'
 import { type Quota, type RequestLog, storeOf } from '../../src/limits/log.ts'
 import { MemoryLog } from '../../src/limits/memory.ts'
 import { openRedis, RedisLog } from '../../src/limits/redis.ts'
+import { cable } from '../cable.ts'
 import { prefixFor, REDIS, skip } from '../redis.ts'
 
 interface Made {
@@ -341,40 +339,9 @@ t.test('the plugin is given a log for each limit', async (t) => {
   store.incr('a', (error) => t.match(error, /createRateLimit/), 0, 0)
 })
 
-/** Where the connection to Redis can be cut, held up and made again. */
-async function cable(t: Test) {
-  const { hostname, port } = new URL(REDIS)
-  const sockets = new Set<Socket>()
-  let silent = false
-  const server = createServer((near) => {
-    sockets.add(near)
-    near.on('error', () => {})
-    if (silent) return
-    const far = connect(Number(port || 6379), hostname)
-    sockets.add(far)
-    far.on('error', () => {})
-    near.on('data', (chunk) => silent || far.write(chunk))
-    far.on('data', (chunk) => near.write(chunk))
-    near.on('close', () => far.destroy())
-    far.on('close', () => near.destroy())
-  })
-  const plug = async (at = 0) => void (await once(server.listen(at, '127.0.0.1'), 'listening'))
-  const cut = async () => {
-    const closed = once(server, 'close')
-    server.close()
-    for (const socket of sockets) socket.destroy()
-    sockets.clear()
-    await closed
-  }
-  await plug()
-  const { port: own } = server.address() as AddressInfo
-  t.teardown(() => server.listening && cut())
-  return { url: `redis://127.0.0.1:${own}`, cut, plug: () => plug(own), hold: (on: boolean) => (silent = on) }
-}
-
 t.test('while Redis is away each process counts for itself, and it comes back by itself', { skip }, async (t) => {
   const prefix = prefixFor(t)
-  const { url, cut, plug, hold } = await cable(t)
+  const { url, cut, plug, hold } = await cable(t, REDIS, 6379)
   const seen: boolean[] = []
   let changed = Promise.withResolvers<boolean>()
   const redis = await openRedis(url, {

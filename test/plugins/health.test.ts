@@ -1,6 +1,6 @@
 // Whether the service runs, whether it can answer, and how it stops.
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { type AddressInfo, connect, type Socket } from 'node:net'
 import { setImmediate } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
@@ -9,6 +9,7 @@ import { COMMAND_LINE } from '../../src/changes.ts'
 import { loadConfig } from '../../src/config.ts'
 import { issueKey } from '../../src/keys.ts'
 import type { App } from '../../src/routes.ts'
+import { cable } from '../cable.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { ask, build, get, onEach } from '../helper.ts'
 
@@ -60,43 +61,10 @@ onEach('a service whose schema is not that of its code is not ready', async (t, 
   await isReady(t, app, true, 'after another instance has migrated')
 })
 
-/** Where a connection to a database can be cut and made again: PostgreSQL as seen through a cable. */
-async function cable(t: Test, url: string) {
-  const target = new URL(url)
-  const [host, hostPort] = [target.hostname, Number(target.port || 5432)]
-  const sockets = new Set<Socket>()
-  const server = createServer((near) => {
-    const far = connect(hostPort, host)
-    for (const [one, other] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      sockets.add(one)
-      one.on('error', () => {})
-      one.on('close', () => other.destroy())
-      one.pipe(other)
-    }
-  })
-  const plug = async (port = 0) => void (await once(server.listen(port, '127.0.0.1'), 'listening'))
-  const cut = async () => {
-    const closed = once(server, 'close')
-    server.close()
-    for (const socket of sockets) socket.destroy()
-    sockets.clear()
-    await closed
-  }
-  await plug()
-  const port = portOf(server)
-  t.teardown(cut)
-  target.hostname = '127.0.0.1'
-  target.port = String(port)
-  return { url: target.href, cut, plug: () => plug(port) }
-}
-
 const [, postgres] = DIALECTS as [Dialect, Dialect]
 
 t.test('a service whose database is out of reach is not ready, and is again when it is back', { skip: postgres.skip }, async (t) => {
-  const { url, cut, plug } = await cable(t, await postgres.create(t))
+  const { url, cut, plug } = await cable(t, await postgres.create(t), 5432)
   const app = await build(t, { ...postgres, create: async () => url })
   await isReady(t, app, true, 'at first')
   await cut()
