@@ -1,6 +1,6 @@
 // The conditions and the order of a list as SQL that both engines have in common.
 import { type SQL, sql } from 'drizzle-orm'
-import type { Clause, Guard, Selection } from './selection.ts'
+import { type Clause, type Guard, type Selection, tablesOf } from './selection.ts'
 
 /** A key of an order, as SQL. */
 export interface OrderKey {
@@ -13,16 +13,22 @@ export interface OrderKey {
 /** Statements are told apart by it, and so are the values in them. */
 export type Placeholders = (index: number) => SQL
 
-/**
- * One text of the version of all tables that decide which rows match, and of the number of rows of the list's own. Versions only grow:
- * their sum does not repeat.
- */
-export function headOf({ name, clauses }: Selection): SQL {
-  const others = clauses.flatMap(({ reads }) => (reads === undefined || reads === name ? [] : [reads]))
-  const quoted = (table: string) => sql.raw(`'${table}'`)
-  if (others.length === 0) return sql`(select sum(version) || ' ' || sum(row_count) from stockroom_counters where name = ${quoted(name)})`
-  const names = sql.join([...new Set([name, ...others])].map(quoted), sql`, `)
-  return sql`(select sum(version) || ' ' || sum(case name when ${quoted(name)} then row_count else 0 end) from stockroom_counters where name in (${names}))`
+/** Versions only grow: their sum does not repeat, unless a backup is restored, after which the nonces differ. */
+const STATE = sql`sum(version) || '.' || sum(nonce)`
+
+const quoted = (table: string) => sql.raw(`'${table}'`)
+
+const ofTables = (tables: readonly string[]) =>
+  tables.length === 1 ? sql`name = ${quoted(tables[0] ?? '')}` : sql`name in (${sql.join(tables.map(quoted), sql`, `)})`
+
+/** The state of tables, as `Database.state` gives it. */
+export const stateOf = (tables: readonly string[]): SQL => sql`(select ${STATE} from stockroom_counters where ${ofTables(tables)})`
+
+/** One text of the state of all tables that decide which rows match, and of the number of rows of the list's own. */
+export function headOf(selection: Selection): SQL {
+  const tables = tablesOf(selection)
+  const rows = tables.length === 1 ? sql`sum(row_count)` : sql`sum(case name when ${quoted(selection.name)} then row_count else 0 end)`
+  return sql`(select ${STATE} || ' ' || ${rows} from stockroom_counters where ${ofTables(tables)})`
 }
 
 /** What has to hold of a row, but for `except`. */

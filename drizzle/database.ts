@@ -6,6 +6,9 @@ import type { BaseSQLiteDatabase, SQLiteColumn, SQLiteTable } from 'drizzle-orm/
 import type { Clause, Listed, Selection } from './selection.ts'
 import type { ServedName, Tables } from './tables.ts'
 
+/** Milliseconds by which the state of tables is behind at most, where others write to the same PostgreSQL database. */
+export const STATE_AGE = 500
+
 /** What a query can be built with. `await` a builder instead of calling its own all, get or run, which exist on SQLite only. */
 export interface Queries extends Pick<BaseSQLiteDatabase<'async', unknown>, 'select' | 'insert' | 'update' | 'delete' | 'all' | 'run'> {
   /** Runs SQL in which every value is a `placeholder`. It is compiled and prepared once for each object. Rows are as the driver gives them. */
@@ -41,6 +44,8 @@ export interface Dialect {
   forUpdate: SQL
   /** Waits until no other transaction is changing the row (or, without an id, the tree of `table`), and holds it until this one ends. */
   lock(tx: Queries, table: SQLiteTable, id?: number): Promise<unknown>
+  /** Holds a name until the transaction ends. False where another transaction holds it. */
+  tryLock(tx: Queries, name: string): Promise<boolean>
 }
 
 export interface Database {
@@ -48,8 +53,17 @@ export interface Database {
   readonly dialect: Dialect
   /** Sees committed rows only. */
   readonly read: Queries
-  /** Reads a page of a list and counts it, all of one moment. Throws QueryTooExpensive where that takes longer than QUERY_TIMEOUT. */
+  /**
+   * Reads a page of a list and counts it, all of one moment, with the state that the tables had then. Throws QueryTooExpensive where
+   * that takes longer than QUERY_TIMEOUT.
+   */
   list(selection: Selection): Promise<Listed>
+  /**
+   * The state of tables: a text that changes with every write to them, whoever makes it, and never comes back. It is not older than the
+   * last write that this process made or, in the same SQLite file, anybody; of the writes of others to PostgreSQL it may know as much
+   * later as STATE_AGE.
+   */
+  state(tables: readonly ServedName[]): string | Promise<string>
   /** Runs a query that is short, as `Queries.prepared` does. Sees committed rows only. */
   rows: Queries['prepared']
   /** What cursors are signed with: random, made once for this database and kept in it. */

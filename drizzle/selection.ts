@@ -64,7 +64,7 @@ export interface Count {
   exact: boolean
 }
 
-export interface Listed {
+export interface ListPage {
   count: Count
   /** As the driver gave them. Behind the columns may stand more. */
   rows: unknown[][]
@@ -75,9 +75,20 @@ export interface Listed {
   after: boolean
 }
 
+/** The same, with the state that the tables had at that moment. */
+export interface Listed extends ListPage {
+  state: string
+}
+
+/** The tables that decide which rows match: the list's own, and those that its clauses look into. */
+export function tablesOf({ name, clauses }: Pick<Selection, 'name' | 'clauses'>): ServedName[] {
+  const others = clauses.flatMap(({ reads }) => (reads === undefined || reads === name ? [] : [reads]))
+  return [name, ...new Set(others)]
+}
+
 /** What was true when a row was read: it stands behind its columns. */
 export interface Head {
-  /** Of the tables that decide which rows match. */
+  /** The state of the tables that decide which rows match. */
   version: string
   /** All rows of the table. */
   count: Count
@@ -107,7 +118,11 @@ interface Found {
 }
 
 /** What `rows` come to, which are in the order in which they were read. */
-export function listedOf(selection: Pick<Selection, 'place' | 'size'>, rows: unknown[][], { count, offset, back, others }: Found): Listed {
+export function listedOf(
+  selection: Pick<Selection, 'place' | 'size'>,
+  rows: unknown[][],
+  { count, offset, back, others }: Found,
+): ListPage {
   const { place, size } = selection
   const page = pageOf(selection, count)
   // Back from the end, the last page is what is left over by full ones before it.

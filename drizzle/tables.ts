@@ -103,8 +103,25 @@ export function defineTables(kit: Kit) {
     request_id: kit.text(),
     at: kit.time().notNull(),
     fields: kit.text().notNull(),
+    reason: kit.text(),
   })
-  return { categories, products, keys, key_secrets, changes }
+  // What a POST was answered with, for who asks again because the answer was lost on the way.
+  const idempotency_keys = kit.table(
+    'idempotency_keys',
+    {
+      id: kit.id(),
+      // The id of an API key: no reference, for an answer outlives its key.
+      caller: kit.integer().notNull(),
+      key: kit.text().notNull(),
+      fingerprint: kit.text().notNull(),
+      status: kit.integer().notNull(),
+      headers: kit.text().notNull(),
+      body: kit.text().notNull(),
+      at: kit.time().notNull(),
+    },
+    (t) => [kit.uniqueIndex('idempotency_keys_caller_key', t.caller, t.key)],
+  )
+  return { categories, products, keys, key_secrets, changes, idempotency_keys }
 }
 
 /** An interface, so that an application built on this one can add its own tables to it. */

@@ -6,8 +6,11 @@ import fp from 'fastify-plugin'
 /** What a page may read of an answer besides the few headers that it always may. */
 const EXPOSED = [
   'Accept-Patch',
+  'Age',
   'Allow',
+  'Cache-Status',
   'ETag',
+  'Idempotency-Replayed',
   'Link',
   'Location',
   'Preference-Applied',

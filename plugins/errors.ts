@@ -14,7 +14,7 @@ const CONTENT_TYPE = 'application/problem+json; charset=utf-8'
 const frameworkProblems: Record<string, [ErrorCode, string]> = {
   FST_ERR_BAD_URL: ['malformed-request', 'The path has a % that two hexadecimal digits do not follow, or is not UTF-8.'],
   FST_ERR_MAX_PARAM_LENGTH: ['not-found', 'There is no record with such an id.'],
-  FST_ERR_CTP_BODY_TOO_LARGE: ['body-too-large', 'The body is larger than BODY_LIMIT allows.'],
+  FST_ERR_CTP_BODY_TOO_LARGE: ['body-too-large', 'The body is larger than BODY_LIMIT allows, or BULK_BODY_LIMIT where many are written.'],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: ['unsupported-media-type', 'Send application/json.'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['malformed-request', 'The body is not as long as Content-Length says.'],
 }

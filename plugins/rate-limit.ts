@@ -6,7 +6,7 @@ import { Problem } from '../src/errors.ts'
 import { addressOf } from '../src/limits/address.ts'
 import { type Quota, storeOf } from '../src/limits/log.ts'
 import { MemoryLog } from '../src/limits/memory.ts'
-import { openRedis, RedisLog } from '../src/limits/redis.ts'
+import { RedisLog } from '../src/limits/redis.ts'
 
 /** The limits there are. Each counts for itself. */
 export type Policy = 'anonymous' | 'authenticated' | 'failed-authentication'
@@ -14,8 +14,6 @@ export type Policy = 'anonymous' | 'authenticated' | 'failed-authentication'
 declare module 'fastify' {
   interface FastifyInstance {
     limits: Record<Policy, Limit>
-    /** Whether other processes count too, by Redis; undefined where they are not meant to. */
-    redisState(): 'ok' | 'away' | undefined
   }
 }
 
@@ -53,7 +51,8 @@ export interface LimitsOptions {
 
 export default fp(
   async function limits(app: FastifyInstance, { clock }: LimitsOptions) {
-    const { RATE_LIMIT_ANONYMOUS, RATE_LIMIT_AUTHENTICATED, RATE_LIMIT_WINDOW, REDIS_URL } = app.config
+    const { RATE_LIMIT_ANONYMOUS, RATE_LIMIT_AUTHENTICATED, RATE_LIMIT_WINDOW } = app.config
+    const { redis } = app
     let warned = Number.NEGATIVE_INFINITY
     const onForget = () => {
       if (performance.now() - warned < WARN_EVERY) return
@@ -61,14 +60,7 @@ export default fp(
       app.log.warn('more clients than can be remembered: those with the fewest requests are forgotten')
     }
     const inMemory = ({ limit, window }: Quota) => new MemoryLog({ limit, window, onForget, ...(clock && { clock }) })
-    const onChange = (away: boolean, reason: string) => {
-      if (away) app.log.warn({ reason }, 'Redis is away: requests are counted by this process alone')
-      else app.log.info('Redis is back: requests are counted together')
-    }
-    const redis = REDIS_URL ? await openRedis(REDIS_URL, { onChange }) : undefined
-    if (redis) app.addHook('onClose', () => redis.close())
     const logOf = (quota: Quota) => (redis ? new RedisLog(redis, quota, inMemory(quota), { ...(clock && { clock }) }) : inMemory(quota))
-    app.decorate('redisState', () => redis && (redis.away ? 'away' : 'ok'))
     await app.register(rateLimit, { global: false, store: storeOf(logOf) })
 
     const limit = (policy: Policy, max: number, seconds: number, keyGenerator: (request: FastifyRequest) => string): Limit => {
@@ -96,5 +88,5 @@ export default fp(
       'failed-authentication': limit('failed-authentication', MAX_FAILURES, FAILURES_WINDOW, byAddress),
     })
   },
-  { name: 'rate-limit' },
+  { name: 'rate-limit', dependencies: ['redis'] },
 )

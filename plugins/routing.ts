@@ -9,26 +9,44 @@ const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
 export default fp(
   // After `auth`, which counts these requests too.
   async function routing(app: FastifyInstance) {
+    /** The methods of each URL without parameters: `/api/products/bulk` is not the record whose id is `bulk`, whatever the method. */
+    const fixed = new Map<string, Set<string>>()
+    app.addHook('onRoute', ({ url, method }) => {
+      if (/[:*]/.test(url)) return
+      const methods = fixed.get(withoutSlash(url)) ?? new Set()
+      for (const one of [method].flat()) methods.add(one)
+      fixed.set(withoutSlash(url), methods)
+    })
+    const methodsOf = (url: string): readonly string[] => {
+      const own = fixed.get(withoutSlash(url))
+      if (own) return METHODS.filter((method) => own.has(method))
+      return METHODS.filter((method) => {
+        const route = app.findRoute({ method, url })
+        return route && !hasEmptySegment(route.params)
+      })
+    }
+    const isMistaken = ({ url, method, params }: FastifyRequest): boolean => {
+      for (const _ in params as object) return fixed.get(withoutSlash(pathOf(url)))?.has(method) === false
+      return false
+    }
     app.addHook('onRequest', (request, reply, done) => {
       if (request.raw.rawHeaders.length > 2 * MAX_HEADERS)
         throw new Problem('headers-too-large', `The request has more than ${MAX_HEADERS} headers.`)
       checkHost(request)
       // What is sent to a URL that does not exist is of no interest. Only `cors` has a route for OPTIONS, which is every URL's.
-      if (request.is404 || request.method === 'OPTIONS' || hasEmptySegment(request.params)) unrouted(app, request, reply)
+      const { is404, method, params } = request
+      if (is404 || method === 'OPTIONS' || hasEmptySegment(params) || isMistaken(request)) unrouted(methodsOf, request, reply)
       else done()
     })
-    app.setNotFoundHandler((request, reply) => unrouted(app, request, reply))
+    app.setNotFoundHandler((request, reply) => unrouted(methodsOf, request, reply))
   },
   { name: 'routing', dependencies: ['errors', 'auth'] },
 )
 
 /** A URL that no route has, or has for other methods only (RFC 9110, 15.5.6), or is asked for them. */
-function unrouted(app: FastifyInstance, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const [url = ''] = request.url.split('?', 1)
-  const methods = METHODS.filter((method) => {
-    const route = app.findRoute({ method, url })
-    return route && !hasEmptySegment(route.params)
-  })
+function unrouted(methodsOf: (url: string) => readonly string[], request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const url = pathOf(request.url)
+  const methods = methodsOf(url)
   // A file of the documentation page that does not exist has a route, of all its files.
   if (methods.length === 0 || methods.some((method) => method === request.method))
     throw new Problem('not-found', `Nothing is at ${url.slice(0, 200)}.`)
@@ -36,6 +54,10 @@ function unrouted(app: FastifyInstance, request: FastifyRequest, reply: FastifyR
   if (request.method === 'OPTIONS') return reply.code(204).header('allow', allow).send()
   throw new Problem('method-not-allowed', `${request.method} does not apply here.`, { headers: { allow } })
 }
+
+const pathOf = (url: string): string => url.split('?', 1)[0] ?? ''
+
+const withoutSlash = (path: string): string => path.replace(/(.)\/$/, '$1')
 
 /** The router takes `/api/products/` for the record without an id. It is the list. */
 function hasEmptySegment(params: unknown): boolean {

@@ -3,6 +3,7 @@ import type { TObject, TSchema } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { parse as parseSecurely } from 'secure-json-parse'
+import { BulkResult } from '../src/bulk/bulk.ts'
 import { invalid, Problem } from '../src/errors.ts'
 import { compilePath, compileQuerystring, type Handling } from '../src/query/querystring.ts'
 import { MERGE_PATCH, Problem as ProblemSchema } from '../src/query/responses.ts'
@@ -29,6 +30,8 @@ const parts: Record<string, (schema: TSchema) => Validate> = {
       return faults.length > 0 ? { error: invalid(faults) } : { value: values }
     }
   },
+  // They are looked at where something is done by them.
+  headers: () => (headers: unknown) => ({ value: headers }),
   params: (schema) => {
     const read = compilePath(schema as TObject)
     return (params: Record<string, string>) => {
@@ -136,6 +139,7 @@ export default fp(
     })
 
     app.addSchema(ProblemSchema)
+    app.addSchema(BulkResult)
     for (const resource of app.resources) {
       for (const schema of [...Object.values(resource.schemas), listOf(resource)]) app.addSchema(schema)
     }

@@ -6,7 +6,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify from 'fastify'
 import type { OpenOptions } from '../drizzle/open.ts'
 import auth from '../plugins/auth.ts'
-import changes from '../plugins/changes.ts'
+import caching from '../plugins/caching.ts'
 import cors from '../plugins/cors.ts'
 import db from '../plugins/db.ts'
 import problems, { answerRaw, clientErrorHandler, frameworkErrors, noProxy, unmetExpectation } from '../plugins/errors.ts'
@@ -14,6 +14,8 @@ import health from '../plugins/health.ts'
 import openapi from '../plugins/openapi.ts'
 import pressure from '../plugins/pressure.ts'
 import rateLimit from '../plugins/rate-limit.ts'
+import redis from '../plugins/redis.ts'
+import retention from '../plugins/retention.ts'
 import routing from '../plugins/routing.ts'
 import schemas from '../plugins/schemas.ts'
 import type { Config } from './config.ts'
@@ -78,8 +80,10 @@ export async function buildApp({ config, resources, routes = ROUTES, tables, clo
   await app.register(cors)
   await app.register(schemas)
   await app.register(db, { tables })
-  await app.register(changes)
+  await app.register(retention)
   await app.register(pressure, { shedding })
+  await app.register(redis)
+  await app.register(caching)
   await app.register(rateLimit, { clock })
   await app.register(auth)
   await app.register(routing)

@@ -1,7 +1,6 @@
 // The record of changes: who did what, written in the transaction that did it.
-import { setImmediate } from 'node:timers/promises'
-import { and, gt, lt, lte } from 'drizzle-orm'
 import type { Database, Queries } from '../drizzle/database.ts'
+import { pruneOld } from './prune.ts'
 import type { Resource } from './query/resource.ts'
 import type { Row } from './query/rows.ts'
 import { inserter, stored } from './statements.ts'
@@ -24,6 +23,8 @@ export interface Change {
   version: number
   /** The old value and the new one of each field that differs, as records show them; null where there was, or is, no record. */
   fields: Record<string, [old: unknown, current: unknown]>
+  /** Why, where it was said. */
+  reason?: string
 }
 
 /** They say nothing that the rest of the entry does not. */
@@ -60,12 +61,12 @@ export const deleted = (resource: Resource, row: Row): Change => ({
   fields: Object.fromEntries(fieldsOf(resource).map((field) => [field, [row[field], null]])),
 })
 
-const insert = inserter('changes', ['resource', 'record_id', 'operation', 'version', 'key_id', 'request_id', 'at', 'fields'])
+const insert = inserter('changes', ['resource', 'record_id', 'operation', 'version', 'key_id', 'request_id', 'at', 'fields', 'reason'])
 
 /** Only what a contract shows is recorded, so no secret is. */
 export function recordChanges(tx: Queries, db: Database, resource: Resource, by: Actor, changes: readonly Change[]): Promise<void> {
   const at = stored(db.tables.changes.at, new Date().toISOString())
-  const rows = changes.map(({ operation, record, version, fields }) => [
+  const rows = changes.map(({ operation, record, version, fields, reason = null }) => [
     resource.table,
     record,
     operation,
@@ -74,32 +75,10 @@ export function recordChanges(tx: Queries, db: Database, resource: Resource, by:
     by.request,
     at,
     JSON.stringify(fields),
+    reason,
   ])
   return insert(tx, rows)
 }
 
-/** Rows that one transaction deletes: other writes wait for it, and where the database is in this process, so do requests. */
-const PRUNED = 500
-
-/**
- * Deletes what was recorded before a time, the oldest first and up to the first that is newer. Ends early where `signal` says so.
- * Returns how many there were.
- */
-export async function pruneChanges(db: Database, before: Date, signal?: AbortSignal): Promise<number> {
-  const { changes } = db.tables
-  const limit = before.toISOString()
-  let pruned = 0
-  for (let last = 0, more = true; more && !signal?.aborted; ) {
-    const beyond = gt(changes.id, last)
-    const oldest = await db.read.select({ id: changes.id, at: changes.at }).from(changes).where(beyond).orderBy(changes.id).limit(PRUNED)
-    const newer = oldest.findIndex(({ at }) => at >= limit)
-    const old = newer === -1 ? oldest : oldest.slice(0, newer)
-    more = old.length === PRUNED
-    last = old.at(-1)?.id ?? last
-    if (old.length > 0) await db.write((tx) => tx.delete(changes).where(and(beyond, lte(changes.id, last), lt(changes.at, limit))))
-    pruned += old.length
-    // Where the database answers at once, nothing else would have its turn.
-    if (more) await setImmediate()
-  }
-  return pruned
-}
+/** Deletes what was recorded before a time, as `pruneOld` does. */
+export const pruneChanges = (db: Database, before: Date, signal?: AbortSignal): Promise<number> => pruneOld(db, 'changes', before, signal)

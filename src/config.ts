@@ -55,7 +55,29 @@ export const Config = Type.Object({
     default: '',
     pattern: '^(rediss?://.+)?$',
     description:
-      'Where several processes count requests together: `redis://user:password@host:6379/0`, `rediss://…` by TLS; empty: each counts for itself',
+      'Where several processes count requests and keep answers together: `redis://user:password@host:6379/0`, `rediss://…` by TLS; empty: each does for itself',
+  }),
+  CACHE_TTL: Type.Integer({
+    default: 60,
+    minimum: 0,
+    maximum: 86_400,
+    description: 'Seconds for which an answer is kept, unless what it was read from changes before; 0: none is kept',
+  }),
+  CACHE_MAX_BYTES: Type.Integer({
+    default: 67_108_864,
+    minimum: 65_536,
+    maximum: 17_179_869_184,
+    description: 'Memory for them, in bytes',
+  }),
+  CACHE_SHARED_MAX_AGE: Type.Integer({
+    default: 0,
+    minimum: 0,
+    maximum: 86_400,
+    description: 'Seconds for which proxies and CDNs may serve what anybody may read without asking; 0: they ask each time',
+  }),
+  REQUIRE_IF_MATCH: Type.Boolean({
+    default: false,
+    description: 'Whether PUT, PATCH and DELETE need an `If-Match` with the `ETag` of what they change',
   }),
   DATABASE_URL: Type.String({
     default: 'file:./data/stockroom.db',
@@ -92,6 +114,12 @@ export const Config = Type.Object({
     maximum: 104_857_600,
     description: 'Largest body of a request, in bytes',
   }),
+  BULK_BODY_LIMIT: Type.Integer({
+    default: 10_485_760,
+    minimum: 1_024,
+    maximum: 104_857_600,
+    description: 'The same for `/bulk/`',
+  }),
 })
 
 export type Config = Static<typeof Config>
@@ -127,8 +155,12 @@ function describe(fault: Fault): string {
 const checks: Partial<Record<keyof Config, [(text: string) => boolean, string]>> = {
   // Ajv also takes 1e3 and 0x50 for numbers.
   PORT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  BULK_BODY_LIMIT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   BODY_LIMIT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   CHANGES_KEEP_DAYS: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  CACHE_TTL: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  CACHE_MAX_BYTES: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  CACHE_SHARED_MAX_AGE: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   COUNT_LIMIT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   RATE_LIMIT_ANONYMOUS: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   RATE_LIMIT_AUTHENTICATED: [(text) => /^\d+$/.test(text), 'must be a whole number'],

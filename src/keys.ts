@@ -5,16 +5,25 @@ import type { Database, Queries } from '../drizzle/database.ts'
 import { index } from '../drizzle/search.ts'
 import { type Actor, COMMAND_LINE, recordChanges } from './changes.ts'
 import { invalid, Problem } from './errors.ts'
-import { read } from './query/list.ts'
 import type { Body } from './query/resource.ts'
 import type { Row } from './query/rows.ts'
-import { change, createWithin, held, retried } from './records.ts'
+import { changeHeld, createWithin, type Expected, held, retried } from './records.ts'
 import { keys } from './resources/keys.ts'
 import { newSecret, parseToken, sha256, writeToken } from './token.ts'
 
 /** The answer to who makes or rotates a key. */
 export const IssuedKey = Type.Object(
-  { ...keys.contract, key: Type.String({ description: 'What to send as `Authorization: Bearer …`. It is shown this once' }) },
+  {
+    ...keys.contract,
+    key: Type.Unsafe<string | null>({
+      type: ['string', 'null'],
+      description:
+        'What to send as `Authorization: Bearer …`. It is shown this once: null where the answer to an earlier request is repeated',
+    }),
+    withheld: Type.Optional(
+      Type.Array(Type.String(), { description: 'In such a repeated answer: the members that were left out of what is kept' }),
+    ),
+  },
   { additionalProperties: false },
 )
 
@@ -25,31 +34,35 @@ export interface Issued {
 }
 
 /** Throws `invalid-request` for a key that has expired already. */
-export function issueKey(db: Database, body: Body, actor: Actor): Promise<Issued> {
+export const issueKey = (db: Database, body: Body, actor: Actor): Promise<Issued> =>
+  retried(db, () => db.write((tx) => issueWithin(tx, db, body, actor)))
+
+/** The same as part of a transaction. */
+export async function issueWithin(tx: Queries, db: Database, body: Body, actor: Actor): Promise<Issued> {
   const { expires_at } = body
   if (typeof expires_at === 'string' && Date.parse(expires_at) <= Date.now()) throw invalid([{ pointer: '/expires_at', detail: 'is past' }])
-  return retried(db, () => db.write((tx) => issueWithin(tx, db, body, actor)))
-}
-
-async function issueWithin(tx: Queries, db: Database, body: Body, actor: Actor): Promise<Issued> {
   const record = await createWithin(tx, db, keys, body, actor)
   return { record, token: await setSecret(tx, db, record.id) }
 }
 
 /** Gives the key another secret, and says which. The old one holds no longer. Throws `not-found`, and `key-revoked`. */
-export const rotateKey = (db: Database, id: number, actor: Actor): Promise<Issued> =>
-  db.write(async (tx) => {
-    const record = await held({ db, tx, resource: keys, table: db.tables.keys }, id)
-    if (record.revoked_at !== null) throw new Problem('key-revoked', `The key ${id} was revoked. Make another one.`)
-    await recordChanges(tx, db, keys, actor, [{ operation: 'rotate', record: id, version: Number(record.version), fields: {} }])
-    return { record, token: await setSecret(tx, db, id) }
-  })
+export const rotateKey = (db: Database, id: number, actor: Actor): Promise<Issued> => db.write((tx) => rotateWithin(tx, db, id, actor))
+
+/** The same as part of a transaction. */
+export async function rotateWithin(tx: Queries, db: Database, id: number, actor: Actor, expected?: Expected): Promise<Issued> {
+  const record = await held({ db, tx, resource: keys, table: db.tables.keys }, id, expected)
+  if (record.revoked_at !== null) throw new Problem('key-revoked', `The key ${id} was revoked. Make another one.`)
+  await recordChanges(tx, db, keys, actor, [{ operation: 'rotate', record: id, version: Number(record.version), fields: {} }])
+  return { record, token: await setSecret(tx, db, id) }
+}
 
 /** Does nothing to a key that was revoked before. Throws `not-found`. */
-export async function revokeKey(db: Database, id: number, actor: Actor): Promise<Row> {
-  const current = await read(db, keys, id)
-  return current.revoked_at === null ? change(db, keys, id, { revoked_at: new Date().toISOString() }, actor) : current
-}
+export const revokeKey = (db: Database, id: number, actor: Actor, expected?: Expected): Promise<Row> =>
+  db.write(async (tx) => {
+    const writing = { db, tx, resource: keys, table: db.tables.keys }
+    const current = await held(writing, id, expected)
+    return current.revoked_at === null ? changeHeld(writing, current, { revoked_at: new Date().toISOString() }, actor) : current
+  })
 
 /** Returns the token. */
 async function setSecret(tx: Queries, db: Database, id: number, secret = newSecret()): Promise<string> {

@@ -2,13 +2,30 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RawServerDefault } from 'fastify'
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  FastifyReply,
+  FastifyRequest,
+  FastifySchema,
+  FastifySchemaCompiler,
+  RawServerDefault,
+} from 'fastify'
+import type { Queries } from '../drizzle/database.ts'
+import { answer, tagAt } from './answer.ts'
+import { type BulkBody, bulkInput, checkEnvelope, runBulk } from './bulk/bulk.ts'
+import type { Made } from './cache/answers.ts'
 import type { Actor } from './changes.ts'
-import { list, read } from './query/list.ts'
+import { Problem } from './errors.ts'
+import { type Attempt, fingerprintOf, once, type PostAnswer, readKey } from './idempotency.ts'
+import { checkUnchanged, type Preconditions, preconditionsOf, quoted } from './preconditions.ts'
+import { ask, list, readWithState } from './query/list.ts'
 import { envelope } from './query/page.ts'
 import type { Resource } from './query/resource.ts'
-import { createSchema, listSchema, mergeSchema, readSchema, removeSchema, replaceSchema } from './query/schemas.ts'
-import { create, merge, remove, replace } from './records.ts'
+import type { Row } from './query/rows.ts'
+import { bulkSchema, createSchema, listSchema, mergeSchema, readSchema, removeSchema, replaceSchema } from './query/schemas.ts'
+import { createWithin, type Expected, merge, remove, replace } from './records.ts'
+import { httpDate, listTag, recordTag, validatorsOf } from './tags.ts'
 
 export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
 
@@ -21,45 +38,155 @@ export function urlOf(request: FastifyRequest, { table }: Resource): string {
 /** Who writes. */
 export const actorOf = ({ key, id }: FastifyRequest): Actor => ({ key: key?.id ?? null, request: id })
 
+/** How a client that changes a record has to know it. Throws `malformed-request` for an If-Match that cannot be read. */
+export function expectedOf({ headers, method, server: { config } }: FastifyRequest): Expected {
+  const needed = config.REQUIRE_IF_MATCH && method !== 'POST'
+  return expecting(preconditionsOf(headers), needed)
+}
+
+/** Throws `precondition-required` where a condition is needed and there is none, and `precondition-failed`. */
+export const expecting =
+  (conditions: Preconditions | undefined, needed: boolean): Expected =>
+  (current) => {
+    if (needed && conditions?.match === undefined)
+      throw new Problem(
+        'precondition-required',
+        'Say by If-Match, with the ETag that the record was read with, which state of it you mean to change.',
+      )
+    if (conditions) checkUnchanged(conditions, validatorsOf(current))
+  }
+
+/** The answer of a POST, from a transaction that is made once for each Idempotency-Key. `committed` runs before anybody is told. */
+export async function post(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  work: (tx: Queries) => Promise<PostAnswer>,
+  committed?: () => void,
+): Promise<FastifyReply> {
+  const { status, headers, body, replayed } = await once(request.server.db, attemptOf(request), work)
+  committed?.()
+  if (replayed) reply.header('idempotency-replayed', 'true')
+  return reply.code(status).headers(headers).send(body)
+}
+
+function attemptOf({ headers, key, method, url, body }: FastifyRequest): Attempt | undefined {
+  const given = headers['idempotency-key']
+  if (given === undefined) return undefined
+  const idempotencyKey = readKey(String(given))
+  // Of those without a key nobody can be told from another.
+  if (!key) throw new Problem('key-required', 'An Idempotency-Key is remembered for who has an API key.')
+  return { caller: key.id, key: idempotencyKey, fingerprint: fingerprintOf(method, url.replace(/\/?(?:\?.*)?$/, ''), body) }
+}
+
+/** What tells the client which state of a record it has. */
+export const stateHeaders = (record: Row, json?: string) => ({
+  etag: quoted(recordTag(record, json)),
+  'last-modified': httpDate(record.updated_at),
+})
+
+/** A record that was made. */
+export const madeAnswer = (request: FastifyRequest, resource: Resource, record: Row): PostAnswer => ({
+  status: 201,
+  headers: { location: `${urlOf(request, resource)}${record.id}/`, ...stateHeaders(record) },
+  body: record,
+})
+
 export function listRoute(app: App, resource: Resource): void {
-  app.get('/', { schema: listSchema(resource), config: { access: resource.access.read } }, async (request, reply) => {
-    const page = await list(app.db, resource, request.query, { countLimit: app.config.COUNT_LIMIT })
-    const { body, headers } = envelope(urlOf(request, resource), page)
-    return reply.headers(headers).send(body)
+  const { COUNT_LIMIT: countLimit } = app.config
+  const tags = new WeakMap<object, { url: string; key: string; tag: string }>()
+  app.get('/', { schema: listSchema(resource), config: { access: resource.access.read } }, (request, reply) => {
+    const url = urlOf(request, resource)
+    const asked = ask(app.db, resource, request.query)
+    // Nearly all requests come to the same origin.
+    let known = tags.get(asked)
+    if (known?.url !== url) {
+      const key = `${url}?${asked.link}`
+      known = { url, key, tag: listTag(resource, key, countLimit) }
+      tags.set(asked, known)
+    }
+    const { key, tag } = known
+    return answer(request, reply, { key, tables: asked.tables, tag }, async () => {
+      const page = await list(app.db, resource, request.query, { countLimit })
+      const { body, headers } = envelope(url, page)
+      // How far a count came before it was given up is another time another.
+      const counted = page.exact ? '' : `.~${page.count}`
+      return { state: page.state, headers: { ...headers, etag: tagAt(tag, page.state) + counted }, body: JSON.stringify(body) }
+    })
   })
 }
 
 export function createRoute(app: App, resource: Resource): void {
-  app.post('/', { schema: createSchema(resource), config: { access: resource.access.write } }, async (request, reply) => {
-    const record = await create(app.db, resource, request.body, actorOf(request))
-    return reply
-      .code(201)
-      .header('location', `${urlOf(request, resource)}${record.id}/`)
-      .send(record)
-  })
-}
-
-export function readRoute(app: App, resource: Resource): void {
-  app.get('/', { schema: readSchema(resource), config: { access: resource.access.read } }, (request) =>
-    read(app.db, resource, request.params.id),
+  app.post('/', { schema: createSchema(resource), config: { access: resource.access.write } }, (request, reply) =>
+    post(request, reply, async (tx) =>
+      madeAnswer(request, resource, await createWithin(tx, app.db, resource, request.body, actorOf(request))),
+    ),
   )
 }
 
+/** Up to 1,000 operations in one request. Every body is checked by the schema of its own operation, so that each can fail by itself. */
+export function bulkRoute(app: App, resource: Resource): void {
+  const options = {
+    schema: bulkSchema(resource, bulkInput(resource)),
+    config: { access: resource.access.write },
+    bodyLimit: app.config.BULK_BODY_LIMIT,
+    // By the schema of the document, one operation with a fault would refuse them all.
+    validatorCompiler: exceptBody(app),
+  }
+  app.post('/', options, (request, reply) => {
+    checkEnvelope(request.body)
+    const body = request.body as BulkBody
+    const needed = app.config.REQUIRE_IF_MATCH
+    const context = {
+      resources: app.resources,
+      by: actorOf(request),
+      expecting: (conditions: Preconditions | undefined) => expecting(conditions, needed),
+      instance: request.id,
+    }
+    return post(request, reply, async (tx) => {
+      const results = await runBulk(tx, { db: app.db, resource, table: app.db.tables[resource.table] }, body, context)
+      const failed = results.filter(({ status }) => status >= 400).length
+      return { status: failed > 0 ? 207 : 200, headers: {}, body: { results, succeeded: results.length - failed, failed } }
+    })
+  })
+}
+
+const exceptBody =
+  (app: App): FastifySchemaCompiler<FastifySchema> =>
+  (route) =>
+    route.httpPart === 'body' ? (value: unknown) => ({ value }) : (app.validatorCompiler as FastifySchemaCompiler<FastifySchema>)(route)
+
+/** A record as it is kept. */
+export async function madeOf(app: FastifyInstance, resource: Resource, id: number): Promise<Made> {
+  const { row, state } = await readWithState(app.db, resource, id)
+  const body = JSON.stringify(row)
+  return { state, headers: { etag: recordTag(row, body), 'last-modified': httpDate(row.updated_at) }, body }
+}
+
+export function readRoute(app: App, resource: Resource): void {
+  const tables = [resource.table]
+  app.get('/', { schema: readSchema(resource), config: { access: resource.access.read } }, (request, reply) => {
+    const { id } = request.params
+    return answer(request, reply, { key: `${resource.table} ${id}`, tables }, () => madeOf(app, resource, id))
+  })
+}
+
 export function replaceRoute(app: App, resource: Resource): void {
+  // Its answer has no ETag: the record is not what was sent, but what was made of it (RFC 9110, section 9.3.4).
   app.put('/', { schema: replaceSchema(resource), config: { access: resource.access.write } }, (request) =>
-    replace(app.db, resource, request.params.id, request.body, actorOf(request)),
+    replace(app.db, resource, request.params.id, request.body, actorOf(request), expectedOf(request)),
   )
 }
 
 export function mergeRoute(app: App, resource: Resource): void {
-  app.patch('/', { schema: mergeSchema(resource), config: { access: resource.access.write } }, (request) =>
-    merge(app.db, resource, request.params.id, request.body, actorOf(request)),
-  )
+  app.patch('/', { schema: mergeSchema(resource), config: { access: resource.access.write } }, async (request, reply) => {
+    const record = await merge(app.db, resource, request.params.id, request.body, actorOf(request), expectedOf(request))
+    return reply.headers(stateHeaders(record)).send(record)
+  })
 }
 
 export function removeRoute(app: App, resource: Resource): void {
   app.delete('/', { schema: removeSchema(resource, app.resources), config: { access: resource.access.write } }, async (request, reply) => {
-    await remove(app.db, resource, request.params.id, app.resources, actorOf(request))
+    await remove(app.db, resource, request.params.id, app.resources, actorOf(request), expectedOf(request))
     return reply.code(204).send()
   })
 }

@@ -17,12 +17,17 @@ const DEFAULTS: Config = {
   RATE_LIMIT_AUTHENTICATED: 1_000,
   RATE_LIMIT_WINDOW: 60,
   REDIS_URL: '',
+  CACHE_TTL: 60,
+  CACHE_MAX_BYTES: 67_108_864,
+  CACHE_SHARED_MAX_AGE: 0,
+  REQUIRE_IF_MATCH: false,
   DATABASE_URL: 'file:./data/stockroom.db',
   QUERY_HANDLING: 'strict',
   QUERY_TIMEOUT: 2,
   COUNT_LIMIT: 100_000,
   CHANGES_KEEP_DAYS: 90,
   BODY_LIMIT: 1_048_576,
+  BULK_BODY_LIMIT: 10_485_760,
 }
 
 t.test('nothing has to be set', async (t) => {

@@ -6,6 +6,9 @@ import type { Derived } from '../migrations.ts'
 /** One counter row would make all writers of a table wait for each other; each transaction takes one of these that is free. */
 const SLOTS = 64
 
+/** Where a backup is restored, versions begin again at one that was there before: what is written then differs from what was written by this. */
+const NONCE = '(random() * 1099511627776)::bigint'
+
 export const counterTable: Derived = {
   name: 'stockroom_counters',
   lostInRebuild: false,
@@ -13,12 +16,13 @@ export const counterTable: Derived = {
     // Half-empty pages let an update stay on its page, so that the counters do not grow an index.
     `create table if not exists stockroom_counters (name text, slot integer, version bigint not null, row_count bigint not null, primary key (name, slot))
       with (fillfactor = 50)`,
+    'alter table stockroom_counters add column if not exists nonce bigint not null default 0',
     `create or replace function stockroom_add(counter text, added bigint) returns void language plpgsql as $$
       begin
-        update stockroom_counters set version = version + 1, row_count = row_count + added where name = counter and slot = (
+        update stockroom_counters set version = version + 1, nonce = ${NONCE}, row_count = row_count + added where name = counter and slot = (
           select slot from stockroom_counters where name = counter order by slot limit 1 for update skip locked);
         if not found then
-          update stockroom_counters set version = version + 1, row_count = row_count + added
+          update stockroom_counters set version = version + 1, nonce = ${NONCE}, row_count = row_count + added
             where name = counter and slot = pg_backend_pid() % ${SLOTS};
         end if;
       end $$`,
@@ -29,7 +33,7 @@ export const counterTable: Derived = {
     `create or replace function stockroom_updated() returns trigger language plpgsql as $$
       begin perform stockroom_add(tg_table_name, 0) where exists (select from changed); return null; end $$`,
     `create or replace function stockroom_truncated() returns trigger language plpgsql as $$
-      begin update stockroom_counters set version = version + 1, row_count = 0 where name = tg_table_name; return null; end $$`,
+      begin update stockroom_counters set version = version + 1, nonce = ${NONCE}, row_count = 0 where name = tg_table_name; return null; end $$`,
     `create or replace function stockroom_versioned() returns trigger language plpgsql as $$
       begin new.version := old.version + 1; return new; end $$`,
   ],
@@ -53,8 +57,8 @@ export function counterTriggers({ table }: Served): Derived {
       `create trigger ${table}_${event} ${when} execute function stockroom_${event}()`,
     ]),
     fill: (tx) =>
-      tx.run(sql`insert into stockroom_counters (name, slot, version, row_count)
-        select ${table}, slot, 1, case slot when 0 then (select count(*) from ${sql.identifier(table)}) else 0 end from generate_series(0, ${SLOTS - 1}) as slot
-        on conflict (name, slot) do update set version = stockroom_counters.version + 1, row_count = excluded.row_count`),
+      tx.run(sql`insert into stockroom_counters (name, slot, version, nonce, row_count)
+        select ${table}, slot, 1, ${sql.raw(NONCE)}, case slot when 0 then (select count(*) from ${sql.identifier(table)}) else 0 end from generate_series(0, ${SLOTS - 1}) as slot
+        on conflict (name, slot) do update set version = stockroom_counters.version + 1, nonce = excluded.nonce, row_count = excluded.row_count`),
   }
 }

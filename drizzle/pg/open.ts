@@ -12,6 +12,7 @@ import { compile, rowsOf } from './prepared.ts'
 import { reading } from './reading.ts'
 import { kit } from './schema.ts'
 import { contains, grams, searchIndex } from './search.ts'
+import { watchState } from './state.ts'
 import { indexedColumns } from './statements.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
@@ -49,6 +50,10 @@ const dialect: Dialect = {
         ? sql`select pg_advisory_xact_lock(hashtext(${getTableName(table)}))`
         : sql`select 1 from ${table} where id = ${id}${FOR_UPDATE}`,
     ),
+  tryLock: async (tx, name) => {
+    const [row] = await tx.all<{ locked: boolean }>(sql`select pg_try_advisory_xact_lock(hashtextextended(${name}, 0)) as locked`)
+    return row?.locked === true
+  },
 }
 
 export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {
@@ -58,14 +63,18 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   const derived = [counterTable, secretTable, grams, ...served.flatMap(derive)]
   const read = queries(long)
   const { list, rows, interrupt } = reading({ short, long }, queryTimeout)
+  const watched = watchState(url, short)
   const exclusive = outermost()
 
-  const write: Database['write'] = (work) => exclusive(() => retry(() => transaction(writers, 'begin', (client) => work(queries(client)))))
+  // Whether a transaction that failed was committed is not always known.
+  const write: Database['write'] = (work) =>
+    exclusive(() => retry(() => transaction(writers, 'begin', (client) => work(queries(client))))).finally(watched.changed)
   return {
     tables: tables(kit),
     dialect,
     read,
     list,
+    state: watched.state,
     rows,
     secret: cursorSecret(read),
     write,
@@ -74,7 +83,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
       try {
         const staging = queries(client)
         return await work(staging, (merge) =>
-          exclusive(() => retry(() => client.query('begin').then(() => toTheEnd(client, () => merge(staging))))),
+          exclusive(() => retry(() => client.query('begin').then(() => toTheEnd(client, () => merge(staging))))).finally(watched.changed),
         )
       } finally {
         // Not given back to the pool: its temporary tables would be there for the next one.
@@ -91,6 +100,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
     failure,
     interrupt,
     close: async () => {
+      await watched.close()
       await Promise.all([short.end(), long.end(), writers.end()])
     },
   }

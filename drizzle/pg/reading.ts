@@ -67,7 +67,13 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
     const rows = await rowsOf(short, sorting ? statements.sort : statements.walk, [...values, offset])
     const head = headOf(rows[0]?.at(-1))
     if (!head || (remembered && remembered.version !== head.version)) return undefined
-    return listedOf(selection, rows, { count: remembered?.count ?? head.count, offset, back: false, others: rows[0]?.at(-2) === true })
+    const listed = listedOf(selection, rows, {
+      count: remembered?.count ?? head.count,
+      offset,
+      back: false,
+      others: rows[0]?.at(-2) === true,
+    })
+    return { ...listed, state: head.version }
   }
 
   /** Counts and reads, all of one moment. A deadline is for what may take long; `counts` is whether what is not known is counted. */
@@ -91,10 +97,11 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
                 ? await countWithin(client, job, remembered, deadline)
                 : { rows: 0, exact: false }
         if (clauses.length > 0 && counts) known.set(filter, { version: head.version, count })
-        if (isNone(count)) return { count, rows: [], page: pageOf(selection, count), before: false, after: false }
-        if ('page' in place && place.page === 'last' && !count.exact) return { count, rows: [], page: 0, before: false, after: false }
+        const nothing = (page: number, before = false): Listed => ({ count, rows: [], page, before, after: false, state: head.version })
+        if (isNone(count)) return nothing(pageOf(selection, count))
+        if ('page' in place && place.page === 'last' && !count.exact) return nothing(0)
         const offset = 'page' in place ? (pageOf(selection, count) - 1) * size : 0
-        if (count.exact && offset >= count.rows) return { count, rows: [], page: pageOf(selection, count), before: true, after: false }
+        if (count.exact && offset >= count.rows) return nothing(pageOf(selection, count), true)
         const back = 'page' in place && count.exact && offset > count.rows / 2
         const passed = back ? Math.max(0, count.rows - offset - size) : offset
         const way = clauses.length > 0 && isSorted(count) ? 'sort' : 'walk'
@@ -105,7 +112,7 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
         const rows = deadline === undefined ? await read(way) : await readWithin(client, read, { way, walking, deadline })
         const [first] = rows
         const others = (first ? first.at(-2) : (await rowsOf(client, statements.others, values))[0]?.[0]) === true
-        return listedOf(selection, rows, { count, offset, back, others })
+        return { ...listedOf(selection, rows, { count, offset, back, others }), state: head.version }
       } finally {
         running.delete(pid)
       }

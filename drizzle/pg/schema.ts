@@ -5,4 +5,4 @@ import * as columns from './kit.ts'
 /** The one place where PostgreSQL's columns become SQLite's in the types. A name that this kit lacks does not compile. */
 export const kit = columns satisfies Record<keyof Kit, unknown> as unknown as Kit
 
-export const { categories, products, keys, key_secrets, changes } = defineTables(kit)
+export const { categories, products, keys, key_secrets, changes, idempotency_keys } = defineTables(kit)

@@ -7,14 +7,19 @@ import { searchTable } from '../search.ts'
 export const counterTable: Derived = {
   name: 'stockroom_counters',
   lostInRebuild: false,
+  // Whoever changes this changes the triggers too: they are then made anew, and fill it again.
   statements: [
-    'create table if not exists stockroom_counters (name text primary key, version integer not null, row_count integer not null)',
+    'drop table if exists stockroom_counters',
+    'create table stockroom_counters (name text primary key, version integer not null, nonce integer not null, row_count integer not null)',
   ],
   fill: async () => {},
 }
 
+/** Where a backup is restored, versions begin again at one that was there before: what is written then differs from what was written by this. */
+const NONCE = 'abs(random() % 1099511627776)'
+
 export function counterTriggers({ table, folded }: Served): Derived {
-  const count = (rows: string) => `update stockroom_counters set version = version + 1${rows} where name = '${table}';`
+  const count = (rows: string) => `update stockroom_counters set version = version + 1, nonce = ${NONCE}${rows} where name = '${table}';`
   const triggers = {
     inserted: `after insert on ${table} begin ${count(', row_count = row_count + 1')} end`,
     updated: `after update on ${table} begin ${count('')} end`,
@@ -32,7 +37,7 @@ export function counterTriggers({ table, folded }: Served): Derived {
       `create trigger ${table}_${event} ${body}`,
     ]),
     fill: (tx) =>
-      tx.run(sql`insert into stockroom_counters (name, version, row_count) select ${table}, 1, count(*) from ${sql.identifier(table)} where true
-        on conflict (name) do update set version = version + 1, row_count = excluded.row_count`),
+      tx.run(sql`insert into stockroom_counters (name, version, nonce, row_count) select ${table}, 1, ${sql.raw(NONCE)}, count(*) from ${sql.identifier(table)} where true
+        on conflict (name) do update set version = version + 1, nonce = excluded.nonce, row_count = excluded.row_count`),
   }
 }

@@ -1,5 +1,5 @@
 // Reads a list on SQLite: counts what matches, and by that chooses between sorting it and walking along the order's index.
-import { type Count, type CountMode, FEW, headOf, isNone, type Listed, limitOf, listedOf, pageOf, type Selection } from '../selection.ts'
+import { type Count, type CountMode, FEW, headOf, isNone, type ListPage, limitOf, listedOf, pageOf, type Selection } from '../selection.ts'
 import type { Statement } from '../statement.ts'
 import { type Budget, cpuTime, Exceeded, type Reader } from './reader.ts'
 
@@ -42,7 +42,7 @@ export interface Limits {
 }
 
 export interface Result {
-  listed: Listed
+  listed: ListPage
   known: Known
   /** Rows visited for the page. */
   visited: number
@@ -152,11 +152,11 @@ interface Plan {
   rowCount: number
 }
 
-function readPage(reader: Reader, job: Job, limits: Limits, plan: Plan): Listed {
+function readPage(reader: Reader, job: Job, limits: Limits, plan: Plan): ListPage {
   const { place, size } = job
   const { count } = plan
   const page = pageOf(job, count)
-  const empty: Listed = { count, rows: [], page, before: page > 1, after: false }
+  const empty: ListPage = { count, rows: [], page, before: page > 1, after: false }
   // Where the end is not known, there is no page to call the last.
   if ('page' in place && place.page === 'last' && !count.exact) return { ...empty, page: 0 }
   const offset = 'page' in place ? (page - 1) * size : 0

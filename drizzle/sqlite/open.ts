@@ -25,6 +25,7 @@ import { Prepared } from './prepared.ts'
 import { Reader } from './reader.ts'
 import { reading } from './reading.ts'
 import { contains, searchIndex } from './search.ts'
+import { watchState } from './state.ts'
 import { compile, idIndex, indexOn } from './statements.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
@@ -47,6 +48,7 @@ const dialect: Dialect = {
   // A write transaction has the whole file to itself.
   forUpdate: sql``,
   lock: async () => {},
+  tryLock: async () => true,
 }
 
 /** By SQLite's extended result code. */
@@ -70,6 +72,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   const reader = new Reader(path)
   const { list, interrupt, close } = reading(reader, { path, timeout: queryTimeout })
 
+  const watched = watchState(path)
   const derived = [counterTable, secretTable, ...served.flatMap(derive)]
   const tx = queries(writer)
   const read = queries(reader.connection, reader)
@@ -81,6 +84,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
     dialect,
     read,
     list,
+    state: watched.state,
     rows: read.prepared,
     secret: cursorSecret(read),
     write: (work) => {
@@ -115,6 +119,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
       inTurn(async () => {
         await close()
         reader.connection.close()
+        watched.close()
         writer.close()
       }),
   }

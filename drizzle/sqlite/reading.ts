@@ -97,7 +97,7 @@ export function reading(
       // A page that is found at once is not to fail because its count takes long while the pool is full.
       if (!result && count !== 'exact') result = atOnce(main, job, 'partial')
       if (!result) throw new QueryTooExpensive('a list took longer than it may')
-      return result.listed
+      return { ...result.listed, state: result.known.version }
     },
     interrupt: () => {
       Atomics.store(stopped, 0, 1)

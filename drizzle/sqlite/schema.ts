@@ -2,4 +2,4 @@
 import { defineTables } from '../tables.ts'
 import * as kit from './kit.ts'
 
-export const { categories, products, keys, key_secrets, changes } = defineTables(kit)
+export const { categories, products, keys, key_secrets, changes, idempotency_keys } = defineTables(kit)

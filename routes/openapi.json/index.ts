@@ -1,14 +1,32 @@
 import { Type } from '@sinclair/typebox'
-import { guard, responses } from '../../src/query/responses.ts'
+import { answerWith } from '../../src/answer.ts'
+import type { Kept } from '../../src/cache/store.ts'
+import { guard, headersOf, NONE_MATCH, notModified, responses } from '../../src/query/responses.ts'
 import type { App } from '../../src/routes.ts'
+import { digest } from '../../src/tags.ts'
 
 const schema = {
   tags: ['service'],
   operationId: 'service.openapi',
   summary: 'This document',
-  response: responses(200, { description: 'OpenAPI 3.1', schema: Type.Object({}, { additionalProperties: true }) }, guard('anyone')),
+  headers: headersOf(NONE_MATCH),
+  response: responses(
+    200,
+    { description: 'OpenAPI 3.1', schema: Type.Object({}, { additionalProperties: true }), cached: true, others: notModified() },
+    [...guard('anyone'), 'precondition-failed'],
+  ),
 }
 
 export default async function (app: App) {
-  app.get('/', { schema, config: { access: 'anyone' } }, async () => app.swagger())
+  let kept: Kept | undefined
+  app.get('/', { schema, config: { access: 'anyone' } }, (request, reply) => {
+    kept ??= documentOf(app)
+    return answerWith(request, reply, '', { kept, source: 'bypass' })
+  })
+}
+
+/** It is the same as long as the process runs. */
+function documentOf(app: App): Kept {
+  const body = JSON.stringify(app.swagger())
+  return app.answers.keep({ state: '', headers: { etag: digest(body) }, body })
 }

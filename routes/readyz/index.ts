@@ -1,12 +1,12 @@
 import { Type } from '@sinclair/typebox'
-import { noStore, responses } from '../../src/query/responses.ts'
+import { responses } from '../../src/query/responses.ts'
 import type { App } from '../../src/routes.ts'
 
 const Ready = Type.Object({
   status: Type.Literal('ok'),
   redis: Type.Optional(
     Type.Union([Type.Literal('ok'), Type.Literal('away')], {
-      description: 'With `REDIS_URL`: `away` where requests are counted by each process for itself',
+      description: 'With `REDIS_URL`: `away` where each process counts requests, and keeps answers, for itself',
     }),
   ),
 })
@@ -15,14 +15,12 @@ const schema = {
   tags: ['service'],
   operationId: 'service.ready',
   summary: 'Whether the service can answer: its database does, and it is not about to stop',
-  response: responses(200, { description: 'It can', schema: Ready, always: noStore }, ['not-ready']),
+  response: responses(200, { description: 'It can', schema: Ready }, ['not-ready']),
 }
 
 export default async function (app: App) {
   app.get('/', { schema, config: { access: 'unchecked' }, logLevel: 'warn' }, async (_request, reply) => {
-    reply.header('cache-control', 'no-store')
     await app.checkReady()
-    const redis = app.redisState()
-    return reply.send({ status: 'ok', ...(redis && { redis }) })
+    return reply.send({ status: 'ok', ...(app.redis && { redis: app.redis.away ? 'away' : 'ok' }) })
   })
 }

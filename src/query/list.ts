@@ -1,7 +1,8 @@
 // Reading: a page of a list with the number of all that match, and one record.
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database } from '../../drizzle/database.ts'
-import type { Clause, Listed, Place, Selection } from '../../drizzle/selection.ts'
+import { type Clause, type Listed, type Place, type Selection, tablesOf } from '../../drizzle/selection.ts'
+import type { ServedName } from '../../drizzle/tables.ts'
 import { invalid, Problem } from '../errors.ts'
 import { perDatabase } from '../memo.ts'
 import { type Beside, readCursor, type Scope, writeCursor } from './cursor.ts'
@@ -28,6 +29,8 @@ export interface Page {
   /** The number of the last page, where it is known. */
   last: number | undefined
   spelling: Spelling
+  /** That of the tables when it was read. */
+  state: string
 }
 
 export interface ListOptions {
@@ -42,6 +45,10 @@ interface Asked extends Pick<Selection, 'clauses' | 'shape' | 'filter' | 'order'
   list: string
   /** The places of the ordering keys in a row. */
   places: readonly number[]
+  /** The tables whose rows decide what the list is. */
+  tables: readonly ServedName[]
+  /** The query with the page, as a link to it has it. */
+  link: string
 }
 
 /** A query that is asked again is the same object, so that all this is done once for it. */
@@ -63,19 +70,26 @@ const askedOf = (resource: Resource) =>
       clauses,
       shape: `${shape} ${spelling.ordering}`,
       filter: spelling.filters,
+      tables: tablesOf({ name: resource.table, clauses }),
+      link: spelling.link(query.page ?? 1, query.cursor),
     }
   })
 
 const asked = new WeakMap<Resource, ReturnType<typeof askedOf>>()
+
+/** What a query comes to: the same for all its spellings. Throws `invalid-request` for too many filters. */
+export function ask(db: Database, resource: Resource, query: ListQuery): Asked {
+  const ofResource = asked.get(resource) ?? askedOf(resource)
+  asked.set(resource, ofResource)
+  return ofResource(db, query)
+}
 
 /**
  * Reads a page. Throws `page-not-found` for one past the end (the first is there even where no row is), and `invalid-request` for a
  * cursor of another list and for a last page that is not known.
  */
 export async function list(db: Database, resource: Resource, query: ListQuery, { countLimit }: ListOptions): Promise<Page> {
-  const ask = asked.get(resource) ?? askedOf(resource)
-  asked.set(resource, ask)
-  const { places, spelling, list, ...chosen } = ask(db, query)
+  const { places, spelling, list, tables: _, link: __, ...chosen } = ask(db, resource, query)
   const { columns, toRow } = shownOf(db, resource)
   const number = query.page ?? 1
   const scope: Omit<Scope, 'page'> = { secret: await db.secret(), list }
@@ -170,6 +184,7 @@ function pageOf({ place, size, count: mode }: Selection, listed: Listed, { toRow
     previous: before ? neighbour(Math.max(1, number - 1), true) : undefined,
     last: mode !== 'none' && count.exact ? Math.max(1, Math.ceil(count.rows / size)) : undefined,
     spelling,
+    state: listed.state,
   }
 }
 
@@ -179,6 +194,14 @@ export async function read(db: Database, resource: Resource, id: number): Promis
   const [row] = await db.rows(byId, [id])
   if (!row) throw noRecord(resource, id)
   return toRow(row)
+}
+
+/** The same, with the state that its table had then. */
+export async function readWithState(db: Database, resource: Resource, id: number): Promise<{ row: Row; state: string }> {
+  const { byIdWithState, columns, toRow } = shownOf(db, resource)
+  const [row] = await db.rows(byIdWithState, [id])
+  if (!row) throw noRecord(resource, id)
+  return { row: toRow(row), state: String(row[columns.length]) }
 }
 
 export const noRecord = ({ singular }: Resource, id: number) => new Problem('not-found', `There is no ${singular} with the id ${id}.`)

@@ -11,6 +11,7 @@ export const Problem = Type.Object(
     detail: Type.String({ description: 'What happened this time, for people' }),
     instance: Type.String({ description: 'The id of the request' }),
     code: Type.String({ enum: Object.keys(errors), description: 'For programs' }),
+    stock: Type.Optional(Type.Integer({ description: 'With `insufficient-stock`: what there is' })),
     'violated-policies': Type.Optional(Type.Array(Type.String(), { description: 'With `quota-exceeded`: the limits that were reached' })),
     errors: Type.Optional(
       Type.Array(
@@ -78,12 +79,84 @@ const common = {
     description: 'What is left of it: `r` requests, and one more in `t` seconds',
     examples: ['"anonymous";r=37;t=12'],
   },
-  Vary: { type: 'string', description: '`Prefer`, and `Origin` where other origins may call the service' },
+  Vary: {
+    type: 'string',
+    description: '`Prefer`, `Accept-Encoding` where that decides, and `Origin` where other origins may call the service',
+  },
 }
 const retryAfter = { 'Retry-After': { type: 'integer', description: 'Seconds after which to try again' } }
 
-/** Of answers that are about this moment only. */
-export const noStore = { 'Cache-Control': { type: 'string', const: 'no-store', description: 'Not to be kept' } }
+/** Of whatever is not to be kept: what was written, errors, what is about this moment only. */
+const noStore = { 'Cache-Control': { type: 'string', const: 'no-store', description: 'Not to be kept' } }
+
+const etag = { type: 'string', pattern: '^"[!#-~]+"$', description: 'This state of it, for `If-None-Match` and `If-Match` (RFC 9110)' }
+
+/** Of a record: which state of it this is. */
+export const STATE = {
+  ETag: etag,
+  'Last-Modified': { type: 'string', description: 'When the record last changed, to the second' },
+}
+
+/** Of what may be kept, as long as it is asked about each time. */
+const cacheable = {
+  ETag: etag,
+  'Cache-Control': {
+    type: 'string',
+    description: 'Who may keep it, and that they have to ask each time: `public` without a key, `private` with one',
+  },
+  'Cache-Status': { type: 'string', description: 'Whether it was ready (RFC 9211)', examples: ['stockroom; hit; ttl=57'] },
+}
+
+/** Headers of a good answer that may be kept, beside those of the operation. */
+export const CACHED = {
+  ...cacheable,
+  Age: {
+    type: 'integer',
+    description: 'Seconds since it was made, where it was ready. It is not older than the last change of what it shows',
+  },
+  'Content-Encoding': { type: 'string', enum: ['br', 'gzip'], description: 'Of answers over 1 KiB, by `Accept-Encoding`' },
+}
+
+/** The answer to who has it already. */
+export const notModified = (headers: object = {}) => ({
+  304: { description: 'It is what `If-None-Match` names', headers: { ...common, ...cacheable, ...headers }, type: 'null' },
+})
+
+/** Another good answer. */
+export const alike = (status: number, description: string, schema: TSchema, headers: object) => ({
+  [status]: { description, headers: { ...common, ...noStore, ...headers }, content: { 'application/json': { schema } } },
+})
+
+/** The headers of a request by which a client says which state of a record it knows. */
+export const CONDITIONS = {
+  'If-Match': { type: 'string', description: 'The `ETag` of the record as it was read: where it has changed since, nothing is done (412)' },
+}
+export const NONE_MATCH = {
+  'If-None-Match': {
+    type: 'string',
+    description: 'The `ETag` of an answer that the client has: where that still holds, it is not sent again (304)',
+  },
+}
+export const IDEMPOTENCY_KEY = {
+  'Idempotency-Key': {
+    type: 'string',
+    maxLength: 300,
+    description:
+      'A text in quotes that no other request of the client has, such as a UUID. Who sends the same request again with the same key gets the first answer again, and nothing is done twice',
+  },
+}
+export const REPLAYED = {
+  'Idempotency-Replayed': {
+    type: 'string',
+    const: 'true',
+    description: 'Where it is the stored answer to an earlier request with this key',
+  },
+}
+/** What a POST with an Idempotency-Key can meet. */
+export const RETRYING: readonly ErrorCode[] = ['idempotency-key-in-use', 'idempotency-key-reused']
+
+/** Of the headers of a request. */
+export const headersOf = (properties: Record<string, object>) => Type.Unsafe<Record<string, unknown>>({ type: 'object', properties })
 
 export const MERGE_PATCH = 'application/merge-patch+json'
 
@@ -91,28 +164,32 @@ export interface Success {
   description: string
   schema?: TSchema
   headers?: object
-  /** Headers of the problems too. */
-  always?: object
+  /** What it may be kept by; otherwise it is not to be kept. */
+  cached?: boolean
+  /** Answers besides, by status. */
+  others?: Record<number, object>
 }
 
 /** The answers of an operation: the good one and, by status, the problems. */
-export function responses(status: number, { description, schema, headers, always }: Success, codes: readonly ErrorCode[] = []) {
+export function responses(status: number, { description, schema, headers, cached, others }: Success, codes: readonly ErrorCode[] = []) {
   const problems = Object.groupBy([...COMMON, ...codes], (code) => errors[code].status)
   return {
     [status]: {
       description,
-      headers: { ...common, ...headers, ...always },
+      headers: { ...common, ...(cached ? CACHED : noStore), ...headers },
       ...(schema ? { content: { 'application/json': { schema } } } : { type: 'null' }),
     },
-    ...Object.fromEntries(Object.entries(problems).map(([failure, of]) => [failure, problemResponse(Number(failure), of ?? [], always)])),
+    ...others,
+    ...Object.fromEntries(Object.entries(problems).map(([failure, of]) => [failure, problemResponse(Number(failure), of ?? [])])),
   }
 }
 
-const problemResponse = (status: number, codes: readonly ErrorCode[], always: object | undefined) => ({
+const problemResponse = (status: number, codes: readonly ErrorCode[]) => ({
   description: codes.map((code) => `\`${code}\`: ${errors[code].title}.`).join(' '),
   headers: {
     ...common,
-    ...always,
+    ...noStore,
+    ...(status === 412 && { ETag: { ...etag, description: 'The state that it has now' } }),
     ...(status === 401 && { 'WWW-Authenticate': { type: 'string', description: 'How to say who asks (RFC 6750)' } }),
     ...((status === 429 || status === 503) && retryAfter),
     ...(status === 415 && { 'Accept-Patch': { type: 'string', description: 'On PATCH: the types that it takes (RFC 5789)' } }),

@@ -1,6 +1,7 @@
 // Records as the contract shows them, from rows as the driver gives them.
 import { Column, getTableColumns, type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import { stateOf } from '../../drizzle/conditions.ts'
 import type { Database } from '../../drizzle/database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import { perDatabase } from '../memo.ts'
@@ -13,6 +14,8 @@ export interface Shown {
   columns: readonly SQLiteColumn[]
   /** Reads the row whose id is the value. */
   byId: SQL
+  /** The same, and behind the columns the state of the table. */
+  byIdWithState: SQL
   /** The place of a field among them. */
   place(field: string): number
   /** `raw` has a value for each column. */
@@ -25,9 +28,12 @@ export const shownOf = perDatabase((db, resource: Resource): Shown => {
   const fields = entries.map(([field, column]) => ({ field, decode: decoderOf(column) }))
   const columns = entries.map(([, column]) => column)
   const table = db.tables[resource.table]
+  const byId = (shown: readonly (SQLiteColumn | SQL)[]) =>
+    sql`select ${sql.join([...shown], sql`, `)} from ${table} where ${table.id} = ${placeholder(0)}`
   return {
     columns,
-    byId: sql`select ${sql.join(columns, sql`, `)} from ${table} where ${table.id} = ${placeholder(0)}`,
+    byId: byId(columns),
+    byIdWithState: byId([...columns, stateOf([resource.table])]),
     place(field) {
       const place = places.get(field)
       if (place === undefined) throw new TypeError(`${resource.table} does not show ${field}`)

@@ -1,11 +1,28 @@
 // What a route tells Fastify, and the OpenAPI document, of a resource.
-import { type TObject, Type } from '@sinclair/typebox'
+import { type TObject, type TSchema, Type } from '@sinclair/typebox'
 import type { ErrorCode } from '../errors.ts'
 import { MAX_INTEGER } from './fields.ts'
 import { type ListQuery, MAX_FILTERS } from './params.ts'
 import { parameter } from './querystring.ts'
 import type { Body, Resource } from './resource.ts'
-import { guard, MERGE_PATCH, READING, responses, type Success, WITH_BODY, WRITING } from './responses.ts'
+import {
+  alike,
+  CONDITIONS,
+  guard,
+  headersOf,
+  IDEMPOTENCY_KEY,
+  MERGE_PATCH,
+  NONE_MATCH,
+  notModified,
+  READING,
+  REPLAYED,
+  RETRYING,
+  responses,
+  STATE,
+  type Success,
+  WITH_BODY,
+  WRITING,
+} from './responses.ts'
 import { Unreadable } from './values.ts'
 
 /** The path parameter of a record. Anything that cannot be an id is the id of nothing. */
@@ -46,6 +63,7 @@ export const listSchema = (resource: Resource) => ({
   ...operation(resource, 'list', `List ${resource.table}`),
   description: `All filters have to hold; at most ${MAX_FILTERS} are taken. The links in the answer carry a \`cursor\`: who follows them meets no record twice and misses none, whatever is written meanwhile. \`Prefer: handling=lenient\` has unknown parameters and \`ordering\` fields ignored, and a \`page_size\` above the maximum taken for the maximum.`,
   querystring: Type.Unsafe<ListQuery>(resource.list.querystring),
+  headers: headersOf(NONE_MATCH),
   response: responses(
     200,
     {
@@ -54,28 +72,55 @@ export const listSchema = (resource: Resource) => ({
       headers: {
         Link: { type: 'string', description: 'The first, previous, next and, where it is known, last page (RFC 8288)' },
       },
+      cached: true,
+      others: notModified(),
     },
-    [...guard(resource.access.read), ...READING, 'page-not-found', 'query-too-expensive'],
+    [...guard(resource.access.read), ...READING, 'page-not-found', 'query-too-expensive', 'precondition-failed'],
   ),
 })
 
 const conflicts = ({ unique }: Resource): readonly ErrorCode[] => (unique.length > 0 ? ['not-unique'] : [])
 
 /** Of the answer to a create where it is more than the record. */
-type Made = Pick<Success, 'schema' | 'headers'>
+type Made = Pick<Success, 'schema'>
 
 export const createSchema = (resource: Resource, made: Made = {}) => ({
   ...operation(resource, 'create', `Create a ${resource.singular}`),
   querystring: NoParameters,
+  headers: headersOf(IDEMPOTENCY_KEY),
   body: Type.Unsafe<Body>(Type.Ref(resource.schemas.create.$id as string)),
   response: responses(
     201,
     {
       description: 'The record as it was made',
       schema: made.schema ?? Type.Ref(resource.schemas.record.$id as string),
-      headers: { Location: { type: 'string', format: 'uri', description: 'Its URL' }, ...made.headers },
+      headers: { Location: { type: 'string', format: 'uri', description: 'Its URL' }, ...STATE, ...REPLAYED },
     },
-    [...guard(resource.access.write), ...WRITING, ...WITH_BODY, ...conflicts(resource)],
+    [...guard(resource.access.write), ...WRITING, ...WITH_BODY, ...RETRYING, ...conflicts(resource)],
+  ),
+})
+
+/** `input` is what its bodies are. */
+export const bulkSchema = <B extends TSchema>(resource: Resource, input: B) => ({
+  ...operation(resource, 'bulk', `Create, change and delete many ${resource.table}`),
+  description: 'In one transaction, in the order in which they are given. `upsert` changes the record with the same `sku`, or makes it.',
+  querystring: NoParameters,
+  headers: headersOf(IDEMPOTENCY_KEY),
+  body: input,
+  response: responses(
+    200,
+    {
+      description: 'All were done',
+      schema: Type.Ref('BulkResult'),
+      headers: REPLAYED,
+      others: alike(
+        207,
+        'Some were done, some were not: `results` says which. Only with `atomic: false`',
+        Type.Ref('BulkResult'),
+        REPLAYED,
+      ),
+    },
+    [...changing(resource), ...RETRYING, 'in-use'],
   ),
 })
 
@@ -94,21 +139,40 @@ export const actionSchema = (
 ) => ({
   ...ofRecord(resource, name, ''),
   ...texts,
-  response: responses(200, success, [...guard(resource.access.write), ...WRITING, 'not-found', ...codes]),
+  headers: headersOf({ ...CONDITIONS, ...IDEMPOTENCY_KEY }),
+  response: responses(200, { ...success, headers: { ...STATE, ...REPLAYED, ...success.headers } }, [
+    ...guard(resource.access.write),
+    ...WRITING,
+    ...RETRYING,
+    'not-found',
+    'precondition-failed',
+    ...codes,
+  ]),
 })
 
 const answer = (resource: Resource) => ({ description: 'The record', schema: Type.Ref(resource.schemas.record.$id as string) })
 
-export const readSchema = (resource: Resource) => ({
-  ...ofRecord(resource, 'read', 'Read'),
-  response: responses(200, answer(resource), [...guard(resource.access.read), ...READING, 'not-found']),
+const modified = { 'Last-Modified': STATE['Last-Modified'] }
+
+export const readSchema = (resource: Resource, name = 'read', summary = 'Read') => ({
+  ...ofRecord(resource, name, summary),
+  headers: headersOf(NONE_MATCH),
+  response: responses(200, { ...answer(resource), cached: true, headers: modified, others: notModified(modified) }, [
+    ...guard(resource.access.read),
+    ...READING,
+    'not-found',
+    'precondition-failed',
+  ]),
 })
+
+/** What a change of a record that is there can meet. */
+const HELD: readonly ErrorCode[] = ['not-found', 'precondition-failed', 'precondition-required']
 
 const changing = (resource: Resource): readonly ErrorCode[] => [
   ...guard(resource.access.write),
   ...WRITING,
   ...WITH_BODY,
-  'not-found',
+  ...HELD,
   ...conflicts(resource),
   ...(resource.references.some(({ target }) => target === resource.table) ? (['cycle'] as const) : []),
 ]
@@ -116,6 +180,7 @@ const changing = (resource: Resource): readonly ErrorCode[] => [
 export const replaceSchema = (resource: Resource) => ({
   ...ofRecord(resource, 'replace', 'Replace'),
   description: 'Members that are left out return to their defaults.',
+  headers: headersOf(CONDITIONS),
   body: Type.Unsafe<Body>(Type.Ref(resource.schemas.create.$id as string)),
   response: responses(200, answer(resource), changing(resource)),
 })
@@ -124,17 +189,19 @@ export const mergeSchema = (resource: Resource) => ({
   ...ofRecord(resource, 'merge', 'Change'),
   description: 'Members that are left out stay as they are (RFC 7396).',
   consumes: ['application/json', MERGE_PATCH],
+  headers: headersOf(CONDITIONS),
   body: Type.Unsafe<Body>(Type.Ref(resource.schemas.merge.$id as string)),
-  response: responses(200, answer(resource), changing(resource)),
+  response: responses(200, { ...answer(resource), headers: STATE }, changing(resource)),
 })
 
 /** `resources` are all of them: some may refer to this one. */
 export const removeSchema = (resource: Resource, resources: readonly Resource[]) => ({
   ...ofRecord(resource, 'remove', 'Delete'),
+  headers: headersOf(CONDITIONS),
   response: responses(204, { description: 'It is gone' }, [
     ...guard(resource.access.write),
     ...WRITING,
-    'not-found',
+    ...HELD,
     ...(resources.some(({ references }) => references.some(({ target }) => target === resource.table)) ? (['in-use'] as const) : []),
   ]),
 })

@@ -10,7 +10,7 @@ export interface Spelling {
   /** What decides their order, as it is written in `ordering`. */
   ordering: string
   /** The query of a link to a page of the same list. */
-  link(page: number, cursor?: string): string
+  link(page: number | 'last', cursor?: string): string
 }
 
 export function spell({ list: { querystring, filters, defaultOrder } }: Resource, query: ListQuery): Spelling {

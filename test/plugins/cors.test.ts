@@ -14,8 +14,11 @@ const NAMED = `${SHOP}, ${ADMIN}`
 
 const READABLE = [
   'Accept-Patch',
+  'Age',
   'Allow',
+  'Cache-Status',
   'ETag',
+  'Idempotency-Replayed',
   'Link',
   'Location',
   'Preference-Applied',
@@ -71,7 +74,11 @@ t.test('a page of an origin that is named may read what it asked for', async (t)
       t.equal(cors['access-control-allow-origin'], allowed, title)
       t.equal(cors['access-control-allow-credentials'], undefined, `${title}: no cookies`)
       t.strictSame(String(cors['access-control-expose-headers']).split(', '), READABLE, `${title}: what it can read`)
-      t.strictSame(vary, CORS_ORIGINS === '*' ? ['Prefer'] : ['Origin', 'Prefer'], `${title}: what the answer depends on`)
+      t.strictSame(
+        vary,
+        CORS_ORIGINS === '*' ? ['Prefer', 'Accept-Encoding'] : ['Origin', 'Prefer', 'Accept-Encoding'],
+        `${title}: what the answer depends on`,
+      )
     }
   }
 })

@@ -1,8 +1,7 @@
-import { IssuedKey, rotateKey } from '../../../../../src/keys.ts'
-import { noStore } from '../../../../../src/query/responses.ts'
+import { IssuedKey, rotateWithin } from '../../../../../src/keys.ts'
 import { actionSchema } from '../../../../../src/query/schemas.ts'
 import { keys } from '../../../../../src/resources/keys.ts'
-import { type App, actorOf } from '../../../../../src/routes.ts'
+import { type App, actorOf, expectedOf, post, stateHeaders } from '../../../../../src/routes.ts'
 
 const schema = actionSchema(
   keys,
@@ -11,14 +10,21 @@ const schema = actionSchema(
     summary: 'Give a key another secret',
     description: 'The old one is refused from now on, by other instances within a second.',
   },
-  { description: 'The key with its new secret', schema: IssuedKey, headers: noStore },
+  { description: 'The key with its new secret', schema: IssuedKey },
   ['key-revoked'],
 )
 
 export default async function (app: App) {
-  app.post('/', { schema, config: { access: keys.access.write } }, async (request, reply) => {
-    const { record, token } = await rotateKey(app.db, request.params.id, actorOf(request))
-    app.keyring.forget(record.id)
-    return reply.header('cache-control', 'no-store').send({ ...record, key: token })
+  app.post('/', { schema, config: { access: keys.access.write } }, (request, reply) => {
+    const { id } = request.params
+    return post(
+      request,
+      reply,
+      async (tx) => {
+        const { record, token } = await rotateWithin(tx, app.db, id, actorOf(request), expectedOf(request))
+        return { status: 200, headers: stateHeaders(record), body: { ...record, key: token }, secret: ['key'] }
+      },
+      () => app.keyring.forget(id),
+    )
   })
 }

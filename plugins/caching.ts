@@ -1,0 +1,36 @@
+// The cache: answers that are kept until what they were read from changes, and what clients and proxies are told of keeping them.
+import caching from '@fastify/caching'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { Answers } from '../src/cache/answers.ts'
+import { ExplicitCache } from '../src/cache/explicit.ts'
+import { MemoryStore } from '../src/cache/memory.ts'
+import { RedisStore } from '../src/cache/redis.ts'
+import { tiers } from '../src/cache/store.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    answers: Answers
+    /** `Cache-Control` of what is read: without a key, and with one. */
+    freshness: { shared: string; own: string }
+  }
+}
+
+const REVALIDATED = 'max-age=0, must-revalidate'
+
+export default fp(
+  async function cache(app: FastifyInstance) {
+    const { CACHE_TTL, CACHE_MAX_BYTES, CACHE_SHARED_MAX_AGE: age } = app.config
+    const memory = new MemoryStore(CACHE_MAX_BYTES)
+    const store = CACHE_TTL === 0 ? undefined : app.redis ? tiers(memory, new RedisStore(app.redis)) : memory
+    // Whatever says nothing else is not to be kept by anybody: writes, errors, what is about this moment only.
+    await app.register(caching, { privacy: 'no-store', cache: new ExplicitCache(app.db, store) })
+    app.decorate('answers', new Answers(app.db, store, CACHE_TTL * 1_000))
+    app.decorate('freshness', {
+      // A proxy that may serve what it has while it asks for news must not be told that it has to ask first.
+      shared: age > 0 ? `public, max-age=0, s-maxage=${age}, stale-while-revalidate=${age}` : `public, ${REVALIDATED}`,
+      own: `private, ${REVALIDATED}`,
+    })
+  },
+  { name: 'caching', dependencies: ['db', 'redis'] },
+)

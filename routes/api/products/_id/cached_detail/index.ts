@@ -1,0 +1,24 @@
+import { answerWith } from '../../../../../src/answer.ts'
+import { nameOf } from '../../../../../src/cache/explicit.ts'
+import type { Kept } from '../../../../../src/cache/store.ts'
+import { readSchema } from '../../../../../src/query/schemas.ts'
+import { products } from '../../../../../src/resources/products.ts'
+import { type App, madeOf } from '../../../../../src/routes.ts'
+
+const schema = {
+  ...readSchema(products, 'cached_detail', 'Read, by a cache key of its own,'),
+  description: 'The same as without `cached_detail/`: it shows how a route keeps an answer under a key that it chooses.',
+}
+
+export default async function (app: App) {
+  app.get('/', { schema, config: { access: products.access.read } }, async (request, reply) => {
+    const { id } = request.params
+    // The segment names the table: whatever is written to it, the answer is gone.
+    const key = { segment: products.table, id: `cached_detail ${id}` }
+    const found = await app.cache.get<Kept>(key)
+    if (found) return answerWith(request, reply, nameOf(key), { kept: found.item, source: 'hit' })
+    const kept = app.answers.keep(await madeOf(app, products, id))
+    app.cache.set(key, kept, kept.ttl)
+    return answerWith(request, reply, nameOf(key), { kept, source: app.config.CACHE_TTL === 0 ? 'bypass' : 'stored' })
+  })
+}

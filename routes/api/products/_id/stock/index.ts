@@ -1,0 +1,29 @@
+import { Type } from '@sinclair/typebox'
+import { WITH_BODY } from '../../../../../src/query/responses.ts'
+import { actionSchema } from '../../../../../src/query/schemas.ts'
+import { products } from '../../../../../src/resources/products.ts'
+import { type App, actorOf, expectedOf, post, stateHeaders } from '../../../../../src/routes.ts'
+import { changeStock, StockChange } from '../../../../../src/stock.ts'
+
+const schema = {
+  ...actionSchema(
+    products,
+    {
+      name: 'stock',
+      summary: 'Add to the stock of a product, or take from it',
+      description: 'Whatever the stock is by then: two that change it at the same time are both counted. It never goes below zero.',
+    },
+    { description: 'The product with its new stock', schema: Type.Ref(products.schemas.record.$id as string) },
+    [...WITH_BODY, 'insufficient-stock'],
+  ),
+  body: StockChange,
+}
+
+export default async function (app: App) {
+  app.post('/', { schema, config: { access: products.access.write } }, (request, reply) =>
+    post(request, reply, async (tx) => {
+      const record = await changeStock(tx, app.db, request.params.id, request.body, actorOf(request), expectedOf(request))
+      return { status: 200, headers: stateHeaders(record), body: record }
+    }),
+  )
+}

@@ -1,0 +1,172 @@
+// What can be done in bulk: for each operation the members that say what, and how it is done.
+import { type TSchema, Type } from '@sinclair/typebox'
+import { getTableColumns, inArray } from 'drizzle-orm'
+import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import type { Actor } from '../changes.ts'
+import type { Writing } from '../constraints.ts'
+import { type Fault, invalid, Problem } from '../errors.ts'
+import { type Preconditions, preconditionsOf } from '../preconditions.ts'
+import { MAX_INTEGER } from '../query/fields.ts'
+import type { Body, Resource } from '../query/resource.ts'
+import type { Row } from '../query/rows.ts'
+import { createWithin, type Expected, mergeWithin, removeWithin } from '../records.ts'
+import { compileBody, type Validator } from '../validate.ts'
+
+export interface Operation {
+  op: OperationName
+  id: number
+  body: Body
+  if_match?: string
+}
+
+/** Who writes, and how. */
+export interface Context {
+  resources: readonly Resource[]
+  by: Actor
+  /** How a record has to be, where an operation says `if_match` and where it does not. */
+  expecting(conditions: Preconditions | undefined): Expected
+}
+
+/** What was done. There is no record where it was deleted. */
+export interface Done {
+  status: 200 | 201 | 204
+  id: number
+  row?: Row
+}
+
+interface Kind {
+  description: string
+  /** The members beside `op`. `of` is how a schema stands among them: itself, or by its name. */
+  members(resource: Resource, of: (schema: TSchema) => TSchema): Record<string, TSchema>
+  run(writing: Writing, operation: Operation, context: Context): Promise<Done>
+}
+
+const id = Type.Integer({ minimum: 1, maximum: MAX_INTEGER })
+const if_match = Type.Optional(
+  Type.String({
+    minLength: 1,
+    maxLength: 200,
+    description: 'As the header `If-Match`: the `ETag` of the record, with its quotes',
+    examples: ['"3-Wb1yKcyzTJq2pN0a"'],
+  }),
+)
+
+const expectedOf = ({ if_match }: Operation, { expecting }: Context): Expected =>
+  expecting(if_match === undefined ? undefined : preconditionsOf({ 'if-match': if_match }))
+
+const create: Kind = {
+  description: 'As `POST`',
+  members: ({ schemas }, of) => ({ body: of(schemas.create) }),
+  async run({ tx, db, resource }, { body }, { by }) {
+    const row = await createWithin(tx, db, resource, body, by)
+    return { status: 201, id: row.id, row }
+  },
+}
+
+const update: Kind = {
+  description: 'As `PATCH`',
+  members: ({ schemas }, of) => ({ id, body: of(schemas.merge), if_match }),
+  async run(writing, operation, context) {
+    const { id, body } = operation
+    return { status: 200, id, row: await mergeWithin(writing, id, body, context.by, expectedOf(operation, context)) }
+  },
+}
+
+const upsert: Kind = {
+  description: 'As `update` of the record with this value of the field in which no two are equal, or as `create` where there is none',
+  members: ({ schemas }, of) => ({ body: of(schemas.merge), if_match }),
+  async run(writing, operation, context) {
+    const { tx, table, resource } = writing
+    const key = String(upsertKey(resource))
+    const column = (getTableColumns(table) as Record<string, SQLiteColumn>)[key] as SQLiteColumn
+    const [known] = await tx
+      .select({ id: table.id })
+      .from(table)
+      .where(inArray(column, [operation.body[key]]))
+    if (known) return update.run(writing, { ...operation, id: Number(known.id) }, context)
+    if (operation.if_match !== undefined)
+      throw new Problem('precondition-failed', `No ${resource.singular} has this ${key}, and so none is the one that was read.`)
+    const faults = bodyOf(resource)(operation.body)
+    if (faults.length > 0) throw invalid(faults)
+    return create.run(writing, operation, context)
+  },
+}
+
+const remove: Kind = {
+  description: 'As `DELETE`',
+  members: () => ({ id, if_match }),
+  async run(writing, operation, context) {
+    await removeWithin(writing, operation.id, context.resources, context.by, expectedOf(operation, context))
+    return { status: 204, id: operation.id }
+  },
+}
+
+/** By the `op` that asks for it. */
+export const operations = { create, update, upsert, delete: remove } satisfies Record<string, Kind>
+
+export type OperationName = keyof typeof operations
+
+/** The field by which `upsert` finds a record: the first in which no two are equal. Undefined where there is none, and so no `upsert`. */
+export const upsertKey = ({ unique }: Resource): string | undefined => unique.find((fields) => fields.length === 1)?.[0]
+
+const kindsFor = (resource: Resource): [OperationName, Kind][] =>
+  (Object.entries(operations) as [OperationName, Kind][]).filter(([name]) => name !== 'upsert' || upsertKey(resource) !== undefined)
+
+/** The operations of a resource as the OpenAPI document shows them. */
+export const operationSchema = (resource: Resource): TSchema =>
+  Type.Unsafe({
+    oneOf: kindsFor(resource).map(([name, { description, members }]) =>
+      Type.Object(
+        { op: Type.Literal(name), ...members(resource, ({ $id }) => Type.Ref(String($id))) },
+        { additionalProperties: false, title: name, description },
+      ),
+    ),
+  })
+
+/** Members of one object that are read: naming what is wrong with each takes time. */
+export const MAX_MEMBERS = 200
+
+const validators = new WeakMap<Resource, (operation: unknown) => Fault[]>()
+const bodies = new WeakMap<Resource, Validator>()
+
+function bodyOf(resource: Resource): Validator {
+  const validate = bodies.get(resource) ?? compileBody(resource.schemas.create)
+  bodies.set(resource, validate)
+  return validate
+}
+
+/** Finds the faults of an operation, with pointers that begin at it. Texts and decimals are put into their one spelling. */
+export function checkOperation(resource: Resource): (operation: unknown) => Fault[] {
+  const validate = validators.get(resource) ?? compile(resource)
+  validators.set(resource, validate)
+  return validate
+}
+
+function compile(resource: Resource): (operation: unknown) => Fault[] {
+  const kinds = kindsFor(resource)
+  const names = kinds.map(([name]) => name)
+  const inline = ({ $id: _, ...schema }: TSchema) => schema as TSchema
+  const byName = new Map<unknown, Validator>(
+    kinds.map(([name, { members }]) => [
+      name,
+      compileBody(Type.Object({ op: Type.Literal(name), ...members(resource, inline) }, { additionalProperties: false })),
+    ]),
+  )
+  const key = upsertKey(resource)
+  return (operation) => {
+    if (typeof operation !== 'object' || operation === null || Array.isArray(operation))
+      return [{ pointer: '', detail: 'must be an object' }]
+    const { op, body } = operation as Partial<Operation>
+    const validate = byName.get(op)
+    if (!validate)
+      return [{ pointer: '/op', detail: op === undefined ? 'is required' : 'is not one of the allowed values', allowed: names }]
+    for (const [pointer, value] of Object.entries({ '': operation, '/body': body })) {
+      const members = typeof value === 'object' && value !== null ? Object.keys(value).length : 0
+      if (members > MAX_MEMBERS) return [{ pointer, detail: `has ${members} members: at most ${MAX_MEMBERS} are read` }]
+    }
+    const faults = validate(operation)
+    if (faults.length > 0 || op !== 'upsert' || key === undefined) return faults
+    const value = body?.[key]
+    return value === undefined || value === null ? [{ pointer: `/body/${key}`, detail: 'is required, to find the record by' }] : []
+  }
+}

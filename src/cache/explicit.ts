@@ -1,0 +1,75 @@
+// The cache as a route uses it by itself, by the protocol of @fastify/caching: `app.cache.get` and `app.cache.set`.
+import type { AbstractCacheCompliantObject } from '@fastify/caching'
+import type { Database } from '../../drizzle/database.ts'
+import type { ServedName } from '../../drizzle/tables.ts'
+import type { Kept, Store } from './store.ts'
+
+/** The segment names the tables that a value is read from: `products`, or `categories+products`. */
+type Key = string | { id: string; segment: string }
+type Found<T> = { item: T; stored: number; ttl: number } | null
+type Done<T> = (error: unknown, found: T) => void
+
+/**
+ * A value is gone as soon as one of its tables was written to. `get` comes first: what was read after it may be set under the same key
+ * object, and holds for the state that the tables had then, not for what has been written since.
+ */
+export class ExplicitCache implements AbstractCacheCompliantObject {
+  readonly #db: Database
+  readonly #store: Store | undefined
+  readonly #states = new WeakMap<object, string>()
+
+  constructor(db: Database, store: Store | undefined) {
+    this.#db = db
+    this.#store = store
+  }
+
+  get<T>(key: Key, done: Done<Found<T>>): void
+  get<T>(key: Key): Promise<Found<T>>
+  get<T>(key: Key, done?: Done<Found<T>>): Promise<Found<T>> | undefined {
+    // @fastify/caching looks every If-None-Match up before anybody has been asked for a key. In its segment nothing is ever found.
+    const tables = this.#tablesOf(key)
+    if (!tables && done) {
+      done(null, null)
+      return undefined
+    }
+    const found = this.#find<T>(key, tables)
+    if (!done) return found
+    found.then(
+      (value) => done(null, value),
+      (error) => done(error, null),
+    )
+    return undefined
+  }
+
+  /**
+   * Keeps a value as JSON, and an answer (`Answers.keep`) as it is. `ttl` is in milliseconds. Throws a TypeError for a key that was not
+   * asked for before.
+   */
+  set(key: Key, value: unknown, ttl: number, done?: Done<unknown>): void {
+    const state = typeof key === 'object' ? this.#states.get(key) : undefined
+    if (!this.#tablesOf(key) || state === undefined || typeof key === 'string')
+      throw new TypeError('get comes before set, with the same key object, whose segment names the tables that the value is read from')
+    const asValue = (): Kept => ({ kind: 'value', state, headers: {}, body: Buffer.from(JSON.stringify(value)), stored: Date.now(), ttl })
+    this.#store?.set(nameOf(key), isAnswer(value) ? { ...value, ttl } : asValue())
+    done?.(null, undefined)
+  }
+
+  async #find<T>(key: Key, tables: ServedName[] | undefined): Promise<Found<T>> {
+    if (!tables || typeof key === 'string') return null
+    const state = await this.#db.state(tables)
+    this.#states.set(key, state)
+    const kept = await this.#store?.get(nameOf(key), state)
+    if (!kept) return null
+    return { item: (kept.kind === 'answer' ? kept : JSON.parse(kept.body.toString())) as T, stored: kept.stored, ttl: kept.ttl }
+  }
+
+  #tablesOf(key: Key): ServedName[] | undefined {
+    const names = typeof key === 'string' ? [] : key.segment.split('+')
+    return names.length > 0 && names.every((name) => name in this.#db.tables) ? (names as ServedName[]) : undefined
+  }
+}
+
+const isAnswer = (value: unknown): value is Kept => typeof value === 'object' && value !== null && (value as Kept).kind === 'answer'
+
+/** What the store calls it. No URL begins like this. */
+export const nameOf = ({ segment, id }: Exclude<Key, string>) => `explicit ${segment} ${id}`

@@ -1,0 +1,121 @@
+// A POST that is safe to send again (draft-ietf-httpapi-idempotency-key-header): its answer is stored in the transaction that it made.
+import { and, eq } from 'drizzle-orm'
+import type { Database, Queries } from '../drizzle/database.ts'
+import { Problem } from './errors.ts'
+import { pruneOld } from './prune.ts'
+import { retried } from './records.ts'
+import { sha256 } from './token.ts'
+
+/** Milliseconds for which an answer is kept. */
+export const KEPT_FOR = 24 * 3_600_000
+
+/** What a POST is answered with. */
+export interface PostAnswer {
+  status: number
+  headers: Record<string, string>
+  body: Record<string, unknown>
+  /** Members that are secret: they are answered once, and not stored. */
+  secret?: readonly string[]
+}
+
+/** Who asks, by which key, and for what. */
+export interface Attempt {
+  caller: number
+  key: string
+  fingerprint: string
+}
+
+/** Characters of a key. */
+export const MAX_KEY_LENGTH = 255
+
+/** A string of RFC 9651, as the draft has it; many clients send it without quotes. */
+const QUOTED = /^"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])+)"$/
+const PLAIN = /^[\w.:~+/=@-]+$/
+
+/** Throws `malformed-request`. */
+export function readKey(header: string): string {
+  const [, quoted] = QUOTED.exec(header) ?? []
+  const key = quoted?.replace(/\\(.)/g, '$1') ?? (PLAIN.test(header) ? header : '')
+  if (key === '' || key.length > MAX_KEY_LENGTH)
+    throw new Problem(
+      'malformed-request',
+      `Idempotency-Key is a text in quotes, such as "8e03978e-40d5-43dd-bc93-6894a57f9324", of at most ${MAX_KEY_LENGTH} characters.`,
+    )
+  return key
+}
+
+/** Of the request: the same for the same, whatever spaces are in its body. */
+export const fingerprintOf = (method: string, path: string, body: unknown): string =>
+  sha256(`${method} ${path} ${JSON.stringify(body ?? null)}`)
+
+/** What runs in this process, by database, caller and key. */
+const running = new WeakMap<Database, Map<string, Promise<unknown>>>()
+
+/**
+ * Runs `work` in a transaction and stores its answer there, or gives the answer that is stored. One that throws stores nothing and
+ * has done nothing. Without an attempt it is just a transaction. Throws `idempotency-key-reused` where the key was used for something
+ * else, `idempotency-key-in-use` where another instance is about it, and what `work` throws.
+ */
+export async function once(
+  db: Database,
+  attempt: Attempt | undefined,
+  work: (tx: Queries) => Promise<PostAnswer>,
+): Promise<PostAnswer & { replayed?: true }> {
+  if (!attempt) return retried(db, () => db.write(work))
+  const ofDatabase = running.get(db) ?? new Map<string, Promise<unknown>>()
+  running.set(db, ofDatabase)
+  const name = `${attempt.caller} ${attempt.key}`
+  // Those that came before in this process: one after the other, each finds what the one before has left.
+  const before = ofDatabase.get(name)
+  const answer = (before ?? Promise.resolve()).then(() => retried(db, () => db.write((tx) => claimed(tx, db, attempt, work))))
+  const settled = answer.then(
+    () => {},
+    () => {},
+  )
+  ofDatabase.set(name, settled)
+  try {
+    return await answer
+  } finally {
+    if (ofDatabase.get(name) === settled) ofDatabase.delete(name)
+  }
+}
+
+async function claimed(
+  tx: Queries,
+  db: Database,
+  attempt: Attempt,
+  work: (tx: Queries) => Promise<PostAnswer>,
+): Promise<PostAnswer & { replayed?: true }> {
+  const { caller, key, fingerprint } = attempt
+  const { idempotency_keys: table } = db.tables
+  if (!(await db.dialect.tryLock(tx, `${caller} ${key}`)))
+    throw new Problem('idempotency-key-in-use', 'A request with this Idempotency-Key is under way. Try again.', {
+      headers: { 'retry-after': '1' },
+    })
+  const same = and(eq(table.caller, caller), eq(table.key, key))
+  const [known] = await tx.select().from(table).where(same)
+  if (known && Date.parse(known.at) > Date.now() - KEPT_FOR) {
+    if (known.fingerprint !== fingerprint)
+      throw new Problem(
+        'idempotency-key-reused',
+        'This Idempotency-Key was used for a request with another URL or body. Make a new one for each request.',
+      )
+    return { status: known.status, headers: JSON.parse(known.headers), body: JSON.parse(known.body), replayed: true }
+  }
+  if (known) await tx.delete(table).where(same)
+  const answer = await work(tx)
+  const { status, headers, body, secret = [] } = answer
+  const shown = { ...body, ...Object.fromEntries(secret.map((member) => [member, null])), ...(secret.length > 0 && { withheld: secret }) }
+  await tx.insert(table).values({
+    ...attempt,
+    status,
+    headers: JSON.stringify(headers),
+    body: JSON.stringify(shown),
+    at: new Date().toISOString(),
+  })
+  return answer
+}
+
+/** Deletes answers that were stored before a time, as `pruneOld` does. */
+export const pruneAnswers = (db: Database, before: Date, signal?: AbortSignal): Promise<number> =>
+  pruneOld(db, 'idempotency_keys', before, signal)
