@@ -53,6 +53,7 @@ onEach('each write says what it did, who did it and in which request', async (t,
     key_id: record.id,
     request_id,
     fields,
+    reason: null,
   })
   const log = await recorded(app)
   t.strictSame(

@@ -1,6 +1,7 @@
 // Runs statements that each connection prepares once.
 import { PgDialect } from 'drizzle-orm/pg-core'
 import pg from 'pg'
+import { causes } from '../database.ts'
 import { compiler, type Statement } from '../statement.ts'
 
 export const compile = compiler(new PgDialect())
@@ -34,5 +35,16 @@ const types = {
 export async function rowsOf(on: pg.Pool | pg.ClientBase, { text, binds }: Statement, values: readonly unknown[]): Promise<unknown[][]> {
   const name = nameOf(text)
   const bound = binds.map((place) => values[place])
-  return (await on.query<unknown[]>({ ...(name && { name }), text, values: bound, rowMode: 'array', types })).rows
+  const run = () => on.query<unknown[]>({ ...(name && { name }), text, values: bound, rowMode: 'array', types })
+  // A pool is only read from: what a connection did not answer, another may be asked.
+  for (let others = on instanceof pg.Pool ? on.options.max : 0; ; others--) {
+    try {
+      return (await run()).rows
+    } catch (error) {
+      if (others === 0 || !causes(error).some(({ code, message }) => ENDED.includes(String(code ?? message)))) throw error
+    }
+  }
 }
+
+/** A connection that the server ended while it was idle, which may only be noticed when it is used. */
+const ENDED = ['57P01', 'ECONNRESET', 'EPIPE', 'Connection terminated', 'Connection terminated unexpectedly']

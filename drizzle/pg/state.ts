@@ -2,11 +2,18 @@
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
 import { type Database, STATE_AGE } from '../database.ts'
+import type { Statement } from '../statement.ts'
 import { States } from '../states.ts'
+import { rowsOf } from './prepared.ts'
 
 const CHANNEL = 'stockroom_changed'
 /** Milliseconds after which a connection that was lost is made again. */
 const RETRY_AFTER = 1_000
+
+const COUNTERS: Statement = {
+  text: 'select name, sum(version)::text, sum(nonce)::text from stockroom_counters group by name',
+  binds: [],
+}
 
 export interface Watching extends Pick<Database, 'state'> {
   /** This process has written, or may have: from now on no state that was read before is taken for the present one. */
@@ -28,10 +35,8 @@ export function watchState(url: string, pool: pg.Pool): Watching {
 
   async function read(): Promise<void> {
     const begun = { at: performance.now(), heard }
-    const { rows } = await pool.query<{ name: string; version: string; nonce: string }>(
-      'select name, sum(version)::text as version, sum(nonce)::text as nonce from stockroom_counters group by name',
-    )
-    known = { ...begun, states: new States(rows.map(({ name, version, nonce }) => [name, [Number(version), Number(nonce)]])) }
+    const rows = (await rowsOf(pool, COUNTERS, [])) as [name: string, version: string, nonce: string][]
+    known = { ...begun, states: new States(rows.map(([name, version, nonce]) => [name, [Number(version), Number(nonce)]])) }
   }
 
   /** Waits for a reading that began no earlier than now, or lately enough. */
