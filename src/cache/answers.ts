@@ -90,8 +90,7 @@ export class Answers {
     if (!compressing) {
       compressing = codings[coding](kept.body).then((bytes) => {
         kept.encoded = { ...kept.encoded, [coding]: bytes }
-        // It takes more of the store now, unless it has left it.
-        if (this.#store?.get(key, kept.state) === kept) this.#store.set(key, kept)
+        this.#store?.resize(key, kept)
         return bytes
       })
       running.set(coding, compressing)

@@ -25,10 +25,16 @@ export class MemoryStore implements Store {
     return kept !== undefined && kept.state === state && leftOf(kept) > 0 ? kept : undefined
   }
 
-  /** Once more for what has grown since. */
   set(key: string, kept: Kept): boolean {
     this.#entries.set(key, kept)
     return this.#entries.has(key)
+  }
+
+  resize(key: string, kept: Kept): void {
+    if (this.#entries.peek(key) !== kept) return
+    // The same value again would leave the size as it is.
+    this.#entries.delete(key)
+    this.#entries.set(key, kept)
   }
 
   /** For tests and benchmarks. */

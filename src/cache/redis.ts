@@ -40,6 +40,9 @@ export class RedisStore implements Store {
     return true
   }
 
+  /** What is sent to Redis is not compressed. */
+  resize(): void {}
+
   /** The state is part of it, so that an instance that is behind does not put an older answer in the place of a newer one. */
   #keyOf(key: string, state: string): string {
     return `${this.#prefix}${createHash('sha256').update(key).digest('base64url')}:${state}`

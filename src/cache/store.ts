@@ -22,6 +22,8 @@ export interface Store {
   get(key: string, state: string): Kept | undefined | Promise<Kept | undefined>
   /** Whether it can be kept here. */
   set(key: string, kept: Kept): boolean
+  /** The answer has come to take more bytes, unless it is no longer here. */
+  resize(key: string, kept: Kept): void
 }
 
 /** Milliseconds for which it is still kept; none where that is over. */
@@ -42,5 +44,6 @@ export function tiers(near: Store, far: Store): Store {
       // Both, whatever the first says.
       return [near, far].map((store) => store.set(key, kept)).some(Boolean)
     },
+    resize: (key, kept) => near.resize(key, kept),
   }
 }

@@ -1,0 +1,175 @@
+// Where answers are kept: in this process and in Redis, by the same rules.
+import { createServer } from 'node:net'
+import t, { type Test } from 'tap'
+import { ExplicitCache } from '../../src/cache/explicit.ts'
+import { MemoryStore } from '../../src/cache/memory.ts'
+import { RedisStore } from '../../src/cache/redis.ts'
+import { type Kept, leftOf, type Store, tiers } from '../../src/cache/store.ts'
+import { Connection } from '../../src/connection.ts'
+import { DIALECTS, type Dialect } from '../dialects.ts'
+import { ask, build, onEach } from '../helper.ts'
+import * as redis from '../redis.ts'
+
+const [embedded] = DIALECTS as [Dialect]
+const MINUTE = 60_000
+
+const kept = (body: string, rest: Partial<Kept> = {}): Kept => ({
+  kind: 'answer',
+  state: '1.7',
+  headers: { etag: 'a', link: '<é>; rel="next"' },
+  body: Buffer.from(body),
+  stored: Date.now(),
+  ttl: MINUTE,
+  ...rest,
+})
+
+const open = (url: string) => Connection.open(url, { probe: (redis) => redis.ping() })
+
+async function inRedis(t: Test): Promise<Store> {
+  const connection = await open(redis.REDIS)
+  t.teardown(() => connection.close())
+  return new RedisStore(connection, redis.prefixFor(t))
+}
+
+const stores: Record<string, [skip: string | false, make: (t: Test) => Promise<Store>]> = {
+  memory: [false, async () => new MemoryStore(1_000_000)],
+  Redis: [redis.skip, inRedis],
+  'memory in front of Redis': [redis.skip, async (t) => tiers(new MemoryStore(1_000_000), await inRedis(t))],
+}
+
+for (const [name, [skip, make]] of Object.entries(stores)) {
+  t.test(`what is kept in ${name}`, { skip }, async (t) => {
+    const store = await make(t)
+    const get = async (key: string, state = '1.7') => store.get(key, state)
+    t.equal(await get('a'), undefined, 'nothing is there')
+    const bodies = ['{"a":1}', '', 'ü😀\n\n\0{}', 'x'.repeat(50_000)]
+    for (const [index, body] of bodies.entries()) {
+      t.equal(store.set(`key ${index}`, kept(body)), true)
+      const found = await get(`key ${index}`)
+      t.same({ ...found, body: String(found?.body), stored: 0 }, { ...kept(body), body, stored: 0 }, 'it comes back as it was')
+      t.equal(await get(`key ${index}`, '1.8'), undefined, 'and is not that of another state')
+      t.equal(await get(`key ${index + 10}`), undefined, 'nor of another key')
+    }
+    store.set('key 0', kept('newer', { state: '2.9' }))
+    t.equal(String((await get('key 0', '2.9'))?.body), 'newer', 'a newer one is found')
+
+    store.set('old', kept('old', { stored: Date.now() - MINUTE }))
+    t.equal(await get('old'), undefined, 'one whose time is over is not')
+    store.set('brief', kept('brief', { ttl: 50 }))
+    while (leftOf(kept('', { ttl: 50, stored: Date.now() })) > 0 && (await get('brief'))) await new Promise(setImmediate)
+    t.equal(await get('brief'), undefined)
+    t.equal(store.set('huge', kept('x'.repeat(2_000_000))), false, 'what is too large is not kept')
+    t.equal(await get('huge'), undefined)
+    t.equal(String((await get('key 1'))?.body), bodies[1], 'and drops nothing')
+  })
+}
+
+t.test('what is not asked for goes first', async (t) => {
+  const store = new MemoryStore(100_000)
+  for (let n = 0; n < 30; n++) {
+    store.set(`key ${n}`, kept('x'.repeat(5_000)))
+    t.ok(store.get('key 0', '1.7'), 'it is asked for all the time')
+    t.ok(store.bytes <= 100_000)
+  }
+  t.equal(store.get('key 1', '1.7'), undefined)
+  t.ok(store.size > 10)
+  const grown = store.get('key 0', '1.7') as Kept
+  const before = store.bytes
+  grown.encoded = { br: Buffer.alloc(1_000), gzip: Buffer.alloc(500) }
+  store.resize('key 0', grown)
+  t.equal(store.bytes, before + 1_500, 'what was compressed counts')
+  store.resize('key 0', kept('another'))
+  t.equal(store.bytes, before + 1_500, 'not of what has left')
+})
+
+t.test('what another program put into Redis is not taken for an answer', { skip: redis.skip }, async (t) => {
+  const connection = await open(redis.REDIS)
+  t.teardown(() => connection.close())
+  const prefix = redis.prefixFor(t)
+  const store = new RedisStore(connection, prefix)
+  store.set('a', kept('good'))
+  const [key = ''] = (await connection.ask((redis) => redis.keys(`${prefix}*`))) ?? []
+  for (const bytes of ['', 'x', '\n', 'null\nx', '{}\nx', '[1]\n', '{"state":"1.8"}\nx', '{"state":"1.7"}\nx']) {
+    await connection.ask((redis) => redis.set(key, bytes))
+    t.equal(await store.get('a', '1.7'), undefined, JSON.stringify(bytes))
+  }
+})
+
+t.test('a Redis that does not answer is a miss, and is not waited for', { skip: redis.skip }, async (t) => {
+  const closed = await open('redis://127.0.0.1:1')
+  t.teardown(() => closed.close())
+  const away = new RedisStore(closed)
+  t.equal(away.set('a', kept('a')), false)
+  t.equal(await away.get('a', '1.7'), undefined)
+
+  // It takes what it is sent, and says nothing.
+  let silent = false
+  const server = createServer((socket) => {
+    const real = redis.REDIS.replace(/^redis:\/\//, '').split(':')
+    import('node:net').then(({ connect }) => {
+      const upstream = connect(Number(real[1] ?? 6379), real[0])
+      socket.on('data', (bytes) => silent || upstream.write(bytes))
+      upstream.on('data', (bytes) => socket.write(bytes))
+      for (const side of [socket, upstream]) {
+        side.on('error', () => {})
+        side.on('close', () => [socket, upstream].map((other) => other.destroy()))
+      }
+    })
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.teardown(() => server.close())
+  const { port } = server.address() as { port: number }
+  const connection = await open(`redis://127.0.0.1:${port}`)
+  t.teardown(() => connection.close())
+  const store = new RedisStore(connection, redis.prefixFor(t))
+  store.set('a', kept('a'))
+  t.ok(await store.get('a', '1.7'))
+  silent = true
+  let asked = 0
+  const start = performance.now()
+  for (; !connection.away; asked++) t.equal(await store.get('a', '1.7'), undefined)
+  t.ok(asked > 3, `asked ${asked} times in ${performance.now() - start} ms, until it was taken for away`)
+})
+
+onEach('app.cache keeps what a route likes, until its tables change', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await ask(app, 'POST', '/api/products/', { name: 'a', price: 1 })
+  const names = async (id = 'names') => {
+    const key = { segment: 'categories+products', id }
+    const found = await app.cache.get<string[]>(key)
+    if (found) return { names: found.item, source: 'cache' }
+    const rows = await app.db.read.select({ name: app.db.tables.products.name }).from(app.db.tables.products)
+    const read = rows.map(({ name }) => name)
+    app.cache.set(key, read, MINUTE)
+    return { names: read, source: 'database' }
+  }
+  t.same(await names(), { names: ['a'], source: 'database' })
+  t.same(await names(), { names: ['a'], source: 'cache' })
+  t.same(await names('others'), { names: ['a'], source: 'database' }, 'another key')
+  await ask(app, 'POST', '/api/products/', { name: 'b', price: 1 })
+  t.same(await names(), { names: ['a', 'b'], source: 'database' })
+  await ask(app, 'POST', '/api/categories/', { name: 'c' })
+  t.same(await names(), { names: ['a', 'b'], source: 'database' }, 'either table')
+
+  const key = { segment: 'products', id: 'late' }
+  await app.cache.get(key)
+  await ask(app, 'PATCH', '/api/products/1/', { price: 2 })
+  app.cache.set(key, 'read before the change', MINUTE)
+  t.equal(await app.cache.get(key), null, 'what is set late does not hold for what was written meanwhile')
+
+  for (const bad of ['text', { segment: 'nothing', id: 'a' }, { segment: '', id: 'a' }, { segment: 'products', id: 'never asked for' }])
+    t.throws(() => app.cache.set(bad, 1, MINUTE), TypeError, JSON.stringify(bad))
+  t.equal(await app.cache.get('text'), null)
+  const [error, found] = await new Promise<unknown[]>((resolve) => app.cache.get(key, (...given) => resolve(given)))
+  t.strictSame([error, found], [null, null], 'by callbacks too, as the plugin asks')
+})
+
+t.test('@fastify/caching finds nothing by what a client names', async (t) => {
+  const app = await build(t, embedded)
+  const cache = new ExplicitCache(app.db, new MemoryStore(1_000_000))
+  let seen: unknown[] = []
+  cache.get({ segment: app.cacheSegment, id: 'products' }, (...given) => {
+    seen = given
+  })
+  t.strictSame(seen, [null, null], 'at once')
+})
