@@ -131,8 +131,9 @@ function checkFaults(resource: Resource, given: readonly unknown[], atomic: bool
 }
 
 /** Two that hold what the other wants would wait until the database ends one of them. */
-async function lockInOrder({ db, tx, table, resource }: Writing, given: readonly Partial<Operation>[]): Promise<void> {
-  const ids = given.flatMap((operation) => (Number.isSafeInteger(operation?.id) ? [operation.id as number] : []))
+async function lockInOrder({ db, tx, table, resource }: Writing, all: readonly (Partial<Operation> | null)[]): Promise<void> {
+  const given = all.filter((operation) => operation !== null)
+  const ids = given.flatMap(({ id }) => (Number.isSafeInteger(id) ? [id as number] : []))
   const key = upsertKey(resource)
   const values = given.flatMap(({ op, body }) => (op === 'upsert' && key && typeof body?.[key] === 'string' ? [body[key]] : []))
   const column = key === undefined ? undefined : (getTableColumns(table) as Record<string, SQLiteColumn>)[key]

@@ -1,0 +1,264 @@
+// Many writes in one request: what becomes of each, and of all where one fails.
+import { setImmediate } from 'node:timers/promises'
+import t from 'tap'
+import type { App } from '../src/routes.ts'
+import { DIALECTS, type Dialect } from './dialects.ts'
+import { type Answer, ask, build, get, onEach } from './helper.ts'
+
+const [embedded] = DIALECTS as [Dialect]
+const LIST = '/api/products/'
+const URL = `${LIST}bulk/`
+
+type Operation = Record<string, unknown>
+
+const bulk = (app: App, operations: unknown, more: object = {}) => ask(app, 'POST', URL, { operations, ...more })
+
+/** All products, as they are now. */
+const all = async (app: App): Promise<Operation[]> => (await get(app, `${LIST}?page_size=100`)).body.results
+
+const pointers = ({ body }: Answer) => body.errors?.map(({ pointer }: { pointer: string }) => pointer)
+
+async function start(t: Parameters<typeof build>[0], dialect: Dialect, env: Record<string, string> = {}): Promise<App> {
+  const app = await build(t, dialect, { env })
+  await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
+  for (const sku of ['A', 'B', 'C']) await ask(app, 'POST', LIST, { sku, name: `Product ${sku}`, price: 1, description: 'as it was' })
+  return app
+}
+
+onEach('each operation does what the request by itself does, in their order', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const { headers } = await get(app, `${LIST}2/`)
+  const answer = await bulk(app, [
+    { op: 'create', body: { name: '  Hat ', price: 5, sku: 'H' } },
+    { op: 'update', id: 1, body: { price: '2.5', category: 1 } },
+    { op: 'update', id: 2, body: { stock: 7 }, if_match: headers.etag },
+    { op: 'upsert', body: { sku: 'H', stock: 3 } },
+    { op: 'upsert', body: { sku: 'N', name: 'New', price: 9 } },
+    { op: 'delete', id: 3 },
+    { op: 'create', body: { sku: 'C', name: 'Another C', price: 1 } },
+    { op: 'update', id: 1, body: {} },
+  ])
+  t.equal(answer.status, 200)
+  t.same(
+    answer.body.results.map(({ op, status, id, version }: Operation) => [op, status, id, version]),
+    [
+      ['create', 201, 4, 1],
+      ['update', 200, 1, 2],
+      ['update', 200, 2, 2],
+      ['upsert', 200, 4, 2],
+      ['upsert', 201, 5, 1],
+      ['delete', 204, 3, undefined],
+      ['create', 201, 6, 1],
+      ['update', 200, 1, 2],
+    ],
+  )
+  t.match(answer.body, { succeeded: 8, failed: 0 })
+  t.match(await all(app), [
+    { id: 1, price: '2.50', category: 1, description: 'as it was' },
+    { id: 2, stock: 7 },
+    { id: 4, name: 'Hat', stock: 3, price: '5.00' },
+    { id: 5, name: 'New', description: '' },
+    { id: 6, sku: 'C', name: 'Another C' },
+  ])
+  for (const { id, etag } of answer.body.results.slice(2, 5)) t.equal((await get(app, `${LIST}${id}/`)).headers.etag, etag)
+  t.equal((await get(app, `${LIST}?search=new`)).body.count, 1, 'it is found by its text')
+  t.equal((await get(app, LIST)).body.count, 5, 'and counted')
+  const { changes } = app.db.tables
+  const log = (await app.db.read.select().from(changes).orderBy(changes.id)).filter(
+    ({ resource, request_id }) => resource === 'products' && request_id === answer.headers['x-request-id'],
+  )
+  t.strictSame(
+    log.map(({ operation, record_id }) => [operation, record_id]),
+    [
+      ['create', 4],
+      ['update', 1],
+      ['update', 2],
+      ['update', 4],
+      ['create', 5],
+      ['delete', 3],
+      ['create', 6],
+    ],
+    'each is on record',
+  )
+})
+
+/** What fails, with its status and where that is said. */
+const failing: Record<string, [operation: unknown, status: number, code: string, pointers: string[]]> = {
+  'no such record': [{ op: 'update', id: 99, body: {} }, 404, 'not-found', ['']],
+  'nothing to delete': [{ op: 'delete', id: 99 }, 404, 'not-found', ['']],
+  'a value that is taken': [{ op: 'create', body: { sku: 'B', name: 'x', price: 1 } }, 409, 'not-unique', ['/body/sku']],
+  'a value that an update takes': [{ op: 'update', id: 1, body: { sku: 'B' } }, 409, 'not-unique', ['/body/sku']],
+  'a reference to nothing': [{ op: 'update', id: 1, body: { category: 9 } }, 400, 'invalid-request', ['/body/category']],
+  'another state': [{ op: 'update', id: 1, body: {}, if_match: '"x"' }, 412, 'precondition-failed', ['']],
+  'another state of what goes': [{ op: 'delete', id: 1, if_match: '"x"' }, 412, 'precondition-failed', ['']],
+  'a state of what is not there': [
+    { op: 'upsert', body: { sku: 'Z', name: 'Z', price: 1 }, if_match: '*' },
+    412,
+    'precondition-failed',
+    [''],
+  ],
+  'a state that cannot be read': [{ op: 'update', id: 1, body: {}, if_match: 'x' }, 400, 'malformed-request', ['']],
+  'a new one without its price': [{ op: 'upsert', body: { sku: 'Z', name: 'Z' } }, 400, 'invalid-request', ['/body/price']],
+  'an unknown member, and a bad one': [
+    { op: 'create', body: { name: '', prise: 1 } },
+    400,
+    'invalid-request',
+    ['/body/price', '/body/name', '/body/prise'],
+  ],
+  'no id': [{ op: 'update', body: {} }, 400, 'invalid-request', ['/id']],
+  'an id that is none': [{ op: 'delete', id: '1' }, 400, 'invalid-request', ['/id']],
+  'no body': [{ op: 'create' }, 400, 'invalid-request', ['/body']],
+  'a body too many': [{ op: 'delete', id: 1, body: {} }, 400, 'invalid-request', ['/body']],
+  'no sku': [{ op: 'upsert', body: { name: 'x', price: 1 } }, 400, 'invalid-request', ['/body/sku']],
+  'null for a sku': [{ op: 'upsert', body: { sku: null, name: 'x', price: 1 } }, 400, 'invalid-request', ['/body/sku']],
+  'no op': [{ id: 1 }, 400, 'invalid-request', ['/op']],
+  'an op that there is not': [{ op: 'constructor', id: 1 }, 400, 'invalid-request', ['/op']],
+  'no object': [null, 400, 'invalid-request', ['']],
+  'a list': [[], 400, 'invalid-request', ['']],
+  'too many members': [
+    { op: 'create', body: Object.fromEntries(Array.from({ length: 300 }, (_, n) => [`m${n}`, 1])) },
+    400,
+    'invalid-request',
+    ['/body'],
+  ],
+}
+
+onEach('where one fails nothing is done, or only that one is not', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const before = await all(app)
+  const counters = () => app.db.state(['products'])
+  for (const [what, [operation, status, code, at]] of Object.entries(failing)) {
+    const state = await counters()
+    const operations = [
+      { op: 'update', id: 1, body: { brand: what } },
+      { op: 'create', body: { name: 'Made before', price: 1 } },
+      operation,
+      { op: 'delete', id: 2 },
+    ]
+    const refused = await bulk(app, operations)
+    t.strictSame([refused.status, refused.body.code], [status, code], what)
+    t.strictSame(pointers(refused).sort(), at.map((pointer) => `/operations/2${pointer}`).sort(), what)
+    t.strictSame(await all(app), before, `${what}: nothing was done`)
+    t.equal(await counters(), state, `${what}: nothing at all`)
+  }
+
+  const answer = await bulk(
+    app,
+    [{ op: 'update', id: 1, body: { brand: 'first' } }, ...Object.values(failing).map(([operation]) => operation), { op: 'delete', id: 2 }],
+    { atomic: false },
+  )
+  t.equal(answer.status, 207)
+  const { results } = answer.body
+  t.match(answer.body, { succeeded: 2, failed: Object.keys(failing).length })
+  t.match(
+    [results[0], results.at(-1)],
+    [
+      { op: 'update', status: 200, id: 1 },
+      { op: 'delete', status: 204, id: 2 },
+    ],
+  )
+  for (const [index, [what, [, status, code, at]]] of Object.entries(failing).entries()) {
+    const { status: got, problem } = results[index + 1]
+    t.strictSame([got, problem.code, problem.status], [status, code, status], what)
+    t.strictSame(pointers({ body: problem } as Answer).sort(), at.map((pointer) => `/operations/${index + 1}${pointer}`).sort(), what)
+  }
+  t.match(await all(app), [{ id: 1, brand: 'first', version: 2 }, { id: 3 }])
+  t.equal((await all(app)).length, 2)
+})
+
+t.test('the request itself', async (t) => {
+  const app = await start(t, embedded, { BULK_BODY_LIMIT: '200000' })
+  const one = { op: 'update', id: 1, body: {} }
+  const rows: [what: string, payload: unknown, status: number, pointers: string[]][] = [
+    ['no operations', {}, 400, ['/operations']],
+    ['none at all', { operations: [] }, 400, ['/operations']],
+    ['too many', { operations: Array(1_001).fill(one) }, 400, ['/operations']],
+    ['not a list', { operations: one }, 400, ['/operations']],
+    ['an unknown member', { operations: [one], atmoic: true }, 400, ['/atmoic']],
+    ['atomic, as text', { operations: [one], atomic: 'false' }, 400, ['/atomic']],
+    ['a list alone', [one], 400, ['']],
+    [
+      'many faults: the first 100 are named',
+      { operations: Array(500).fill({ op: 'x' }) },
+      400,
+      Array.from({ length: 100 }, (_, n) => `/operations/${n}/op`),
+    ],
+  ]
+  for (const [what, payload, status, at] of rows) {
+    const answer = await ask(app, 'POST', URL, payload as object)
+    t.equal(answer.status, status, what)
+    t.strictSame(pointers(answer), at, what)
+  }
+  t.equal(
+    (await ask(app, 'POST', URL, { operations: [{ op: 'create', body: { name: 'x', price: 1, description: 'x'.repeat(200_000) } }] }))
+      .status,
+    413,
+  )
+  t.equal(
+    (await ask(app, 'POST', LIST, { name: 'x', price: 1, description: 'x'.repeat(1_100_000) })).status,
+    413,
+    'the limit of other bodies stays',
+  )
+  t.match(
+    await ask(app, 'POST', URL, '{"operations":[{"op":"create","body":{"name":"x","price":1,"__proto__":{"a":1}}}]}', {
+      'content-type': 'application/json',
+    }),
+    { status: 400 },
+    'no member of a prototype',
+  )
+  for (const [method, status] of [
+    ['GET', 405],
+    ['DELETE', 405],
+    ['PATCH', 405],
+    ['HEAD', 405],
+  ] as const)
+    t.match(await ask(app, method, URL), { status, headers: { allow: 'POST, OPTIONS' } }, method)
+  t.equal((await all(app)).length, 3, 'nothing was done')
+})
+
+onEach('a thousand are done in one transaction, and others have their turn meanwhile', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const state = await app.db.state(['products'])
+  let others = 0
+  let over = false
+  const made = bulk(
+    app,
+    Array.from({ length: 1_000 }, (_, n) => ({ op: 'create', body: { sku: `N${n}`, name: `Number ${n}`, price: n } })),
+  ).finally(() => {
+    over = true
+  })
+  while (!over) {
+    // Where a request is answered from what is kept, nothing else would have its turn.
+    await setImmediate()
+    const { body } = await get(app, `${LIST}?count=none&page_size=1`)
+    if (over) break
+    t.equal(body.results.length, 1)
+    others++
+    t.equal(
+      (await get(app, LIST)).body.count,
+      over ? 1_003 : (await app.db.state(['products'])) === state ? 3 : 1_003,
+      'all of them or none',
+    )
+  }
+  t.match(await made, { status: 200, body: { succeeded: 1_000 } })
+  t.ok(others > 1, `${others} lists were read meanwhile`)
+  t.equal((await get(app, LIST)).body.count, 1_003)
+})
+
+onEach('many that change the same records in another order all come through', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const changes = [1, 2, 3].flatMap((id) => [{ op: 'update', id, body: { stock: id } }])
+  const orders = [changes, changes.toReversed(), [changes[1], changes[0], changes[2]]]
+  const answers = await Promise.all(
+    Array.from({ length: 30 }, (_, n) =>
+      bulk(app, [...(orders[n % 3] ?? []), { op: 'upsert', body: { sku: 'BCA'[n % 3], brand: `b${n}` } }]),
+    ),
+  )
+  t.strictSame(new Set(answers.map(({ status }) => status)), new Set([200]))
+  const upserts = await Promise.all(
+    Array.from({ length: 10 }, (_, n) =>
+      bulk(app, [{ op: 'upsert', body: { sku: 'NEW', name: `n${n}`, price: 1 } }], { atomic: n % 2 === 0 }),
+    ),
+  )
+  t.strictSame(upserts.map(({ body }) => body.results[0].status).sort(), [...Array(9).fill(200), 201], 'one makes it, the others find it')
+})
