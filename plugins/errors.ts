@@ -98,6 +98,7 @@ export function answerRaw({ log }: FastifyInstance, socket: Duplex, problem: Pro
     'content-type': CONTENT_TYPE,
     'content-length': Buffer.byteLength(body),
     'x-request-id': id,
+    'cache-control': 'no-store',
     ...FIXED_HEADERS,
     connection: 'close',
   }
@@ -128,6 +129,7 @@ function send(reply: FastifyReply, request: FastifyRequest, problem: Problem): F
   return reply
     .code(status)
     .headers({
+      'cache-control': 'no-store',
       ...(status === 503 && { 'retry-after': RETRY_AFTER }),
       ...problem.headers,
       ...(status === 415 && request.method === 'PATCH' && { 'accept-patch': `application/json, ${MERGE_PATCH}` }),

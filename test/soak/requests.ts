@@ -198,7 +198,21 @@ const moreHeaders = mostly(
       ['Expect', 'tea'],
       ['Accept', 'text/html'],
       ['If-None-Match', '*'],
+      ['If-None-Match', `"${'","'.repeat(3_000)}`],
       ['If-Match', '"x"'],
+      ['If-Match', 'x'],
+      ['If-Match', '*'],
+      ['If-Match', `${'"'.repeat(4_001)}`],
+      ['If-Modified-Since', 'Sun, 06 Nov 1994 08:49:37 GMT'],
+      ['If-Modified-Since', 'Sun, 99 Nov 999999 08:49:37 GMT'],
+      ['If-Unmodified-Since', 'Sun, 06 Nov 1994 08:49:37 GMT'],
+      ['Accept-Encoding', 'br'],
+      ['Accept-Encoding', 'gzip;q=0.5, *;q=0'],
+      ['Accept-Encoding', `br;q=${'9'.repeat(500)},;;==,\xff`],
+      ['Idempotency-Key', '"k"'],
+      ['Idempotency-Key', 'k'],
+      ['Idempotency-Key', '"\xff"'],
+      ['Idempotency-Key', `"${'\\\\'.repeat(3_000)}"`],
       ['Range', 'bytes=0-1'],
       ['Content-Encoding', 'gzip'],
       ['Transfer-Encoding', 'gzip'],
@@ -263,6 +277,17 @@ function plain(method: string, target: string, body?: string): Request {
   return { method, target, version: 'HTTP/1.1', headers: [...fixed, ...headers], ...sent }
 }
 
+/** One of a bulk request. */
+const operation = fc.oneof(
+  goodProduct.map((body) => `{"op":"create","body":${body}}`),
+  fc
+    .tuple(id, fc.oneof(goodProduct, object))
+    .map(([id, body]) => `{"op":"update","id":${/^\d+$/.test(id) ? Number(id) : 0},"body":${body}}`),
+  fc.oneof(goodProduct, object).map((body) => `{"op":"upsert","body":${body}}`),
+  id.map((id) => `{"op":"delete","id":${/^\d+$/.test(id) ? Number(id) : 0}}`),
+  literal,
+)
+
 /** Requests that get past the first checks, so that there are records and what lies behind is reached. */
 const plausible: fc.Arbitrary<Request> = fc.oneof(
   goodProduct.map((body) => plain('POST', '/api/products/', body)),
@@ -271,6 +296,14 @@ const plausible: fc.Arbitrary<Request> = fc.oneof(
   fc
     .tuple(word('PATCH PUT'), id, fc.oneof(goodCategory, object))
     .map(([method, id, body]) => plain(method, `/api/categories/${id}/`, body)),
+  fc.tuple(id, object).map(([id, body]) => plain('POST', `/api/products/${id}/stock/`, body)),
+  fc
+    .tuple(id, fc.integer({ min: -9, max: 9 }))
+    .map(([id, delta]) => plain('POST', `/api/products/${id}/stock/`, JSON.stringify({ delta, reason: 'counted' }))),
+  fc
+    .tuple(fc.array(operation, { maxLength: 6 }), fc.boolean())
+    .map(([operations, atomic]) => plain('POST', '/api/products/bulk/', `{"operations":[${operations.join(',')}],"atomic":${atomic}}`)),
+  id.map((id) => plain('GET', `/api/products/${id}/cached_detail/`)),
   inARow(list, id).map((path) => plain('DELETE', `${path}/`)),
   inARow(list, query).map((target) => plain('GET', target)),
 )
