@@ -1,0 +1,53 @@
+// node test/soak/consistency.ts: half a minute of load for each arrangement of instances, and twenty kills on each database.
+import { consistency, quietLags, type Report, type Scope, scoped, serve, survivesKills } from '../consistency.ts'
+import { DIALECTS, type Dialect } from '../dialects.ts'
+import { REDIS, skip } from '../redis.ts'
+
+const SECONDS = Number(process.env.SECONDS || 30)
+const KILLS = Number(process.env.KILLS || 20)
+const QUIET_WRITES = 40
+/** Milliseconds by which an instance on PostgreSQL may be behind what another wrote. */
+const BOUND = 1_000
+
+const say = (text: string) => void process.stdout.write(`${text}\n`)
+
+async function show(title: string, dialect: Dialect, work: (scope: Scope, database: string) => Promise<Report>): Promise<void> {
+  if (dialect.skip) return say(`${title} [${dialect.name}]: not run: ${dialect.skip}`)
+  const { faults, figures } = await scoped(async (scope) => work(scope, await dialect.create(scope)))
+  const shown = Object.entries(figures).map(([name, value]) => `${name} ${value.toLocaleString('en')}`)
+  say(`${title} [${dialect.name}]: ${faults.length === 0 ? 'right' : 'WRONG'}; ${shown.join(', ')}`)
+  for (const fault of faults) say(`  ${fault.slice(0, 2_000)}`)
+  if (faults.length > 0) process.exitCode = 1
+}
+
+async function serving(
+  scope: Scope,
+  database: string,
+  instances: number,
+  env: Record<string, string> = {},
+): Promise<{ origins: string[]; database: string }> {
+  const origins: string[] = []
+  while (origins.length < instances) origins.push((await serve(scope, database, env)).origin)
+  return { origins, database }
+}
+
+const arrangements: [title: string, instances: number, env?: Record<string, string>][] = [
+  ['one', 1],
+  ['two', 2],
+  ['two, with little memory', 2, { CACHE_MAX_BYTES: '65536' }],
+  ...(skip ? [] : [['two, with Redis', 2, { REDIS_URL: REDIS }] as [string, number, Record<string, string>]]),
+]
+
+for (const dialect of DIALECTS) {
+  const bound = dialect.name === 'pg' ? BOUND : 0
+  for (const [title, instances, env] of arrangements) {
+    await show(`${title}, ${SECONDS} s`, dialect, async (scope, database) =>
+      consistency(scope, { ...(await serving(scope, database, instances, env)), bound, seconds: SECONDS }),
+    )
+  }
+  await show('an instance with nothing to do', dialect, async (scope, database) => {
+    const worst = Math.max(...(await quietLags(scope, await serving(scope, database, 2), QUIET_WRITES)))
+    return { faults: worst > bound ? [`it is ${worst} ms behind`] : [], figures: { writes: QUIET_WRITES, 'worst lag': Math.round(worst) } }
+  })
+  await show(`${KILLS} kills`, dialect, (scope, database) => survivesKills(scope, database, KILLS))
+}
