@@ -23,72 +23,62 @@ const negotiated = new LRUCache<string, Coding | 'identity'>({ max: MAX_KNOWN })
 /** The state behind a tag that follows from it. */
 export const tagAt = (tag: string, state: string): string => `${tag}.${state}`
 
+type Answering = FastifyReply | Promise<FastifyReply>
+
 /**
- * Answers with what is kept, or with what `read` reads, whose headers have an `etag` (without quotes). Throws `precondition-failed`,
- * and what `read` throws.
+ * Answers with what is kept, or with what `read` reads. What is ready is answered at once, without a promise. Throws
+ * `precondition-failed`, and what `read` throws.
  */
-export async function answer(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  question: Question,
-  read: () => Promise<Made>,
-): Promise<FastifyReply> {
+export function answer(request: FastifyRequest, reply: FastifyReply, question: Question, read: () => Promise<Made>): Answering {
+  const state = request.server.answers.state(question.tables)
+  if (typeof state !== 'string') return state.then((state) => answerAt(state, request, reply, question, read))
+  return answerAt(state, request, reply, question, read)
+}
+
+function answerAt(state: string, request: FastifyRequest, reply: FastifyReply, question: Question, read: () => Promise<Made>): Answering {
   const { answers } = request.server
-  const conditions = preconditionsOf(request.headers)
-  const now = answers.state(question.tables)
-  const state = typeof now === 'string' ? now : await now
-  if (conditions && question.tag !== undefined) {
+  if (question.tag !== undefined && request.headers['if-none-match'] !== undefined) {
     const tag = tagAt(question.tag, state)
-    if (hasTag(conditions, tag)) {
+    if (hasTag(request.headers, tag)) {
       reply.header('cache-status', 'stockroom; hit; detail=not-modified')
-      return notModified(request, reply, { etag: tag })
+      return notModified(request, reply, tag)
     }
   }
-  const { kept, source } = await answers.find(question, state, read)
-  return answerWith(request, reply, question.key, { kept, source })
+  const kept = answers.ready(question, state)
+  if (kept) return answerWith(request, reply, question.key, { kept, source: 'hit' })
+  return answers.find(question, state, read).then((answered) => answerWith(request, reply, question.key, answered))
 }
 
 /** Answers with what was found under a key. Throws `precondition-failed`. */
-export async function answerWith(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  key: string,
-  { kept, source }: Answered,
-): Promise<FastifyReply> {
+export function answerWith(request: FastifyRequest, reply: FastifyReply, key: string, { kept, source }: Answered): Answering {
+  const { headers, tag } = kept
   const conditions = preconditionsOf(request.headers)
   const isKnown = conditions !== undefined && isNotModified(conditions, validatorsOf(kept))
-  reply.header('cache-status', statusOf(source, kept))
-  if (isKnown) return notModified(request, reply, kept.headers)
-  if (source === 'hit') reply.header('age', ageOf(kept))
-  return send(request, reply, key, kept)
+  const now = Date.now()
+  reply.header('cache-status', source === 'hit' ? `stockroom; hit; ttl=${inSeconds(leftOf(kept, now))}` : statuses[source])
+  if (isKnown) return notModified(request, reply, tag, headers['last-modified'])
+  if (source === 'hit') reply.header('age', inSeconds(now - kept.stored))
+  addFreshness(request, reply)
+  reply.headers(headers).header('content-type', 'application/json; charset=utf-8')
+  const coding = kept.body.length > SMALL ? codingOf(request) : undefined
+  if (coding === undefined) return reply.header('etag', quoted(tag)).send(kept.body)
+  reply.header('content-encoding', coding).header('etag', quoted(tag + CODING_SUFFIX[coding]))
+  const body = kept.encoded?.[coding]
+  return body ? reply.send(body) : request.server.answers.encoded(key, kept, coding).then((body) => reply.send(body))
 }
 
 /** The headers that a 304 has of the 200 in whose place it stands (RFC 9110, section 15.4.5). */
-function notModified(request: FastifyRequest, reply: FastifyReply, headers: Kept['headers']): FastifyReply {
-  const { etag = '', 'last-modified': modified } = headers
+function notModified(request: FastifyRequest, reply: FastifyReply, tag: string, modified?: string): FastifyReply {
+  const given = String(request.headers['if-none-match'])
   const coding = codingOf(request)
-  addFreshness(request, reply)
+  const current = quoted(coding ? tag + CODING_SUFFIX[coding] : tag)
   // What the client has in another coding is told by its own tag.
-  const given = String(request.headers['if-none-match'] ?? '')
-  const tags = [etag, ...Object.values(CODING_SUFFIX).map((suffix) => etag + suffix)].map(quoted)
-  const had = tags.filter((tag) => given.includes(tag))
-  const current = quoted(etag + (coding ? CODING_SUFFIX[coding] : ''))
-  reply.header('etag', had.length === 0 || had.includes(current) ? current : had[0])
-  if (modified) reply.header('last-modified', modified)
-  return reply.code(304).send()
-}
-
-async function send(request: FastifyRequest, reply: FastifyReply, key: string, kept: Kept): Promise<FastifyReply> {
-  const coding = kept.body.length > SMALL ? codingOf(request) : undefined
-  const { etag = '', ...headers } = kept.headers
+  const others = [tag, ...Object.values(CODING_SUFFIX).map((suffix) => tag + suffix)].map(quoted)
+  const had = given.includes(current) ? current : (others.find((other) => given.includes(other)) ?? current)
   addFreshness(request, reply)
-  reply.headers(headers).type('application/json; charset=utf-8')
-  if (!coding) return reply.header('etag', quoted(etag)).send(kept.body)
-  const body = kept.encoded?.[coding] ?? (await request.server.answers.encoded(key, kept, coding))
-  return reply
-    .header('content-encoding', coding)
-    .header('etag', quoted(etag + CODING_SUFFIX[coding]))
-    .send(body)
+  reply.header('etag', had)
+  if (modified !== undefined) reply.header('last-modified', modified)
+  return reply.code(304).send()
 }
 
 function addFreshness(request: FastifyRequest, reply: FastifyReply): void {
@@ -110,14 +100,11 @@ function codingOf({ headers }: FastifyRequest): Coding | undefined {
   return coding === 'identity' ? undefined : coding
 }
 
-function validatorsOf({ headers }: Kept): Validators {
-  const { etag = '', 'last-modified': modified } = headers
-  return { tag: etag, ...(modified && { modified: new Date(modified) }) }
+function validatorsOf({ tag, headers: { 'last-modified': modified } }: Kept): Validators {
+  return { tag, ...(modified !== undefined && { modified: new Date(modified) }) }
 }
 
 const inSeconds = (milliseconds: number) => String(Math.max(0, Math.floor(milliseconds / 1_000)))
-
-const ageOf = ({ stored }: Kept): string => inSeconds(Date.now() - stored)
 
 /** RFC 9211. */
 const statuses: Record<Exclude<Source, 'hit'>, string> = {
@@ -126,6 +113,3 @@ const statuses: Record<Exclude<Source, 'hit'>, string> = {
   miss: 'stockroom; fwd=miss',
   bypass: 'stockroom; fwd=bypass',
 }
-
-const statusOf = (source: Source, kept: Kept): string =>
-  source === 'hit' ? `stockroom; hit; ttl=${inSeconds(leftOf(kept))}` : statuses[source]

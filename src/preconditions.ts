@@ -76,8 +76,14 @@ const inStrong = (tags: Tags, tag: string) => tags === '*' || tags.strong.some((
 const seconds = (time: number | Date) => Math.floor(Number(time) / 1_000)
 
 /** Whether a tag is all that the request is about, and names this one: nothing else has to be known to answer 304. */
-export const hasTag = ({ match, unmodifiedSince, noneMatch }: Preconditions, tag: string): boolean =>
-  match === undefined && unmodifiedSince === undefined && noneMatch !== undefined && noneMatch !== '*' && inWeak(noneMatch, tag)
+export function hasTag(headers: IncomingHttpHeaders, tag: string): boolean {
+  const given = headers['if-none-match']
+  if (given === undefined || headers['if-match'] !== undefined || headers['if-unmodified-since'] !== undefined) return false
+  // Nearly always it is the one that was given out last.
+  if (given.length === tag.length + 2 && given === quoted(tag)) return true
+  const tags = readTags(given)
+  return tags !== undefined && tags !== '*' && inWeak(tags, tag)
+}
 
 /** Whether the client has what is there: 304. Throws `precondition-failed`. In the order of RFC 9110, section 13.2.2. */
 export function isNotModified(conditions: Preconditions, there: Validators): boolean {

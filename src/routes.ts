@@ -110,7 +110,7 @@ export function listRoute(app: App, resource: Resource): void {
       const { body, headers } = envelope(url, page)
       // How far a count came before it was given up is another time another.
       const counted = page.exact ? '' : `.~${page.count}`
-      return { state: page.state, headers: { ...headers, etag: tagAt(tag, page.state) + counted }, body: JSON.stringify(body) }
+      return { state: page.state, tag: tagAt(tag, page.state) + counted, headers, body: JSON.stringify(body) }
     })
   })
 }
@@ -159,7 +159,7 @@ const exceptBody =
 export async function madeOf(app: FastifyInstance, resource: Resource, id: number): Promise<Made> {
   const { row, state } = await readWithState(app.db, resource, id)
   const body = JSON.stringify(row)
-  return { state, headers: { etag: recordTag(row, body), 'last-modified': httpDate(row.updated_at) }, body }
+  return { state, tag: recordTag(row, body), headers: { 'last-modified': httpDate(row.updated_at) }, body }
 }
 
 export function readRoute(app: App, resource: Resource): void {

@@ -89,14 +89,14 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
     secret: cursorSecret(read),
     write: (work) => {
       const deadline = busyDeadline()
-      return exclusive(() => inTurn(() => transaction(writer, () => work(tx), deadline)))
+      return exclusive(() => inTurn(() => transaction(writer, () => work(tx), deadline))).finally(watched.changed)
     },
     bulk: async (work) => {
       const connection = new Driver(path, { timeout: 0 })
       try {
         await whileBusy(() => configure(connection))
         const staging = queries(connection)
-        return await work(staging, (merge) => exclusive(() => transaction(connection, () => merge(staging))))
+        return await work(staging, (merge) => exclusive(() => transaction(connection, () => merge(staging))).finally(watched.changed))
       } finally {
         connection.close()
       }

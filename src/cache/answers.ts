@@ -8,6 +8,8 @@ import type { Coding, Kept, Store } from './store.ts'
 /** What was read, and the state of the tables at that moment. */
 export interface Made {
   state: string
+  /** The entity tag, without quotes. */
+  tag: string
   headers: Record<string, string>
   body: string
 }
@@ -57,6 +59,11 @@ export class Answers {
     return this.#db.state(tables)
   }
 
+  /** What is ready in this process for `state`. */
+  ready({ key }: Asked, state: string): Kept | undefined {
+    return this.#store?.near(key, state)
+  }
+
   /** The answer that holds at `state`, or as `read` reads it. What is read later than `state` is kept under its own. */
   async find({ key }: Asked, state: string, read: () => Promise<Made>): Promise<Answered> {
     const store = this.#store
@@ -64,17 +71,17 @@ export class Answers {
     const reading = this.#reading.get(key)
     // It was begun since the tables have this state, so it is as new as a reading that would begin now.
     if (reading?.state === state) return { kept: (await reading.answered).kept, source: 'collapsed' }
-    const found = store.get(key, state)
-    if (found !== undefined && !(found instanceof Promise)) return { kept: found, source: 'hit' }
-    const answered = this.#fill(store, key, found, read).finally(() => {
+    const kept = store.near(key, state)
+    if (kept) return { kept, source: 'hit' }
+    const answered = this.#fill(store, key, state, read).finally(() => {
       if (this.#reading.get(key)?.answered === answered) this.#reading.delete(key)
     })
     this.#reading.set(key, { state, answered })
     return answered
   }
 
-  async #fill(store: Store, key: string, found: Promise<Kept | undefined> | undefined, read: () => Promise<Made>): Promise<Answered> {
-    const far = await found
+  async #fill(store: Store, key: string, state: string, read: () => Promise<Made>): Promise<Answered> {
+    const far = await store.get(key, state)
     if (far) return { kept: far, source: 'hit' }
     const kept = this.keep(await read())
     return { kept, source: store.set(key, kept) ? 'stored' : 'miss' }
@@ -99,10 +106,10 @@ export class Answers {
   }
 
   /** Makes of what was read what can be kept. */
-  keep({ state, headers, body }: Made): Kept {
+  keep({ body, ...made }: Made): Kept {
     // Not from Node's pool, of which a small part would hold on to the whole.
     const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(body))
     bytes.write(body)
-    return { kind: 'answer', state, headers, body: bytes, stored: Date.now(), ttl: this.#ttl }
+    return { ...made, kind: 'answer', body: bytes, stored: Date.now(), ttl: this.#ttl }
   }
 }

@@ -49,7 +49,15 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
     const state = typeof key === 'object' ? this.#states.get(key) : undefined
     if (!this.#tablesOf(key) || state === undefined || typeof key === 'string')
       throw new TypeError('get comes before set, with the same key object, whose segment names the tables that the value is read from')
-    const asValue = (): Kept => ({ kind: 'value', state, headers: {}, body: Buffer.from(JSON.stringify(value)), stored: Date.now(), ttl })
+    const asValue = (): Kept => ({
+      kind: 'value',
+      state,
+      tag: '',
+      headers: {},
+      body: Buffer.from(JSON.stringify(value)),
+      stored: Date.now(),
+      ttl,
+    })
     this.#store?.set(nameOf(key), isAnswer(value) ? { ...value, ttl } : asValue())
     done?.(null, undefined)
   }
@@ -58,7 +66,7 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
     if (!tables || typeof key === 'string') return null
     const state = await this.#db.state(tables)
     this.#states.set(key, state)
-    const kept = await this.#store?.get(nameOf(key), state)
+    const kept = this.#store?.near(nameOf(key), state) ?? (await this.#store?.get(nameOf(key), state))
     if (!kept) return null
     return { item: (kept.kind === 'answer' ? kept : JSON.parse(kept.body.toString())) as T, stored: kept.stored, ttl: kept.ttl }
   }

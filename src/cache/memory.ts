@@ -20,10 +20,12 @@ export class MemoryStore implements Store {
   }
 
   /** One entry a key: what belongs to another state would never be asked for again. */
-  get(key: string, state: string): Kept | undefined {
+  near(key: string, state: string): Kept | undefined {
     const kept = this.#entries.get(key)
     return kept !== undefined && kept.state === state && leftOf(kept) > 0 ? kept : undefined
   }
+
+  get(): undefined {}
 
   set(key: string, kept: Kept): boolean {
     this.#entries.set(key, kept)

@@ -23,6 +23,8 @@ export class RedisStore implements Store {
     this.#prefix = prefix
   }
 
+  near(): undefined {}
+
   async get(key: string, state: string): Promise<Kept | undefined> {
     if (this.#connection.away) return undefined
     const bytes = await soon(this.#connection.ask((redis) => redis.getBuffer(this.#keyOf(key, state))))

@@ -9,6 +9,8 @@ export interface Kept {
   state: string
   /** Of the answer. A value has none. */
   headers: Readonly<Record<string, string>>
+  /** Its entity tag, without quotes. */
+  tag: string
   body: Buffer
   /** The same, compressed, where that was asked for. */
   encoded?: Partial<Record<Coding, Buffer>>
@@ -19,6 +21,9 @@ export interface Kept {
 
 /** What is not there, is too old or belongs to another state is undefined. Nothing throws. */
 export interface Store {
+  /** What is in this process, and need not be waited for. */
+  near(key: string, state: string): Kept | undefined
+  /** What is elsewhere. */
   get(key: string, state: string): Kept | undefined | Promise<Kept | undefined>
   /** Whether it can be kept here. */
   set(key: string, kept: Kept): boolean
@@ -29,16 +34,14 @@ export interface Store {
 /** Milliseconds for which it is still kept; none where that is over. */
 export const leftOf = ({ stored, ttl }: Kept, now = Date.now()): number => Math.max(0, stored + ttl - now)
 
-/** Looks into the near one first, and takes over what only the far one has. */
+/** A near store that takes over what a far one has. */
 export function tiers(near: Store, far: Store): Store {
   return {
-    get(key, state) {
-      const found = near.get(key, state)
-      if (found !== undefined) return found
-      return Promise.resolve(far.get(key, state)).then((kept) => {
-        if (kept) near.set(key, kept)
-        return kept
-      })
+    near: (key, state) => near.near(key, state),
+    async get(key, state) {
+      const kept = await far.get(key, state)
+      if (kept) near.set(key, kept)
+      return kept
     },
     set(key, kept) {
       // Both, whatever the first says.
