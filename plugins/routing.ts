@@ -4,6 +4,13 @@ import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
 import { MAX_HEADERS } from '../src/http.ts'
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What links in the answer begin with: PUBLIC_URL, or the scheme and the host that the client used. */
+    origin: string
+  }
+}
+
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
 
 export default fp(
@@ -29,10 +36,12 @@ export default fp(
       for (const _ in params as object) return fixed.get(withoutSlash(pathOf(url)))?.has(method) === false
       return false
     }
+    app.decorateRequest('origin', '')
     app.addHook('onRequest', (request, reply, done) => {
       if (request.raw.rawHeaders.length > 2 * MAX_HEADERS)
         throw new Problem('headers-too-large', `The request has more than ${MAX_HEADERS} headers.`)
-      checkHost(request)
+      const origin = originOf(request)
+      request.origin = app.config.PUBLIC_URL || origin
       // What is sent to a URL that does not exist is of no interest. Only `cors` has a route for OPTIONS, which is every URL's.
       const { is404, method, params } = request
       if (is404 || method === 'OPTIONS' || hasEmptySegment(params) || isMistaken(request)) unrouted(methodsOf, request, reply)
@@ -73,13 +82,15 @@ const HOST = /^(?:[\w.~-]+|\[[\da-f:.]+\])(?::\d{1,5})?$/i
 /** The origin that was found to be one last: nearly all requests come to the same. */
 let known = ''
 
-/** Links in answers begin with it, so it has to be a host and nothing more (RFC 9112, 3.2). */
-function checkHost({ host, protocol, raw }: FastifyRequest): void {
+/** Links in answers begin with it, so it has to be a host and nothing more (RFC 9112, 3.2). Empty where a client of HTTP/1.0 names none. */
+function originOf({ host, protocol, raw }: FastifyRequest): string {
   const origin = `${protocol}://${host}`
   const old = raw.httpVersion === '1.0' && host === ''
   const valid = origin === known || (/^https?$/.test(protocol) && (old || (HOST.test(host) && URL.canParse(origin))))
   if (!valid || isRepeated(raw.rawHeaders)) throw new Problem('malformed-request', 'The Host header is not the name of a host.')
-  if (!old) known = origin
+  if (old) return ''
+  known = origin
+  return origin
 }
 
 /** `headers` are names and values in turn. Node itself takes the first of several. */

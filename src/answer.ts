@@ -73,10 +73,9 @@ function notModified(request: FastifyRequest, reply: FastifyReply, tag: string, 
   const coding = codingOf(request)
   const current = quoted(coding ? tag + CODING_SUFFIX[coding] : tag)
   // What the client has in another coding is told by its own tag.
-  const others = [tag, ...Object.values(CODING_SUFFIX).map((suffix) => tag + suffix)].map(quoted)
-  const had = given.includes(current) ? current : (others.find((other) => given.includes(other)) ?? current)
+  const others = () => [tag, ...Object.values(CODING_SUFFIX).map((suffix) => tag + suffix)].map(quoted)
   addFreshness(request, reply)
-  reply.header('etag', had)
+  reply.header('etag', given.includes(current) ? current : (others().find((other) => given.includes(other)) ?? current))
   if (modified !== undefined) reply.header('last-modified', modified)
   return reply.code(304).send()
 }

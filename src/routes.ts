@@ -30,10 +30,7 @@ import { httpDate, listTag, recordTag, validatorsOf } from './tags.ts'
 export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
 
 /** The absolute URL of a resource's list: PUBLIC_URL's, or where the client found it. */
-export function urlOf(request: FastifyRequest, { table }: Resource): string {
-  const origin = request.server.config.PUBLIC_URL || (request.host && `${request.protocol}://${request.host}`)
-  return `${origin}/api/${table}/`
-}
+export const urlOf = ({ origin }: FastifyRequest, { table }: Resource): string => `${origin}/api/${table}/`
 
 /** Who writes. */
 export const actorOf = ({ key, id }: FastifyRequest): Actor => ({ key: key?.id ?? null, request: id })

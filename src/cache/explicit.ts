@@ -6,6 +6,9 @@ import type { Kept, Store } from './store.ts'
 
 /** The segment names the tables that a value is read from: `products`, or `categories+products`. */
 type Key = string | { id: string; segment: string }
+/** The segment in which @fastify/caching looks for what a client names. */
+const PLUGIN = 'fastify-caching'
+
 type Found<T> = { item: T; stored: number; ttl: number } | null
 type Done<T> = (error: unknown, found: T) => void
 
@@ -72,8 +75,10 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
   }
 
   #tablesOf(key: Key): ServedName[] | undefined {
-    const names = typeof key === 'string' ? [] : key.segment.split('+')
-    return names.length > 0 && names.every((name) => name in this.#db.tables) ? (names as ServedName[]) : undefined
+    // That of the plugin, which asks at every request with an If-None-Match.
+    if (typeof key === 'string' || key.segment === PLUGIN) return undefined
+    const names = key.segment.split('+')
+    return names.every((name) => name in this.#db.tables) ? (names as ServedName[]) : undefined
   }
 }
 
