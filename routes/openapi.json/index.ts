@@ -28,5 +28,5 @@ export default async function (app: App) {
 /** It is the same as long as the process runs. */
 function documentOf(app: App): Kept {
   const body = JSON.stringify(app.swagger())
-  return app.answers.keep({ state: '', headers: { etag: digest(body) }, body })
+  return app.answers.keep({ state: '', tag: digest(body), headers: {}, body })
 }
