@@ -44,6 +44,8 @@ export interface Dialect {
   forUpdate: SQL
   /** Waits until no other transaction is changing the row (or, without an id, the tree of `table`), and holds it until this one ends. */
   lock(tx: Queries, table: SQLiteTable, id?: number): Promise<unknown>
+  /** Waits for names, in an order that is the same for all, and holds them until the transaction ends. */
+  lockNames(tx: Queries, names: readonly string[]): Promise<unknown>
   /** Holds a name until the transaction ends. False where another transaction holds it. */
   tryLock(tx: Queries, name: string): Promise<boolean>
 }

@@ -23,7 +23,7 @@ const frameworkProblems: Record<string, [ErrorCode, string]> = {
 const databaseProblems: Record<Failure, [ErrorCode, string]> = {
   unique: ['not-unique', 'Another record has a value of this one.'],
   reference: ['in-use', 'Another record refers to this one, or this one to none.'],
-  busy: ['database-busy', 'Another program is writing to the database. Try again.'],
+  busy: ['database-busy', 'Others are writing to the database at the same time. Try again.'],
   expensive: [
     'query-too-expensive',
     'The list takes longer than it may, or too many that take long are read already. Ask for fewer records, or try again.',

@@ -10,6 +10,13 @@ import { MERGE_PATCH, Problem as ProblemSchema } from '../src/query/responses.ts
 import { listOf, NoParameters } from '../src/query/schemas.ts'
 import { compileBody } from '../src/validate.ts'
 
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The body as it came, where there is one. */
+    bytes: Buffer | null
+  }
+}
+
 type Validate = (data: never) => { value: unknown } | { error: Problem }
 
 /** A query string before it is read. */
@@ -68,7 +75,9 @@ const HANDLINGS: readonly Handling[] = ['strict', 'lenient']
 const UTF8 = new TextDecoder('utf-8', { fatal: true })
 
 /** Bytes that are not UTF-8 would be replaced, and stored, if they were decoded leniently. */
-function parseJson({ headers }: FastifyRequest, body: Buffer): unknown {
+function parseJson(request: FastifyRequest, body: Buffer): unknown {
+  const { headers } = request
+  request.bytes = body
   const encoding = headers['content-encoding'] ?? 'identity'
   const charset = /charset="?([^\s;"]+)/i.exec(headers['content-type'] ?? '')?.[1] ?? 'utf-8'
   if (encoding !== 'identity' || !/^utf-?8$/i.test(charset))
@@ -98,6 +107,7 @@ function parseGuarded(text: string): unknown {
 export default fp(
   async function schemas(app: FastifyInstance) {
     const resolve = (schema: TSchema): TSchema => (schema.$ref ? (app.getSchema(schema.$ref) as TSchema) : schema)
+    app.decorateRequest('bytes', null)
     app.setValidatorCompiler<TSchema>(({ schema, httpPart }) => {
       const compile = parts[httpPart ?? '']
       if (!compile) throw new TypeError(`no route can validate its ${httpPart} yet`)

@@ -1,10 +1,11 @@
 // How a GET is answered: from what is kept, in the coding that the client takes, or by 304 where the client has it already.
+import { Readable } from 'node:stream'
 import { negotiate } from '@fastify/accept-negotiator'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { LRUCache } from 'lru-cache'
 import type { Answered, Asked, Made, Source } from './cache/answers.ts'
 import { type Coding, type Kept, leftOf } from './cache/store.ts'
-import { CODING_SUFFIX, hasTag, isNotModified, preconditionsOf, quoted, type Validators } from './preconditions.ts'
+import { CODING_SUFFIX, isNotModified, preconditionsOf, quoted, tagOf, type Validators } from './preconditions.ts'
 
 /** What is asked for. Where the tag follows from the state of the tables, it stands before that: nothing has to be read to compare it. */
 export interface Question extends Asked {
@@ -39,9 +40,10 @@ function answerAt(state: string, request: FastifyRequest, reply: FastifyReply, q
   const { answers } = request.server
   if (question.tag !== undefined && request.headers['if-none-match'] !== undefined) {
     const tag = tagAt(question.tag, state)
-    if (hasTag(request.headers, tag)) {
+    const had = tagOf(request.headers, tag)
+    if (had !== undefined) {
       reply.header('cache-status', 'stockroom; hit; detail=not-modified')
-      return notModified(request, reply, tag)
+      return notModified(request, reply, had)
     }
   }
   const kept = answers.ready(question, state)
@@ -56,28 +58,26 @@ export function answerWith(request: FastifyRequest, reply: FastifyReply, key: st
   const isKnown = conditions !== undefined && isNotModified(conditions, validatorsOf(kept))
   const now = Date.now()
   reply.header('cache-status', source === 'hit' ? `stockroom; hit; ttl=${inSeconds(leftOf(kept, now))}` : statuses[source])
-  if (isKnown) return notModified(request, reply, tag, headers['last-modified'])
+  const coding = kept.body.length > SMALL ? codingOf(request) : undefined
+  const coded = coding ? tag + CODING_SUFFIX[coding] : tag
+  if (isKnown) return notModified(request, reply, tagOf(request.headers, tag) ?? coded, headers['last-modified'])
   if (source === 'hit') reply.header('age', inSeconds(now - kept.stored))
   addFreshness(request, reply)
   reply.headers(headers).header('content-type', 'application/json; charset=utf-8')
-  const coding = kept.body.length > SMALL ? codingOf(request) : undefined
-  if (coding === undefined) return reply.header('etag', quoted(tag)).send(kept.body)
-  reply.header('content-encoding', coding).header('etag', quoted(tag + CODING_SUFFIX[coding]))
+  reply.header('etag', quoted(coded))
+  if (coding === undefined) return reply.send(kept.body)
+  reply.header('content-encoding', coding)
   const body = kept.encoded?.[coding]
   return body ? reply.send(body) : request.server.answers.encoded(key, kept, coding).then((body) => reply.send(body))
 }
 
-/** The headers that a 304 has of the 200 in whose place it stands (RFC 9110, section 15.4.5). */
+/** The headers that a 304 has of the 200 in whose place it stands (RFC 9110, section 15.4.5). `tag` is that of what the client has. */
 function notModified(request: FastifyRequest, reply: FastifyReply, tag: string, modified?: string): FastifyReply {
-  const given = String(request.headers['if-none-match'])
-  const coding = codingOf(request)
-  const current = quoted(coding ? tag + CODING_SUFFIX[coding] : tag)
-  // What the client has in another coding is told by its own tag.
-  const others = () => [tag, ...Object.values(CODING_SUFFIX).map((suffix) => tag + suffix)].map(quoted)
   addFreshness(request, reply)
-  reply.header('etag', given.includes(current) ? current : (others().find((other) => given.includes(other)) ?? current))
+  reply.header('etag', quoted(tag))
   if (modified !== undefined) reply.header('last-modified', modified)
-  return reply.code(304).send()
+  // Of nothing, the route of HEAD would say that it has no bytes: that is the length of what a GET is answered with (section 8.6).
+  return reply.code(304).send(request.method === 'HEAD' ? Readable.from([]) : undefined)
 }
 
 function addFreshness(request: FastifyRequest, reply: FastifyReply): void {

@@ -107,5 +107,3 @@ async function usesOf(
   const count = Number(row?.count)
   return count === 0 ? [] : [`${count} ${count === 1 ? other.singular : other.table}`]
 }
-
-/** Keeps the search text of a record beside it. */

@@ -72,11 +72,11 @@ export class Problem extends Error {
 /** Faults listed in one answer; a request made of thousands must not be answered by megabytes. */
 const MAX_FAULTS = 100
 
-/** A request with faults, all of them at once. */
-export function invalid(faults: readonly Fault[]): Problem {
-  const more = faults.length > MAX_FAULTS ? ` (the first ${MAX_FAULTS} are listed)` : ''
-  const detail = faults.length === 1 ? '1 fault' : `${faults.length} faults${more}`
-  return new Problem('invalid-request', `The request has ${detail}.`, { faults: faults.slice(0, MAX_FAULTS) })
+/** A request with faults, all of them at once, of which `shown` are listed. */
+export function invalid(faults: readonly Fault[], shown = faults.slice(0, MAX_FAULTS)): Problem {
+  const more = faults.length > shown.length ? ` (${shown.length} are listed)` : ''
+  const detail = faults.length === 1 ? `1 fault${more}` : `${faults.length} faults${more}`
+  return new Problem('invalid-request', `The request has ${detail}.`, { faults: shown })
 }
 
 /** Kinds of problem that have a registered name. */

@@ -1,10 +1,10 @@
 // A POST that is safe to send again (draft-ietf-httpapi-idempotency-key-header): its answer is stored in the transaction that it made.
+import { hash } from 'node:crypto'
 import { and, eq } from 'drizzle-orm'
 import type { Database, Queries } from '../drizzle/database.ts'
 import { Problem } from './errors.ts'
 import { pruneOld } from './prune.ts'
 import { retried } from './records.ts'
-import { sha256 } from './token.ts'
 
 /** Milliseconds for which an answer is kept. */
 export const KEPT_FOR = 24 * 3_600_000
@@ -44,9 +44,9 @@ export function readKey(header: string): string {
   return key
 }
 
-/** Of the request: the same for the same, whatever spaces are in its body. */
-export const fingerprintOf = (method: string, path: string, body: unknown): string =>
-  sha256(`${method} ${path} ${JSON.stringify(body ?? null)}`)
+/** Of the request: the same for the same bytes. */
+export const fingerprintOf = (method: string, path: string, body: Uint8Array | null): string =>
+  hash('sha256', Buffer.concat([Buffer.from(`${method} ${path} `), body ?? Buffer.alloc(0)]))
 
 /** What runs in this process, by database, caller and key. */
 const running = new WeakMap<Database, Map<string, Promise<unknown>>>()

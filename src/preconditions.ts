@@ -15,8 +15,8 @@ export interface Preconditions {
   match?: Tags
   noneMatch?: Tags
   /** Milliseconds since 1970. */
-  modifiedSince?: number
-  unmodifiedSince?: number
+  modifiedSince?: number | undefined
+  unmodifiedSince?: number | undefined
 }
 
 /** What a tag in another coding ends in: the representation is the same, its bytes are not. */
@@ -24,7 +24,7 @@ export const CODING_SUFFIX = { br: '.br', gzip: '.gz' } as const
 
 const TAG = /^(W\/)?"([\x21\x23-\x7e\x80-\xff]*)"$/
 const CODING = /\.(?:br|gz)$/
-/** Behind the tag of a list that was not counted to the end: how far is no matter of its state. */
+/** Behind the tag of a list that was not counted to the end: how far is no matter of its state, and what the client has is good. */
 const COUNTED = /\.~\d+$/
 
 export const quoted = (tag: string): string => `"${tag}"`
@@ -43,8 +43,8 @@ export function preconditionsOf(headers: IncomingHttpHeaders): Preconditions | u
     ...(tags && { match: tags }),
     ...(noneMatch !== undefined && { noneMatch: readTags(noneMatch) ?? { strong: [], weak: [] } }),
     // As the RFC has it, a date that is none is passed over.
-    ...(isDate(modified) && { modifiedSince: Date.parse(modified) }),
-    ...(isDate(unmodified) && { unmodifiedSince: Date.parse(unmodified) }),
+    modifiedSince: readDate(modified),
+    unmodifiedSince: readDate(unmodified),
   }
 }
 
@@ -56,16 +56,27 @@ function readTags(text: string): Tags | undefined {
   for (const part of text.match(/\s*(?:[^",]|"[^"]*"?)+/g) ?? []) {
     const [, isWeak, tag] = TAG.exec(part.trim()) ?? []
     if (tag === undefined) return undefined
-    ;(isWeak ? weak : strong).push(tag.replace(CODING, ''))
+    ;(isWeak ? weak : strong).push(tag)
   }
   return strong.length + weak.length > 0 ? { strong, weak } : undefined
 }
 
-/** Any of the three forms of a date that HTTP has had. */
-const isDate = (text: string | undefined): text is string =>
-  text !== undefined && /^[A-Z][a-z]{2,8},? /.test(text) && !Number.isNaN(Date.parse(text))
+/** The three forms of a date that HTTP has had (RFC 9110, section 5.6.7). The last says nothing of GMT, and means it. */
+const DATES = [
+  /^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/,
+  /^[A-Z][a-z]{5,8}, \d\d-[A-Z][a-z]{2}-\d\d \d\d:\d\d:\d\d GMT$/,
+  /^[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}$/,
+]
 
-const isSame = (given: string, tag: string) => given === tag || given.replace(COUNTED, '') === tag
+/** Milliseconds since 1970; undefined for what is no date. */
+function readDate(text: string | undefined): number | undefined {
+  const form = text === undefined ? -1 : DATES.findIndex((form) => form.test(text))
+  const time = form < 0 ? Number.NaN : Date.parse(form === 2 ? `${text} GMT` : String(text))
+  return Number.isNaN(time) ? undefined : time
+}
+
+/** Whether a tag that was given out in some coding, or of a list in some place of its count, is of this state. */
+const isSame = (given: string, tag: string) => given === tag || given.replace(CODING, '').replace(COUNTED, '') === tag.replace(COUNTED, '')
 
 const inWeak = (tags: Tags, tag: string) =>
   tags === '*' || tags.strong.some((given) => isSame(given, tag)) || tags.weak.some((given) => isSame(given, tag))
@@ -75,14 +86,17 @@ const inStrong = (tags: Tags, tag: string) => tags === '*' || tags.strong.some((
 /** Dates in headers have no fraction of a second. */
 const seconds = (time: number | Date) => Math.floor(Number(time) / 1_000)
 
-/** Whether a tag is all that the request is about, and names this one: nothing else has to be known to answer 304. */
-export function hasTag(headers: IncomingHttpHeaders, tag: string): boolean {
+/**
+ * The tag in If-None-Match that is of this state, as it was given out. Where that is all that the request is about, nothing else has to
+ * be known to answer 304. Undefined where there is none, or another condition goes first.
+ */
+export function tagOf(headers: IncomingHttpHeaders, tag: string): string | undefined {
   const given = headers['if-none-match']
-  if (given === undefined || headers['if-match'] !== undefined || headers['if-unmodified-since'] !== undefined) return false
+  if (given === undefined || headers['if-match'] !== undefined || headers['if-unmodified-since'] !== undefined) return undefined
   // Nearly always it is the one that was given out last.
-  if (given.length === tag.length + 2 && given === quoted(tag)) return true
+  if (given.length === tag.length + 2 && given === quoted(tag)) return tag
   const tags = readTags(given)
-  return tags !== undefined && tags !== '*' && inWeak(tags, tag)
+  return tags === undefined || tags === '*' ? undefined : [...tags.strong, ...tags.weak].find((one) => isSame(one, tag))
 }
 
 /** Whether the client has what is there: 304. Throws `precondition-failed`. In the order of RFC 9110, section 13.2.2. */
@@ -90,7 +104,9 @@ export function isNotModified(conditions: Preconditions, there: Validators): boo
   refuseOther(conditions, there)
   const { noneMatch, modifiedSince } = conditions
   if (noneMatch !== undefined) return inWeak(noneMatch, there.tag)
-  return modifiedSince !== undefined && there.modified !== undefined && seconds(there.modified) <= seconds(modifiedSince)
+  if (modifiedSince === undefined || there.modified === undefined) return false
+  // Within the second of a change there may be another, of which a date would not tell.
+  return seconds(there.modified) <= seconds(modifiedSince) && seconds(there.modified) < seconds(Date.now())
 }
 
 /** For a request that changes what is there. Throws `precondition-failed`. */

@@ -124,6 +124,7 @@ const settable = ({ writable }: Resource, body: Body): Body =>
 /** Equal as the database stores them: a body may say 29.9 where the record says 29.90. */
 const sameValue = (column: SQLiteColumn | undefined, a: unknown, b: unknown) => stored(column, a) === stored(column, b)
 
+/** Keeps the search text of a record beside it. */
 async function indexed({ tx, resource: { served } }: Writing, row: Row): Promise<Row> {
   await index(tx, served, [row])
   return row

@@ -2,18 +2,9 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import type {
-  FastifyBaseLogger,
-  FastifyInstance,
-  FastifyReply,
-  FastifyRequest,
-  FastifySchema,
-  FastifySchemaCompiler,
-  RawServerDefault,
-} from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest, RawServerDefault } from 'fastify'
 import type { Queries } from '../drizzle/database.ts'
 import { answer, tagAt } from './answer.ts'
-import { type BulkBody, bulkInput, checkEnvelope, runBulk } from './bulk/bulk.ts'
 import type { Made } from './cache/answers.ts'
 import type { Actor } from './changes.ts'
 import { Problem } from './errors.ts'
@@ -23,9 +14,9 @@ import { ask, list, readWithState } from './query/list.ts'
 import { envelope } from './query/page.ts'
 import type { Resource } from './query/resource.ts'
 import type { Row } from './query/rows.ts'
-import { bulkSchema, createSchema, listSchema, mergeSchema, readSchema, removeSchema, replaceSchema } from './query/schemas.ts'
+import { createSchema, listSchema, mergeSchema, readSchema, removeSchema, replaceSchema } from './query/schemas.ts'
 import { createWithin, type Expected, merge, remove, replace } from './records.ts'
-import { httpDate, listTag, recordTag, validatorsOf } from './tags.ts'
+import { formOf, httpDate, listTag, recordTag, validatorsOf } from './tags.ts'
 
 export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
 
@@ -66,13 +57,13 @@ export async function post(
   return reply.code(status).headers(headers).send(body)
 }
 
-function attemptOf({ headers, key, method, url, body }: FastifyRequest): Attempt | undefined {
+function attemptOf({ headers, key, method, url, bytes }: FastifyRequest): Attempt | undefined {
   const given = headers['idempotency-key']
   if (given === undefined) return undefined
   const idempotencyKey = readKey(String(given))
   // Of those without a key nobody can be told from another.
   if (!key) throw new Problem('key-required', 'An Idempotency-Key is remembered for who has an API key.')
-  return { caller: key.id, key: idempotencyKey, fingerprint: fingerprintOf(method, url.replace(/\/?(?:\?.*)?$/, ''), body) }
+  return { caller: key.id, key: idempotencyKey, fingerprint: fingerprintOf(method, url.replace(/\/?(?:\?.*)?$/, ''), bytes) }
 }
 
 /** What tells the client which state of a record it has. */
@@ -90,6 +81,7 @@ export const madeAnswer = (request: FastifyRequest, resource: Resource, record: 
 
 export function listRoute(app: App, resource: Resource): void {
   const { COUNT_LIMIT: countLimit } = app.config
+  const form = formOf(resource)
   const tags = new WeakMap<object, { url: string; key: string; tag: string }>()
   app.get('/', { schema: listSchema(resource), config: { access: resource.access.read } }, (request, reply) => {
     const url = urlOf(request, resource)
@@ -97,8 +89,8 @@ export function listRoute(app: App, resource: Resource): void {
     // Nearly all requests come to the same origin.
     let known = tags.get(asked)
     if (known?.url !== url) {
-      const key = `${url}?${asked.link}`
-      known = { url, key, tag: listTag(resource, key, countLimit) }
+      const key = `${form} ${countLimit} ${url}?${asked.link}`
+      known = { url, key, tag: listTag(key) }
       tags.set(asked, known)
     }
     const { key, tag } = known
@@ -112,45 +104,23 @@ export function listRoute(app: App, resource: Resource): void {
   })
 }
 
-export function createRoute(app: App, resource: Resource): void {
-  app.post('/', { schema: createSchema(resource), config: { access: resource.access.write } }, (request, reply) =>
-    post(request, reply, async (tx) =>
-      madeAnswer(request, resource, await createWithin(tx, app.db, resource, request.body, actorOf(request))),
-    ),
-  )
+/** Where records are only made, there is none that a condition could be about: to pass it over would be to do what was not meant. */
+export function refuseConditions({ headers }: FastifyRequest): void {
+  if (headers['if-match'] !== undefined)
+    throw new Problem(
+      'malformed-request',
+      'If-Match is about one record: here it has none. In bulk each operation has an if_match of its own.',
+    )
 }
 
-/** Up to 1,000 operations in one request. Every body is checked by the schema of its own operation, so that each can fail by itself. */
-export function bulkRoute(app: App, resource: Resource): void {
-  const options = {
-    schema: bulkSchema(resource, bulkInput(resource)),
-    config: { access: resource.access.write },
-    bodyLimit: app.config.BULK_BODY_LIMIT,
-    // By the schema of the document, one operation with a fault would refuse them all.
-    validatorCompiler: exceptBody(app),
-  }
-  app.post('/', options, (request, reply) => {
-    checkEnvelope(request.body)
-    const body = request.body as BulkBody
-    const needed = app.config.REQUIRE_IF_MATCH
-    const context = {
-      resources: app.resources,
-      by: actorOf(request),
-      expecting: (conditions: Preconditions | undefined) => expecting(conditions, needed),
-      instance: request.id,
-    }
-    return post(request, reply, async (tx) => {
-      const results = await runBulk(tx, { db: app.db, resource, table: app.db.tables[resource.table] }, body, context)
-      const failed = results.filter(({ status }) => status >= 400).length
-      return { status: failed > 0 ? 207 : 200, headers: {}, body: { results, succeeded: results.length - failed, failed } }
-    })
+export function createRoute(app: App, resource: Resource): void {
+  app.post('/', { schema: createSchema(resource), config: { access: resource.access.write } }, (request, reply) => {
+    refuseConditions(request)
+    return post(request, reply, async (tx) =>
+      madeAnswer(request, resource, await createWithin(tx, app.db, resource, request.body, actorOf(request))),
+    )
   })
 }
-
-const exceptBody =
-  (app: App): FastifySchemaCompiler<FastifySchema> =>
-  (route) =>
-    route.httpPart === 'body' ? (value: unknown) => ({ value }) : (app.validatorCompiler as FastifySchemaCompiler<FastifySchema>)(route)
 
 /** A record as it is kept. */
 export async function madeOf(app: FastifyInstance, resource: Resource, id: number): Promise<Made> {
@@ -161,9 +131,11 @@ export async function madeOf(app: FastifyInstance, resource: Resource, id: numbe
 
 export function readRoute(app: App, resource: Resource): void {
   const tables = [resource.table]
+  // Two resources never have the same: it has their fields.
+  const form = `${resource.table} ${formOf(resource)}`
   app.get('/', { schema: readSchema(resource), config: { access: resource.access.read } }, (request, reply) => {
     const { id } = request.params
-    return answer(request, reply, { key: `${resource.table} ${id}`, tables }, () => madeOf(app, resource, id))
+    return answer(request, reply, { key: `${form} ${id}`, tables }, () => madeOf(app, resource, id))
   })
 }
 

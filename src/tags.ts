@@ -23,11 +23,14 @@ export const httpDate = (time: unknown): string => new Date(String(time)).toUTCS
 const forms = new WeakMap<Resource, string>()
 
 /**
- * Of a list: what was asked for, in its one spelling, and how it is shown. The state of the tables follows it. It changes with the
- * contract of the resource, so that a new version of the service does not take the old answers for its own.
+ * Of a list: of the key that it is kept under, which says what was asked for, in its one spelling, and how it is shown. The state of the
+ * tables follows it.
  */
-export function listTag(resource: Resource, key: string, countLimit: number): string {
+export const listTag = (key: string): string => digest(key)
+
+/** How a resource is shown. What is kept elsewhere, by another version of the service, is told apart by it. */
+export function formOf(resource: Resource): string {
   const form = forms.get(resource) ?? digest(JSON.stringify(resource.schemas.record))
   forms.set(resource, form)
-  return digest(`${form} ${countLimit} ${key}`)
+  return form
 }

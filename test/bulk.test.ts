@@ -158,12 +158,61 @@ onEach('where one fails nothing is done, or only that one is not', async (t, dia
     ],
   )
   for (const [index, [what, [, status, code, at]]] of Object.entries(failing).entries()) {
-    const { status: got, problem } = results[index + 1]
+    const { status: got, problem, op } = results[index + 1]
+    t.ok(op === undefined || ['create', 'update', 'upsert', 'delete'].includes(op), `${what}: ${op}`)
     t.strictSame([got, problem.code, problem.status], [status, code, status], what)
     t.strictSame(pointers({ body: problem } as Answer).sort(), at.map((pointer) => `/operations/${index + 1}${pointer}`).sort(), what)
   }
   t.match(await all(app), [{ id: 1, brand: 'first', version: 2 }, { id: 3 }])
   t.equal((await all(app)).length, 2)
+})
+
+onEach('whatever is in an operation, the others are done', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const deep = `${'['.repeat(50_000)}${']'.repeat(50_000)}`
+  const odd = [
+    `{"op":"upsert","body":{"sku":"a\\u0000b","name":"x","price":"1"}}`,
+    `{"op":"upsert","body":{"sku":"\\ud800","name":"x","price":"1"}}`,
+    `{"op":${deep}}`,
+    `{"op":"create","body":${deep}}`,
+    `{"op":"create","body":{"name":${deep},"price":1}}`,
+    `{"op":"${'x'.repeat(100_000)}"}`,
+    '{"op":{"a":1}}',
+    '{"op":"update","id":1e300,"body":{}}',
+    '{"op":"delete","id":-1}',
+    '{"op":"delete","id":9007199254740992}',
+  ]
+  const json = { 'content-type': 'application/json' }
+  for (const [index, one] of odd.entries()) {
+    const payload = `{"atomic":false,"operations":[${one},{"op":"create","body":{"name":"ok","price":"1"}}]}`
+    for (const headers of [json, { ...json, 'idempotency-key': `"odd-${index}"` }]) {
+      const { status, body } = await ask(app, 'POST', URL, payload, headers)
+      t.match([status, body.succeeded, body.results?.[0].status, body.results?.[1].status], [207, 1, 400, 201], one.slice(0, 60))
+    }
+    t.equal((await ask(app, 'POST', URL, payload.replace('false', 'true'), json)).status, 400, one.slice(0, 60))
+  }
+  const many = `{"op":"create","body":{${Array.from({ length: 190 }, (_, n) => `"m${n}":1`).join(',')}}}`
+  const { body } = await ask(app, 'POST', URL, `{"atomic":false,"operations":[${Array(500).fill(many).join(',')}]}`, json)
+  t.ok(JSON.stringify(body).length < 300_000, `an answer of ${JSON.stringify(body).length} bytes`)
+  t.equal(body.failed, 500)
+})
+
+onEach('many that make the same records in another order all come through', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const skus = Array.from({ length: 20 }, (_, n) => `NEW-${n}`)
+  const answers = await Promise.all(
+    Array.from({ length: 12 }, (_, n) => {
+      const order = n % 2 ? skus : skus.toReversed()
+      const spelled = n % 3 ? order : order.map((sku) => ` ${sku} `)
+      return bulk(
+        app,
+        spelled.map((sku) => ({ op: 'upsert', body: { sku, name: `By ${n}`, price: n } })),
+        { atomic: n % 4 !== 0 },
+      )
+    }),
+  )
+  t.strictSame(new Set(answers.map(({ status, body }) => `${status} ${body.failed}`)), new Set(['200 0']))
+  t.equal((await all(app)).length, 23)
 })
 
 t.test('the request itself', async (t) => {

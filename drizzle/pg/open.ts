@@ -1,4 +1,5 @@
 // PostgreSQL: pools of connections.
+import { setTimeout } from 'node:timers/promises'
 import { getTableName, type SQL, sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import type pg from 'pg'
@@ -50,6 +51,9 @@ const dialect: Dialect = {
         ? sql`select pg_advisory_xact_lock(hashtext(${getTableName(table)}))`
         : sql`select 1 from ${table} where id = ${id}${FOR_UPDATE}`,
     ),
+  lockNames: (tx, names) =>
+    tx.all(sql`select pg_advisory_xact_lock(number) from
+      (select distinct hashtextextended(name, 0) as number from unnest(${sql.param([...names])}::text[]) as name order by 1) numbers`),
   tryLock: async (tx, name) => {
     const [row] = await tx.all<{ locked: boolean }>(sql`select pg_try_advisory_xact_lock(hashtextextended(${name}, 0)) as locked`)
     return row?.locked === true
@@ -63,7 +67,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   const derived = [counterTable, secretTable, grams, ...served.flatMap(derive)]
   const read = queries(long)
   const { list, rows, interrupt } = reading({ short, long }, queryTimeout)
-  const watched = watchState(url, short)
+  const watched = watchState(url, { short, long })
   const exclusive = outermost()
 
   // Whether a transaction that failed was committed is not always known.
@@ -120,6 +124,8 @@ function queries(client: pg.Pool | pg.PoolClient): Queries {
 
 /** Two transactions that wait for each other, or of which one must see the other's rows: PostgreSQL ends one, and it can run again. */
 const RETRIED = ['40001', '40P01']
+/** Milliseconds, at most so many times the number of the attempt. */
+const BACKOFF = 50
 
 async function retry<T>(work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
@@ -127,6 +133,8 @@ async function retry<T>(work: () => Promise<T>): Promise<T> {
       return await work()
     } catch (error) {
       if (attempt === ATTEMPTS || !causes(error).some(({ code }) => RETRIED.includes(String(code)))) throw error
+      // Those that met would meet again.
+      await setTimeout(Math.random() * attempt * BACKOFF)
     }
   }
 }

@@ -16,6 +16,8 @@ const failures: Record<string, Failure> = {
   '23505': 'unique',
   '23503': 'reference',
   '23001': 'reference',
+  '40001': 'busy',
+  '40P01': 'busy',
   '57014': 'expensive',
   '53300': 'unavailable',
   '57P01': 'unavailable',

@@ -4,10 +4,10 @@ import type pg from 'pg'
 import { type Database, QueryTooExpensive } from '../database.ts'
 import { type Count, FEW, headOf, isNone, type Listed, limitOf, listedOf, pageOf, type Selection, shapeOf, valuesOf } from '../selection.ts'
 import type { Statement } from '../statement.ts'
+import { turns } from '../turns.ts'
 import { failure, timeoutUntil, transaction } from './pool.ts'
 import { compile, rowsOf } from './prepared.ts'
 import { type Statements, statementsOf } from './statements.ts'
-import { turns } from './turns.ts'
 
 /** Milliseconds that a count may take which need not be exact. */
 const COUNT_TIME = 200

@@ -4,6 +4,7 @@ import pg from 'pg'
 import { type Database, STATE_AGE } from '../database.ts'
 import type { Statement } from '../statement.ts'
 import { States } from '../states.ts'
+import { failure } from './pool.ts'
 import { rowsOf } from './prepared.ts'
 
 const CHANNEL = 'stockroom_changed'
@@ -21,7 +22,8 @@ export interface Watching extends Pick<Database, 'state'> {
   close(): Promise<void>
 }
 
-export function watchState(url: string, pool: pg.Pool): Watching {
+/** What `short` does not answer in its time, because the table is locked for a while, `long` is asked. */
+export function watchState(url: string, { short: pool, long }: { short: pg.Pool; long: pg.Pool }): Watching {
   const me = randomUUID()
   /** Counts the writes that were heard of. What was read is as new as the count at which the reading began. */
   let heard = 0
@@ -35,7 +37,11 @@ export function watchState(url: string, pool: pg.Pool): Watching {
 
   async function read(): Promise<void> {
     const begun = { at: performance.now(), heard }
-    const rows = (await rowsOf(pool, COUNTERS, [])) as [name: string, version: string, nonce: string][]
+    const read = rowsOf(pool, COUNTERS, []).catch((error) => {
+      if (failure(error) !== 'expensive') throw error
+      return rowsOf(long, COUNTERS, [])
+    })
+    const rows = (await read) as [name: string, version: string, nonce: string][]
     known = { ...begun, states: new States(rows.map(([name, version, nonce]) => [name, [Number(version), Number(nonce)]])) }
   }
 

@@ -48,6 +48,7 @@ const dialect: Dialect = {
   // A write transaction has the whole file to itself.
   forUpdate: sql``,
   lock: async () => {},
+  lockNames: async () => {},
   tryLock: async () => true,
 }
 

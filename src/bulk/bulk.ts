@@ -15,8 +15,10 @@ import {
   type Context,
   checkOperation,
   type Done,
+  isOperation,
   MAX_MEMBERS,
   type Operation,
+  type OperationName,
   operationSchema,
   operations,
   upsertKey,
@@ -28,8 +30,9 @@ export const MAX_OPERATIONS = 1_000
 /** Operations after which others have their turn: where the database is in this process, it answers at once. */
 const TURN = 20
 
-/** Faults that are looked for. */
+/** Faults that are named in one answer, and of one operation where each stands for itself. */
 const MAX_FAULTS = 100
+const MAX_FAULTS_OF_ONE = 10
 
 export interface BulkBody {
   operations: unknown[]
@@ -64,7 +67,7 @@ export const BulkResult = Type.Object(
     results: Type.Array(
       Type.Object(
         {
-          op: Type.String(),
+          op: Type.Optional(Type.String({ description: 'Left out where it is none' })),
           status: Type.Integer({ description: 'As the operation by itself would have been answered with' }),
           id: Type.Optional(Type.Integer({ description: 'Of the record' })),
           version: Type.Optional(Type.Integer()),
@@ -82,7 +85,7 @@ export const BulkResult = Type.Object(
 )
 
 interface Result extends Record<string, unknown> {
-  op: unknown
+  op?: OperationName
   status: number
 }
 
@@ -91,51 +94,76 @@ export interface BulkContext extends Context {
   instance: string
 }
 
+/** An operation that has been checked, or what is wrong with it. */
+type Checked = { operation: Operation } | { op: OperationName | null; problem: Problem }
+
 /**
- * Does what a request asks for. Where it is atomic, throws the problem of the first operation that fails, or `invalid-request` with the
- * faults of all; what it names is told by pointers that begin with `/operations/<index>`.
+ * Checks the operations of a request, one by one. Throws `invalid-request` with the faults of all where they stand and fall together.
+ * Pointers begin with `/operations/<index>`.
  */
-export async function runBulk(tx: Queries, writing: Omit<Writing, 'tx'>, body: BulkBody, context: BulkContext): Promise<Result[]> {
-  const { resource, db } = writing
-  const { operations: given, atomic = true } = body
-  const faultsOf = checkFaults(resource, given, atomic)
-  const inTransaction: Writing = { ...writing, tx }
-  await lockInOrder(inTransaction, given as Operation[])
-  const results: Result[] = []
-  for (const [index, operation] of (given as Operation[]).entries()) {
+export async function checkBulk(resource: Resource, { operations: given, atomic = true }: BulkBody): Promise<Checked[]> {
+  const check = checkOperation(resource)
+  const all: Fault[] = []
+  const checked: Checked[] = []
+  let named = 0
+  for (const [index, operation] of given.entries()) {
     if (index % TURN === TURN - 1) await setImmediate()
-    const op = operation?.op ?? null
-    const run = () => operations[operation.op].run(inTransaction, { ...operation }, context)
-    const work = () => located(`/operations/${index}`, '/body', atomic ? run : () => retried(db, () => within(tx, run)))
+    const faults = check(operation).map((fault) => below(`/operations/${index}`, fault))
+    if (faults.length === 0) checked.push({ operation: operation as Operation })
+    else {
+      const { op } = (operation ?? {}) as Partial<Operation>
+      // Of what is sent, an answer is not to give back more.
+      const shown = faults.slice(0, Math.min(MAX_FAULTS_OF_ONE, MAX_FAULTS - named))
+      named += shown.length
+      checked.push({ op: isOperation(op) ? op : null, problem: invalid(faults, shown) })
+      all.push(...faults)
+      if (atomic && all.length > MAX_FAULTS) break
+    }
+  }
+  if (atomic && all.length > 0) throw invalid(all)
+  return checked
+}
+
+/** Does what was checked. Where it is atomic, throws the problem of the first operation that fails. */
+export async function runBulk(writing: Writing, checked: readonly Checked[], atomic: boolean, context: BulkContext): Promise<Result[]> {
+  const { db, tx } = writing
+  await lockInOrder(writing, checked)
+  const results: Result[] = []
+  const failed = (op: OperationName | null, problem: Problem) =>
+    results.push({ ...(op && { op }), status: errors[problem.code].status, problem: problemDocument(problem, context.instance) })
+  for (const [index, one] of checked.entries()) {
+    if (index % TURN === TURN - 1) await setImmediate()
+    if ('problem' in one) {
+      failed(one.op, one.problem)
+      continue
+    }
+    const { op } = one.operation
+    const run = () => operations[op].run(writing, one.operation, context)
+    const work = atomic ? run : () => retried(db, () => within(tx, run))
     try {
-      const faults = faultsOf(index)
-      if (faults.length > 0) throw invalid(faults)
-      results.push(resultOf(op, await work()))
+      results.push(resultOf(op, await located(`/operations/${index}`, '/body', work)))
     } catch (error) {
       if (atomic || !(error instanceof Problem)) throw error
-      results.push({ op, status: errors[error.code].status, problem: problemDocument(error, context.instance) })
+      failed(op, error)
     }
   }
   return results
 }
 
-/** Throws where it is atomic and any has faults: nothing is begun then. */
-function checkFaults(resource: Resource, given: readonly unknown[], atomic: boolean): (index: number) => Fault[] {
-  const check = checkOperation(resource)
-  const faultsOf = (index: number) => check(given[index]).map((fault) => below(`/operations/${index}`, fault))
-  if (!atomic) return faultsOf
-  const all: Fault[] = []
-  for (let index = 0; index < given.length && all.length <= MAX_FAULTS; index++) all.push(...faultsOf(index))
-  if (all.length > 0) throw invalid(all)
-  return () => []
-}
-
-/** Two that hold what the other wants would wait until the database ends one of them. */
-async function lockInOrder({ db, tx, table, resource }: Writing, all: readonly (Partial<Operation> | null)[]): Promise<void> {
-  const given = all.filter((operation) => operation !== null)
-  const ids = given.flatMap(({ id }) => (Number.isSafeInteger(id) ? [id as number] : []))
+/**
+ * Two that hold what the other wants would wait until the database ends one of them: so what they will want is held first, in an order
+ * that is the same for all. Values in which no two records are equal are names, since a record that is to be made cannot be held yet.
+ */
+async function lockInOrder({ db, tx, table, resource }: Writing, checked: readonly Checked[]): Promise<void> {
+  const given = checked.flatMap((one) => ('operation' in one ? [one.operation] : []))
   const key = upsertKey(resource)
-  const values = given.flatMap(({ op, body }) => (op === 'upsert' && key && typeof body?.[key] === 'string' ? [body[key]] : []))
+  const fields = resource.unique.flatMap((unique) => (unique.length === 1 ? unique : []))
+  const names = given.flatMap(({ body = {} }) =>
+    fields.flatMap((field) => (typeof body[field] === 'string' ? [`${resource.table} ${field} ${body[field]}`] : [])),
+  )
+  if (names.length > 0) await db.dialect.lockNames(tx, names)
+  const ids = given.flatMap(({ id }) => (id === undefined ? [] : [id]))
+  const values = given.flatMap(({ op, body }) => (op === 'upsert' && key ? [body[key]] : []))
   const column = key === undefined ? undefined : (getTableColumns(table) as Record<string, SQLiteColumn>)[key]
   if (column && values.length > 0) {
     const known = await tx.select({ id: table.id }).from(table).where(inArray(column, values))
@@ -158,7 +186,7 @@ async function within<T>(tx: Queries, work: () => Promise<T>): Promise<T> {
   }
 }
 
-const resultOf = (op: unknown, { status, id, row }: Done): Result => ({
+const resultOf = (op: OperationName, { status, id, row }: Done): Result => ({
   op,
   status,
   id,

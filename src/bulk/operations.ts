@@ -14,6 +14,7 @@ import { compileBody, type Validator } from '../validate.ts'
 
 export interface Operation {
   op: OperationName
+  /** There where its schema says so. */
   id: number
   body: Body
   if_match?: string
@@ -105,6 +106,8 @@ const remove: Kind = {
 export const operations = { create, update, upsert, delete: remove } satisfies Record<string, Kind>
 
 export type OperationName = keyof typeof operations
+
+export const isOperation = (op: unknown): op is OperationName => typeof op === 'string' && Object.hasOwn(operations, op)
 
 /** The field by which `upsert` finds a record: the first in which no two are equal. Undefined where there is none, and so no `upsert`. */
 export const upsertKey = ({ unique }: Resource): string | undefined => unique.find((fields) => fields.length === 1)?.[0]

@@ -1,5 +1,6 @@
 // The cache as a route uses it by itself, by the protocol of @fastify/caching: `app.cache.get` and `app.cache.set`.
 import type { AbstractCacheCompliantObject } from '@fastify/caching'
+import { getTableColumns } from 'drizzle-orm'
 import type { Database } from '../../drizzle/database.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
 import type { Kept, Store } from './store.ts'
@@ -78,11 +79,17 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
     // That of the plugin, which asks at every request with an If-None-Match.
     if (typeof key === 'string' || key.segment === PLUGIN) return undefined
     const names = key.segment.split('+')
-    return names.every((name) => name in this.#db.tables) ? (names as ServedName[]) : undefined
+    return names.every((name) => isServed(this.#db, name)) ? (names as ServedName[]) : undefined
   }
 }
 
 const isAnswer = (value: unknown): value is Kept => typeof value === 'object' && value !== null && (value as Kept).kind === 'answer'
+
+/** Only what is served has a state. */
+const isServed = ({ tables }: Database, name: string) =>
+  Object.hasOwn(tables, name) &&
+  'version' in getTableColumns(tables[name as ServedName]) &&
+  'updated_at' in getTableColumns(tables[name as ServedName])
 
 /** What the store calls it. No URL begins like this. */
 export const nameOf = ({ segment, id }: Exclude<Key, string>) => `explicit ${segment} ${id}`

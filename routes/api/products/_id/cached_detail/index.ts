@@ -4,6 +4,7 @@ import type { Kept } from '../../../../../src/cache/store.ts'
 import { readSchema } from '../../../../../src/query/schemas.ts'
 import { products } from '../../../../../src/resources/products.ts'
 import { type App, madeOf } from '../../../../../src/routes.ts'
+import { formOf } from '../../../../../src/tags.ts'
 
 const schema = {
   ...readSchema(products, 'cached_detail', 'Read, by a cache key of its own,'),
@@ -14,7 +15,7 @@ export default async function (app: App) {
   app.get('/', { schema, config: { access: products.access.read } }, async (request, reply) => {
     const { id } = request.params
     // The segment names the table: whatever is written to it, the answer is gone.
-    const key = { segment: products.table, id: `cached_detail ${id}` }
+    const key = { segment: products.table, id: `cached_detail ${formOf(products)} ${id}` }
     const found = await app.cache.get<Kept>(key)
     if (found) return answerWith(request, reply, nameOf(key), { kept: found.item, source: 'hit' })
     const kept = app.answers.keep(await madeOf(app, products, id))

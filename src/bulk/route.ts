@@ -1,0 +1,59 @@
+// The route of bulk requests.
+import type { FastifySchema, FastifySchemaCompiler } from 'fastify'
+import type { Queries } from '../../drizzle/database.ts'
+import { turns } from '../../drizzle/turns.ts'
+import { Problem } from '../errors.ts'
+import type { PostAnswer } from '../idempotency.ts'
+import type { Preconditions } from '../preconditions.ts'
+import type { Resource } from '../query/resource.ts'
+import { bulkSchema } from '../query/schemas.ts'
+import { type App, actorOf, expecting, post, refuseConditions } from '../routes.ts'
+import { bulkInput, checkBulk, checkEnvelope, runBulk } from './bulk.ts'
+
+/** Bulk requests that write at the same time, and that wait for one of them: others are to have a connection too. */
+const MAX_BULKS = 2
+const MAX_WAITING_BULKS = 64
+/** Milliseconds. */
+const BULK_PATIENCE = 15_000
+
+function refuseBulk(): never {
+  throw new Problem('overloaded', 'There are more bulk requests than can be done. Try again later.', { headers: { 'retry-after': '5' } })
+}
+
+/** Up to 1,000 operations in one request. Every body is checked by the schema of its own operation, so that each can fail by itself. */
+export function bulkRoute(app: App, resource: Resource): void {
+  const options = {
+    schema: bulkSchema(resource, bulkInput(resource)),
+    config: { access: resource.access.write },
+    bodyLimit: app.config.BULK_BODY_LIMIT,
+    // By the schema of the document, one operation with a fault would refuse them all.
+    validatorCompiler: exceptBody(app),
+  }
+  const { REQUIRE_IF_MATCH: needed } = app.config
+  const bulks = turns(MAX_BULKS, MAX_WAITING_BULKS)
+  app.post('/', options, async (request, reply) => {
+    refuseConditions(request)
+    checkEnvelope(request.body)
+    const { atomic = true } = request.body
+    const checked = await checkBulk(resource, request.body)
+    const context = {
+      resources: app.resources,
+      by: actorOf(request),
+      expecting: (conditions: Preconditions | undefined) => expecting(conditions, needed),
+      instance: request.id,
+    }
+    const work = async (tx: Queries): Promise<PostAnswer> => {
+      const writing = { db: app.db, tx, resource, table: app.db.tables[resource.table] }
+      const results = await runBulk(writing, checked, atomic, context)
+      const failed = results.filter(({ status }) => status >= 400).length
+      return { status: failed > 0 ? 207 : 200, headers: {}, body: { results, succeeded: results.length - failed, failed } }
+    }
+    const answered = await bulks.run(performance.now() + BULK_PATIENCE, () => post(request, reply, work))
+    return answered ?? refuseBulk()
+  })
+}
+
+const exceptBody =
+  (app: App): FastifySchemaCompiler<FastifySchema> =>
+  (route) =>
+    route.httpPart === 'body' ? (value: unknown) => ({ value }) : (app.validatorCompiler as FastifySchemaCompiler<FastifySchema>)(route)
