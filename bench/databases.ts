@@ -15,6 +15,8 @@ export type Engine = 'sqlite' | 'pg'
 /** A database of its own that is thrown away. */
 export interface Copy {
   url: string
+  /** What another program would do to it. */
+  run(...statements: string[]): Promise<void>
   remove(): Promise<void>
 }
 
@@ -104,7 +106,12 @@ function copyFile(path: string, name: string): Copy {
   const copy = join(folder, 'catalogue.db')
   // Shares the blocks where the file system can.
   copyFileSync(path, copy, constants.COPYFILE_FICLONE)
-  return { url: `file:${copy}`, remove: async () => removeFolder(folder) }
+  const run = async (...statements: string[]) => {
+    const file = new Driver(copy)
+    for (const statement of statements) file.exec(statement)
+    file.close()
+  }
+  return { url: `file:${copy}`, run, remove: async () => removeFolder(folder) }
 }
 
 function schemaOf(path: string): string {
@@ -192,10 +199,12 @@ async function connected<T>(url: string, work: (client: pg.Client) => Promise<T>
   }
 }
 
-const onServer = (...statements: string[]) =>
-  connected(urlOf('postgres'), async (client) => {
+const onDatabase = (name: string, statements: string[]) =>
+  connected(urlOf(name), async (client) => {
     for (const statement of statements) await client.query(statement)
   })
+
+const onServer = (...statements: string[]) => onDatabase('postgres', statements)
 
 /** Throws where no PostgreSQL answers. */
 export const checkServer = () => onServer('select 1')
@@ -231,7 +240,11 @@ const schemaOn = async (client: pg.Client) => fingerprint((await client.query<St
 async function copyDatabase(from: string, suffix: string): Promise<Copy> {
   const name = `${from}_${suffix}`
   await onServer(`drop database if exists ${name} with (force)`, `create database ${name} template ${from}`)
-  return { url: urlOf(name), remove: () => onServer(`drop database ${name} with (force)`) }
+  return {
+    url: urlOf(name),
+    run: (...statements) => onDatabase(name, statements),
+    remove: () => onServer(`drop database ${name} with (force)`),
+  }
 }
 
 async function fillDatabase(client: pg.Client, name: string, rows: number, log: Options['log']): Promise<void> {

@@ -4,13 +4,14 @@ import autocannon, { type Request } from 'autocannon'
 import { newProducts } from './catalogue.ts'
 import { answer } from './child.ts'
 import { withKey } from './key.ts'
+import { seeded } from './random.ts'
 
 export interface Job {
   origin: string
   connections: number
   seconds: number
-  /** What is asked for, in turn; `create` posts products that are not there yet instead. */
-  requests: { paths: readonly string[]; headers?: Record<string, string> } | { create: string }
+  /** What is asked for, in turn; `create` posts products that are not there yet instead, `update` gives one of `rows` another price. */
+  requests: { paths: readonly string[]; headers?: Record<string, string> } | { create: string } | { update: string; rows: number }
 }
 
 export interface Load {
@@ -33,6 +34,7 @@ const CLOCK = 100
 
 // Of the process, not of a job: the products of the warm-up are there when the measurement begins.
 const created = newProducts(`LOAD-${process.pid}`)
+const random = seeded(process.pid)
 
 async function run({ origin, connections, seconds, requests }: Job): Promise<Load> {
   const list = requestsOf(requests)
@@ -67,8 +69,18 @@ async function run({ origin, connections, seconds, requests }: Job): Promise<Loa
 
 function requestsOf(requests: Job['requests']): Request[] {
   if ('paths' in requests) return requests.paths.map((path) => ({ method: 'GET', path, headers: requests.headers ?? {} }))
-  const setupRequest = (request: Request): Request => ({ ...request, body: JSON.stringify(created.next().value) })
-  return [{ method: 'POST', path: requests.create, headers: { 'content-type': 'application/json', ...withKey }, setupRequest }]
+  const headers = { 'content-type': 'application/json', ...withKey }
+  if ('create' in requests) {
+    const setupRequest = (request: Request): Request => ({ ...request, body: JSON.stringify(created.next().value) })
+    return [{ method: 'POST', path: requests.create, headers, setupRequest }]
+  }
+  const { update, rows } = requests
+  const setupRequest = (request: Request): Request => ({
+    ...request,
+    path: `${update}${1 + random.whole(rows)}/`,
+    body: JSON.stringify({ price: (random.whole(50_000) / 100).toFixed(2) }),
+  })
+  return [{ method: 'PATCH', path: update, headers, setupRequest }]
 }
 
 answer(null, { run }, () => {})

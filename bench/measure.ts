@@ -23,6 +23,8 @@ export interface Side {
   server: Child<string>
   requests: Job['requests']
   connections: number
+  /** What every answer's status has to be; without it, any that begins with 2. */
+  status?: number
 }
 
 export interface Measured {
@@ -41,6 +43,8 @@ export interface Comparison {
   b: Measured
   /** What a request costs `b`, by what it costs `a`: above 1, `a` is the faster. */
   ratio: number
+  /** How many requests `a` answered for one of `b`: what counts where most of the work is another process's. */
+  throughput: number
 }
 
 export async function compare(a: Side, b: Side, pace: Pace): Promise<Comparison> {
@@ -53,8 +57,10 @@ export async function compare(a: Side, b: Side, pace: Pace): Promise<Comparison>
     // If a load fails before the rounds are over, that is what went wrong.
     const [usages, [ofA, ofB]] = await Promise.all([rounds(sides, pace), sent])
     const costs = [0, 1].map((side) => usages.slice(1).map((after, round) => perRequest(usages[round]?.[side], after[side])))
+    const answered = [0, 1].map((side) => usages.slice(1).map((after, round) => requestsIn(usages[round]?.[side], after[side])))
     const ratios = usages.slice(1).map((_, round) => (costs[1]?.[round] ?? 0) / (costs[0]?.[round] ?? 0))
-    return { a: measured(0, ofA), b: measured(1, ofB), ratio: median(ratios) }
+    const throughputs = usages.slice(1).map((_, round) => (answered[0]?.[round] ?? 0) / (answered[1]?.[round] ?? 0))
+    return { a: measured(0, ofA), b: measured(1, ofB), ratio: median(ratios), throughput: median(throughputs) }
 
     function measured(side: number, load: Load | undefined): Measured {
       if (!load) throw new Error('nothing was sent')
@@ -66,10 +72,14 @@ export async function compare(a: Side, b: Side, pace: Pace): Promise<Comparison>
   }
 }
 
-async function run(load: Child | undefined, { server, requests, connections }: Side, seconds: number): Promise<Load | undefined> {
+async function run(
+  load: Child | undefined,
+  { server, requests, connections, status: due }: Side,
+  seconds: number,
+): Promise<Load | undefined> {
   const job: Job = { origin: server.ready, connections, seconds, requests }
   const done = await load?.ask<Load>('run', job)
-  const bad = Object.keys(done?.statuses ?? {}).filter((status) => !status.startsWith('2'))
+  const bad = Object.keys(done?.statuses ?? {}).filter((status) => (due ? status !== String(due) : !status.startsWith('2')))
   if (bad.length > 0 || done?.errors) throw new Error(`the load met ${bad.join(' and ') || 'broken connections'}: ${JSON.stringify(done)}`)
   return done
 }
@@ -87,10 +97,12 @@ async function rounds(sides: Side[], pace: Pace): Promise<Usage[][]> {
   return usages
 }
 
-const perRequest = (before: Usage | undefined, after: Usage | undefined) =>
-  ((after?.cpu ?? 0) - (before?.cpu ?? 0)) / ((after?.requests ?? 0) - (before?.requests ?? 0))
+const requestsIn = (before: Usage | undefined, after: Usage | undefined) => (after?.requests ?? 0) - (before?.requests ?? 0)
 
-function median(values: number[]): number {
+const perRequest = (before: Usage | undefined, after: Usage | undefined) =>
+  ((after?.cpu ?? 0) - (before?.cpu ?? 0)) / requestsIn(before, after)
+
+export function median(values: number[]): number {
   const sorted = values.toSorted((a, b) => a - b)
   const middle = sorted.length / 2
   return ((sorted[Math.ceil(middle) - 1] ?? 0) + (sorted[Math.floor(middle)] ?? 0)) / 2

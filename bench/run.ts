@@ -1,22 +1,23 @@
 // npm run bench: how near the application comes to a server written by hand, and what its worst requests do to the others.
 import { parseArgs } from 'node:util'
+import { measureCache } from './cache.ts'
 import { Child, canPin, LOAD_CORE, SERVER_CORE } from './child.ts'
 import { type Catalogue, catalogueOf, checkServer, type Engine } from './databases.ts'
 import { BUFFER_TARGET, type Cost, measureGuard, PAGE_TARGET } from './guard.ts'
 import { firstPage, type Kind, kinds, nextPage, TARGET_ROWS } from './kinds.ts'
 import { type Comparison, compare, PACE, QUICK, type Side } from './measure.ts'
 import { checkSame, NotTheSame } from './same.ts'
-import { figure, megabytes, render, type Table } from './table.ts'
+import { figure, megabytes, render, type Table, verdict } from './table.ts'
 import { LOOP_TARGET, measureWorst, RECORD_TARGET } from './worst.ts'
 
-const PARTS = ['sqlite', 'pg', 'worst', 'guard'] as const
+const PARTS = ['sqlite', 'pg', 'worst', 'guard', 'cache'] as const
 
-const USAGE = `npm run bench -- [sqlite] [pg] [worst] [guard] [options]
+const USAGE = `npm run bench -- [sqlite] [pg] [worst] [guard] [cache] [options]
 
   without parts, all of them
 
-  --rows 100000,1000000  how many products (sqlite: both of these; pg: ${TARGET_ROWS}; worst: 1000000; guard: ${TARGET_ROWS})
-  --kind <text>          only kinds with this in their name
+  --rows 100000,1000000  how many products (sqlite: both of these; pg: ${TARGET_ROWS}; worst: 1000000; guard, cache: ${TARGET_ROWS})
+  --kind <text>          only kinds with this in their name (cache: hits, hooks, skewed, memory, writes, lag)
   --quick                short rounds: shows that all works, the figures are rough
   --fresh                make the databases anew
   --markdown             tables for docs/benchmarks.md
@@ -55,8 +56,6 @@ const connections: Record<Engine, number> = { sqlite: 8, pg: 16 }
 const labels: Record<Engine, string> = { sqlite: 'SQLite', pg: 'PostgreSQL' }
 
 const MAX_DEEP_RATIO = 1.2
-
-const verdict = (met: boolean) => (met ? 'ok' : 'MISSED')
 
 async function measureEngine(engine: Engine, rows: number): Promise<void> {
   const catalogue = await catalogueOf[engine]({ rows, fresh: options.fresh, log })
@@ -218,17 +217,30 @@ async function guard(rows: number): Promise<void> {
   })
 }
 
+async function cache(rows: number): Promise<void> {
+  const sqlite = await catalogueOf.sqlite({ rows, fresh: false, log })
+  const absent = await postgresAbsent()
+  if (absent !== undefined) log(`PostgreSQL is left out: ${absent}`)
+  const catalogues = { sqlite, ...(absent === undefined && { pg: await catalogueOf.pg({ rows, fresh: false, log }) }) }
+  const asked = { catalogues, rows, kind: options.kind, quick: options.quick, pace }
+  for await (const table of measureCache(asked, log)) print(table)
+}
+
+/** Why PostgreSQL is left out, if it is. */
+const postgresAbsent = () => checkServer().then(() => undefined, String)
+
 async function main(): Promise<void> {
   if (!canPin) log('taskset or a second core is missing: nothing is pinned, and the figures are less sharp')
   if (asked('sqlite')) for (const rows of rowsAsked ?? [TARGET_ROWS, 1_000_000]) await measureEngine('sqlite', rows)
   if (asked('pg')) {
-    const absent = await checkServer().then(() => undefined, String)
+    const absent = await postgresAbsent()
     if (absent === undefined) for (const rows of rowsAsked ?? [TARGET_ROWS]) await measureEngine('pg', rows)
     else log(`PostgreSQL is left out: ${absent}`)
     // It is no fault that there is none, unless it was named.
     if (absent !== undefined && positionals.includes('pg')) process.exitCode = 1
   }
   if (asked('guard')) await guard(rowsAsked?.[0] ?? TARGET_ROWS)
+  if (asked('cache')) await cache(rowsAsked?.[0] ?? TARGET_ROWS)
   if (asked('worst')) await worst(Math.max(...(rowsAsked ?? [1_000_000])))
 }
 

@@ -18,6 +18,7 @@ interface Answered {
 /** `ours` and `floor` are the paths that each is asked for. Throws NotTheSame. */
 export async function checkSame(origins: [ours: string, floor: string], ours: Job['requests'], floor: Job['requests']): Promise<void> {
   if ('create' in ours) return checkCreate(origins, ours.create)
+  if ('update' in ours) throw new Error('the floor updates nothing')
   const theirs = 'paths' in floor ? floor.paths : []
   for (const [index, path] of ours.paths.slice(0, SAMPLES).entries()) await checkRead(origins, [path, theirs[index] ?? ''])
 }

@@ -22,4 +22,6 @@ export function render({ title, head, rows }: Table, markdown: boolean): string 
 export const figure = (value: number) =>
   value.toLocaleString('en', value >= 100 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 3 })
 
+export const verdict = (met: boolean) => (met ? 'ok' : 'MISSED')
+
 export const megabytes = (bytes: number) => `${figure(bytes / 2 ** 20)} MB`

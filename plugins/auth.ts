@@ -57,7 +57,8 @@ export default fp(
       const { authorization } = request.headers
       if (authorization === undefined) await anonymous.take(request, reply)
       else {
-        request.key = await keyOf(authorization, request, reply)
+        const token = BEARER.exec(authorization)?.[1] ?? ''
+        request.key = keyring.recall(token) ?? (await keyOf(token, request, reply))
         await authenticated.take(request, reply)
       }
     })
@@ -76,10 +77,7 @@ export default fp(
     }
 
     /** Throws `key-refused`, and `quota-exceeded` where the client has tried too many. */
-    async function keyOf(authorization: string, request: FastifyRequest, reply: FastifyReply): Promise<Key> {
-      const [, token = ''] = BEARER.exec(authorization) ?? []
-      const known = keyring.recall(token)
-      if (known) return known
+    async function keyOf(token: string, request: FastifyRequest, reply: FastifyReply): Promise<Key> {
       const wasGood = keyring.wasGood(token)
       const look = async () => {
         if (!wasGood) await failures.check(request, reply)

@@ -79,17 +79,19 @@ function hasEmptySegment(params: unknown): boolean {
 /** A name, an IPv4 or a bracketed IPv6 address, and a port. */
 const HOST = /^(?:[\w.~-]+|\[[\da-f:.]+\])(?::\d{1,5})?$/i
 
-/** The origin that was found to be one last: nearly all requests come to the same. */
-let known = ''
+/** What was found to be an origin last: nearly all requests come to the same. */
+let known = { protocol: '', host: '', origin: '' }
 
 /** Links in answers begin with it, so it has to be a host and nothing more (RFC 9112, 3.2). Empty where a client of HTTP/1.0 names none. */
 function originOf({ host, protocol, raw }: FastifyRequest): string {
+  const detail = 'The Host header is not the name of a host.'
+  if (isRepeated(raw.rawHeaders)) throw new Problem('malformed-request', detail)
+  if (host === known.host && protocol === known.protocol) return known.origin
   const origin = `${protocol}://${host}`
   const old = raw.httpVersion === '1.0' && host === ''
-  const valid = origin === known || (/^https?$/.test(protocol) && (old || (HOST.test(host) && URL.canParse(origin))))
-  if (!valid || isRepeated(raw.rawHeaders)) throw new Problem('malformed-request', 'The Host header is not the name of a host.')
+  if (!/^https?$/.test(protocol) || !(old || (HOST.test(host) && URL.canParse(origin)))) throw new Problem('malformed-request', detail)
   if (old) return ''
-  known = origin
+  known = { protocol, host, origin }
   return origin
 }
 

@@ -123,18 +123,15 @@ export default fp(
       const preferred = prefer === undefined ? undefined : preferredHandling(prefer)
       if (preferred) reply.header('preference-applied', `handling=${preferred}`)
       ;(request.query as RawQuery).handling = preferred ?? handling
-      done()
+      // A body that no schema describes would be passed over in silence.
+      const unread = request.body !== undefined && request.body !== null && !request.routeOptions.schema?.body
+      done(unread ? invalid([{ pointer: '', detail: 'is not read here: send no body' }]) : undefined)
     })
     // Where the schema is open.
     app.addHook('preHandler', ({ body }, _reply, done) => {
       if (poisoned.has(body as object))
         throw invalid([{ pointer: '', detail: 'has a member __proto__, or constructor with a member prototype: no body may have them' }])
       done()
-    })
-    // A body that no schema describes would be passed over in silence.
-    app.addHook('preValidation', (request, _reply, done) => {
-      const unread = request.body !== undefined && request.body !== null && !request.routeOptions.schema?.body
-      done(unread ? invalid([{ pointer: '', detail: 'is not read here: send no body' }]) : undefined)
     })
     // Rows have only what the contract shows, and a serialiser made for them is no faster.
     app.setSerializerCompiler(() => JSON.stringify)

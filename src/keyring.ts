@@ -39,6 +39,8 @@ export class Keyring {
   readonly #onError: (error: unknown) => void
   /** By the SHA-256 of the token: how long a comparison takes then tells nothing of the token. */
   readonly #remembered = new LRUCache<string, Remembered>({ max: MAX_REMEMBERED })
+  /** Of tokens that were good: to hash one takes as long as all else that is done with a key. A guess is never in it, however near it comes. */
+  readonly #digests = new LRUCache<string, string>({ max: MAX_REMEMBERED })
   readonly #noting = new Map<number, Promise<void>>()
   /** What was read before a key was changed must not be remembered after. */
   #changes = 0
@@ -54,7 +56,7 @@ export class Keyring {
 
   /** The key of a token that was looked up within KEY_MEMORY. */
   recall(token: string): Key | undefined {
-    const known = this.#remembered.get(sha256(token))
+    const known = this.#remembered.get(this.#digests.get(token) ?? sha256(token))
     if (!known || performance.now() - known.verifiedAt > KEY_MEMORY || known.expiresAt <= Date.now()) return undefined
     return known
   }
@@ -68,7 +70,10 @@ export class Keyring {
   /** Looks a token up. One that is right but holds no longer is no guess. */
   async verify(token: string): Promise<Verdict> {
     const verdict = await this.#lookUp(token)
-    if ('refused' in verdict) this.#remembered.delete(sha256(token))
+    if ('refused' in verdict) {
+      this.#remembered.delete(sha256(token))
+      this.#digests.delete(token)
+    }
     return verdict
   }
 
@@ -83,7 +88,11 @@ export class Keyring {
     const expiresAt = timeOf(keys.expires_at, expires) ?? Number.POSITIVE_INFINITY
     const key: Key = { id: parsed.id, role: role as Role }
     if (revoked !== null || expiresAt <= Date.now()) return { refused: revoked === null ? 'expired' : 'revoked', guessed: false }
-    if (changes === this.#changes) this.#remembered.set(sha256(token), { ...key, verifiedAt, expiresAt })
+    if (changes === this.#changes) {
+      const digest = sha256(token)
+      this.#digests.set(token, digest)
+      this.#remembered.set(digest, { ...key, verifiedAt, expiresAt })
+    }
     if (Date.now() - (timeOf(keys.last_used_at, used) ?? 0) > LAST_USED_EVERY) this.#note(key.id)
     return { key }
   }
@@ -91,6 +100,7 @@ export class Keyring {
   /** A key was changed, rotated or revoked: from now on it is looked up anew. */
   forget(id: number): void {
     this.#changes++
+    this.#digests.clear()
     for (const [token, known] of [...this.#remembered.entries()]) if (known.id === id) this.#remembered.delete(token)
   }
 

@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest, RawServerDefault } from 'fastify'
 import type { Queries } from '../drizzle/database.ts'
-import { answer, tagAt } from './answer.ts'
+import { answer, type Question, tagAt } from './answer.ts'
 import type { Made } from './cache/answers.ts'
 import type { Actor } from './changes.ts'
 import { Problem } from './errors.ts'
@@ -12,6 +12,7 @@ import { type Attempt, fingerprintOf, once, type PostAnswer, readKey } from './i
 import { checkUnchanged, type Preconditions, preconditionsOf, quoted } from './preconditions.ts'
 import { ask, list, readWithState } from './query/list.ts'
 import { envelope } from './query/page.ts'
+import type { ListQuery } from './query/params.ts'
 import type { Resource } from './query/resource.ts'
 import type { Row } from './query/rows.ts'
 import { createSchema, listSchema, mergeSchema, readSchema, removeSchema, replaceSchema } from './query/schemas.ts'
@@ -79,28 +80,40 @@ export const madeAnswer = (request: FastifyRequest, resource: Resource, record: 
   body: record,
 })
 
+/** What a query comes to for clients of one origin. A query that is asked again is the same object, so nothing of it is done twice. */
+interface Known {
+  origin: string
+  question: Question
+  read(): Promise<Made>
+}
+
 export function listRoute(app: App, resource: Resource): void {
   const { COUNT_LIMIT: countLimit } = app.config
   const form = formOf(resource)
-  const tags = new WeakMap<object, { url: string; key: string; tag: string }>()
-  app.get('/', { schema: listSchema(resource), config: { access: resource.access.read } }, (request, reply) => {
+  const known = new WeakMap<ListQuery, Known>()
+  const knownOf = (request: FastifyRequest, query: ListQuery): Known => {
+    const { link, tables } = ask(app.db, resource, query)
     const url = urlOf(request, resource)
-    const asked = ask(app.db, resource, request.query)
-    // Nearly all requests come to the same origin.
-    let known = tags.get(asked)
-    if (known?.url !== url) {
-      const key = `${form} ${countLimit} ${url}?${asked.link}`
-      known = { url, key, tag: listTag(key) }
-      tags.set(asked, known)
-    }
-    const { key, tag } = known
-    return answer(request, reply, { key, tables: asked.tables, tag }, async () => {
-      const page = await list(app.db, resource, request.query, { countLimit })
+    const key = `${form} ${countLimit} ${url}?${link}`
+    const tag = listTag(key)
+    const read = async () => {
+      const page = await list(app.db, resource, query, { countLimit })
       const { body, headers } = envelope(url, page)
       // How far a count came before it was given up is another time another.
       const counted = page.exact ? '' : `.~${page.count}`
       return { state: page.state, tag: tagAt(tag, page.state) + counted, headers, body: JSON.stringify(body) }
-    })
+    }
+    return { origin: request.origin, question: { key, tables, tag }, read }
+  }
+  app.get('/', { schema: listSchema(resource), config: { access: resource.access.read } }, (request, reply) => {
+    const { query } = request
+    let asked = known.get(query)
+    // Nearly all requests come to the same origin.
+    if (asked?.origin !== request.origin) {
+      asked = knownOf(request, query)
+      known.set(query, asked)
+    }
+    return answer(request, reply, asked.question, asked.read)
   })
 }
 
