@@ -371,9 +371,21 @@ const priceOf = (random: Random) => (random.whole(5_000_000) / 100).toFixed(2)
 
 async function reprice(url: string, price: string): Promise<void> {
   const headers = { 'content-type': 'application/json', ...withKey }
-  const response = await fetch(url, { method: 'PATCH', headers, body: JSON.stringify({ price }) })
+  const response = await ask(url, { method: 'PATCH', headers, body: JSON.stringify({ price }) })
   const body = await response.text()
   if (!response.ok) throw new Error(`PATCH ${url} is answered with ${response.status}: ${body}`)
+}
+
+/** Milliseconds, and how often a server that has too much to do is asked again: nothing but the load was to blame. */
+const PATIENCE = { pause: 500, times: 20 }
+
+async function ask(url: string, init: RequestInit): Promise<Response> {
+  for (let left = PATIENCE.times; ; left--) {
+    const response = await fetch(url, init)
+    if (response.status !== 503 || left === 0) return response
+    await response.body?.cancel()
+    await setTimeout(PATIENCE.pause)
+  }
 }
 
 interface Answer {
@@ -383,7 +395,7 @@ interface Answer {
 }
 
 async function read(url: string): Promise<Answer> {
-  const response = await fetch(url, { headers: { ...withKey, 'accept-encoding': 'identity' } })
+  const response = await ask(url, { headers: { ...withKey, 'accept-encoding': 'identity' } })
   const body = await response.text()
   if (!response.ok) throw new Error(`GET ${url} is answered with ${response.status}: ${body}`)
   const { headers } = response

@@ -43,7 +43,8 @@ export class Child<Ready = unknown> {
   }
 
   /** One question at a time. */
-  ask<T>(name: string, input?: unknown): Promise<T> {
+  async ask<T>(name: string, input?: unknown): Promise<T> {
+    if (!this.#process.connected) throw new Error(`${name}: the child process has ended`)
     const answer = nextAnswer(this.#process, name)
     this.#process.send({ name, input })
     return answer as Promise<T>
@@ -62,7 +63,8 @@ export class Child<Ready = unknown> {
 
 function nextAnswer(child: ChildProcess, what: string): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const onExit = (code: number | null) => reject(new Error(`${what}: the child process ended with ${code}`))
+    const onExit = (code: number | null, signal: string | null) =>
+      reject(new Error(`${what}: the child process ended with ${code ?? signal}`))
     child.once('exit', onExit)
     child.once('message', (answer: Answer) => {
       child.off('exit', onExit)

@@ -34,9 +34,14 @@ export function watchState(path: string): Watching {
     const told = index?.hasChanged()
     if (told === false && !written) return
     const version = dataVersion.get()
+    let certain = true
     if (told === false && version !== seen) {
-      trusted = false
-      index = undefined
+      // Either the header does not tell, or somebody has committed just now, which it then does: that is looked at again the next time.
+      certain = index?.hasChanged() === false
+      if (certain) {
+        trusted = false
+        index = undefined
+      }
     }
     if (version !== seen) {
       // The table is there after the first migration.
@@ -45,7 +50,9 @@ export function watchState(path: string): Watching {
       seen = version
     }
     written = false
-    if (index) index.remember()
+    if (index) {
+      if (certain) index.remember()
+    }
     // It is there once something was read; until it has been remembered once it says that there was a commit.
     else if (trusted) index = WalIndex.of(path)
   }

@@ -49,7 +49,16 @@ const bounds = { minItems: 1, maxItems: MAX_OPERATIONS }
 
 /** As the OpenAPI document shows it. */
 export const bulkInput = (resource: Resource) =>
-  Type.Unsafe<BulkBody>(Type.Object({ operations: Type.Array(operationSchema(resource), bounds), atomic }, { additionalProperties: false }))
+  Type.Unsafe<BulkBody>(
+    Type.Object(
+      { operations: Type.Array(operationSchema(resource), bounds), atomic },
+      { additionalProperties: false, examples: [{ operations: [{ op: 'create', body: exampleOf(resource) }], atomic: true }] },
+    ),
+  )
+
+/** A body that makes a record, of the examples of its fields. */
+const exampleOf = ({ writable, contract }: Resource) =>
+  Object.fromEntries([...writable.keys()].flatMap((field) => (contract[field]?.examples ? [[field, contract[field].examples[0]]] : [])))
 
 const checkBody = compileBody(Type.Object({ operations: Type.Array(Type.Unknown(), bounds), atomic }, { additionalProperties: false }))
 

@@ -38,7 +38,7 @@ const engines: Record<string, Slow> = {
     ]),
     timeout: 0.3,
     // Each is tried for some milliseconds before it has to wait.
-    patience: 2,
+    patience: 4,
     bearable: 'id__lte=40000&stock__in!=2,3&count=exact',
   },
   pg: {
