@@ -8,7 +8,7 @@ import { invalid, Problem } from '../src/errors.ts'
 import { compilePath, compileQuerystring, type Handling } from '../src/query/querystring.ts'
 import { MERGE_PATCH, Problem as ProblemSchema } from '../src/query/responses.ts'
 import { listOf, NoParameters } from '../src/query/schemas.ts'
-import { compileBody } from '../src/validate.ts'
+import { compileBody, MAX_MEMBERS } from '../src/validate.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -24,9 +24,6 @@ interface RawQuery {
   raw: string
   handling?: Handling
 }
-
-/** Of a body. Naming what is wrong with each takes time. */
-const MAX_MEMBERS = 200
 
 /** One for each part of a request. Fastify puts `value` in the part's place, or hands `error` to the error handler. */
 const parts: Record<string, (schema: TSchema) => Validate> = {

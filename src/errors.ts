@@ -70,7 +70,7 @@ export class Problem extends Error {
 }
 
 /** Faults listed in one answer; a request made of thousands must not be answered by megabytes. */
-const MAX_FAULTS = 100
+export const MAX_FAULTS = 100
 
 /** A request with faults, all of them at once, of which `shown` are listed. */
 export function invalid(faults: readonly Fault[], shown = faults.slice(0, MAX_FAULTS)): Problem {

@@ -39,7 +39,7 @@ export const merge = (db: Database, resource: Resource, id: number, body: Body, 
   change(db, resource, id, settable(resource, body), by, expected)
 
 /** Sets fields that a body may not set, too. A change that changes nothing leaves the version and `updated_at` as they are. */
-export const change = (db: Database, resource: Resource, id: number, values: Body, by: Actor, expected?: Expected): Promise<Row> =>
+const change = (db: Database, resource: Resource, id: number, values: Body, by: Actor, expected?: Expected): Promise<Row> =>
   write(db, resource, async (writing) => changeHeld(writing, await held(writing, id, expected), values, by))
 
 /** PATCH as part of a transaction. */

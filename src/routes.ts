@@ -17,7 +17,7 @@ import type { Resource } from './query/resource.ts'
 import type { Row } from './query/rows.ts'
 import { createSchema, listSchema, mergeSchema, readSchema, removeSchema, replaceSchema } from './query/schemas.ts'
 import { createWithin, type Expected, merge, remove, replace } from './records.ts'
-import { formOf, httpDate, listTag, recordTag, validatorsOf } from './tags.ts'
+import { digest, formOf, httpDate, recordTag, validatorsOf } from './tags.ts'
 
 export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
 
@@ -68,8 +68,8 @@ function attemptOf({ headers, key, method, url, bytes }: FastifyRequest): Attemp
 }
 
 /** What tells the client which state of a record it has. */
-export const stateHeaders = (record: Row, json?: string) => ({
-  etag: quoted(recordTag(record, json)),
+export const stateHeaders = (record: Row) => ({
+  etag: quoted(recordTag(record)),
   'last-modified': httpDate(record.updated_at),
 })
 
@@ -95,7 +95,8 @@ export function listRoute(app: App, resource: Resource): void {
     const { link, tables } = ask(app.db, resource, query)
     const url = urlOf(request, resource)
     const key = `${form} ${countLimit} ${url}?${link}`
-    const tag = listTag(key)
+    // The state of the tables follows it.
+    const tag = digest(key)
     const read = async () => {
       const page = await list(app.db, resource, query, { countLimit })
       const { body, headers } = envelope(url, page)

@@ -22,12 +22,6 @@ export const httpDate = (time: unknown): string => new Date(String(time)).toUTCS
 
 const forms = new WeakMap<Resource, string>()
 
-/**
- * Of a list: of the key that it is kept under, which says what was asked for, in its one spelling, and how it is shown. The state of the
- * tables follows it.
- */
-export const listTag = (key: string): string => digest(key)
-
 /** How a resource is shown. What is kept elsewhere, by another version of the service, is told apart by it. */
 export function formOf(resource: Resource): string {
   const form = forms.get(resource) ?? digest(JSON.stringify(resource.schemas.record))

@@ -43,6 +43,9 @@ function readDecimal(text: string, { precision, scale }: { precision: number; sc
 
 const STRICT: Options = { allErrors: true, strict: true, allowUnionTypes: true, validateFormats: false, keywords }
 
+/** Of one object in a body. Naming what is wrong with each takes time. */
+export const MAX_MEMBERS = 200
+
 export type Validator = (value: unknown) => Fault[]
 
 /** Finds the faults of a body, one for each place. It puts texts and decimals into their one spelling, and changes nothing else. */

@@ -5,18 +5,17 @@ import { getTableColumns, inArray, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Queries } from '../../drizzle/database.ts'
 import type { Writing } from '../constraints.ts'
-import { errors, type Fault, invalid, Problem, problemDocument } from '../errors.ts'
+import { errors, type Fault, invalid, MAX_FAULTS, Problem, problemDocument } from '../errors.ts'
 import { quoted } from '../preconditions.ts'
 import type { Resource } from '../query/resource.ts'
 import { retried } from '../records.ts'
 import { recordTag } from '../tags.ts'
-import { compileBody } from '../validate.ts'
+import { compileBody, MAX_MEMBERS } from '../validate.ts'
 import {
   type Context,
   checkOperation,
   type Done,
   isOperation,
-  MAX_MEMBERS,
   type Operation,
   type OperationName,
   operationSchema,
@@ -30,8 +29,7 @@ export const MAX_OPERATIONS = 1_000
 /** Operations after which others have their turn: where the database is in this process, it answers at once. */
 const TURN = 20
 
-/** Faults that are named in one answer, and of one operation where each stands for itself. */
-const MAX_FAULTS = 100
+/** Faults that are named of one operation, where each stands for itself. */
 const MAX_FAULTS_OF_ONE = 10
 
 export interface BulkBody {

@@ -10,7 +10,7 @@ import { MAX_INTEGER } from '../query/fields.ts'
 import type { Body, Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
 import { createWithin, type Expected, mergeWithin, removeWithin } from '../records.ts'
-import { compileBody, type Validator } from '../validate.ts'
+import { compileBody, MAX_MEMBERS, type Validator } from '../validate.ts'
 
 export interface Operation {
   op: OperationName
@@ -125,9 +125,6 @@ export const operationSchema = (resource: Resource): TSchema =>
       ),
     ),
   })
-
-/** Members of one object that are read: naming what is wrong with each takes time. */
-export const MAX_MEMBERS = 200
 
 const validators = new WeakMap<Resource, (operation: unknown) => Fault[]>()
 const bodies = new WeakMap<Resource, Validator>()

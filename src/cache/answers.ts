@@ -64,15 +64,13 @@ export class Answers {
     return this.#store?.near(key, state)
   }
 
-  /** The answer that holds at `state`, or as `read` reads it. What is read later than `state` is kept under its own. */
+  /** The answer where none is ready: another process' that holds at `state`, or as `read` reads it. What is read later than `state` is kept under its own. */
   async find({ key }: Asked, state: string, read: () => Promise<Made>): Promise<Answered> {
     const store = this.#store
     if (!store) return { kept: this.keep(await read()), source: 'bypass' }
     const reading = this.#reading.get(key)
     // It was begun since the tables have this state, so it is as new as a reading that would begin now.
     if (reading?.state === state) return { kept: (await reading.answered).kept, source: 'collapsed' }
-    const kept = store.near(key, state)
-    if (kept) return { kept, source: 'hit' }
     const answered = this.#fill(store, key, state, read).finally(() => {
       if (this.#reading.get(key)?.answered === answered) this.#reading.delete(key)
     })

@@ -1,5 +1,5 @@
 // Keeps answers in Redis, for all instances. One that is away, or slow, has nothing: the database is then asked instead.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { Connection } from '../connection.ts'
 import { type Kept, leftOf, type Store } from './store.ts'
 
@@ -47,7 +47,7 @@ export class RedisStore implements Store {
 
   /** The state is part of it, so that an instance that is behind does not put an older answer in the place of a newer one. */
   #keyOf(key: string, state: string): string {
-    return `${this.#prefix}${createHash('sha256').update(key).digest('base64url')}:${state}`
+    return `${this.#prefix}${hash('sha256', key, 'base64url')}:${state}`
   }
 }
 
