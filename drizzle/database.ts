@@ -48,6 +48,21 @@ export interface Dialect {
   lockNames(tx: Queries, names: readonly string[]): Promise<unknown>
   /** Holds a name until the transaction ends. False where another transaction holds it. */
   tryLock(tx: Queries, name: string): Promise<boolean>
+  log: LogOrder
+}
+
+/**
+ * The order of the change log in which nothing is ever put before what was read already. On PostgreSQL ids are given out before their
+ * transactions commit, so it is that of (transaction, id), up to the oldest transaction that is still under way.
+ */
+export interface LogOrder {
+  /** It comes after the entry with an id; everything does where that is forgotten. */
+  after(change: SQL): SQL
+  /** Nothing will be put before it any more. */
+  settled: SQL
+  /** For `order by`: the oldest first, and the newest first. */
+  ascending: SQL
+  descending: SQL
 }
 
 export interface Database {

@@ -2,7 +2,8 @@
 import type { Database, Served } from './database.ts'
 import { open as openPostgres } from './pg/open.ts'
 import { open as openSqlite } from './sqlite/open.ts'
-import { defineTables, type Kit, type Tables } from './tables.ts'
+import type { Kit } from './stamps.ts'
+import { defineTables, type Tables } from './tables.ts'
 
 export interface OpenOptions {
   served: readonly Served[]

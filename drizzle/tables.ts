@@ -1,18 +1,9 @@
 // Every table, once, as a function of a column kit. drizzle-kit makes both databases' migrations from it.
 import { sql } from 'drizzle-orm'
 import type { AnySQLiteColumn } from 'drizzle-orm/sqlite-core'
+import { defineBackgroundTables } from './background.ts'
 import type { ServedTable } from './database.ts'
-import type * as sqliteKit from './sqlite/kit.ts'
-
-/** SQLite's types are the canonical ones; the PostgreSQL schema is cast to them in `pg/schema.ts`. */
-export type Kit = typeof sqliteKit
-
-/** What every served table has: when a row was made and last changed, and how often. */
-const stamps = (kit: Kit) => ({
-  created_at: kit.time().notNull(),
-  updated_at: kit.time().notNull(),
-  version: kit.integer().notNull().default(1),
-})
+import { type Kit, stamps } from './stamps.ts'
 
 export function defineTables(kit: Kit) {
   const categories = kit.table(
@@ -92,19 +83,27 @@ export function defineTables(kit: Kit) {
     (t) => [kit.uniqueIndex('key_secrets_key', t.key)],
   )
   // Who did what. The key is no reference: what was done with it stays written down.
-  const changes = kit.table('changes', {
-    id: kit.id(),
-    ...kit.transactionId(),
-    resource: kit.text().notNull(),
-    record_id: kit.integer().notNull(),
-    operation: kit.text().notNull(),
-    version: kit.integer().notNull(),
-    key_id: kit.integer(),
-    request_id: kit.text(),
-    at: kit.time().notNull(),
-    fields: kit.text().notNull(),
-    reason: kit.text(),
-  })
+  const changes = kit.table(
+    'changes',
+    {
+      id: kit.id(),
+      ...kit.transactionId(),
+      resource: kit.text().notNull(),
+      record_id: kit.integer().notNull(),
+      operation: kit.text().notNull(),
+      version: kit.integer().notNull(),
+      key_id: kit.integer(),
+      request_id: kit.text(),
+      at: kit.time().notNull(),
+      fields: kit.text().notNull(),
+      reason: kit.text(),
+      // The record as it was afterwards or, deleted, before.
+      state: kit.text(),
+    },
+    (t) => [kit.index('changes_by_record', t.resource, t.record_id, t.id), ...kit.logIndexes('changes', t)],
+  )
+  // How far in it who works through it has come.
+  const cursors = kit.table('cursors', { name: kit.text().primaryKey(), change: kit.integer().notNull() })
   // What a POST was answered with, for who asks again because the answer was lost on the way.
   const idempotency_keys = kit.table(
     'idempotency_keys',
@@ -121,7 +120,7 @@ export function defineTables(kit: Kit) {
     },
     (t) => [kit.uniqueIndex('idempotency_keys_caller_key', t.caller, t.key)],
   )
-  return { categories, products, keys, key_secrets, changes, idempotency_keys }
+  return { categories, products, keys, key_secrets, changes, cursors, idempotency_keys, ...defineBackgroundTables(kit) }
 }
 
 /** An interface, so that an application built on this one can add its own tables to it. */

@@ -73,6 +73,7 @@ export default fp(
 
     const neededFor = (access: Access = 'admin'): Role | undefined => {
       if (access === 'unchecked' || access === 'anyone') return undefined
+      if (access === 'key') return 'read'
       return access === 'read' && !app.config.REQUIRE_KEY_TO_READ ? undefined : access
     }
 

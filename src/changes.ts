@@ -1,4 +1,5 @@
 // The record of changes: who did what, written in the transaction that did it.
+import { isDeepStrictEqual } from 'node:util'
 import type { Database, Queries } from '../drizzle/database.ts'
 import { pruneOld } from './prune.ts'
 import type { Resource } from './query/resource.ts'
@@ -23,6 +24,8 @@ export interface Change {
   version: number
   /** The old value and the new one of each field that differs, as records show them; null where there was, or is, no record. */
   fields: Record<string, [old: unknown, current: unknown]>
+  /** The record afterwards or, deleted, before. Whoever is told of the change is shown it. */
+  state: Row | null
   /** Why, where it was said. */
   reason?: string
 }
@@ -43,6 +46,7 @@ export const created = (resource: Resource, row: Row): Change => ({
   record: row.id,
   version: Number(row.version),
   fields: Object.fromEntries(fieldsOf(resource).map((field) => [field, [null, row[field]]])),
+  state: row,
 })
 
 export const updated = (resource: Resource, before: Row, after: Row): Change => ({
@@ -50,23 +54,39 @@ export const updated = (resource: Resource, before: Row, after: Row): Change => 
   record: after.id,
   version: Number(after.version),
   fields: Object.fromEntries(
-    fieldsOf(resource).flatMap((field) => (before[field] === after[field] ? [] : [[field, [before[field], after[field]]]])),
+    fieldsOf(resource).flatMap((field) => (isSame(before[field], after[field]) ? [] : [[field, [before[field], after[field]]]])),
   ),
+  state: after,
 })
+
+/** What is no plain value is another object each time that it is read. */
+const isSame = (a: unknown, b: unknown) => a === b || (typeof a === 'object' && isDeepStrictEqual(a, b))
 
 export const deleted = (resource: Resource, row: Row): Change => ({
   operation: 'delete',
   record: row.id,
   version: Number(row.version),
   fields: Object.fromEntries(fieldsOf(resource).map((field) => [field, [row[field], null]])),
+  state: row,
 })
 
-const insert = inserter('changes', ['resource', 'record_id', 'operation', 'version', 'key_id', 'request_id', 'at', 'fields', 'reason'])
+const insert = inserter('changes', [
+  'resource',
+  'record_id',
+  'operation',
+  'version',
+  'key_id',
+  'request_id',
+  'at',
+  'fields',
+  'reason',
+  'state',
+])
 
 /** Only what a contract shows is recorded, so no secret is. */
 export function recordChanges(tx: Queries, db: Database, resource: Resource, by: Actor, changes: readonly Change[]): Promise<void> {
   const at = stored(db.tables.changes.at, new Date().toISOString())
-  const rows = changes.map(({ operation, record, version, fields, reason = null }) => [
+  const rows = changes.map(({ operation, record, version, fields, state, reason = null }) => [
     resource.table,
     record,
     operation,
@@ -76,6 +96,7 @@ export function recordChanges(tx: Queries, db: Database, resource: Resource, by:
     at,
     JSON.stringify(fields),
     reason,
+    state && JSON.stringify(state),
   ])
   return insert(tx, rows)
 }

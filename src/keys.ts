@@ -52,7 +52,9 @@ export const rotateKey = (db: Database, id: number, actor: Actor): Promise<Issue
 export async function rotateWithin(tx: Queries, db: Database, id: number, actor: Actor, expected?: Expected): Promise<Issued> {
   const record = await held({ db, tx, resource: keys, table: db.tables.keys }, id, expected)
   if (record.revoked_at !== null) throw new Problem('key-revoked', `The key ${id} was revoked. Make another one.`)
-  await recordChanges(tx, db, keys, actor, [{ operation: 'rotate', record: id, version: Number(record.version), fields: {} }])
+  await recordChanges(tx, db, keys, actor, [
+    { operation: 'rotate', record: id, version: Number(record.version), fields: {}, state: record },
+  ])
   return { record, token: await setSecret(tx, db, id) }
 }
 

@@ -28,7 +28,7 @@ interface Entry {
 async function recorded({ db }: App): Promise<Entry[]> {
   const { changes } = db.tables
   const rows = await db.read.select().from(changes).orderBy(changes.id)
-  return rows.filter(({ resource }) => resource !== 'keys').map((row) => ({ ...row, fields: JSON.parse(row.fields) }))
+  return rows.filter(({ resource }) => resource !== 'keys').map(({ state: _, ...row }) => ({ ...row, fields: JSON.parse(row.fields) }))
 }
 
 const shirt = { sku: 'A', name: 'Shirt', price: '29.90' }

@@ -53,6 +53,13 @@ export const time = customType<{ data: string; driverData: string }>({
   fromDriver: (text) => `${text.slice(0, DATE)}T${text.slice(DATE + 1, -OFFSET).padEnd(CLOCK, text.includes('.') ? '0' : '.000')}Z`,
 })
 
+export const json = <T>() =>
+  customType<{ data: T; driverData: string }>({
+    dataType: () => 'text collate "C"',
+    toDriver: (value) => JSON.stringify(value),
+    fromDriver: (text) => JSON.parse(text),
+  })()
+
 /** NULLs first only where there can be any: an index on a NOT NULL column serves every ORDER BY as it is. */
 export const index = (name: string, ...columns: ExtraConfigColumn[]) => {
   const [first, ...rest] = columns.map((column) => (column.notNull ? column : column.asc().nullsFirst()))
@@ -68,3 +75,7 @@ export const transactionId = () => ({
     .notNull()
     .default(sql`pg_current_xact_id()`),
 })
+
+export const logIndexes = (name: string, { transaction, id }: Record<'transaction' | 'id', ExtraConfigColumn>) => [
+  pgIndex(`${name}_in_order`).on(transaction, id),
+]

@@ -58,6 +58,13 @@ const dialect: Dialect = {
     const [row] = await tx.all<{ locked: boolean }>(sql`select pg_try_advisory_xact_lock(hashtextextended(${name}, 0)) as locked`)
     return row?.locked === true
   },
+  log: {
+    after: (change) =>
+      sql`(transaction, id) > (coalesce((select transaction from changes where id = ${change}), '0'::xid8), coalesce((select id from changes where id = ${change}), 0))`,
+    settled: sql`transaction < pg_snapshot_xmin(pg_current_snapshot())`,
+    ascending: sql`transaction, id`,
+    descending: sql`transaction desc, id desc`,
+  },
 }
 
 export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {

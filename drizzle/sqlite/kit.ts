@@ -41,6 +41,14 @@ export const time = customType<{ data: string; driverData: number }>({
   fromDriver: fromMilliseconds,
 })
 
+/** A value as its JSON. */
+export const json = <T>() =>
+  customType<{ data: T; driverData: string }>({
+    dataType: () => 'text',
+    toDriver: (value) => JSON.stringify(value),
+    fromDriver: (text) => JSON.parse(text),
+  })()
+
 /** An index that can be walked in the order of a list, NULLs first. */
 export const index = (name: string, ...columns: [AnySQLiteColumn, ...AnySQLiteColumn[]]) => sqliteIndex(name).on(...columns)
 
@@ -48,3 +56,6 @@ export const uniqueIndex = (name: string, ...columns: [AnySQLiteColumn, ...AnySQ
 
 /** What a row of an ordered log has beside its id. Here nothing: transactions run in turn, so ids are in the order of their commits. */
 export const transactionId = () => ({})
+
+/** The indexes by which such a log is read in its order. */
+export const logIndexes = (_name: string, _columns: object): ReturnType<typeof index>[] => []

@@ -50,6 +50,8 @@ const dialect: Dialect = {
   lock: async () => {},
   lockNames: async () => {},
   tryLock: async () => true,
+  // Transactions run in turn.
+  log: { after: (change) => sql`id > ${change}`, settled: sql`true`, ascending: sql`id`, descending: sql`id desc` },
 }
 
 /** By SQLite's extended result code. */

@@ -46,7 +46,9 @@ export const guard = (access: Access): readonly ErrorCode[] =>
         'key-refused',
         'quota-exceeded',
         'overloaded',
-        ...(access === 'anyone' ? [] : (['key-required', ...(access === 'read' ? [] : ['forbidden' as const])] as const)),
+        ...(access === 'anyone'
+          ? []
+          : (['key-required', ...(access === 'read' || access === 'key' ? [] : ['forbidden' as const])] as const)),
       ]
 export const READING: readonly ErrorCode[] = ['database-unavailable']
 export const WRITING: readonly ErrorCode[] = [...READING, 'database-busy']
