@@ -49,6 +49,8 @@ export interface Dialect {
   /** Holds a name until the transaction ends. False where another transaction holds it. */
   tryLock(tx: Queries, name: string): Promise<boolean>
   log: LogOrder
+  /** Columns of search tables that are computed from the folded texts. */
+  computed: readonly { name: string; from(texts: readonly SQL[]): SQL }[]
 }
 
 /**

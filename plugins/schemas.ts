@@ -5,6 +5,7 @@ import fp from 'fastify-plugin'
 import { parse as parseSecurely } from 'secure-json-parse'
 import { BulkResult } from '../src/bulk/bulk.ts'
 import { invalid, Problem } from '../src/errors.ts'
+import { JobList, JobSchema } from '../src/jobs/schemas.ts'
 import { compilePath, compileQuerystring, type Handling } from '../src/query/querystring.ts'
 import { MERGE_PATCH, Problem as ProblemSchema } from '../src/query/responses.ts'
 import { listOf, NoParameters } from '../src/query/schemas.ts'
@@ -50,6 +51,7 @@ const parts: Record<string, (schema: TSchema) => Validate> = {
       const members = typeof body === 'object' && !Array.isArray(body) ? Object.keys(body ?? {}).length : 0
       if (members > MAX_MEMBERS)
         return { error: invalid([{ pointer: '', detail: `has ${members} members: at most ${MAX_MEMBERS} are read` }]) }
+      if (body === null && schema['x-optional']) return { value: {} }
       const faults = body === null ? [{ pointer: '', detail: 'must be a JSON object' }] : check(body)
       return faults.length > 0 ? { error: invalid(faults) } : { value: body }
     }
@@ -144,6 +146,8 @@ export default fp(
 
     app.addSchema(ProblemSchema)
     app.addSchema(BulkResult)
+    app.addSchema(JobSchema)
+    app.addSchema(JobList)
     for (const resource of app.resources) {
       for (const schema of [...Object.values(resource.schemas), listOf(resource)]) app.addSchema(schema)
     }

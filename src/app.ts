@@ -11,15 +11,16 @@ import cors from '../plugins/cors.ts'
 import db from '../plugins/db.ts'
 import problems, { answerRaw, clientErrorHandler, frameworkErrors, noProxy, unmetExpectation } from '../plugins/errors.ts'
 import health from '../plugins/health.ts'
+import jobs from '../plugins/jobs.ts'
 import openapi from '../plugins/openapi.ts'
 import pressure from '../plugins/pressure.ts'
 import rateLimit from '../plugins/rate-limit.ts'
 import redis from '../plugins/redis.ts'
-import retention from '../plugins/retention.ts'
 import routing from '../plugins/routing.ts'
 import schemas from '../plugins/schemas.ts'
 import type { Config } from './config.ts'
 import { MAX_HEADER_SIZE, requestId, TIMEOUTS } from './http.ts'
+import type { Handler } from './jobs/handlers.ts'
 import { type LogStream, logger } from './logger.ts'
 import type { Resource } from './query/resource.ts'
 import type { App } from './routes.ts'
@@ -40,6 +41,8 @@ export interface AppOptions {
   resources?: readonly Resource[]
   routes?: string
   tables?: OpenOptions['tables']
+  /** Kinds of jobs besides those of src/jobs/handlers.ts. */
+  handlers?: Readonly<Record<string, Handler>>
   /** Another clock for the rate limits, in milliseconds: a test need not wait. */
   clock?: () => number
   /** Shorter ones than a client has in earnest. */
@@ -51,7 +54,17 @@ export interface AppOptions {
 }
 
 /** Builds the application. `listen()` or `inject()` makes it ready, which opens and migrates the database. */
-export async function buildApp({ config, resources, routes = ROUTES, tables, clock, timeouts, shedding, log }: AppOptions): Promise<App> {
+export async function buildApp({
+  config,
+  resources,
+  routes = ROUTES,
+  tables,
+  handlers,
+  clock,
+  timeouts,
+  shedding,
+  log,
+}: AppOptions): Promise<App> {
   const { headers, request, idle, keepAlive, check } = { ...TIMEOUTS, ...timeouts }
   const app = Fastify({
     logger: logger(config, log),
@@ -80,7 +93,7 @@ export async function buildApp({ config, resources, routes = ROUTES, tables, clo
   await app.register(cors)
   await app.register(schemas)
   await app.register(db, { tables })
-  await app.register(retention)
+  await app.register(jobs, { handlers })
   await app.register(pressure, { shedding })
   await app.register(redis)
   await app.register(caching)

@@ -15,7 +15,7 @@ import { issueKey, revokeKey, rotateKey } from './keys.ts'
 import { type Row, shownOf } from './query/rows.ts'
 import { keys } from './resources/keys.ts'
 import { ROLES } from './roles.ts'
-import { serve } from './server.ts'
+import { serve, work } from './server.ts'
 import { parseToken } from './token.ts'
 import { importProducts } from './transfer/import.ts'
 import type { ImportResult } from './transfer/merge.ts'
@@ -41,6 +41,13 @@ export const commands: Record<
       const places = ['products    /api/products/', 'categories  /api/categories/', 'docs        /docs/', 'OpenAPI     /openapi.json']
       const lines = places.map((place) => `  ${place.replace('/', `${url}/`)}`)
       say([`Stockroom listens on ${url}`, ...lines, ...(firstKey ? introduce(url, firstKey) : [])].join('\n'))
+    },
+  },
+  worker: {
+    summary: 'Work through jobs without serving the API, until a signal',
+    async run() {
+      await work(loadConfig())
+      say('Stockroom works through jobs')
     },
   },
   migrate: {

@@ -108,6 +108,27 @@ export const Config = Type.Object({
     maximum: 36_500,
     description: 'Days for which it is kept on record who changed what; 0: for ever',
   }),
+  WORKER: Type.Boolean({
+    default: true,
+    description: 'Whether the server works through jobs itself; `false` where `stockroom worker` does',
+  }),
+  JOBS_KEEP_DAYS: Type.Integer({
+    default: 7,
+    minimum: 1,
+    maximum: 3_650,
+    description: 'Days for which jobs that have come to an end are kept',
+  }),
+  DELIVERIES_KEEP_DAYS: Type.Integer({
+    default: 30,
+    minimum: 1,
+    maximum: 3_650,
+    description: 'Days for which it is kept what was sent to webhooks; so long can it be sent again',
+  }),
+  WEBHOOK_ALLOW_HTTP: Type.Boolean({ default: false, description: 'Whether webhooks may have `http://` URLs' }),
+  WEBHOOK_ALLOW_PRIVATE: Type.Boolean({
+    default: false,
+    description: 'Whether webhooks may lead to addresses that are not public, as in development',
+  }),
   BODY_LIMIT: Type.Integer({
     default: 1_048_576,
     minimum: 1_024,
@@ -158,6 +179,8 @@ const checks: Partial<Record<keyof Config, [(text: string) => boolean, string]>>
   BULK_BODY_LIMIT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   BODY_LIMIT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   CHANGES_KEEP_DAYS: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  JOBS_KEEP_DAYS: [(text) => /^\d+$/.test(text), 'must be a whole number'],
+  DELIVERIES_KEEP_DAYS: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   CACHE_TTL: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   CACHE_MAX_BYTES: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   CACHE_SHARED_MAX_AGE: [(text) => /^\d+$/.test(text), 'must be a whole number'],

@@ -36,16 +36,20 @@ const MANY = 100
 
 /**
  * Returns a function that inserts rows, each with a value for each column, as the database stores it. It does so by two statements, for
- * many rows and for one, so that both are compiled once and stay prepared.
+ * many rows and for one, so that both are compiled once and stay prepared. `otherwise` says what is done where a row is there.
  */
-export function inserter(table: string, columns: readonly string[]): (tx: Queries, rows: readonly unknown[][]) => Promise<void> {
+export function inserter(
+  table: string,
+  columns: readonly string[],
+  otherwise = sql``,
+): (tx: Queries, rows: readonly unknown[][]) => Promise<void> {
   const names = columns.map((column) => sql.identifier(column))
   const insertOf = (count: number) => {
     const tuples = Array.from({ length: count }, (_, row) => {
       const values = columns.map((_, place) => placeholder(row * columns.length + place))
       return sql`(${sql.join(values, sql`, `)})`
     })
-    return sql`insert into ${sql.identifier(table)} (${sql.join(names, sql`, `)}) values ${sql.join(tuples, sql`, `)}`
+    return sql`insert into ${sql.identifier(table)} (${sql.join(names, sql`, `)}) values ${sql.join(tuples, sql`, `)}${otherwise}`
   }
   const [one, many] = [insertOf(1), insertOf(MANY)]
   return async (tx, rows) => {

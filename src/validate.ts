@@ -29,6 +29,8 @@ function normalising<S>(
 const keywords = [
   normalising('x-trimmed', 'string', (text) => text),
   normalising('x-decimal', ['string', 'number'], readDecimal),
+  // A body that need not be there.
+  'x-optional',
   normalising('x-time', 'string', (text) => new Date(Number(readTime(text).floor)).toISOString()),
 ]
 

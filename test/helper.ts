@@ -21,10 +21,13 @@ export function onEach(title: string, body: (t: Test, dialect: Dialect) => Promi
 /** How often a client may ask is for its own tests. */
 const UNLIMITED = { RATE_LIMIT_ANONYMOUS: '0', RATE_LIMIT_AUTHENTICATED: '0' }
 
+/** Work behind the requests is for its own tests too: it writes whenever it comes to it. */
+const IDLE = { WORKER: 'false' }
+
 /** The application, and an admin key that `ask` and `get` send. */
 export async function build(t: Test, dialect: Dialect, options: Partial<AppOptions> & { env?: Record<string, string> } = {}): Promise<App> {
   const { env, ...rest } = options
-  const settings = { LOG_LEVEL: 'silent', ...UNLIMITED, DATABASE_URL: await dialect.create(t), ...env }
+  const settings = { LOG_LEVEL: 'silent', ...UNLIMITED, ...IDLE, DATABASE_URL: await dialect.create(t), ...env }
   const app = await buildApp({ config: loadConfig(settings), shedding: false, ...rest })
   t.teardown(() => app.close())
   await app.ready()

@@ -12,7 +12,7 @@ import { createPool, failure, toTheEnd, transaction } from './pool.ts'
 import { compile, rowsOf } from './prepared.ts'
 import { reading } from './reading.ts'
 import { kit } from './schema.ts'
-import { contains, grams, searchIndex } from './search.ts'
+import { contains, grams, gramsOf, searchIndex } from './search.ts'
 import { watchState } from './state.ts'
 import { indexedColumns } from './statements.ts'
 
@@ -65,6 +65,7 @@ const dialect: Dialect = {
     ascending: sql`transaction, id`,
     descending: sql`transaction desc, id desc`,
   },
+  computed: [{ name: 'grams', from: (texts) => gramsOf(texts) }],
 }
 
 export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {

@@ -23,6 +23,12 @@ export const grams: Derived = {
   fill: async () => {},
 }
 
+export const gramsOf = (texts: readonly SQL[]): SQL =>
+  sql`stockroom_grams(${sql.join(
+    texts.map((text) => sql`coalesce(${text}, '')`),
+    sql` || E'\\x1f' || `,
+  )})`
+
 export function searchIndex(served: Served, dialect: Dialect): Derived {
   const table = searchTable(served.table)
   const content = served.folded.map((field) => `coalesce(${field}, '')`).join(` || E'\\x1f' || `)

@@ -52,6 +52,7 @@ const dialect: Dialect = {
   tryLock: async () => true,
   // Transactions run in turn.
   log: { after: (change) => sql`id > ${change}`, settled: sql`true`, ascending: sql`id`, descending: sql`id desc` },
+  computed: [],
 }
 
 /** By SQLite's extended result code. */

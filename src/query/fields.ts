@@ -13,7 +13,7 @@ export interface Codec<T = unknown> {
   write(value: T): string
 }
 
-export type Kind = 'text' | 'boolean' | 'integer' | 'decimal' | 'time' | 'reference'
+export type Kind = 'text' | 'boolean' | 'integer' | 'decimal' | 'time' | 'reference' | 'json'
 
 /** What is known of a field beyond its JSON Schema. It hangs on the schema under a symbol, where no document shows it. */
 export interface Meta<K extends Kind = Kind> {
@@ -50,6 +50,9 @@ export const textCodec: Codec<string> = { read: readText, write: (value) => valu
 /** Text, trimmed before anything else. Lengths count code points. */
 export const text = (options: Options & { minLength?: number; maxLength: number; default?: string }): Field<'text', string> =>
   field({ type: 'string', ...options }, { type: 'string', 'x-trimmed': true, ...options }, { kind: 'text', codec: textCodec })
+
+/** A value of any shape, by its schema. It cannot be filtered or ordered by. */
+export const json = <T>(schema: TSchema): Field<'json', T> => field(schema, schema, { kind: 'json', codec: textCodec })
 
 /** One of some words. */
 export const choice = (words: readonly string[], options: Options & { default?: string } = {}): Field<'text', string> => {

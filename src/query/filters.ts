@@ -59,6 +59,7 @@ const valueSchemas: Record<Kind, object> = {
   decimal: { type: ['string', 'number'] },
   // No example here: the documentation page would fill it in and send it.
   time: { type: 'string' },
+  json: { type: 'string' },
 }
 
 const takes: Record<Lookup['takes'], { min: number; max: number }> = {

@@ -126,6 +126,7 @@ const SQL_TYPES: Record<Kind, RegExp> = {
   reference: /^(integer|bigint)$/,
   decimal: /^(integer|bigint)$/,
   time: /^(integer|timestamp)/,
+  json: /^text/,
 }
 
 /**

@@ -163,6 +163,8 @@ export const headersOf = (properties: Record<string, object>) => Type.Unsafe<Rec
 export const MERGE_PATCH = 'application/merge-patch+json'
 
 export interface Success {
+  /** Of an action: where it is not 200, the answer is not the record. */
+  status?: number
   description: string
   schema?: TSchema
   headers?: object

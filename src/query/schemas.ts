@@ -84,7 +84,7 @@ const conflicts = ({ unique }: Resource): readonly ErrorCode[] => (unique.length
 /** Of the answer to a create where it is more than the record. */
 type Made = Pick<Success, 'schema'>
 
-export const createSchema = (resource: Resource, made: Made = {}) => ({
+export const createSchema = (resource: Resource, made: Made = {}, codes: readonly ErrorCode[] = []) => ({
   ...operation(resource, 'create', `Create a ${resource.singular}`),
   querystring: NoParameters,
   headers: headersOf(IDEMPOTENCY_KEY),
@@ -96,7 +96,7 @@ export const createSchema = (resource: Resource, made: Made = {}) => ({
       schema: made.schema ?? Type.Ref(resource.schemas.record.$id as string),
       headers: { Location: { type: 'string', format: 'uri', description: 'Its URL' }, ...STATE, ...REPLAYED },
     },
-    [...guard(resource.access.write), ...WRITING, ...WITH_BODY, ...RETRYING, ...conflicts(resource)],
+    [...guard(resource.access.write), ...WRITING, ...WITH_BODY, ...RETRYING, ...conflicts(resource), ...codes],
   ),
 })
 
@@ -140,7 +140,7 @@ export const actionSchema = (
   ...ofRecord(resource, name, ''),
   ...texts,
   headers: headersOf({ ...CONDITIONS, ...IDEMPOTENCY_KEY }),
-  response: responses(200, { ...success, headers: { ...STATE, ...REPLAYED, ...success.headers } }, [
+  response: responses(success.status ?? 200, { ...success, headers: { ...(!success.status && STATE), ...REPLAYED, ...success.headers } }, [
     ...guard(resource.access.write),
     ...WRITING,
     ...RETRYING,

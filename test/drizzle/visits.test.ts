@@ -59,6 +59,7 @@ const spellings: Record<Kind, { write(value: Value): string; read(text: string):
   reference: { write: String, read: Number },
   decimal: { write: (value) => (Number(value) / 100).toFixed(2), read: (text) => Math.round(Number(text) * 100) },
   time: { write: (value) => new Date(value).toISOString(), read: Date.parse },
+  json: { write: String, read: String },
 }
 
 function fieldOf(resource: Resource, name: string): Field {
@@ -83,6 +84,7 @@ const BEHIND: Record<Kind, string> = {
   reference: '200000',
   decimal: '600.01',
   time: '2040-01-01T00:00:00.000Z',
+  json: '',
 }
 const BEFORE: Record<Kind, string> = { ...BEHIND, integer: '-1', decimal: '-1', time: '1980-01-01T00:00:00.000Z' }
 

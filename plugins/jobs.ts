@@ -1,0 +1,105 @@
+// Work behind the requests: asked for by `app.jobs`, and done here where WORKER says so.
+import { setTimeout } from 'node:timers/promises'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { type Handler, handlers, type Kind, type Services, schedules } from '../src/jobs/handlers.ts'
+import { Jobs } from '../src/jobs/jobs.ts'
+import { openQueue } from '../src/jobs/open.ts'
+import type { AddressPolicy } from '../src/webhooks/address.ts'
+import { MAX_IN_FLIGHT } from '../src/webhooks/deliver.ts'
+import { findDue } from '../src/webhooks/due.ts'
+import { Sender } from '../src/webhooks/send.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    jobs: Jobs
+    /** Where webhooks may lead to. */
+    webhookPolicy: AddressPolicy
+  }
+}
+
+/** Milliseconds between two looks for what webhooks wait for. */
+const PULSE = 250
+/** Milliseconds after which to look again where the database does not answer. */
+const RETRY_AFTER = 1_000
+
+export interface JobsPluginOptions {
+  /** Kinds besides those of src/jobs/handlers.ts. */
+  handlers?: Readonly<Record<string, Handler>> | undefined
+}
+
+export default fp(
+  async function jobs(app: FastifyInstance, { handlers: others = {} }: JobsPluginOptions) {
+    const { config, db, resources, log } = app
+    const all: Record<string, Handler> = { ...handlers, ...others }
+    const policy = { allowHttp: config.WEBHOOK_ALLOW_HTTP, allowPrivate: config.WEBHOOK_ALLOW_PRIVATE }
+    const sender = new Sender(policy, MAX_IN_FLIGHT)
+    const queue = openQueue({
+      url: config.DATABASE_URL,
+      db,
+      terms: new Map(Object.entries(all).map(([kind, { terms }]) => [kind, terms])),
+      keepDays: config.JOBS_KEEP_DAYS,
+      works: config.WORKER,
+      onError: (err) => log.warn({ err }, 'the queue of jobs'),
+    })
+    const keepDays = { changes: config.CHANGES_KEEP_DAYS, deliveries: config.DELIVERIES_KEEP_DAYS, jobs: config.JOBS_KEEP_DAYS }
+    const services: Services = { db, queue, resources, sender, origin: config.PUBLIC_URL, keepDays }
+    const jobs = new Jobs({ queue, handlers: all, services, log })
+    app.decorate('jobs', jobs)
+    app.decorate('webhookPolicy', policy)
+
+    const stopping = new AbortController()
+    let pulsing: Promise<void> | undefined
+    let stopped: Promise<void> | undefined
+    const stop = async () => {
+      stopping.abort()
+      await pulsing
+      await jobs.stop()
+      await sender.close()
+    }
+    app.addHook('onReady', async () => {
+      if (!config.WORKER) return
+      jobs.work()
+      pulsing = pulse(app, stopping.signal)
+    })
+    // What runs has the time in which requests come to their end, and more; it is over before the database is closed, whose hook was added earlier.
+    app.addHook('preClose', async () => {
+      stopped = stop()
+    })
+    app.addHook('onClose', () => (stopped ??= stop()))
+  },
+  { name: 'jobs', dependencies: ['db'] },
+)
+
+/** Asks for the jobs that nobody else asks for: those that are due by the clock, and those that the change log and deliveries call for. */
+async function pulse({ db, jobs, log }: FastifyInstance, signal: AbortSignal): Promise<void> {
+  const slots = new Map<string, number>()
+  const scheduled = async () => {
+    for (const [kind, every] of Object.entries(schedules)) {
+      const slot = Math.floor(Date.now() / every)
+      if (slots.get(kind) === slot) continue
+      await db.write((tx) => jobs.schedule(tx, kind, every))
+      slots.set(kind, slot)
+    }
+  }
+  const called = async () => {
+    const { dispatch, deliver } = await findDue(db)
+    if (!dispatch && deliver.length === 0) return
+    await db.write(async (tx) => {
+      if (dispatch) await jobs.enqueue(tx, 'webhooks.dispatch', {}, { key: 'webhooks' })
+      for (const webhook of deliver) await jobs.enqueue(tx, 'webhooks.deliver' satisfies Kind, { webhook }, { key: String(webhook) })
+    })
+    jobs.wake()
+  }
+  while (!signal.aborted) {
+    let wait = PULSE
+    try {
+      await scheduled()
+      await called()
+    } catch (err) {
+      if (!signal.aborted) log.warn({ err }, 'jobs could not be asked for')
+      wait = RETRY_AFTER
+    }
+    await setTimeout(wait, undefined, { signal }).catch(() => {})
+  }
+}

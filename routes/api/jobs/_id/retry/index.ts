@@ -1,0 +1,13 @@
+import { Problem } from '../../../../../src/errors.ts'
+import { retrySchema } from '../../../../../src/jobs/schemas.ts'
+import type { App } from '../../../../../src/routes.ts'
+
+export default async function (app: App) {
+  app.post('/', { schema: retrySchema, config: { access: 'admin' } }, async ({ params: { id } }, reply) => {
+    const { queue } = app.jobs
+    if (!(await queue.find(id))) throw new Problem('not-found', `There is no job with the id ${id}.`)
+    if (!(await queue.retry(id))) throw new Problem('job-not-failed', 'Only a job that has failed for good can be tried again.')
+    app.jobs.wake()
+    return reply.send(await queue.find(id))
+  })
+}

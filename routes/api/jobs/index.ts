@@ -1,0 +1,18 @@
+import { DEFAULT_PAGE_SIZE, jobCursor, jobListSchema } from '../../../src/jobs/schemas.ts'
+import { codec } from '../../../src/query/querystring.ts'
+import type { App } from '../../../src/routes.ts'
+
+export default async function (app: App) {
+  app.get('/', { schema: jobListSchema, config: { access: 'admin' } }, async ({ query, origin }, reply) => {
+    const { status, kind, page_size = DEFAULT_PAGE_SIZE, cursor } = query
+    const by = { ...(status && { status: status as never }), ...(kind && { kind }), ...(cursor && { before: cursor }) }
+    // One more, to see whether there is one.
+    const jobs = await app.jobs.queue.list({ ...by, limit: page_size + 1 })
+    const results = jobs.slice(0, page_size)
+    const last = results.at(-1)
+    const more = jobs.length > page_size && last
+    const rest = { ...(status && { status }), ...(kind && { kind }), page_size: String(page_size) }
+    const next = more ? `${origin}/api/jobs/?${new URLSearchParams({ ...rest, cursor: jobCursor[codec].write(last) })}` : null
+    return reply.send({ next, results })
+  })
+}

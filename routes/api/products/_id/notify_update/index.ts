@@ -1,0 +1,20 @@
+import { startJob } from '../../../../../src/jobs/route.ts'
+import { held } from '../../../../../src/records.ts'
+import { products } from '../../../../../src/resources/products.ts'
+import { type App, expectedOf, post } from '../../../../../src/routes.ts'
+import { notifySchema } from '../../../../../src/webhooks/schemas.ts'
+
+export default async function (app: App) {
+  app.post('/', { schema: notifySchema, config: { access: products.access.write } }, (request, reply) =>
+    post(
+      request,
+      reply,
+      async (tx) => {
+        const writing = { db: app.db, tx, resource: products, table: app.db.tables.products }
+        const record = await held(writing, request.params.id, expectedOf(request))
+        return startJob(tx, request, 'products.notify', { record, at: new Date().toISOString(), ...request.body })
+      },
+      () => app.jobs.wake(),
+    ),
+  )
+}

@@ -1,0 +1,27 @@
+import { read } from '../../../../src/query/list.ts'
+import { mergeSchema, removeSchema } from '../../../../src/query/schemas.ts'
+import { webhooks } from '../../../../src/resources/webhooks.ts'
+import { type App, actorOf, expectedOf, readRoute, stateHeaders } from '../../../../src/routes.ts'
+import { changeWebhook, checkWebhook, removeWebhook } from '../../../../src/webhooks/webhooks.ts'
+
+const config = { access: webhooks.access.write }
+
+export default async function (app: App) {
+  readRoute(app, webhooks)
+  app.patch('/', { schema: mergeSchema(webhooks), config }, async (request, reply) => {
+    const { id } = request.params
+    await checkWebhook(request.body, app.resources, app.webhookPolicy, await read(app.db, webhooks, id))
+    const record = await app.db.write((tx) => changeWebhook(tx, app.db, id, request.body, actorOf(request), expectedOf(request)))
+    return reply.headers(stateHeaders(record)).send(record)
+  })
+  app.delete('/', { schema: { ...removeSchema(webhooks, []), description }, config }, async (request, reply) => {
+    const { id } = request.params
+    await app.db.write(async (tx) => {
+      await removeWebhook(tx, app.db, id, actorOf(request), expectedOf(request))
+      await app.jobs.enqueue(tx, 'webhooks.cancel', { webhook: id }, { by: actorOf(request) })
+    })
+    return reply.code(204).send()
+  })
+}
+
+const description = 'What was still to be sent to it is cancelled. Its deliveries stay on record.'

@@ -1,0 +1,18 @@
+import { createSchema } from '../../../src/query/schemas.ts'
+import { webhooks } from '../../../src/resources/webhooks.ts'
+import { type App, actorOf, listRoute, madeAnswer, post, refuseConditions } from '../../../src/routes.ts'
+import { checkWebhook, IssuedWebhook, makeWebhook } from '../../../src/webhooks/webhooks.ts'
+
+export default async function (app: App) {
+  listRoute(app, webhooks)
+  const schema = { ...createSchema(webhooks, { schema: IssuedWebhook }, ['too-many-webhooks']) }
+  app.post('/', { schema, config: { access: webhooks.access.write } }, async (request, reply) => {
+    refuseConditions(request)
+    await checkWebhook(request.body, app.resources, app.webhookPolicy)
+    return post(request, reply, async (tx) => {
+      const { record, secret } = await makeWebhook(tx, app.db, request.body, actorOf(request))
+      const answer = madeAnswer(request, webhooks, record)
+      return { ...answer, body: { ...answer.body, secret }, secret: ['secret'] }
+    })
+  })
+}

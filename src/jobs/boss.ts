@@ -1,0 +1,237 @@
+// The queue on PostgreSQL: pg-boss, in a schema of its own in the same database.
+import { randomUUID } from 'node:crypto'
+import { type SQL, sql } from 'drizzle-orm'
+import { fromDrizzle, PgBoss } from 'pg-boss'
+import type { Database, Queries } from '../../drizzle/database.ts'
+import {
+  type Claimed,
+  type Job,
+  LEASE,
+  LEASE_OVER,
+  type ListedBy,
+  MAX_ERROR,
+  type NewJob,
+  type Queue,
+  type Status,
+  type Terms,
+} from './queue.ts'
+
+/** Milliseconds. To look is a query for each kind. */
+const INTERVAL = 500
+/** Connections of its own. */
+const CONNECTIONS = 4
+/** Seconds between two looks for workers that are not heard of. */
+const SUPERVISE = 5
+/** Seconds after which no job is believed to run, whatever it says. */
+const EXPIRE = 12 * 3_600
+const DAY = 24 * 3_600
+/** Seconds for which one that nobody begins is kept: no job is lost because it waits. */
+const FOR_EVER = 10_000 * DAY
+
+/** What is kept as pg-boss' `data`. */
+interface Data {
+  payload: unknown
+  key: number | null
+  request: string | null
+}
+
+export interface BossOptions {
+  url: string
+  db: Database
+  terms: ReadonlyMap<string, Terms>
+  /** Days for which jobs that came to an end are kept. */
+  keepDays: number
+  /** Whether this process looks for workers that are not heard of. */
+  works: boolean
+  onError(error: unknown): void
+}
+
+export class BossQueue implements Queue {
+  readonly interval = INTERVAL
+  readonly #options: BossOptions
+  #started: Promise<PgBoss> | undefined
+
+  constructor(options: BossOptions) {
+    this.#options = options
+  }
+
+  async add(tx: Queries, { kind, payload, by, key, id = randomUUID(), runAt }: NewJob): Promise<string | undefined> {
+    const boss = await this.#boss()
+    const data: Data = { payload, key: by.key, request: by.request }
+    const options = { id, singletonKey: key ?? id, ...(runAt && { startAfter: runAt }), db: within(tx) }
+    return (await boss.send(kind, data, options)) ?? undefined
+  }
+
+  async claim(kind: string, max: number): Promise<Claimed[]> {
+    const boss = await this.#boss()
+    const jobs = await boss.fetch<Data>(kind, { batchSize: max, includeMetadata: true })
+    return jobs.map(({ id, data: { payload, key, request }, retryCount }) => ({
+      id,
+      kind,
+      payload,
+      key,
+      request,
+      attempt: retryCount + 1,
+      token: String(retryCount),
+    }))
+  }
+
+  async beat(jobs: readonly Claimed[]): Promise<void> {
+    const boss = await this.#boss()
+    for (const [kind, some] of Map.groupBy(jobs, ({ kind }) => kind)) await boss.touch(kind, some.map(attemptOf))
+  }
+
+  async done(job: Claimed, result: unknown): Promise<void> {
+    const boss = await this.#boss()
+    if (this.#options.terms.get(job.kind)?.kept) await boss.complete(job.kind, attemptOf(job), result === undefined ? null : { result })
+    else await boss.deleteJob(job.kind, attemptOf(job))
+  }
+
+  async failed(job: Claimed, error: string): Promise<void> {
+    const boss = await this.#boss()
+    if (!this.#options.terms.get(job.kind)?.kept)
+      await this.#options.db.write((tx) =>
+        tx.run(sql`delete from pgboss.job where name = ${job.kind} and state = 'failed' and singleton_key =
+          (select singleton_key from pgboss.job where name = ${job.kind} and id = ${job.id}::uuid)`),
+      )
+    await boss.fail(job.kind, attemptOf(job), { message: error.slice(0, MAX_ERROR) })
+  }
+
+  async handBack({ id, kind, token }: Claimed): Promise<void> {
+    await this.#boss()
+    // Waiting for another try, so that it is not in the way of one with its key; and not begun, so that none is counted.
+    await this.#options.db.write((tx) =>
+      tx.run(sql`update pgboss.job set state = 'retry', started_on = null, heartbeat_on = null, start_after = now()
+        where name = ${kind} and id = ${id}::uuid and state = 'active' and retry_count = ${Number(token)}`),
+    )
+  }
+
+  async find(id: string): Promise<Job | undefined> {
+    const [job] = await this.#select(sql`id = ${id}::uuid`, 1)
+    return job
+  }
+
+  list({ status, kind, before, limit }: ListedBy): Promise<Job[]> {
+    const states = Object.entries(STATUS_OF).flatMap(([state, of]) => (of === status ? [sql`${state}::pgboss.job_state`] : []))
+    const conditions = [
+      ...(status === undefined ? [] : [sql`state in (${sql.join(states, sql`, `)})`]),
+      ...(kind === undefined ? [] : [sql`name = ${kind}`]),
+      ...(before ? [sql`(${CREATED}, id) < (${before.created_at}::timestamptz, ${before.id}::uuid)`] : []),
+    ]
+    return this.#select(conditions.length > 0 ? sql.join(conditions, sql` and `) : sql`true`, limit)
+  }
+
+  async retry(id: string): Promise<boolean> {
+    const job = await this.find(id)
+    if (job?.status !== 'failed') return false
+    await (await this.#boss()).retry(job.kind, id)
+    return true
+  }
+
+  /** pg-boss does so by itself. */
+  async prune(): Promise<number> {
+    return 0
+  }
+
+  async close(): Promise<void> {
+    const boss = await this.#started?.catch(() => undefined)
+    await boss?.stop({ graceful: false, close: true })
+  }
+
+  async #select(where: SQL, limit: number): Promise<Job[]> {
+    await this.#boss()
+    const names = [...this.#options.terms.keys()].map((name) => sql`${name}`)
+    const rows = await this.#options.db.read.all<Record<string, unknown>>(sql`
+      select id, name, state, data, output, retry_count, start_after, started_on, completed_on, ${CREATED} as created_at
+      from pgboss.job where name in (${sql.join(names, sql`, `)}) and ${where} order by ${CREATED} desc, id desc limit ${limit}`)
+    return rows.map(shown)
+  }
+
+  #boss(): Promise<PgBoss> {
+    // One that failed is tried again.
+    this.#started ??= this.#start().catch((error) => {
+      this.#started = undefined
+      throw error
+    })
+    return this.#started
+  }
+
+  async #start(): Promise<PgBoss> {
+    const { url, works, onError } = this.#options
+    const boss = new PgBoss({
+      connectionString: url,
+      application_name: 'stockroom jobs',
+      max: CONNECTIONS,
+      schedule: false,
+      supervise: works,
+      superviseIntervalSeconds: SUPERVISE,
+      monitorIntervalSeconds: SUPERVISE,
+    })
+    boss.on('error', onError)
+    try {
+      await boss.start()
+      for (const [kind, terms] of this.#options.terms) await this.#makeQueue(boss, kind, terms)
+      return boss
+    } catch (error) {
+      await boss.stop({ graceful: false, close: true }).catch(() => {})
+      throw error
+    }
+  }
+
+  async #makeQueue(boss: PgBoss, kind: string, { attempts, delay, maxDelay }: Terms): Promise<void> {
+    const options = {
+      retryLimit: attempts - 1,
+      retryBackoff: true,
+      retryDelay: delay,
+      retryDelayMax: maxDelay,
+      heartbeatSeconds: LEASE / 1_000,
+      expireInSeconds: EXPIRE,
+      deleteAfterSeconds: this.#options.keepDays * DAY,
+      retentionSeconds: FOR_EVER,
+    }
+    await boss.createQueue(kind, { policy: 'short', ...options })
+    // One that was there has other terms, perhaps.
+    await boss.updateQueue(kind, options)
+  }
+}
+
+/** To the millisecond, as it is shown: a page begins behind what the last one showed. */
+const CREATED = sql`date_trunc('milliseconds', created_on)`
+
+/** pg-boss' statements as part of a transaction of ours. */
+const within = (tx: Queries) => fromDrizzle({ execute: async (query: SQL) => ({ rows: await tx.all(query) }) } as never, sql as never)
+
+const attemptOf = ({ id, token }: Claimed) => ({ id, retryCount: Number(token) })
+
+const STATUS_OF: Record<string, Status> = {
+  created: 'waiting',
+  retry: 'waiting',
+  active: 'running',
+  completed: 'done',
+  failed: 'failed',
+  cancelled: 'failed',
+}
+
+function shown(row: Record<string, unknown>): Job {
+  const { payload, key, request } = row.data as Data
+  const output = row.output as { result?: unknown; message?: string; value?: { message?: string } } | null
+  const state = String(row.state)
+  const begun = row.started_on !== null || state === 'retry'
+  return {
+    id: String(row.id),
+    kind: String(row.name),
+    status: STATUS_OF[state] ?? 'failed',
+    payload,
+    attempts: Number(row.retry_count) + (begun ? 1 : 0),
+    error: state === 'completed' || !output ? null : (output.message ?? output.value?.message ?? LEASE_OVER),
+    result: state === 'completed' ? (output?.result ?? null) : null,
+    run_at: time(row.start_after) as string,
+    key,
+    request,
+    created_at: time(row.created_at) as string,
+    started_at: time(row.started_on),
+    finished_at: time(row.completed_on),
+  }
+}
+
+const time = (value: unknown): string | null => (value === null || value === undefined ? null : new Date(String(value)).toISOString())

@@ -1,0 +1,31 @@
+// A POST that asks for a job, and what it is answered with.
+import type { FastifyRequest } from 'fastify'
+import type { Queries } from '../../drizzle/database.ts'
+import type { PostAnswer } from '../idempotency.ts'
+import { actorOf } from '../routes.ts'
+import type { Kind, PayloadOf } from './handlers.ts'
+import type { Job } from './queue.ts'
+
+/** Enqueues a job in the transaction of a request. The answer shows it as it is when that is committed. */
+export async function startJob<K extends Kind>(tx: Queries, request: FastifyRequest, kind: K, payload: PayloadOf<K>): Promise<PostAnswer> {
+  const by = actorOf(request)
+  const id = await request.server.jobs.enqueue(tx, kind, payload, { by })
+  if (id === undefined) throw new Error('a job without a key was not enqueued')
+  const now = new Date().toISOString()
+  const job: Job = {
+    id,
+    kind,
+    status: 'waiting',
+    payload,
+    attempts: 0,
+    error: null,
+    result: null,
+    run_at: now,
+    key: by.key,
+    request: by.request,
+    created_at: now,
+    started_at: null,
+    finished_at: null,
+  }
+  return { status: 202, headers: { location: `${request.origin}/api/jobs/${id}/` }, body: { ...job } }
+}

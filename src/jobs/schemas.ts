@@ -1,0 +1,134 @@
+// What the OpenAPI document says of jobs, and how their list is asked for.
+import { Type } from '@sinclair/typebox'
+import { choice } from '../query/fields.ts'
+import { parameter } from '../query/querystring.ts'
+import { guard, headersOf, IDEMPOTENCY_KEY, READING, REPLAYED, RETRYING, responses, WRITING } from '../query/responses.ts'
+import { NoParameters } from '../query/schemas.ts'
+import { Unreadable } from '../query/values.ts'
+import { handlers } from './handlers.ts'
+import { STATUSES } from './queue.ts'
+
+const orNull = (type: string, description: string) => Type.Unsafe<unknown>({ type: [type, 'null'], description })
+
+export const JobSchema = Type.Object(
+  {
+    id: Type.String({ format: 'uuid' }),
+    kind: Type.String({ examples: ['products.notify'] }),
+    status: Type.Unsafe({ type: 'string', enum: STATUSES, description: '`failed` is for good, until it is asked for another try' }),
+    payload: Type.Unknown({ description: 'What it was given' }),
+    attempts: Type.Integer({ description: 'How often it was begun' }),
+    error: orNull('string', 'Why the last attempt failed'),
+    result: Type.Unknown({ description: 'What it came to' }),
+    run_at: Type.String({ format: 'date-time', description: 'Not before then' }),
+    key: orNull('integer', 'Id of the API key that asked for it'),
+    request: orNull('string', 'Id of the request that asked for it'),
+    created_at: Type.String({ format: 'date-time' }),
+    started_at: orNull('string', 'When the last attempt began'),
+    finished_at: orNull('string', 'When it came to an end'),
+  },
+  { $id: 'Job', additionalProperties: false },
+)
+
+export const JobList = Type.Object(
+  { next: Type.Unsafe<string | null>({ type: ['string', 'null'], format: 'uri' }), results: Type.Array(Type.Ref('Job')) },
+  { $id: 'JobList', additionalProperties: false },
+)
+
+const ID = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/
+
+export const JobParams = Type.Object({
+  id: parameter<string>(
+    { type: 'string', format: 'uuid' },
+    {
+      read(text) {
+        if (!ID.test(text)) throw new Unreadable('is no id of a job')
+        return text
+      },
+      write: String,
+    },
+  ),
+})
+
+export const DEFAULT_PAGE_SIZE = 20
+const MAX_PAGE_SIZE = 100
+
+export interface Place {
+  created_at: string
+  id: string
+}
+
+/** Where a page begins, as one text: no client is to make one. */
+const cursor = parameter<Place>(
+  { type: 'string', maxLength: 200, description: 'As `next` has it' },
+  {
+    read(text) {
+      const [created_at = '', id = ''] = Buffer.from(text, 'base64url').toString().split(' ')
+      if (!ID.test(id) || Number.isNaN(Date.parse(created_at))) throw new Unreadable('is no cursor: follow a link as it is')
+      return { created_at: new Date(created_at).toISOString(), id }
+    },
+    write: ({ created_at, id }) => Buffer.from(`${created_at} ${id}`).toString('base64url'),
+  },
+)
+
+const pageSize = parameter<number>(
+  { type: 'integer', minimum: 1, maximum: MAX_PAGE_SIZE, default: DEFAULT_PAGE_SIZE, description: 'Jobs on a page' },
+  {
+    read(text) {
+      const size = /^\d{1,9}$/.test(text.trim()) ? Number(text) : 0
+      if (size < 1 || size > MAX_PAGE_SIZE) throw new Unreadable(`must be a whole number from 1 to ${MAX_PAGE_SIZE}`)
+      return size
+    },
+    write: String,
+  },
+)
+
+const operation = (name: string, summary: string) => ({ tags: ['jobs'], operationId: `jobs.${name}`, summary })
+
+export const jobListSchema = {
+  ...operation('list', 'List jobs'),
+  description: 'The newest first.',
+  querystring: Type.Object(
+    {
+      status: Type.Optional(choice(STATUSES)),
+      kind: Type.Optional(choice(Object.keys(handlers))),
+      page_size: Type.Optional(pageSize),
+      cursor: Type.Optional(cursor),
+    },
+    { additionalProperties: false, style: 'form', explode: false },
+  ),
+  response: responses(200, { description: 'One page', schema: Type.Ref('JobList') }, [
+    ...guard('admin'),
+    ...READING,
+    'query-too-expensive',
+  ]),
+}
+
+export const jobSchema = {
+  ...operation('read', 'Read a job'),
+  description: 'Administrators may, and the key that asked for it.',
+  params: JobParams,
+  querystring: NoParameters,
+  response: responses(200, { description: 'The job', schema: Type.Ref('Job') }, [...guard('key'), ...READING, 'not-found']),
+}
+
+export const retrySchema = {
+  ...operation('retry', 'Try a job again that has failed for good'),
+  params: JobParams,
+  querystring: NoParameters,
+  response: responses(200, { description: 'The job, which waits again', schema: Type.Ref('Job') }, [
+    ...guard('admin'),
+    ...WRITING,
+    'not-found',
+    'job-not-failed',
+  ]),
+}
+
+/** The answer to a POST that asks for a job. */
+export const started = {
+  description: 'The job, which is done later',
+  schema: Type.Ref('Job'),
+  headers: { Location: { type: 'string', format: 'uri', description: 'Where it says how far it is' }, ...REPLAYED },
+}
+export const STARTING = { headers: headersOf(IDEMPOTENCY_KEY), codes: [...WRITING, ...RETRYING] }
+
+export { cursor as jobCursor }

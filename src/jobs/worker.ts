@@ -1,0 +1,122 @@
+// Runs jobs: claims what is due, says that it is alive, and stops without losing any.
+import type { FastifyBaseLogger } from 'fastify'
+import { causes } from '../../drizzle/database.ts'
+import { type Claimed, HEARTBEAT, type Queue } from './queue.ts'
+
+/** Milliseconds after which to look again where the queue does not answer. */
+const RETRY_AFTER = 1_000
+/** Milliseconds in which running jobs are to come to an end when it stops. What has not is handed back. */
+const GRACE = 6_000
+
+/** A job to run. It ends early where the signal says so; what it has not done it says by throwing. */
+export type Run = (job: Claimed, signal: AbortSignal) => Promise<unknown>
+
+export interface WorkerOptions {
+  queue: Queue
+  /** The kinds, and how many of each run at the same time. */
+  concurrency: ReadonlyMap<string, number>
+  run: Run
+  log: FastifyBaseLogger
+}
+
+export class Worker {
+  readonly #options: WorkerOptions
+  readonly #running = new Map<Claimed, Promise<void>>()
+  readonly #stopping = new AbortController()
+  #looking: Promise<void> | undefined
+  #heartbeat: NodeJS.Timeout | undefined
+  #wake = () => {}
+
+  constructor(options: WorkerOptions) {
+    this.#options = options
+  }
+
+  start(): void {
+    this.#looking = this.#look()
+    this.#heartbeat = setInterval(() => void this.#beat(), HEARTBEAT).unref()
+  }
+
+  /** Looks for work at once. */
+  wake(): void {
+    this.#wake()
+  }
+
+  /** Takes no more work, and waits for what is running. */
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    this.wake()
+    await this.#looking
+    let late: NodeJS.Timeout | undefined
+    const patience = new Promise((resolve) => {
+      late = setTimeout(resolve, GRACE)
+    })
+    await Promise.race([Promise.all(this.#running.values()), patience])
+    clearTimeout(late)
+    clearInterval(this.#heartbeat)
+    const { queue, log } = this.#options
+    for (const job of this.#running.keys())
+      await queue.handBack(job).catch((err) => log.error({ err, job: job.id }, 'a job was not handed back'))
+  }
+
+  async #look(): Promise<void> {
+    const { queue, log } = this.#options
+    while (!this.#stopping.signal.aborted) {
+      let wait = queue.interval
+      try {
+        for (const kind of this.#options.concurrency.keys()) await this.#claim(kind)
+      } catch (err) {
+        if (!this.#stopping.signal.aborted) log.warn({ err }, 'the queue of jobs does not answer')
+        wait = RETRY_AFTER
+      }
+      await this.#pause(wait)
+    }
+  }
+
+  async #claim(kind: string): Promise<void> {
+    const { queue, concurrency } = this.#options
+    const busy = [...this.#running.keys()].filter((job) => job.kind === kind).length
+    const free = (concurrency.get(kind) ?? 0) - busy
+    if (free <= 0 || this.#stopping.signal.aborted) return
+    for (const job of await queue.claim(kind, free)) this.#running.set(job, this.#run(job))
+  }
+
+  async #run(job: Claimed): Promise<void> {
+    const { queue, run, log } = this.#options
+    const { signal } = this.#stopping
+    try {
+      try {
+        const result = await run(job, signal)
+        await queue.done(job, result)
+      } catch (err) {
+        if (signal.aborted) return await queue.handBack(job)
+        log.warn({ err, job: job.id, kind: job.kind, attempt: job.attempt }, 'a job failed')
+        await queue.failed(job, reasonOf(err))
+      }
+    } catch (err) {
+      // Its lease ends, and it is begun again.
+      log.error({ err, job: job.id }, 'how a job ended could not be noted')
+    } finally {
+      this.#running.delete(job)
+      this.wake()
+    }
+  }
+
+  #pause(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, milliseconds)
+      this.#wake = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+      if (this.#stopping.signal.aborted) this.#wake()
+    })
+  }
+
+  async #beat(): Promise<void> {
+    const { queue, log } = this.#options
+    await queue.beat([...this.#running.keys()]).catch((err) => log.warn({ err }, 'a sign of life was not heard'))
+  }
+}
+
+/** Drizzle's own words hold the statement and its values, which are not to be shown. */
+const reasonOf = (error: unknown): string => [...causes(error)].at(-1)?.message ?? String(error)

@@ -1,0 +1,63 @@
+import { Type } from '@sinclair/typebox'
+import { choice, id, integer, json, MAX_INTEGER, nullable, stamps, text, time } from '../query/fields.ts'
+import { numeric } from '../query/lookups.ts'
+import { defineResource } from '../query/resource.ts'
+
+/** `sending` while a worker has it; `cancelled` where its webhook was deleted or has gone. */
+const DELIVERY_STATUSES = ['pending', 'sending', 'delivered', 'failed', 'cancelled'] as const
+
+/** One attempt, as it is kept. */
+export interface Attempt {
+  at: string
+  /** Null where there was no answer. */
+  status: number | null
+  latency_ms: number
+  error: string | null
+  /** The first bytes of the answer. */
+  response: string
+}
+
+const Attempt = Type.Object({
+  at: Type.String({ format: 'date-time' }),
+  status: Type.Unsafe({ type: ['integer', 'null'], description: 'Of the answer; null where there was none' }),
+  latency_ms: Type.Integer(),
+  error: Type.Unsafe({ type: ['string', 'null'], description: 'Why it failed' }),
+  response: Type.String({ description: 'The first bytes of the answer' }),
+})
+
+export const deliveries = defineResource({
+  table: 'deliveries',
+  singular: 'delivery',
+  access: { read: 'admin', write: 'admin' },
+  contract: {
+    id: id(),
+    webhook: integer({ minimum: 1, maximum: MAX_INTEGER, readOnly: true, description: 'Id of the webhook' }),
+    message: text({ maxLength: 100, readOnly: true, description: 'Its `webhook-id`: the same in every attempt, and in no other delivery' }),
+    type: text({ maxLength: 100, readOnly: true, description: 'Of the event', examples: ['products.updated'] }),
+    record_id: nullable(integer({ minimum: 1, maximum: MAX_INTEGER, readOnly: true, description: 'Id of the record that it tells of' })),
+    status: choice(DELIVERY_STATUSES, { readOnly: true }),
+    attempts: integer({
+      minimum: 0,
+      maximum: MAX_INTEGER,
+      readOnly: true,
+      description: 'How often it was sent, since it was last asked for',
+    }),
+    due_at: nullable(time({ readOnly: true, description: 'When it is sent next; null once it has come to an end' })),
+    response_status: nullable(integer({ minimum: 0, maximum: 999, readOnly: true, description: 'Of the last answer' })),
+    latency_ms: nullable(integer({ minimum: 0, maximum: MAX_INTEGER, readOnly: true, description: 'Of the last attempt' })),
+    error: nullable(text({ maxLength: 1_000, readOnly: true, description: 'Why the last attempt failed' })),
+    history: json<object[]>(Type.Array(Attempt, { readOnly: true, description: 'The last attempts, the newest last' })),
+    ...stamps,
+  },
+  filter: {
+    id: numeric,
+    webhook: numeric,
+    type: ['exact', 'in'],
+    status: ['exact', 'in'],
+    record_id: numeric,
+    created_at: numeric,
+  },
+  search: [],
+  order: ['id', 'created_at'],
+  defaultOrder: '-id',
+})

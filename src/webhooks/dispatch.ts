@@ -1,0 +1,81 @@
+// Works through the change log, and makes deliveries of it: apart from the writes, which cost nothing more for it.
+import { setImmediate } from 'node:timers/promises'
+import { eq } from 'drizzle-orm'
+import type { Database, Queries } from '../../drizzle/database.ts'
+import { type Entry, newestChange, readLog } from '../log.ts'
+import type { Resource } from '../query/resource.ts'
+import { deliverEvents, type Event } from './events.ts'
+import { HAPPENED, isTold } from './types.ts'
+
+/** How far it has come is kept under this name, and who goes on from there holds it. */
+export const DISPATCH = 'webhooks'
+
+/** Entries of one transaction. */
+const BATCH = 500
+
+export interface DispatchOptions {
+  resources: readonly Resource[]
+  origin: string
+  signal: AbortSignal
+}
+
+/** The id of the entry that was worked through last. */
+export async function dispatched(tx: Queries, db: Database): Promise<number> {
+  const { cursors } = db.tables
+  const [cursor] = await tx.select().from(cursors).where(eq(cursors.name, DISPATCH))
+  return cursor?.change ?? 0
+}
+
+/**
+ * Who enables the first webhook is told of nothing that was before: in the transaction that enables it, and before it is written. What
+ * others commit later stands behind what can be read now.
+ */
+export async function beginAtNewest(tx: Queries, db: Database): Promise<void> {
+  const { webhooks } = db.tables
+  await db.dialect.lockNames(tx, [DISPATCH])
+  const [other] = await tx.select({ id: webhooks.id }).from(webhooks).where(eq(webhooks.enabled, true)).limit(1)
+  if (!other) await moveTo(tx, db, await newestChange(tx, db))
+}
+
+/** Makes deliveries of all that is in the log, a batch in each transaction. Returns how many there are. */
+export async function dispatch(db: Database, { signal, ...options }: DispatchOptions): Promise<number> {
+  let made = 0
+  for (let more = true; more && !signal.aborted; ) {
+    const batch = await db.write((tx) => dispatchBatch(tx, db, options))
+    made += batch.made
+    more = batch.more
+    // Where the database is in this process, nobody else would have a turn.
+    await setImmediate()
+  }
+  return made
+}
+
+async function dispatchBatch(
+  tx: Queries,
+  db: Database,
+  options: Omit<DispatchOptions, 'signal'>,
+): Promise<{ made: number; more: boolean }> {
+  // Another instance is about it.
+  if (!(await db.dialect.tryLock(tx, DISPATCH))) return { made: 0, more: false }
+  const entries = await readLog(tx, db, await dispatched(tx, db), BATCH)
+  const last = entries.at(-1)
+  if (!last) return { made: 0, more: false }
+  const events = entries.flatMap((entry) => eventOf(entry, options.resources))
+  // The webhooks are read after the entries: one that was made before any of them is seen.
+  const made = await deliverEvents(tx, db, { ...options, events })
+  await moveTo(tx, db, last.id)
+  return { made, more: entries.length === BATCH }
+}
+
+async function moveTo(tx: Queries, db: Database, change: number): Promise<void> {
+  const { cursors } = db.tables
+  await tx.insert(cursors).values({ name: DISPATCH, change }).onConflictDoUpdate({ target: cursors.name, set: { change } })
+}
+
+function eventOf({ id, resource: name, operation, at, state, fields }: Entry, resources: readonly Resource[]): Event[] {
+  const happened = HAPPENED[operation]
+  const resource = resources.find(({ table }) => table === name)
+  if (!happened || !resource || !isTold(resource) || !state) return []
+  const data = operation === 'update' ? { changes: fields } : {}
+  return [{ event: `change ${id}`, type: `${name}.${happened}`, at, record: state, data }]
+}

@@ -1,0 +1,33 @@
+// Finds out what webhooks are waiting for: one look, however many of them there are.
+import { and, eq, exists, gt, inArray, lte, notExists, sql } from 'drizzle-orm'
+import type { Database } from '../../drizzle/database.ts'
+import { newestChange } from '../log.ts'
+import { dispatched } from './dispatch.ts'
+
+export interface Due {
+  /** There is something in the change log that was not looked at yet. */
+  dispatch: boolean
+  /** The webhooks to which something is to be sent now. */
+  deliver: number[]
+}
+
+export async function findDue(db: Database): Promise<Due> {
+  const { webhooks, webhook_pauses: pauses, deliveries } = db.tables
+  const [enabled] = await db.read.select({ id: webhooks.id }).from(webhooks).where(eq(webhooks.enabled, true)).limit(1)
+  if (!enabled) return { dispatch: false, deliver: [] }
+  const now = new Date().toISOString()
+  const one = sql<number>`1`.as('one')
+  const due = and(eq(deliveries.webhook, webhooks.id), inArray(deliveries.status, ['pending', 'sending']), lte(deliveries.due_at, now))
+  const paused = and(eq(pauses.webhook, webhooks.id), gt(pauses.until, now))
+  const waiting = await db.read
+    .select({ id: webhooks.id })
+    .from(webhooks)
+    .where(
+      and(
+        eq(webhooks.enabled, true),
+        exists(db.read.select({ one }).from(deliveries).where(due)),
+        notExists(db.read.select({ one }).from(pauses).where(paused)),
+      ),
+    )
+  return { dispatch: (await newestChange(db.read, db)) !== (await dispatched(db.read, db)), deliver: waiting.map(({ id }) => id) }
+}

@@ -1,0 +1,126 @@
+// Makes deliveries of what has happened: for each webhook that subscribes to it, and whose filter holds for the record.
+import { randomUUID } from 'node:crypto'
+import { eq, sql } from 'drizzle-orm'
+import type { Database, Queries } from '../../drizzle/database.ts'
+import type { Resource } from '../query/resource.ts'
+import type { Row } from '../query/rows.ts'
+import { inserter, stored } from '../statements.ts'
+import { matching, readFilter } from './matching.ts'
+import { resourceOf, subscribes } from './types.ts'
+
+/** What webhooks are told. */
+export interface Event {
+  /** Tells it from all others: no webhook is told of it twice. */
+  event: string
+  type: string
+  at: string
+  /** The record as it was then or, deleted, before. */
+  record: Row
+  /** What else is told of it. */
+  data: Record<string, unknown>
+}
+
+export type Webhook = Database['tables']['webhooks']['$inferSelect']
+
+/** Bytes of a body, by Standard Webhooks. In place of a larger one the URL of the record is sent. */
+const MAX_BODY = 20_000
+
+/** Milliseconds by which the clocks of instances may differ: what happened so long before a webhook was made may still be sent. */
+const CLOCK_SKEW = 60_000
+
+export const enabledWebhooks = (tx: Queries, db: Database): Promise<Webhook[]> =>
+  tx.select().from(db.tables.webhooks).where(eq(db.tables.webhooks.enabled, true)).orderBy(db.tables.webhooks.id)
+
+/** Makes the deliveries of events, each once, and returns how many there are. `origin` is what the URLs of records begin with. */
+export async function deliverEvents(
+  tx: Queries,
+  db: Database,
+  { events, resources, origin }: { events: readonly Event[]; resources: readonly Resource[]; origin: string },
+): Promise<number> {
+  const webhooks = await enabledWebhooks(tx, db)
+  const bodies = new Map<Event, string>()
+  const rows: unknown[][] = []
+  for (const webhook of webhooks) {
+    for (const event of await wanted(tx, db, webhook, events, resources)) {
+      const body = bodies.get(event) ?? bodyOf(event, origin)
+      bodies.set(event, body)
+      rows.push(rowOf(db, webhook.id, event, body))
+    }
+  }
+  await insert(tx, rows)
+  return rows.length
+}
+
+/** A delivery that is made for one webhook, whatever it has subscribed to. Returns its id. */
+export async function deliverTo(tx: Queries, db: Database, webhook: number, event: Omit<Event, 'record'>): Promise<number> {
+  const { deliveries } = db.tables
+  const body = JSON.stringify({ type: event.type, timestamp: event.at, data: event.data })
+  await insert(tx, [rowOf(db, webhook, event, body)])
+  const [made] = await tx
+    .select({ id: deliveries.id })
+    .from(deliveries)
+    .where(sql`${deliveries.webhook} = ${webhook} and ${deliveries.event} = ${event.event}`)
+  return Number(made?.id)
+}
+
+async function wanted(
+  tx: Queries,
+  db: Database,
+  webhook: Webhook,
+  events: readonly Event[],
+  resources: readonly Resource[],
+): Promise<Event[]> {
+  const since = new Date(Date.parse(webhook.created_at) - CLOCK_SKEW).toISOString()
+  const subscribed = events.filter(({ type, at }) => subscribes(webhook.events, type) && at >= since)
+  if (webhook.filter === '' || subscribed.length === 0) return subscribed
+  const kept = new Set<Event>()
+  for (const [name, some] of Map.groupBy(subscribed, ({ type }) => resourceOf(type))) {
+    const resource = resources.find(({ table }) => table === name)
+    const { query, faults } = resource ? readFilter(resource, webhook.filter) : { query: {}, faults: [] }
+    // Its records have not the fields that are asked about.
+    if (!resource || faults.length > 0) continue
+    const places = await matching(
+      tx,
+      db,
+      resource,
+      query,
+      some.map(({ record }) => record),
+    )
+    for (const place of places) kept.add(some[place] as Event)
+  }
+  return subscribed.filter((event) => kept.has(event))
+}
+
+function bodyOf({ type, at, record, data }: Event, origin: string): string {
+  const { id, version } = record
+  const body = JSON.stringify({ type, timestamp: at, data: { id, version, ...data, record } })
+  if (Buffer.byteLength(body) < MAX_BODY) return body
+  const url = `${origin}/api/${resourceOf(type)}/${id}/`
+  const { message } = data
+  return JSON.stringify({ type, timestamp: at, data: { id, version, ...(message !== undefined && { message }), url } })
+}
+
+const COLUMNS = [
+  'webhook',
+  'message',
+  'type',
+  'event',
+  'record_id',
+  'status',
+  'attempts',
+  'due_at',
+  'history',
+  'body',
+  'created_at',
+  'updated_at',
+  'version',
+]
+
+const insert = inserter('deliveries', COLUMNS, sql` on conflict do nothing`)
+
+function rowOf(db: Database, webhook: number, { type, event, ...rest }: Omit<Event, 'record'> & { record?: Row }, body: string): unknown[] {
+  const { deliveries } = db.tables
+  const now = stored(deliveries.created_at, new Date().toISOString())
+  const message = `msg_${randomUUID().replaceAll('-', '')}`
+  return [webhook, message, type, event, rest.record?.id ?? null, 'pending', 0, now, '[]', body, now, now, 1]
+}

@@ -1,0 +1,104 @@
+// Judges states of records by the filter of a webhook, in the language of lists and by the very SQL of lists.
+import { getTableColumns, type SQL, sql } from 'drizzle-orm'
+import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import type { Database, Queries } from '../../drizzle/database.ts'
+import { fold } from '../../drizzle/fold.ts'
+import { searchTable } from '../../drizzle/search.ts'
+import type { Fault } from '../errors.ts'
+import { ask } from '../query/list.ts'
+import type { ListQuery } from '../query/params.ts'
+import { compileQuerystring } from '../query/querystring.ts'
+import type { Resource } from '../query/resource.ts'
+import { columnsOf, type Row } from '../query/rows.ts'
+import { stored } from '../statements.ts'
+
+/** Parameters of a list that say nothing of a record. */
+const OF_LISTS = ['ordering', 'page', 'page_size', 'cursor', 'count']
+
+const readers = new WeakMap<Resource, ReturnType<typeof compileQuerystring>>()
+
+/** Reads a filter. What is wrong with it is said of the parameters in it. */
+export function readFilter(resource: Resource, filter: string): { query: ListQuery; faults: Fault[] } {
+  let read = readers.get(resource)
+  if (!read) {
+    const { querystring } = resource.list
+    const properties = Object.fromEntries(Object.entries(querystring.properties).filter(([name]) => !OF_LISTS.includes(name)))
+    read = compileQuerystring({ ...querystring, properties })
+    readers.set(resource, read)
+  }
+  const { values, faults } = read(filter)
+  return { query: values as ListQuery, faults }
+}
+
+/** States that one statement judges: each has as many values as a record has fields. */
+const AT_ONCE = 200
+
+/** The places of the rows for which a query holds. `rows` are states of records as the contract shows them, at whatever time. */
+export async function matching(
+  tx: Queries,
+  db: Database,
+  resource: Resource,
+  query: ListQuery,
+  rows: readonly Row[],
+): Promise<Set<number>> {
+  const { clauses } = ask(db, resource, query)
+  if (clauses.length === 0) return new Set(rows.keys())
+  const checks = clauses.map((clause) => clause.check(...clause.values.map((value) => sql`${sql.param(value)}`)))
+  const matched = new Set<number>()
+  for (const round of rounds(rows)) {
+    const given = withRows(
+      db,
+      resource,
+      round.map((place) => rows[place] as Row),
+    )
+    const table = db.tables[resource.table]
+    const found = await tx.all<{ id: number }>(sql`${given} select ${table.id} from ${table} where ${sql.join(checks, sql` and `)}`)
+    const ids = new Set(found.map(({ id }) => Number(id)))
+    for (const place of round) if (ids.has(rows[place]?.id as number)) matched.add(place)
+  }
+  return matched
+}
+
+/** Places of rows in groups in which no record is twice. */
+function* rounds(rows: readonly Row[]): Generator<number[]> {
+  let left = [...rows.keys()]
+  while (left.length > 0) {
+    const ids = new Set<number>()
+    const [round, rest]: [number[], number[]] = [[], []]
+    for (const place of left) {
+      const { id } = rows[place] as Row
+      if (ids.has(id) || round.length === AT_ONCE) rest.push(place)
+      else {
+        ids.add(id)
+        round.push(place)
+      }
+    }
+    yield round
+    left = rest
+  }
+}
+
+/** Common table expressions that stand in front of the table and its search texts under their names: what follows sees only these rows. */
+function withRows(db: Database, resource: Resource, rows: readonly Row[]): SQL {
+  const columns = Object.entries(columnsOf(db, resource))
+  const records = rows.map((row) => tuple(columns.map(([field, column]) => cell(column, stored(column, row[field] ?? null)))))
+  const { folded, table } = resource.served
+  const own = getTableColumns(db.tables[table]) as Record<string, SQLiteColumn>
+  const texts = rows.map((row) => {
+    const cells = folded.map((field) => cell(own[field] as SQLiteColumn, typeof row[field] === 'string' ? fold(row[field]) : null))
+    return tuple([cell(own.id as SQLiteColumn, row.id), ...cells, ...db.dialect.computed.map(({ from }) => from(cells))])
+  })
+  const names = (list: readonly string[]) => tuple(list.map((name) => sql.identifier(name) as unknown as SQL))
+  const search = [...['id', ...folded], ...db.dialect.computed.map(({ name }) => name)]
+  return sql`with ${sql.identifier(table)} ${names(columns.map(([, { name }]) => name))} as (values ${list(records)}),
+    ${sql.identifier(searchTable(table))} ${names(search)} as (values ${list(texts)})`
+}
+
+const list = (parts: readonly SQL[]): SQL => sql.join([...parts], sql`, `)
+const tuple = (parts: readonly SQL[]): SQL => sql`(${list(parts)})`
+
+/** As the column has it: by type and, where texts are compared otherwise than the database does by itself, by collation. */
+function cell(column: SQLiteColumn, value: unknown): SQL {
+  const [type = '', collation] = column.getSQLType().split(/ (?=collate )/)
+  return sql`cast(${sql.param(value)} as ${sql.raw(type)})${sql.raw(collation ? ` ${collation}` : '')}`
+}

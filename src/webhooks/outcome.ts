@@ -1,0 +1,72 @@
+// What an attempt comes to, for the delivery and for the webhook (Standard Webhooks 1.0).
+import type { Database } from '../../drizzle/database.ts'
+import type { Attempt } from '../resources/deliveries.ts'
+import type { Sent } from './send.ts'
+
+export type Delivery = Database['tables']['deliveries']['$inferSelect']
+
+const SECOND = 1_000
+const MINUTE = 60 * SECOND
+const HOUR = 60 * MINUTE
+
+/** Milliseconds before each attempt, the first included: some three days in all. */
+export const SCHEDULE = [0, 5 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR]
+
+/** Share by which a wait is longer, by chance: those that failed together do not come back together. */
+const JITTER = 0.1
+
+/** Milliseconds for which a receiver is left alone, at most because it asks for it, and where it only says that it is overloaded. */
+const MAX_PAUSE = 24 * HOUR
+const THROTTLED_PAUSE = 5 * SECOND
+
+const GONE = 410
+const THROTTLED = [429, 502, 503, 504]
+
+/** Attempts that are kept. */
+const MAX_HISTORY = 20
+
+export interface Outcome {
+  /** Of the delivery's columns. */
+  values: Partial<Delivery>
+  ok: boolean
+  gone: boolean
+  /** It was the last attempt, in vain. */
+  exhausted: boolean
+  error: string | null
+  /** Milliseconds for which the receiver is left alone. */
+  pause: number
+}
+
+export function outcomeOf(delivery: Delivery, { status, latency, error, response, retryAfter }: Sent, at: string): Outcome {
+  const attempts = delivery.attempts + 1
+  const attempt: Attempt = { at, status, latency_ms: latency, error, response }
+  const ok = error === null
+  const gone = status === GONE
+  const pause = pauseOf(status, retryAfter)
+  const exhausted = !ok && attempts >= SCHEDULE.length
+  const ended = ok || gone || exhausted
+  const wait = Math.max(pause, (SCHEDULE[attempts] ?? 0) * (1 + JITTER * Math.random()))
+  return {
+    values: {
+      status: ok ? 'delivered' : ended ? 'failed' : 'pending',
+      attempts,
+      due_at: ended ? null : new Date(Date.now() + wait).toISOString(),
+      response_status: status,
+      latency_ms: latency,
+      error,
+      history: [...delivery.history, attempt].slice(-MAX_HISTORY),
+    },
+    ok,
+    gone,
+    exhausted,
+    error,
+    pause,
+  }
+}
+
+function pauseOf(status: number | null, retryAfter: string | undefined): number {
+  if (status === null || !THROTTLED.includes(status)) return 0
+  const seconds = /^\d{1,9}$/.test(retryAfter ?? '') ? Number(retryAfter) * SECOND : Date.parse(retryAfter ?? '') - Date.now()
+  if (Number.isNaN(seconds)) return THROTTLED_PAUSE
+  return Math.min(MAX_PAUSE, Math.max(0, seconds))
+}

@@ -1,0 +1,110 @@
+// Sends again what was sent, or was to be: the same messages, from the first attempt on. And forgets what is old.
+import { setImmediate } from 'node:timers/promises'
+import { and, eq, gt, gte, inArray, isNull, lt, type SQL, sql } from 'drizzle-orm'
+import type { Database, Queries } from '../../drizzle/database.ts'
+import { Problem } from '../errors.ts'
+import { type Expected, held } from '../records.ts'
+import { deliveries } from '../resources/deliveries.ts'
+
+/** Deliveries that one transaction changes. */
+const AT_ONCE = 500
+
+const AGAIN = { status: 'pending', attempts: 0 }
+
+/** One delivery. False where there is none such, or it has not come to an end. */
+export async function replayOne(tx: Queries, db: Database, id: number): Promise<boolean> {
+  const { deliveries } = db.tables
+  const at = new Date().toISOString()
+  const rows = await tx
+    .update(deliveries)
+    .set({ ...AGAIN, due_at: at, updated_at: at, version: sql`${deliveries.version} + 1` })
+    .where(and(eq(deliveries.id, id), isNull(deliveries.due_at)))
+    .returning({ id: deliveries.id })
+  return rows.length > 0
+}
+
+/** Sends one again, or at once. Throws `not-found`, and `webhook-disabled` where there is nobody to send it to. */
+export async function replayDelivery(tx: Queries, db: Database, id: number, expected?: Expected): Promise<void> {
+  const { webhooks, deliveries: table } = db.tables
+  const { webhook } = await held({ db, tx, resource: deliveries, table }, id, expected)
+  const [there] = await tx
+    .select({ enabled: webhooks.enabled })
+    .from(webhooks)
+    .where(eq(webhooks.id, Number(webhook)))
+  if (!there?.enabled) throw new Problem('webhook-disabled', 'Its webhook was deleted, or is disabled.')
+  if (await replayOne(tx, db, id)) return
+  const at = new Date().toISOString()
+  await tx
+    .update(table)
+    .set({ due_at: at })
+    .where(and(eq(table.id, id), eq(table.status, 'pending')))
+}
+
+/** What is still to be sent to a webhook that was deleted is not sent any more. */
+export async function cancelAll(db: Database, webhook: number, signal: AbortSignal): Promise<number> {
+  const { deliveries: table } = db.tables
+  const cancelled = { status: 'cancelled', due_at: null, updated_at: new Date().toISOString(), version: sql`${table.version} + 1` }
+  let count = 0
+  for (let more = true; more; ) {
+    signal.throwIfAborted()
+    const ids = await idsOf(db, [eq(table.webhook, webhook), inArray(table.status, ['pending', 'sending'])])
+    if (ids.length > 0) await db.write((tx) => tx.update(table).set(cancelled).where(inArray(table.id, ids)))
+    count += ids.length
+    more = ids.length === AT_ONCE
+    await setImmediate()
+  }
+  return count
+}
+
+export interface Range {
+  webhook: number
+  /** When their events were made deliveries: from then on, and before. */
+  since: string
+  until: string
+  /** All that have come to an end, or only those that did in vain. */
+  only: 'failed' | 'all'
+}
+
+/** The deliveries of a webhook in a range of time that have come to an end. Returns how many there were. */
+export async function replayRange(db: Database, { webhook, since, until, only }: Range, signal: AbortSignal): Promise<number> {
+  const { deliveries: table } = db.tables
+  const statuses = only === 'failed' ? ['failed', 'cancelled'] : ['failed', 'cancelled', 'delivered']
+  const chosen = [eq(table.webhook, webhook), gte(table.created_at, since), lt(table.created_at, until), inArray(table.status, statuses)]
+  let count = 0
+  for (let last = 0, more = true; more; ) {
+    signal.throwIfAborted()
+    const ids = await idsOf(db, [...chosen, gt(table.id, last)])
+    await db.write(async (tx) => {
+      for (const id of ids) if (await replayOne(tx, db, id)) count++
+    })
+    last = ids.at(-1) ?? last
+    more = ids.length === AT_ONCE
+    await setImmediate()
+  }
+  return count
+}
+
+async function idsOf(db: Database, conditions: readonly SQL[]): Promise<number[]> {
+  const { deliveries: table } = db.tables
+  const rows = await db.read
+    .select({ id: table.id })
+    .from(table)
+    .where(and(...conditions))
+    .orderBy(table.id)
+    .limit(AT_ONCE)
+  return rows.map(({ id }) => id)
+}
+
+/** Forgets the deliveries that were made before a time, and are not to be sent any more: their webhook may be gone. Returns how many. */
+export async function pruneDeliveries(db: Database, before: Date, signal?: AbortSignal): Promise<number> {
+  const { deliveries: table } = db.tables
+  let pruned = 0
+  for (let more = true; more && !signal?.aborted; ) {
+    const ids = await idsOf(db, [lt(table.created_at, before.toISOString())])
+    if (ids.length > 0) await db.write((tx) => tx.delete(table).where(inArray(table.id, ids)))
+    pruned += ids.length
+    more = ids.length === AT_ONCE
+    await setImmediate()
+  }
+  return pruned
+}

@@ -1,0 +1,95 @@
+// Sends one POST to an address that is allowed, within bounds of time and of what is read of the answer.
+import { Agent, request } from 'undici'
+import packageJson from '../../package.json' with { type: 'json' }
+import { type AddressPolicy, guardedLookup, refuseLiteral } from './address.ts'
+
+/** Milliseconds from the beginning of an attempt to the end of its answer, and of the connection alone. */
+export const SEND_TIMEOUT = 20_000
+const CONNECT_TIMEOUT = 10_000
+/** Milliseconds for which a connection without a request is kept. */
+const KEEP_ALIVE = 10_000
+
+/** Bytes of an answer that are kept, and that are read so that its connection can be used again. */
+export const MAX_KEPT = 1_000
+const MAX_READ = 65_536
+
+/** Bytes of the headers of an answer. */
+const MAX_HEADERS = 16_384
+
+export interface Sent {
+  /** Null where there was no answer. */
+  status: number | null
+  latency: number
+  error: string | null
+  response: string
+  retryAfter?: string
+}
+
+export class Sender {
+  readonly #policy: AddressPolicy
+  readonly #agent: Agent
+
+  /** `connections` to one receiver at the same time. */
+  constructor(policy: AddressPolicy, connections: number) {
+    this.#policy = policy
+    this.#agent = new Agent({
+      connections,
+      connect: { lookup: guardedLookup(policy) as never, timeout: CONNECT_TIMEOUT },
+      keepAliveTimeout: KEEP_ALIVE,
+      maxHeaderSize: MAX_HEADERS,
+    })
+  }
+
+  /** Never rejects, unless `signal` ends it: what went wrong is told. Redirects are not followed. */
+  async send(url: string, headers: Record<string, string>, body: string, signal: AbortSignal): Promise<Sent> {
+    const begun = performance.now()
+    const sent = (rest: Omit<Sent, 'latency'>): Sent => ({ latency: Math.round(performance.now() - begun), ...rest })
+    const timeout = AbortSignal.timeout(SEND_TIMEOUT)
+    try {
+      refuseLiteral(new URL(url), this.#policy)
+      const answer = await request(url, {
+        method: 'POST',
+        dispatcher: this.#agent,
+        signal: AbortSignal.any([signal, timeout]),
+        headers: { ...headers, 'content-type': 'application/json', 'user-agent': `Stockroom/${packageJson.version}` },
+        body,
+      })
+      const { statusCode: status } = answer
+      const retryAfter = answer.headers['retry-after']
+      const response = await beginningOf(answer.body)
+      const ok = status >= 200 && status < 300
+      const error = ok ? null : `the receiver answered ${status}`
+      return sent({ status, error, response, ...(retryAfter !== undefined && { retryAfter: String(retryAfter) }) })
+    } catch (error) {
+      signal.throwIfAborted()
+      const detail = timeout.aborted ? `no answer within ${SEND_TIMEOUT / 1_000} s` : reasonOf(error)
+      return sent({ status: null, error: detail, response: '' })
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#agent.destroy()
+  }
+}
+
+/** Reads a short answer to its end, and ends the connection of a long one. */
+async function beginningOf(body: AsyncIterable<Buffer> & { destroy(): unknown }): Promise<string> {
+  const chunks: Buffer[] = []
+  let [kept, read] = [0, 0]
+  for await (const chunk of body) {
+    if (kept < MAX_KEPT) chunks.push(chunk.subarray(0, MAX_KEPT - kept))
+    kept = Math.min(MAX_KEPT, kept + chunk.length)
+    read += chunk.length
+    // Leaving the loop ends it.
+    if (read > MAX_READ) break
+  }
+  // What no database stores as text.
+  return Buffer.concat(chunks).toString().replaceAll('\0', '\ufffd')
+}
+
+function reasonOf(error: unknown): string {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause.cause === undefined) return cause.message || String((cause as { code?: string }).code ?? cause.name)
+  }
+  return String(error)
+}

@@ -1,0 +1,41 @@
+// The types of events that webhooks are told of.
+import type { Operation } from '../changes.ts'
+import { type Fault, MAX_FAULTS } from '../errors.ts'
+import { nearest } from '../nearest.ts'
+import type { Resource } from '../query/resource.ts'
+
+export const ALL = '*'
+
+/** What happened, as the type of an event says it. What else is recorded is told to nobody. */
+export const HAPPENED: Partial<Record<Operation, string>> = { create: 'created', update: 'updated', delete: 'deleted' }
+
+/** Somebody asked for it: `POST …/notify_update/`. */
+export const NOTIFIED = 'products.notified'
+
+/** A delivery that was asked for to see whether one arrives. It is sent whatever the webhook has subscribed to. */
+export const TEST = 'webhooks.test'
+
+/** Of resources that only administrators may read, nobody else is told. */
+export const isTold = ({ access }: Resource): boolean => access.read === 'read'
+
+/** Every type, besides `*`. */
+export const eventTypes = (resources: readonly Resource[]): string[] => [
+  ...resources.filter(isTold).flatMap(({ table }) => Object.values(HAPPENED).map((happened) => `${table}.${happened}`)),
+  NOTIFIED,
+]
+
+export function faultsOfTypes(types: readonly string[], resources: readonly Resource[]): Fault[] {
+  const allowed = [...eventTypes(resources), ALL]
+  const faults = types.flatMap((type, index): Fault[] => {
+    if (allowed.includes(type)) return []
+    const suggestion = nearest(type, allowed)
+    const detail = `is no type of event${suggestion ? `; did you mean ${suggestion}?` : ''}`
+    return [{ pointer: `/events/${index}`, detail, allowed, ...(suggestion && { suggestion }) }]
+  })
+  return faults.slice(0, MAX_FAULTS)
+}
+
+export const subscribes = (types: readonly string[], type: string): boolean => types.includes(ALL) || types.includes(type)
+
+/** The name of the resource that an event is of. */
+export const resourceOf = (type: string): string => type.slice(0, type.indexOf('.'))

@@ -1,0 +1,178 @@
+// Webhooks as records: made, changed, rotated and removed, and switched off where their receivers fail for long.
+import { randomUUID } from 'node:crypto'
+import { Type } from '@sinclair/typebox'
+import { and, count, desc, eq, gt, isNull, or } from 'drizzle-orm'
+import type { Database, Queries } from '../../drizzle/database.ts'
+import { type Actor, COMMAND_LINE, recordChanges } from '../changes.ts'
+import { type Fault, invalid, Problem } from '../errors.ts'
+import type { Body, Resource } from '../query/resource.ts'
+import type { Row } from '../query/rows.ts'
+import { changeHeld, createWithin, type Expected, held, removeWithin } from '../records.ts'
+import { webhooks } from '../resources/webhooks.ts'
+import { type AddressPolicy, faultsOfUrl } from './address.ts'
+import { beginAtNewest } from './dispatch.ts'
+import { deliverTo, type Webhook } from './events.ts'
+import { readFilter } from './matching.ts'
+import type { Outcome } from './outcome.ts'
+import { newWebhookSecret } from './sign.ts'
+import { ALL, eventTypes, faultsOfTypes, isTold, resourceOf, TEST } from './types.ts'
+
+/** Webhooks that there can be: of each change it is looked whether they are told. */
+const MAX_WEBHOOKS = 100
+
+const HOUR = 3_600_000
+/** Milliseconds for which the secret before still signs. */
+const OLD_SECRET = 24 * HOUR
+/** Milliseconds of failure after which the end of a delivery is that of its webhook. */
+const LASTING = 72 * HOUR
+
+/** The answer to who makes a webhook or rotates its secret. */
+export const IssuedWebhook = Type.Object(
+  {
+    ...webhooks.contract,
+    secret: Type.Unsafe<string | null>({
+      type: ['string', 'null'],
+      description: 'What deliveries are signed with. It is shown this once: null where the answer to an earlier request is repeated',
+    }),
+    withheld: Type.Optional(
+      Type.Array(Type.String(), { description: 'In such a repeated answer: the members that were left out of what is kept' }),
+    ),
+  },
+  { additionalProperties: false },
+)
+
+/** Before anything is written, since a name may have to be looked up. Throws `invalid-request`. */
+export async function checkWebhook(body: Body, resources: readonly Resource[], policy: AddressPolicy, current?: Row): Promise<void> {
+  const events = (body.events ?? current?.events) as string[]
+  const filter = (body.filter ?? current?.filter ?? '') as string
+  const faults: Fault[] = [
+    ...(body.url === undefined ? [] : await faultsOfUrl(String(body.url), policy)),
+    ...(body.events === undefined ? [] : faultsOfTypes(events, resources)),
+  ]
+  if (faults.length === 0) faults.push(...faultsOfFilter(filter, events, resources))
+  if (faults.length > 0) throw invalid(faults)
+}
+
+/** It has to be a filter of every resource that is named, and with `*` of one at least. */
+function faultsOfFilter(filter: string, events: readonly string[], resources: readonly Resource[]): Fault[] {
+  if (filter === '') return []
+  const named = events.includes(ALL) ? eventTypes(resources) : events
+  const told = resources.filter((resource) => isTold(resource) && named.some((type) => resourceOf(type) === resource.table))
+  const found = told.map((resource) => readFilter(resource, filter).faults)
+  if (
+    found.length > 0 &&
+    (events.includes(ALL) ? found.some((faults) => faults.length === 0) : found.every((faults) => faults.length === 0))
+  )
+    return []
+  const faults = found.find((some) => some.length > 0) ?? []
+  return faults.map(({ detail, allowed, suggestion, ...fault }) => ({
+    pointer: '/filter',
+    detail: 'parameter' in fault ? `${fault.parameter} ${detail}` : detail,
+    ...(allowed && { allowed }),
+    ...(suggestion !== undefined && { suggestion }),
+  }))
+}
+
+export async function makeWebhook(tx: Queries, db: Database, body: Body, by: Actor): Promise<{ record: Row; secret: string }> {
+  if (body.enabled !== false) await beginAtNewest(tx, db)
+  const record = await createWithin(tx, db, webhooks, body, by)
+  const [all] = await tx.select({ count: count() }).from(db.tables.webhooks)
+  if (Number(all?.count) > MAX_WEBHOOKS)
+    throw new Problem('too-many-webhooks', `There are ${MAX_WEBHOOKS} webhooks, and no more can be made.`)
+  return { record, secret: await addSecret(tx, db, record.id) }
+}
+
+/** Sets fields of a webhook. One that is enabled again begins anew. */
+export async function changeWebhook(tx: Queries, db: Database, id: number, body: Body, by: Actor, expected?: Expected): Promise<Row> {
+  const writing = { db, tx, resource: webhooks, table: db.tables.webhooks }
+  if (body.enabled === true) await beginAtNewest(tx, db)
+  const current = await held(writing, id, expected)
+  const values = Object.fromEntries(Object.entries(body).filter(([field]) => webhooks.writable.has(field)))
+  const again = body.enabled === true && current.enabled === false ? { disabled_reason: null, failing_since: null } : {}
+  return changeHeld(writing, current, { ...values, ...again }, by)
+}
+
+/** Gives it another secret. That before it signs too for a day. */
+export async function rotateWebhook(
+  tx: Queries,
+  db: Database,
+  id: number,
+  by: Actor,
+  expected?: Expected,
+): Promise<{ record: Row; secret: string }> {
+  const { webhook_secrets: table } = db.tables
+  const record = await held({ db, tx, resource: webhooks, table: db.tables.webhooks }, id, expected)
+  const until = new Date(Date.now() + OLD_SECRET).toISOString()
+  // Of two that are rotated away within a day, only the last still signs.
+  await tx.delete(table).where(and(eq(table.webhook, id), gt(table.expires_at, '0001-01-01T00:00:00.000Z')))
+  await tx.update(table).set({ expires_at: until }).where(eq(table.webhook, id))
+  await recordChanges(tx, db, webhooks, by, [
+    { operation: 'rotate', record: id, version: Number(record.version), fields: {}, state: record },
+  ])
+  return { record, secret: await addSecret(tx, db, id) }
+}
+
+/** Makes a delivery to see whether one arrives, and returns its id. Throws `webhook-disabled`. */
+export async function testWebhook(tx: Queries, db: Database, id: number, request: string, expected?: Expected): Promise<number> {
+  const record = await held({ db, tx, resource: webhooks, table: db.tables.webhooks }, id, expected)
+  if (record.enabled === false) throw new Problem('webhook-disabled', 'Nothing is sent to it: enable it first.')
+  const data = { webhook: id, request }
+  return deliverTo(tx, db, id, { event: `test ${randomUUID()}`, type: TEST, at: new Date().toISOString(), data })
+}
+
+/** Its secrets go with it. Its deliveries stay on record. */
+export async function removeWebhook(tx: Queries, db: Database, id: number, by: Actor, expected?: Expected): Promise<void> {
+  const { webhook_secrets, webhook_pauses } = db.tables
+  const writing = { db, tx, resource: webhooks, table: db.tables.webhooks }
+  await held(writing, id, expected)
+  await tx.delete(webhook_secrets).where(eq(webhook_secrets.webhook, id))
+  await tx.delete(webhook_pauses).where(eq(webhook_pauses.webhook, id))
+  await removeWithin(writing, id, [], by)
+}
+
+async function addSecret(tx: Queries, db: Database, webhook: number): Promise<string> {
+  const secret = newWebhookSecret()
+  await tx.insert(db.tables.webhook_secrets).values({ webhook, secret })
+  return secret
+}
+
+/** Those that sign now, the newest first. */
+export async function secretsOf(tx: Queries, db: Database, webhook: number): Promise<string[]> {
+  const { webhook_secrets: table } = db.tables
+  const good = or(isNull(table.expires_at), gt(table.expires_at, new Date().toISOString()))
+  const rows = await tx
+    .select({ secret: table.secret })
+    .from(table)
+    .where(and(eq(table.webhook, webhook), good))
+    .orderBy(desc(table.id))
+  return rows.map(({ secret }) => secret)
+}
+
+/** What attempts mean for their webhook, which this transaction holds. Returns whether it is still enabled. */
+export async function applyToWebhook(tx: Queries, db: Database, webhook: Webhook, outcomes: readonly Outcome[]): Promise<boolean> {
+  const { webhooks: table, webhook_pauses: pauses } = db.tables
+  const pause = Math.max(0, ...outcomes.map(({ pause }) => pause))
+  if (pause > 0) {
+    const until = new Date(Date.now() + pause).toISOString()
+    await tx.insert(pauses).values({ webhook: webhook.id, until }).onConflictDoUpdate({ target: pauses.webhook, set: { until } })
+  }
+  const ok = outcomes.some((outcome) => outcome.ok)
+  const failed = outcomes.find((outcome) => !outcome.ok)
+  let since = webhook.failing_since
+  if (ok) since = null
+  else if (failed) since ??= new Date().toISOString()
+  if (since !== webhook.failing_since) await tx.update(table).set({ failing_since: since }).where(eq(table.id, webhook.id))
+  if (!webhook.enabled) return false
+  const reason = reasonToDisable(outcomes, since)
+  if (reason === undefined) return true
+  const writing = { db, tx, resource: webhooks, table }
+  await changeHeld(writing, await held(writing, webhook.id), { enabled: false, disabled_reason: reason }, COMMAND_LINE, reason)
+  return false
+}
+
+function reasonToDisable(outcomes: readonly Outcome[], since: string | null): string | undefined {
+  if (outcomes.some(({ gone }) => gone)) return 'The receiver answered 410 (Gone).'
+  const last = outcomes.findLast(({ exhausted }) => exhausted)
+  if (!last || since === null || Date.now() - Date.parse(since) < LASTING) return undefined
+  return `No delivery has arrived since ${since}: ${last.error}.`
+}
