@@ -70,6 +70,8 @@ export interface LogOrder {
 export interface Database {
   readonly tables: Tables
   readonly dialect: Dialect
+  /** The URL of the server that it is on, for who connects by himself; undefined for a database in this process. */
+  readonly server: string | undefined
   /** Sees committed rows only. */
   readonly read: Queries
   /**

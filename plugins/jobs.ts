@@ -2,6 +2,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import packageJson from '../package.json' with { type: 'json' }
 import { type Handler, handlers, type Kind, type Services, schedules } from '../src/jobs/handlers.ts'
 import { Jobs } from '../src/jobs/jobs.ts'
 import { openQueue } from '../src/jobs/open.ts'
@@ -33,9 +34,8 @@ export default fp(
     const { config, db, resources, log } = app
     const all: Record<string, Handler> = { ...handlers, ...others }
     const policy = { allowHttp: config.WEBHOOK_ALLOW_HTTP, allowPrivate: config.WEBHOOK_ALLOW_PRIVATE }
-    const sender = new Sender(policy, MAX_IN_FLIGHT)
+    const sender = new Sender(policy, { connections: MAX_IN_FLIGHT, userAgent: `Stockroom/${packageJson.version}` })
     const queue = openQueue({
-      url: config.DATABASE_URL,
       db,
       terms: new Map(Object.entries(all).map(([kind, { terms }]) => [kind, terms])),
       keepDays: config.JOBS_KEEP_DAYS,

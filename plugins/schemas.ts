@@ -149,7 +149,9 @@ export default fp(
     app.addSchema(JobSchema)
     app.addSchema(JobList)
     for (const resource of app.resources) {
-      for (const schema of [...Object.values(resource.schemas), listOf(resource)]) app.addSchema(schema)
+      const { record, create, merge } = resource.schemas
+      // Where nothing can be set, there are no bodies.
+      for (const schema of [record, listOf(resource), ...(resource.writable.size > 0 ? [create, merge] : [])]) app.addSchema(schema)
     }
     // A route that says nothing of parameters has none, and says so to a client that sends one. The files of the docs page are not ours.
     app.addHook('onRoute', (route) => {

@@ -84,6 +84,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   return {
     tables: tables(kit),
     dialect,
+    server: url,
     read,
     list,
     state: watched.state,

@@ -86,6 +86,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   return {
     tables: tables(kit),
     dialect,
+    server: undefined,
     read,
     list,
     state: watched.state,

@@ -3,18 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { type SQL, sql } from 'drizzle-orm'
 import { fromDrizzle, PgBoss } from 'pg-boss'
 import type { Database, Queries } from '../../drizzle/database.ts'
-import {
-  type Claimed,
-  type Job,
-  LEASE,
-  LEASE_OVER,
-  type ListedBy,
-  MAX_ERROR,
-  type NewJob,
-  type Queue,
-  type Status,
-  type Terms,
-} from './queue.ts'
+import { type Data, STATUS_OF, shown } from './boss-rows.ts'
+import { type Claimed, type Job, LEASE, type ListedBy, MAX_ERROR, type NewJob, type Queue, type Terms } from './queue.ts'
 
 /** Milliseconds. To look is a query for each kind. */
 const INTERVAL = 500
@@ -27,13 +17,6 @@ const EXPIRE = 12 * 3_600
 const DAY = 24 * 3_600
 /** Seconds for which one that nobody begins is kept: no job is lost because it waits. */
 const FOR_EVER = 10_000 * DAY
-
-/** What is kept as pg-boss' `data`. */
-interface Data {
-  payload: unknown
-  key: number | null
-  request: string | null
-}
 
 export interface BossOptions {
   url: string
@@ -202,36 +185,3 @@ const CREATED = sql`date_trunc('milliseconds', created_on)`
 const within = (tx: Queries) => fromDrizzle({ execute: async (query: SQL) => ({ rows: await tx.all(query) }) } as never, sql as never)
 
 const attemptOf = ({ id, token }: Claimed) => ({ id, retryCount: Number(token) })
-
-const STATUS_OF: Record<string, Status> = {
-  created: 'waiting',
-  retry: 'waiting',
-  active: 'running',
-  completed: 'done',
-  failed: 'failed',
-  cancelled: 'failed',
-}
-
-function shown(row: Record<string, unknown>): Job {
-  const { payload, key, request } = row.data as Data
-  const output = row.output as { result?: unknown; message?: string; value?: { message?: string } } | null
-  const state = String(row.state)
-  const begun = row.started_on !== null || state === 'retry'
-  return {
-    id: String(row.id),
-    kind: String(row.name),
-    status: STATUS_OF[state] ?? 'failed',
-    payload,
-    attempts: Number(row.retry_count) + (begun ? 1 : 0),
-    error: state === 'completed' || !output ? null : (output.message ?? output.value?.message ?? LEASE_OVER),
-    result: state === 'completed' ? (output?.result ?? null) : null,
-    run_at: time(row.start_after) as string,
-    key,
-    request,
-    created_at: time(row.created_at) as string,
-    started_at: time(row.started_on),
-    finished_at: time(row.completed_on),
-  }
-}
-
-const time = (value: unknown): string | null => (value === null || value === undefined ? null : new Date(String(value)).toISOString())

@@ -1,6 +1,5 @@
 // Sends one POST to an address that is allowed, within bounds of time and of what is read of the answer.
 import { Agent, request } from 'undici'
-import packageJson from '../../package.json' with { type: 'json' }
 import { type AddressPolicy, guardedLookup, refuseLiteral } from './address.ts'
 
 /** Milliseconds from the beginning of an attempt to the end of its answer, and of the connection alone. */
@@ -28,10 +27,12 @@ export interface Sent {
 export class Sender {
   readonly #policy: AddressPolicy
   readonly #agent: Agent
+  readonly #userAgent: string
 
   /** `connections` to one receiver at the same time. */
-  constructor(policy: AddressPolicy, connections: number) {
+  constructor(policy: AddressPolicy, { connections, userAgent }: { connections: number; userAgent: string }) {
     this.#policy = policy
+    this.#userAgent = userAgent
     this.#agent = new Agent({
       connections,
       connect: { lookup: guardedLookup(policy) as never, timeout: CONNECT_TIMEOUT },
@@ -51,7 +52,7 @@ export class Sender {
         method: 'POST',
         dispatcher: this.#agent,
         signal: AbortSignal.any([signal, timeout]),
-        headers: { ...headers, 'content-type': 'application/json', 'user-agent': `Stockroom/${packageJson.version}` },
+        headers: { ...headers, 'content-type': 'application/json', 'user-agent': this.#userAgent },
         body,
       })
       const { statusCode: status } = answer

@@ -128,7 +128,7 @@ t.test('every parameter that a route reads is in the document, and no other', as
       t.notOk('style' in schema || 'explode' in schema)
     }
   }
-  const lists = operationsOf(document).filter(({ operation }) => operation.operationId.endsWith('.list'))
+  const lists = operationsOf(document).filter(({ operation }) => /^(products|categories|keys)\.list$/.test(operation.operationId))
   t.ok(lists.length >= 2 && lists.every(({ operation }) => (operation.parameters ?? []).length > 20))
 })
 
@@ -145,7 +145,7 @@ t.test('the document says only what OpenAPI knows, and each thing once', async (
   const objects = [...walk(document)]
   // What a keyword of ours means is said beside it; tools pass over names that begin with x-.
   const extensions = objects.flatMap(({ object }) => Object.keys(object).filter((key) => key.startsWith('x-')))
-  t.strictSame([...new Set(extensions)].sort(), ['x-decimal', 'x-time', 'x-trimmed'])
+  t.strictSame([...new Set(extensions)].sort(), ['x-decimal', 'x-optional', 'x-time', 'x-trimmed'])
   t.notMatch(JSON.stringify(document), /"\$id"|"def-\d|undefined|\[object/)
 
   const ids = operationsOf(document).map(({ operation }) => operation.operationId)
@@ -155,7 +155,10 @@ t.test('the document says only what OpenAPI knows, and each thing once', async (
     [
       ...['create', 'list', 'merge', 'read', 'remove', 'replace'].flatMap((name) => [`categories.${name}`, `products.${name}`]),
       ...['create', 'list', 'merge', 'read', 'remove', 'rotate'].map((name) => `keys.${name}`),
-      ...['bulk', 'cached_detail', 'stock'].map((name) => `products.${name}`),
+      ...['bulk', 'cached_detail', 'notify_update', 'stock'].map((name) => `products.${name}`),
+      ...['create', 'list', 'merge', 'read', 'remove', 'replay', 'rotate', 'test'].map((name) => `webhooks.${name}`),
+      ...['list', 'read', 'replay'].map((name) => `deliveries.${name}`),
+      ...['list', 'read', 'retry'].map((name) => `jobs.${name}`),
       'service.live',
       'service.openapi',
       'service.ready',
@@ -344,6 +347,84 @@ const requests: Row[] = [
   ['keys.remove', '/api/keys/9/', 404],
   ['keys.rotate', '/api/keys/3/rotate/', 409],
 
+  ['products.notify_update', '/api/products/2/notify_update/', 202, { message: 'Back in stock' }],
+  retrying('n', ['products.notify_update', '/api/products/2/notify_update/', 202, {}]),
+  retrying('n', ['products.notify_update', '/api/products/2/notify_update/', 422, { message: 'Gone' }]),
+  ['products.notify_update', '/api/products/2/notify_update/', 400, { message: 1 }],
+  ['products.notify_update', '/api/products/99/notify_update/', 404, {}],
+  having(OTHER, ['products.notify_update', '/api/products/2/notify_update/', 412, {}]),
+  ['products.notify_update', '/api/products/2/notify_update/', 413, { message: 'x'.repeat(2_000) }],
+  ['products.notify_update', '/api/products/2/notify_update/', 415, 'x', 'text/plain'],
+
+  ['webhooks.create', '/api/webhooks/', 201, { url: 'https://example.com/hooks', events: ['*'], filter: 'price__gte=50' }],
+  ['webhooks.create', '/api/webhooks/', 201, { url: 'https://example.com/', events: ['products.created'], enabled: false }],
+  ['webhooks.create', '/api/webhooks/', 400, { url: 'ftp://example.com/', events: ['products.made'] }],
+  ['webhooks.create', '/api/webhooks/', 413, { url: 'x'.repeat(2_000) }],
+  ['webhooks.create', '/api/webhooks/', 415, 'x', 'text/plain'],
+  retrying('w', ['webhooks.create', '/api/webhooks/', 201, { url: 'https://example.com/', events: ['*'] }]),
+  retrying('w', ['webhooks.create', '/api/webhooks/', 201, { url: 'https://example.com/', events: ['*'] }]),
+  retrying('w', ['webhooks.create', '/api/webhooks/', 422, { url: 'https://example.org/', events: ['*'] }]),
+  ['webhooks.list', '/api/webhooks/?enabled=true', 200],
+  ['webhooks.list', '/api/webhooks/?enabled=x', 400],
+  ['webhooks.list', '/api/webhooks/?page=9', 404],
+  having(ANY, ['webhooks.list', '/api/webhooks/', 304]),
+  having(OTHER, ['webhooks.list', '/api/webhooks/', 412]),
+  ['webhooks.read', '/api/webhooks/1/', 200],
+  ['webhooks.read', '/api/webhooks/1/?x=1', 400],
+  ['webhooks.read', '/api/webhooks/9/', 404],
+  having(ANY, ['webhooks.read', '/api/webhooks/1/', 304]),
+  having(OTHER, ['webhooks.read', '/api/webhooks/1/', 412]),
+  ['webhooks.merge', '/api/webhooks/1/', 200, { description: 'Shop' }, MERGE_PATCH],
+  ['webhooks.merge', '/api/webhooks/1/', 400, { filter: 'prise=1' }],
+  ['webhooks.merge', '/api/webhooks/9/', 404, {}],
+  having(OTHER, ['webhooks.merge', '/api/webhooks/1/', 412, {}]),
+  ['webhooks.merge', '/api/webhooks/1/', 413, { url: 'x'.repeat(2_000) }],
+  ['webhooks.merge', '/api/webhooks/1/', 415, 'x', 'text/plain'],
+  ['webhooks.rotate', '/api/webhooks/1/rotate/', 200],
+  ['webhooks.rotate', '/api/webhooks/1/rotate/?x=1', 400],
+  ['webhooks.rotate', '/api/webhooks/9/rotate/', 404],
+  having(OTHER, ['webhooks.rotate', '/api/webhooks/1/rotate/', 412]),
+  retrying('w', ['webhooks.rotate', '/api/webhooks/1/rotate/', 422]),
+  ['webhooks.test', '/api/webhooks/1/test/', 202],
+  ['webhooks.test', '/api/webhooks/1/test/?x=1', 400],
+  ['webhooks.test', '/api/webhooks/9/test/', 404],
+  ['webhooks.test', '/api/webhooks/2/test/', 409],
+  having(OTHER, ['webhooks.test', '/api/webhooks/1/test/', 412]),
+  retrying('w', ['webhooks.test', '/api/webhooks/1/test/', 422]),
+  ['webhooks.replay', '/api/webhooks/1/replay/', 202, { since: '2026-01-31T12:00:00Z', only: 'all' }],
+  ['webhooks.replay', '/api/webhooks/1/replay/', 400, { since: 'x' }],
+  ['webhooks.replay', '/api/webhooks/9/replay/', 404, { since: '2026-01-31' }],
+  having(OTHER, ['webhooks.replay', '/api/webhooks/1/replay/', 412, { since: '2026-01-31' }]),
+  ['webhooks.replay', '/api/webhooks/1/replay/', 413, { since: 'x'.repeat(2_000) }],
+  ['webhooks.replay', '/api/webhooks/1/replay/', 415, 'x', 'text/plain'],
+  retrying('w', ['webhooks.replay', '/api/webhooks/1/replay/', 422, { since: '2026-01-31' }]),
+  ['deliveries.list', '/api/deliveries/?webhook=1&status=pending', 200],
+  ['deliveries.list', '/api/deliveries/?status=x', 400],
+  ['deliveries.list', '/api/deliveries/?page=9', 404],
+  having(ANY, ['deliveries.list', '/api/deliveries/', 304]),
+  having(OTHER, ['deliveries.list', '/api/deliveries/', 412]),
+  ['deliveries.read', '/api/deliveries/1/', 200],
+  ['deliveries.read', '/api/deliveries/1/?x=1', 400],
+  ['deliveries.read', '/api/deliveries/9/', 404],
+  having(ANY, ['deliveries.read', '/api/deliveries/1/', 304]),
+  having(OTHER, ['deliveries.read', '/api/deliveries/1/', 412]),
+  ['deliveries.replay', '/api/deliveries/1/replay/', 202],
+  ['deliveries.replay', '/api/deliveries/1/replay/?x=1', 400],
+  ['deliveries.replay', '/api/deliveries/9/replay/', 404],
+  having(OTHER, ['deliveries.replay', '/api/deliveries/1/replay/', 412]),
+  retrying('w', ['deliveries.replay', '/api/deliveries/1/replay/', 422]),
+  having(OTHER, ['webhooks.remove', '/api/webhooks/1/', 412]),
+  ['webhooks.remove', '/api/webhooks/1/?x=1', 400],
+  ['webhooks.remove', '/api/webhooks/1/', 204],
+  ['webhooks.remove', '/api/webhooks/1/', 404],
+  ['deliveries.replay', '/api/deliveries/1/replay/', 409],
+  ['jobs.list', '/api/jobs/?status=waiting&kind=products.notify&page_size=1', 200],
+  ['jobs.list', '/api/jobs/?status=x', 400],
+  ['jobs.read', '/api/jobs/00000000-0000-4000-8000-000000000000/', 404],
+  ['jobs.read', '/api/jobs/00000000-0000-4000-8000-000000000000/?x=1', 400],
+  ['jobs.retry', '/api/jobs/00000000-0000-4000-8000-000000000000/retry/', 404],
+  ['jobs.retry', '/api/jobs/00000000-0000-4000-8000-000000000000/retry/?x=1', 400],
+
   ['service.live', '/livez', 200],
   ['service.live', '/livez?x=1', 400],
   ['service.ready', '/readyz', 200],
@@ -378,7 +459,7 @@ function validators(document: Document) {
 
 onEach('every answer is as the document says', async (t, dialect) => {
   const limits = { RATE_LIMIT_ANONYMOUS: '1000', RATE_LIMIT_AUTHENTICATED: '1000' }
-  const app = await build(t, dialect, { env: { BODY_LIMIT: '1024', BULK_BODY_LIMIT: '4096', ...limits } })
+  const app = await build(t, dialect, { env: { BODY_LIMIT: '1024', BULK_BODY_LIMIT: '4096', WEBHOOK_ALLOW_PRIVATE: 'true', ...limits } })
   const { authorization: admin } = authorization(app)
   const { token } = await issueKey(app.db, { name: 'Reader', role: 'read' }, COMMAND_LINE)
   const document = await documentOf(app)
@@ -430,6 +511,11 @@ onEach('every answer is as the document says', async (t, dialect) => {
   }
 
   for (const row of requests) await check(...row)
+  const { id: job } = (await get(app, '/api/jobs/')).body.results[0]
+  await check('jobs.read', `/api/jobs/${job}/`, 200)
+  await check('jobs.retry', `/api/jobs/${job}/retry/`, 409)
+  // Where a job has failed for good: jobs.test.ts.
+  met.get('jobs.retry')?.add(200)
   for (const [id, { method, path, operation }] of operations) {
     const url = path.replace('{id}', '1')
     const body = operation.requestBody && {}
@@ -445,7 +531,7 @@ onEach('every answer is as the document says', async (t, dialect) => {
   await check('service.ready', '/readyz', 503)
 
   // Where another instance is about the same key: idempotency.test.ts.
-  met.get('keys.create')?.add(409)
+  for (const id of ['keys.create', 'webhooks.create', 'webhooks.rotate', 'webhooks.replay', 'products.notify_update']) met.get(id)?.add(409)
   for (const [id, { operation }] of operations) {
     const unmet = Object.keys(operation.responses)
       .map(Number)
