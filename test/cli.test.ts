@@ -140,7 +140,7 @@ onEach('the commands do their work', async (t, dialect) => {
       '{"sku": "A", "name": "a", "price": 3}\r\n{"sku": "C", "name": "c", "price": 1}\r\n',
     ],
     [['seed', '--count', '5'], /^The database has products already: nothing was added\.\n$/],
-    [['reindex'], /^categories: 0\nkeys: 0\nproducts: 2\n$/],
+    [['reindex'], /^categories: 0\ndeliveries: 0\nkeys: 0\nproducts: 2\nwebhooks: 0\n$/],
   ]
   for (const [args, out, input] of steps)
     t.match(await run(t, args, { env, ...(input && { input }) }), { code: 0, err: '', out }, args.join(' '))
