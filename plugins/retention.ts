@@ -1,7 +1,7 @@
 // Forgets what has become old: at the start, and every hour.
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { pruneChanges } from '../src/changes.ts'
+import { pruneChanges } from '../src/feed/prune.ts'
 import { KEPT_FOR, pruneAnswers } from '../src/idempotency.ts'
 
 const HOUR = 3_600_000

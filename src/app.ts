@@ -10,6 +10,7 @@ import caching from '../plugins/caching.ts'
 import cors from '../plugins/cors.ts'
 import db from '../plugins/db.ts'
 import problems, { answerRaw, clientErrorHandler, frameworkErrors, noProxy, unmetExpectation } from '../plugins/errors.ts'
+import feed from '../plugins/feed.ts'
 import health from '../plugins/health.ts'
 import openapi from '../plugins/openapi.ts'
 import pressure from '../plugins/pressure.ts'
@@ -44,6 +45,8 @@ export interface AppOptions {
   clock?: () => number
   /** Shorter ones than a client has in earnest. */
   timeouts?: Partial<typeof TIMEOUTS>
+  /** Milliseconds between two signs of life of a stream, other than those of src/feed/streams.ts. */
+  heartbeat?: number
   /** False where the event loop has no turn for long, as in a test that calls `inject` again and again: it would be taken for overloaded. */
   shedding?: boolean
   /** Other than the standard output. */
@@ -51,7 +54,17 @@ export interface AppOptions {
 }
 
 /** Builds the application. `listen()` or `inject()` makes it ready, which opens and migrates the database. */
-export async function buildApp({ config, resources, routes = ROUTES, tables, clock, timeouts, shedding, log }: AppOptions): Promise<App> {
+export async function buildApp({
+  config,
+  resources,
+  routes = ROUTES,
+  tables,
+  clock,
+  timeouts,
+  heartbeat,
+  shedding,
+  log,
+}: AppOptions): Promise<App> {
   const { headers, request, idle, keepAlive, check } = { ...TIMEOUTS, ...timeouts }
   const app = Fastify({
     logger: logger(config, log),
@@ -89,6 +102,7 @@ export async function buildApp({ config, resources, routes = ROUTES, tables, clo
   await app.register(routing)
   await app.register(openapi)
   await app.register(health)
+  await app.register(feed, { heartbeat })
   await app.register(autoload, { dir: routes, routeParams: true })
   return app
 }

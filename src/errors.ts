@@ -17,6 +17,7 @@ export const errors = {
   'idempotency-key-in-use': { status: 409, title: 'A request with this idempotency key is under way' },
   'insufficient-stock': { status: 409, title: 'There is not so much in stock' },
   cycle: { status: 409, title: 'A record cannot be below itself' },
+  'position-gone': { status: 410, title: 'What came after this is no longer kept' },
   'precondition-failed': { status: 412, title: 'This is not what was read' },
   'body-too-large': { status: 413, title: 'The body is too large' },
   'unsupported-media-type': { status: 415, title: 'The body is not of a type that is read here' },
@@ -29,6 +30,7 @@ export const errors = {
   'query-too-expensive': { status: 503, title: 'The list takes too long' },
   'database-busy': { status: 503, title: 'The database is busy' },
   'database-unavailable': { status: 503, title: 'The database does not answer' },
+  'too-many-streams': { status: 503, title: 'There are too many streams' },
   overloaded: { status: 503, title: 'There is too much to do' },
   'not-ready': { status: 503, title: 'The service is not ready' },
 } as const
