@@ -5,7 +5,8 @@ import { nearest } from '../nearest.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
 import { parameter } from '../query/querystring.ts'
 import type { Resource } from '../query/resource.ts'
-import { guard, headersOf, READING, responses } from '../query/responses.ts'
+import { guard, headersOf, READING, responses, WITH_BODY } from '../query/responses.ts'
+import { actionSchema, changeConflicts, readSchema } from '../query/schemas.ts'
 import { Unreadable } from '../query/values.ts'
 import { type Position, sinceParameter } from './positions.ts'
 
@@ -150,3 +151,64 @@ export function streamSchema(resources: readonly Resource[]) {
     response: responses(200, { ...events, type: EVENT_STREAM }, [...FEED_ERRORS, 'too-many-streams']),
   }
 }
+
+export interface HistoryQuery {
+  before?: number
+  page_size?: number
+}
+
+/** An entry of a record's history: `ProductChange`. */
+const historyOf = ({ schemas: { record } }: Resource) =>
+  Type.Object(
+    {
+      next: Type.Unsafe({ type: ['string', 'null'], format: 'uri', description: 'The page with what was before' }),
+      results: Type.Array(Type.Object(members({ anyOf: [{ $ref: `${record.$id}#` }, { type: 'null' }] }), { additionalProperties: false })),
+    },
+    { additionalProperties: false },
+  )
+
+export const historySchema = (resource: Resource) => ({
+  ...readSchema(resource, 'history', 'What was done to'),
+  description: 'The newest first, as far back as changes are kept. That of a record that was deleted is there too.',
+  headers: headersOf({}),
+  querystring: closed<HistoryQuery>({
+    before: numberParameter(MAX_INTEGER, 'Only what was done before this version'),
+    page_size: numberParameter(
+      MAX_HISTORY_PAGE,
+      'Changes on a page; one more where a record was deleted, which has the version of the change before it',
+      DEFAULT_HISTORY_PAGE,
+    ),
+  }),
+  response: responses(200, { description: 'What was done', schema: historyOf(resource) }, [
+    ...guard(resource.access.read),
+    ...READING,
+    'not-found',
+  ]),
+})
+
+export const RestoreInput = Type.Object(
+  {
+    version: Type.Integer({
+      minimum: 1,
+      maximum: MAX_INTEGER,
+      description: 'The version at which the record was as it is to be again',
+      examples: [1],
+    }),
+  },
+  { $id: 'RestoreInput', additionalProperties: false },
+)
+
+export const restoreSchema = (resource: Resource) => ({
+  ...actionSchema(
+    resource,
+    {
+      name: 'restore',
+      summary: `Bring back a state of a ${resource.singular}`,
+      description:
+        'As a new change. One that was deleted is there again under its id. What has to hold between records has to hold now: a value may be taken, and what it refers to be gone.',
+    },
+    { description: 'The record as it is now', schema: Type.Ref(resource.schemas.record.$id as string) },
+    [...WITH_BODY, ...changeConflicts(resource)],
+  ),
+  body: RestoreInput,
+})

@@ -32,6 +32,7 @@ export class Streams {
   readonly #heartbeat: number
   /** Those that are open, each with how to end it and whose it is. */
   readonly #open = new Map<AbortController, number>()
+  #closing = false
 
   constructor(db: Database, heartbeat = HEARTBEAT) {
     this.#db = db
@@ -58,6 +59,8 @@ export class Streams {
       controller.abort()
       stopWatching()
     }
+    // One that came on an old connection while the service stops ends as it begins.
+    if (this.#closing) controller.abort()
     return { signal: controller.signal, end }
   }
 
@@ -92,6 +95,7 @@ export class Streams {
 
   /** Ends all streams. */
   async close(): Promise<void> {
+    this.#closing = true
     for (const controller of this.#open.keys()) controller.abort()
     await this.#watch.close()
   }
