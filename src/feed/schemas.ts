@@ -114,7 +114,7 @@ const FEED_ERRORS: readonly ErrorCode[] = [...guard('key'), ...READING, 'positio
 
 export const feedSchema = (resources: readonly Resource[]) => ({
   ...feed(
-    'list',
+    'feed',
     'What was created, changed and deleted, in order',
     'Who follows `next` misses nothing and sees nothing twice. What only admins may read is shown to them alone.',
   ),
