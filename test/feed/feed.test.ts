@@ -179,4 +179,126 @@ onEach('410 is exact: who has missed nothing goes on', async (t, dialect) => {
   await settled(app)
   t.equal(await pruneChanges(app.db, before()), 1)
   t.equal(await statusOf(c), 410)
+  const empty = (await get(app, '/api/changes/')).body
+  t.match(empty, { results: { length: 0 }, more: false })
+  t.equal((await get(app, '/api/changes/?since=now')).body.position, empty.position)
+  await ask(app, 'POST', '/api/products/', { ...shirt, sku: 'E' })
+  t.match((await readSoon(app, 1, empty.position)).entries, [{ record: { sku: 'E' } }])
+})
+
+onEach('where what was forgotten cannot be remembered, nothing is forgotten', async (t, dialect) => {
+  const app = await build(t, dialect, KEEPS)
+  for (let n = 0; n < 3; n++) await ask(app, 'POST', '/api/products/', { name: `${n}`, price: 1 })
+  await age(app)
+  await settled(app)
+  const { entries } = await readAll(app)
+  const query = await connect(t, app.config.DATABASE_URL)
+  await query('alter table stockroom_feed rename to elsewhere')
+  await t.rejects(pruneChanges(app.db, before()))
+  await query('alter table elsewhere rename to stockroom_feed')
+  t.strictSame((await readAll(app)).entries, entries)
+})
+
+onEach('two processes that forget at the same time remember the last', async (t, dialect) => {
+  const app = await build(t, dialect, KEEPS)
+  await importProducts(app.db, lines(Array.from({ length: 3_000 }, (_, n) => ({ sku: `${n}`, name: 'Shirt', price: n }))))
+  await age(app)
+  await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
+  const { entries } = await readSoon(app, 3_001)
+  const other = await build(t, { ...dialect, create: async () => app.config.DATABASE_URL }, KEEPS)
+  await Promise.all([pruneChanges(app.db, before()), pruneChanges(other.db, before())])
+  const last = entries.at(-2)?.position
+  t.strictSame((await readAll(app, last)).entries, (await readAll(app)).entries, 'its position is the one that is good')
+  t.equal((await get(app, `/api/changes/?since=${entries.at(-3)?.position}`)).status, 410)
+})
+
+const insert = (record: number) =>
+  `insert into changes (resource, record_id, operation, version, at, fields) values ('products', ${record}, 'update', 1, now(), '{}')`
+
+for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
+  t.test('of two transactions the later one commits first [pg]', { skip: dialect.skip }, async (t) => {
+    const app = await build(t, dialect)
+    await settled(app)
+    const start = (await readAll(app)).position
+    const [first, second] = [await connect(t, app.config.DATABASE_URL), await connect(t, app.config.DATABASE_URL)]
+    await first('begin')
+    await first(insert(1))
+    await second('begin')
+    await second(insert(2))
+    await second('commit')
+    const [byId] = await second('select max(id) as id from changes')
+    t.strictSame((await readAll(app, start)).entries, [], 'the second is held back as long as the first may come')
+    while ((await get(app, '/readyz')).body.feed_lag_seconds === 0) await setTimeout(5)
+    t.ok((await get(app, '/api/changes/')).body.lag_seconds > 0)
+    await first('commit')
+    const { entries } = await readSoon(app, 2, start)
+    t.strictSame(
+      entries.map(({ id }) => id),
+      [1, 2],
+    )
+    const skipped = await second(`select record_id from changes where id > ${byId?.id}`)
+    t.strictSame(skipped, [], 'who had gone on by the id alone would have missed the first')
+  })
+
+  t.test('ids of one order, transactions of the other [pg]', { skip: dialect.skip }, async (t) => {
+    const app = await build(t, dialect)
+    const [early, late] = [await connect(t, app.config.DATABASE_URL), await connect(t, app.config.DATABASE_URL)]
+    await settled(app)
+    const start = (await readAll(app)).position
+    // The first has its number, and writes last.
+    await early('begin')
+    await early('select pg_current_xact_id()')
+    await late('begin')
+    await late(insert(1))
+    await early(insert(2))
+    await early('commit')
+    const [only] = (await readSoon(app, 1, start)).entries
+    await late('commit')
+    const { entries } = await readSoon(app, 2, start)
+    t.strictSame(
+      entries.map(({ id }) => id),
+      [2, 1],
+      'by their transactions, not by their ids',
+    )
+    t.equal(entries[0]?.position, only?.position)
+    t.strictSame((await readSoon(app, 1, only?.position)).entries, entries.slice(1))
+  })
+
+  t.test('a database that is restored into another cluster [pg]', { skip: dialect.skip }, async (t) => {
+    const app = await build(t, dialect, KEEPS)
+    for (let n = 0; n < 5; n++) await ask(app, 'POST', '/api/products/', { name: `${n}`, price: 1 })
+    const { entries } = await readSoon(app, 5)
+    const query = await connect(t, app.config.DATABASE_URL)
+    await app.close()
+    // As a cluster with higher numbers would have written them; the second and the third in the other order than their ids.
+    const [two = '', three = ''] = entries.slice(1, 3).map(({ position }) => position.split('-')[0])
+    await query('update changes set transaction = ((transaction::text::numeric + 1000000000)::text)::xid8')
+    await query(`update changes set transaction = (select transaction from changes where id = ${three}) where id = ${two}`)
+    await query(`update changes set transaction = (transaction::text::numeric - 1)::text::xid8 where id = ${three}`)
+    const again = await build(t, { ...dialect, create: async () => app.config.DATABASE_URL }, KEEPS)
+    const positions = entries.map(({ position }) => position)
+    const statuses = await Promise.all(positions.map(async (since) => (await get(again, `/api/changes/?since=${since}`)).status))
+    t.strictSame(statuses, [410, 410, 410, 200, 200], 'where the order is another one, a position is not to be trusted')
+    const anew = await readSoon(again, 5)
+    t.strictSame(
+      anew.entries.map(({ id }) => id),
+      entries.map(({ id }) => id),
+    )
+    t.strictSame((await readSoon(again, 4, anew.entries[0]?.position)).entries, anew.entries.slice(1), 'one that is taken now is good')
+    await ask(again, 'POST', '/api/products/', { name: 'new', price: 1 })
+    t.match((await readSoon(again, 6)).entries[5], { record: { name: 'new' } }, 'and what is new comes last')
+    t.strictSame(await again.db.migrate(), [], 'it is done once')
+  })
+}
+
+onEach('what works through the log in the service sees the same', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await ask(app, 'POST', '/api/products/', shirt)
+  await settled(app)
+  const log = await readLog(app.db.read, app.db, 0, 10)
+  const { entries } = await readAll(app)
+  t.strictSame(
+    log.map(({ resource, record, state }) => [resource, record, state]),
+    entries.map(({ resource, id, record }) => [resource, id, record]),
+  )
 })
