@@ -22,7 +22,7 @@ export interface Conditions {
  */
 export async function restoreWithin(writing: Writing, id: number, version: number, by: Actor, conditions: Conditions): Promise<Row> {
   const { db, tx, resource } = writing
-  const current = await heldIfThere(writing, id)
+  const current = (await heldIfThere(writing, id)) ?? (await heldInTurn(writing, id))
   const state = (await readStateAt(tx, db, resource.table, id, version))?.state
   if (!state) throw new Problem('not-found', `No state of version ${version} of the ${resource.singular} ${id} is on record.`)
   const reason = `restored version ${version}`
@@ -35,4 +35,11 @@ export async function restoreWithin(writing: Writing, id: number, version: numbe
   const [last] = await readHistory(tx, db, resource.table, id, MAX_INTEGER, 1)
   const revived = { id, version: (last?.version ?? version) + 1, created_at: state.created_at }
   return reviveWithin(writing, revived, values, by, reason)
+}
+
+/** What is not there cannot be held, so that those who make it again do so one after the other: the second finds it. */
+async function heldInTurn(writing: Writing, id: number): Promise<Row | undefined> {
+  const { db, tx, resource } = writing
+  await db.dialect.lockNames(tx, [`restore ${resource.table} ${id}`])
+  return heldIfThere(writing, id)
 }
