@@ -9,6 +9,8 @@ import { type Access, includes, type Role } from '../src/roles.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     keyring: Keyring
+    /** The key of a request that goes on for long, as it is now. Undefined where it holds no longer, or may no longer do this. */
+    presentKey(request: FastifyRequest): Promise<Key | undefined>
   }
   interface FastifyRequest {
     /** Null for a request without a key. */
@@ -21,6 +23,8 @@ declare module 'fastify' {
 
 /** The scheme of RFC 6750, in any case. */
 const BEARER = /^bearer +(\S+)$/i
+
+const tokenIn = (authorization = '') => BEARER.exec(authorization)?.[1] ?? ''
 
 const HOW_TO_GET_ONE =
   'Send "Authorization: Bearer stk_…". Who runs the service makes keys with "stockroom keys create", or at /api/keys/ with an admin key.'
@@ -41,6 +45,10 @@ export default fp(
     const keyring = new Keyring(app.db, (error) => app.log.warn({ err: error }, 'the use of a key could not be noted'))
     app.decorate('keyring', keyring)
     app.decorateRequest('key', null)
+    app.decorate('presentKey', async ({ headers, routeOptions }) => {
+      const verdict = await keyring.verify(tokenIn(headers.authorization))
+      return 'key' in verdict && includes(verdict.key.role, neededFor(routeOptions.config.access) ?? 'read') ? verdict.key : undefined
+    })
     const inTurn = queues()
     const { anonymous, authenticated, 'failed-authentication': failures } = app.limits
 
@@ -57,7 +65,7 @@ export default fp(
       const { authorization } = request.headers
       if (authorization === undefined) await anonymous.take(request, reply)
       else {
-        const token = BEARER.exec(authorization)?.[1] ?? ''
+        const token = tokenIn(authorization)
         request.key = keyring.recall(token) ?? (await keyOf(token, request, reply))
         await authenticated.take(request, reply)
       }

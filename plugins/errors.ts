@@ -34,8 +34,8 @@ const databaseProblems: Record<Failure, [ErrorCode, string]> = {
 /** Seconds after which a 503 can be tried again. */
 const RETRY_AFTER = '1'
 
-/** Being asked while it stops is nothing to report, and that it is overloaded `pressure` says once. */
-const UNREPORTED: readonly ErrorCode[] = ['not-ready', 'overloaded']
+/** Being asked while it stops, or for more than there is to have, is nothing to report, and that it is overloaded `pressure` says once. */
+const UNREPORTED: readonly ErrorCode[] = ['not-ready', 'overloaded', 'too-many-streams']
 
 export default fp(
   async function problems(app: FastifyInstance) {

@@ -1,11 +1,14 @@
 // Whether the service can answer. From SIGTERM until the exit it says no, so that a load balancer sends requests elsewhere.
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
+import { logLag } from '../src/log.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Throws `not-ready` where the service cannot answer or is about to stop. */
-    checkReady(): Promise<void>
+    /**
+     * Throws `not-ready` where the service cannot answer or is about to stop. Returns by how many seconds the feed of changes is behind.
+     */
+    checkReady(): Promise<number>
   }
 }
 
@@ -22,9 +25,11 @@ export default fp(
     })
     app.decorate('checkReady', async () => {
       if (stopping) throw new Problem('not-ready', 'The service is stopping.')
-      await app.db.ready().catch((cause) => {
+      const checked = Promise.all([logLag(app.db), app.db.ready()])
+      const [lag] = await checked.catch((cause) => {
         throw new Problem('not-ready', 'The database does not answer, or its schema is behind the code.', { cause })
       })
+      return lag
     })
   },
   { name: 'health', dependencies: ['db'] },

@@ -25,6 +25,7 @@ export default fp(
         servers: [{ url: app.config.PUBLIC_URL || '/' }],
         tags: [
           ...app.resources.map(({ table, singular }) => ({ name: table, description: `The list of ${table}, and one ${singular}` })),
+          { name: 'changes', description: 'The feed of what was created, changed and deleted' },
           { name: 'jobs', description: 'Work that is done behind the requests' },
           { name: 'service', description: 'The service itself' },
         ],

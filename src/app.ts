@@ -10,6 +10,7 @@ import caching from '../plugins/caching.ts'
 import cors from '../plugins/cors.ts'
 import db from '../plugins/db.ts'
 import problems, { answerRaw, clientErrorHandler, frameworkErrors, noProxy, unmetExpectation } from '../plugins/errors.ts'
+import feed from '../plugins/feed.ts'
 import health from '../plugins/health.ts'
 import jobs from '../plugins/jobs.ts'
 import openapi from '../plugins/openapi.ts'
@@ -47,6 +48,8 @@ export interface AppOptions {
   clock?: () => number
   /** Shorter ones than a client has in earnest. */
   timeouts?: Partial<typeof TIMEOUTS>
+  /** Milliseconds between two signs of life of a stream, other than those of src/feed/streams.ts. */
+  heartbeat?: number
   /** False where the event loop has no turn for long, as in a test that calls `inject` again and again: it would be taken for overloaded. */
   shedding?: boolean
   /** Other than the standard output. */
@@ -62,6 +65,7 @@ export async function buildApp({
   handlers,
   clock,
   timeouts,
+  heartbeat,
   shedding,
   log,
 }: AppOptions): Promise<App> {
@@ -102,6 +106,7 @@ export async function buildApp({
   await app.register(routing)
   await app.register(openapi)
   await app.register(health)
+  await app.register(feed, { heartbeat })
   await app.register(autoload, { dir: routes, routeParams: true })
   return app
 }

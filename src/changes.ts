@@ -1,7 +1,6 @@
 // The record of changes: who did what, written in the transaction that did it.
 import { isDeepStrictEqual } from 'node:util'
 import type { Database, Queries } from '../drizzle/database.ts'
-import { pruneOld } from './prune.ts'
 import type { Resource } from './query/resource.ts'
 import type { Row } from './query/rows.ts'
 import { inserter, stored } from './statements.ts'
@@ -100,6 +99,3 @@ export function recordChanges(tx: Queries, db: Database, resource: Resource, by:
   ])
   return insert(tx, rows)
 }
-
-/** Deletes what was recorded before a time, as `pruneOld` does. */
-export const pruneChanges = (db: Database, before: Date, signal?: AbortSignal): Promise<number> => pruneOld(db, 'changes', before, signal)

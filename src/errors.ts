@@ -20,6 +20,7 @@ export const errors = {
   'webhook-disabled': { status: 409, title: 'The webhook is disabled' },
   'job-not-failed': { status: 409, title: 'The job has not failed' },
   cycle: { status: 409, title: 'A record cannot be below itself' },
+  'position-gone': { status: 410, title: 'What came after this is no longer kept' },
   'precondition-failed': { status: 412, title: 'This is not what was read' },
   'body-too-large': { status: 413, title: 'The body is too large' },
   'unsupported-media-type': { status: 415, title: 'The body is not of a type that is read here' },
@@ -32,6 +33,7 @@ export const errors = {
   'query-too-expensive': { status: 503, title: 'The list takes too long' },
   'database-busy': { status: 503, title: 'The database is busy' },
   'database-unavailable': { status: 503, title: 'The database does not answer' },
+  'too-many-streams': { status: 503, title: 'There are too many streams' },
   overloaded: { status: 503, title: 'There is too much to do' },
   'not-ready': { status: 503, title: 'The service is not ready' },
 } as const

@@ -1,5 +1,5 @@
 // Reads the change log in its order: nothing is ever put before what was read already.
-import { getTableColumns, sql } from 'drizzle-orm'
+import { getTableColumns, type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../drizzle/database.ts'
 import { placeholder } from '../drizzle/statement.ts'
@@ -7,8 +7,8 @@ import type { Operation } from './changes.ts'
 import { perDatabase } from './memo.ts'
 import type { Row } from './query/rows.ts'
 
-/** An entry of the change log. */
-export interface Entry {
+/** An entry of the change log as it is stored: what is only passed on need not be read. */
+export interface Stored {
   id: number
   resource: string
   record: number
@@ -17,11 +17,24 @@ export interface Entry {
   key: number | null
   request: string | null
   at: string
-  fields: Record<string, [old: unknown, current: unknown]>
+  /** JSON. */
+  fields: string
   reason: string | null
+  /** JSON. */
+  state: string | null
+}
+
+/** An entry of the change log. */
+export interface Entry extends Omit<Stored, 'fields' | 'state'> {
+  fields: Record<string, [old: unknown, current: unknown]>
   /** The record afterwards or, deleted, before. Null in entries of versions that did not record it. */
   state: Row | null
 }
+
+/** Where a query reads: in a transaction, or what is committed. */
+type On = Queries | Pick<Database, 'rows'>
+
+const run = (on: On, query: SQL, values: readonly unknown[]) => ('rows' in on ? on.rows(query, values) : on.prepared(query, values))
 
 const statementsOf = perDatabase((db, changes: Database['tables']['changes']) => {
   const { log } = db.dialect
@@ -29,10 +42,16 @@ const statementsOf = perDatabase((db, changes: Database['tables']['changes']) =>
   const columns: SQLiteColumn[] = [id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state]
   const decoded = columns.map((column) => (value: unknown) => (value === null ? null : column.mapFromDriverValue(value)))
   const shown = sql.join(columns, sql`, `)
+  const ofRecord = sql`select ${shown} from ${changes} where resource = ${placeholder(0)} and record_id = ${placeholder(1)}`
   return {
     after: sql`select ${shown} from ${changes} where ${log.after(placeholder(0))} and ${log.settled} order by ${log.ascending} limit ${placeholder(1)}`,
-    newest: sql`select id from ${changes} where ${log.settled} order by ${log.descending} limit 1`,
-    toEntry(raw: readonly unknown[]): Entry {
+    newest: sql`select ${shown} from ${changes} where ${log.settled} order by ${log.descending} limit 1`,
+    waiting: sql`select ${at} from ${changes} where not (${log.settled}) order by ${log.ascending} limit 1`,
+    byId: sql`select ${shown} from ${changes} where ${id} = ${placeholder(0)}`,
+    history: sql`${ofRecord} and ${version} < ${placeholder(2)} order by ${id} desc limit ${placeholder(3)}`,
+    stateAt: sql`${ofRecord} and ${version} = ${placeholder(2)} and ${state} is not null order by ${id} desc limit 1`,
+    timeOf: (raw: unknown): number => Date.parse(String(at.mapFromDriverValue(raw as never))),
+    toStored(raw: readonly unknown[]): Stored {
       const [id, resource, record, operation, version, key, request, at, fields, reason, state] = raw.map((value, place) =>
         decoded[place]?.(value),
       )
@@ -45,23 +64,67 @@ const statementsOf = perDatabase((db, changes: Database['tables']['changes']) =>
         key: key as number | null,
         request: request as string | null,
         at: String(at),
-        fields: JSON.parse(String(fields)),
+        fields: String(fields),
         reason: reason as string | null,
-        state: state === null ? null : JSON.parse(String(state)),
+        state: state as string | null,
       }
     },
   }
 })
 
-/** Up to `limit` entries that come after the one with the id `change`, in their order. */
+const toEntry = ({ fields, state, ...entry }: Stored): Entry => ({
+  ...entry,
+  fields: JSON.parse(fields),
+  state: state === null ? null : JSON.parse(state),
+})
+
+/** Up to `limit` entries that come after the one with the id `change`, in their order. All do where that entry is gone. */
 export async function readLog(on: Queries, db: Database, change: number, limit: number): Promise<Entry[]> {
-  const { after, toEntry } = statementsOf(db, db.tables.changes)
-  return (await on.prepared(after, [change, limit])).map(toEntry)
+  return (await readStored(on, db, change, limit)).map(toEntry)
+}
+
+/** The same, as they are stored. */
+export async function readStored(on: On, db: Database, change: number, limit: number): Promise<Stored[]> {
+  const { after, toStored } = statementsOf(db, db.tables.changes)
+  return (await run(on, after, [change, limit])).map(toStored)
 }
 
 /** The id of the last entry that can be read; 0 where there is none. */
-export async function newestChange(on: Queries | Pick<Database, 'rows'>, db: Database): Promise<number> {
-  const { newest } = statementsOf(db, db.tables.changes)
-  const [[id] = []] = await ('rows' in on ? on.rows(newest, []) : on.prepared(newest, []))
-  return Number(id ?? 0)
+export const newestChange = async (on: On, db: Database): Promise<number> => (await newestEntry(on, db))?.id ?? 0
+
+/** The last entry that can be read. */
+export async function newestEntry(on: On, db: Database): Promise<Stored | undefined> {
+  const { newest, toStored } = statementsOf(db, db.tables.changes)
+  return (await run(on, newest, [])).map(toStored)[0]
+}
+
+export async function entryWith(on: On, db: Database, id: number): Promise<Stored | undefined> {
+  const { byId, toStored } = statementsOf(db, db.tables.changes)
+  return (await run(on, byId, [id])).map(toStored)[0]
+}
+
+/** Seconds for which the oldest entry that cannot be read yet has been there: a transaction that began before it is still under way. */
+export async function logLag(db: Database): Promise<number> {
+  const { waiting, timeOf } = statementsOf(db, db.tables.changes)
+  const [[at] = []] = await db.rows(waiting, [])
+  return at === undefined ? 0 : Math.max(0, Date.now() - timeOf(at)) / 1_000
+}
+
+/** Up to `limit` entries of a record whose version is below `before`, the newest first. */
+export async function readHistory(
+  on: On,
+  db: Database,
+  resource: string,
+  record: number,
+  before: number,
+  limit: number,
+): Promise<Stored[]> {
+  const { history, toStored } = statementsOf(db, db.tables.changes)
+  return (await run(on, history, [resource, record, before, limit])).map(toStored)
+}
+
+/** The entry that has the state of a record at one of its versions. */
+export async function readStateAt(on: On, db: Database, resource: string, record: number, version: number): Promise<Entry | undefined> {
+  const { stateAt, toStored } = statementsOf(db, db.tables.changes)
+  return (await run(on, stateAt, [resource, record, version])).map(toStored).map(toEntry)[0]
 }

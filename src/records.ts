@@ -63,14 +63,40 @@ export async function changeHeld(writing: Writing, current: Row, values: Body, b
 export type Expected = (current: Row) => void
 
 /** The record, which no other transaction changes until this one ends. Throws `not-found`, and what `expected` throws. */
-export async function held({ db, tx, resource, table }: Writing, id: number, expected?: Expected): Promise<Row> {
+export async function held(writing: Writing, id: number, expected?: Expected): Promise<Row> {
+  const row = await heldIfThere(writing, id)
+  if (!row) throw noRecord(writing.resource, id)
+  expected?.(row)
+  return row
+}
+
+/** The same; undefined where there is none, which holds nothing. */
+export async function heldIfThere({ db, tx, resource, table }: Writing, id: number): Promise<Row | undefined> {
   await db.dialect.lock(tx, table, id)
   const { byId, toRow } = shownOf(db, resource)
   const [raw] = await tx.prepared(byId, [id])
-  if (!raw) throw noRecord(resource, id)
-  const row = toRow(raw)
-  expected?.(row)
-  return row
+  return raw && toRow(raw)
+}
+
+/** What a record has that was deleted and is there again. */
+export interface Revived {
+  id: number
+  /** That of before, so that it goes on growing. */
+  version: number
+  created_at: unknown
+}
+
+/** Makes a record again under the id that it had. Throws as `create` does. `reason` is put on record. */
+export async function reviveWithin(writing: Writing, as: Revived, body: Body, by: Actor, reason: string): Promise<Row> {
+  const { db, tx, resource, table } = writing
+  const values = await checked(writing, { ...defaultsOf(resource), ...body })
+  const row = { ...values, ...as, updated_at: new Date().toISOString() }
+  const [made] = await tx
+    .insert(table)
+    .values(row as (typeof table)['$inferInsert'])
+    .returning(columnsOf(db, resource))
+  await recordChanges(tx, db, resource, by, [{ ...created(resource, made as Row), reason }])
+  return indexed(writing, made as Row)
 }
 
 /** Throws `not-found`, and `in-use` where records of `resources` refer to this one. */
@@ -118,7 +144,8 @@ export async function retried<T>(db: Database, transaction: () => Promise<T>): P
 const defaultsOf = ({ writable }: Resource): Body =>
   Object.fromEntries([...writable].flatMap(([field, schema]) => ('default' in schema ? [[field, schema.default]] : [])))
 
-const settable = ({ writable }: Resource, body: Body): Body =>
+/** The members that a body may set. */
+export const settable = ({ writable }: Resource, body: Body): Body =>
   Object.fromEntries(Object.entries(body).filter(([field]) => writable.has(field)))
 
 /** Equal as the database stores them: a body may say 29.9 where the record says 29.90. */

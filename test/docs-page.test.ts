@@ -23,11 +23,13 @@ const skip = !existsSync(CHROMIUM) && process.env.CI !== 'true' && `there is no 
 const [sqlite] = DIALECTS as [Dialect]
 
 /** In an order in which each finds what it needs, with the status of its answer, and a record that is not the first. */
-const operations: [operation: string, status: number, id?: string][] = [
+const operations: [operation: string, status: number, id?: string, since?: string][] = [
   ['categories.create', 201],
   ['categories.list', 200],
   ['categories.read', 200],
   ['categories.replace', 200],
+  ['categories.history', 200],
+  ['categories.restore', 200],
   ['products.create', 201],
   ['products.list', 200],
   ['products.read', 200],
@@ -36,6 +38,11 @@ const operations: [operation: string, status: number, id?: string][] = [
   ['products.cached_detail', 200],
   ['products.stock', 200],
   ['products.notify_update', 202],
+  ['products.history', 200],
+  ['products.restore', 200],
+  ['changes.feed', 200],
+  // The stream itself would not end: from a position that is none.
+  ['changes.stream', 410, '1', '1-AAAAAAAA'],
   ['products.remove', 204],
   ['products.bulk', 200],
   ['categories.merge', 409],
@@ -97,10 +104,10 @@ t.test('every operation can be tried on /docs/', { skip }, async (t) => {
   await page.locator('.auth-btn-wrapper .btn-done').click()
 
   t.equal(await page.locator('.opblock').count(), operations.length, 'all are on the page')
-  for (const [operation, status, id] of operations) {
+  for (const [operation, status, id, since] of operations) {
     const [tag, name] = operation.split('.')
     const block = page.locator(`.opblock[id$="${tag}-${tag}\\\\.${name}"]`)
-    t.equal(await tryOut(block, id), String(status), operation)
+    t.equal(await tryOut(block, id, since), String(status), operation)
     if (operation === 'products.list') await tryFilters(block)
     // Every open operation slows down all the others.
     await block.locator('.opblock-summary-control').click()
@@ -121,9 +128,10 @@ t.test('every operation can be tried on /docs/', { skip }, async (t) => {
 })
 
 /** Opens an operation and gives the status of its answer. */
-async function tryOut(block: Locator, id?: string): Promise<string> {
+async function tryOut(block: Locator, id?: string, since?: string): Promise<string> {
   await block.locator('.opblock-summary-control').click()
   await block.locator('button.execute').waitFor()
+  if (since) await block.locator('tr[data-param-name="since"] input').fill(since)
   return execute(block, id)
 }
 

@@ -4,10 +4,12 @@ import { getTableName, type SQL, sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import type pg from 'pg'
 import { causes, type Database, DatabaseUnusable, type Dialect, outermost, type Queries, type Served } from '../database.ts'
+import { feedTable } from '../feed.ts'
 import { checkMigrated, type Derived, migrate } from '../migrations.ts'
 import type { EngineOptions } from '../open.ts'
 import { cursorSecret, secretTable } from '../secrets.ts'
 import { counterTable, counterTriggers } from './counters.ts'
+import { adoptLog, log } from './log.ts'
 import { createPool, failure, toTheEnd, transaction } from './pool.ts'
 import { compile, rowsOf } from './prepared.ts'
 import { reading } from './reading.ts'
@@ -58,13 +60,7 @@ const dialect: Dialect = {
     const [row] = await tx.all<{ locked: boolean }>(sql`select pg_try_advisory_xact_lock(hashtextextended(${name}, 0)) as locked`)
     return row?.locked === true
   },
-  log: {
-    after: (change) =>
-      sql`(transaction, id) > (coalesce((select transaction from changes where id = ${change}), '0'::xid8), coalesce((select id from changes where id = ${change}), 0))`,
-    settled: sql`transaction < pg_snapshot_xmin(pg_current_snapshot())`,
-    ascending: sql`transaction, id`,
-    descending: sql`transaction desc, id desc`,
-  },
+  log,
   computed: [{ name: 'grams', from: (texts) => gramsOf(texts) }],
 }
 
@@ -72,7 +68,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   const short = createPool(url, { max: READERS, wait: CONNECT_TIMEOUT, statementTimeout: SHORT })
   const long = createPool(url, { max: LONG_READERS, wait: queryTimeout, statementTimeout: queryTimeout })
   const writers = createPool(url, { max: WRITERS, wait: CONNECT_TIMEOUT })
-  const derived = [counterTable, secretTable, grams, ...served.flatMap(derive)]
+  const derived = [counterTable, secretTable, feedTable, grams, ...served.flatMap(derive)]
   const read = queries(long)
   const { list, rows, interrupt } = reading({ short, long }, queryTimeout)
   const watched = watchState(url, { short, long })
@@ -107,7 +103,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
       write(async (tx) => {
         await tx.run(sql`select pg_advisory_xact_lock(${MIGRATION_LOCK})`)
         await checkUsable(tx)
-        return migrate(tx, MIGRATIONS, derived)
+        return [...(await migrate(tx, MIGRATIONS, derived)), ...(await adoptLog(tx))]
       }),
     ready: () => checkMigrated(queries(short), MIGRATIONS, derived),
     failure,

@@ -16,6 +16,7 @@ import {
   type Queries,
   type Served,
 } from '../database.ts'
+import { feedTable } from '../feed.ts'
 import { checkMigrated, type Derived, migrate } from '../migrations.ts'
 import type { EngineOptions } from '../open.ts'
 import { cursorSecret, secretTable } from '../secrets.ts'
@@ -77,7 +78,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   const { list, interrupt, close } = reading(reader, { path, timeout: queryTimeout })
 
   const watched = watchState(path)
-  const derived = [counterTable, secretTable, ...served.flatMap(derive)]
+  const derived = [counterTable, secretTable, feedTable, ...served.flatMap(derive)]
   const tx = queries(writer)
   const read = queries(reader.connection, reader)
   const inTurn = queue()

@@ -4,6 +4,10 @@ import type { App } from '../../src/routes.ts'
 
 const Ready = Type.Object({
   status: Type.Literal('ok'),
+  feed_lag_seconds: Type.Number({
+    minimum: 0,
+    description: 'For how long the oldest change that the feed cannot show yet has been waiting for a transaction that is still under way',
+  }),
   redis: Type.Optional(
     Type.Union([Type.Literal('ok'), Type.Literal('away')], {
       description: 'With `REDIS_URL`: `away` where each process counts requests, and keeps answers, for itself',
@@ -20,7 +24,7 @@ const schema = {
 
 export default async function (app: App) {
   app.get('/', { schema, config: { access: 'unchecked' }, logLevel: 'warn' }, async (_request, reply) => {
-    await app.checkReady()
-    return reply.send({ status: 'ok', ...(app.redis && { redis: app.redis.away ? 'away' : 'ok' }) })
+    const feed_lag_seconds = await app.checkReady()
+    return reply.send({ status: 'ok', feed_lag_seconds, ...(app.redis && { redis: app.redis.away ? 'away' : 'ok' }) })
   })
 }

@@ -1,7 +1,7 @@
 // The table of jobs: for each kind what it is given, how it is run and what it does. A kind is added here and nowhere else.
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import type { Database } from '../../drizzle/database.ts'
-import { pruneChanges } from '../changes.ts'
+import { pruneChanges } from '../feed/prune.ts'
 import { KEPT_FOR, pruneAnswers } from '../idempotency.ts'
 import type { Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'

@@ -167,6 +167,8 @@ export interface Success {
   status?: number
   description: string
   schema?: TSchema
+  /** Its media type, where that is not JSON. */
+  type?: string
   headers?: object
   /** What it may be kept by; otherwise it is not to be kept. */
   cached?: boolean
@@ -175,13 +177,17 @@ export interface Success {
 }
 
 /** The answers of an operation: the good one and, by status, the problems. */
-export function responses(status: number, { description, schema, headers, cached, others }: Success, codes: readonly ErrorCode[] = []) {
+export function responses(
+  status: number,
+  { description, schema, type = 'application/json', headers, cached, others }: Success,
+  codes: readonly ErrorCode[] = [],
+) {
   const problems = Object.groupBy([...COMMON, ...codes], (code) => errors[code].status)
   return {
     [status]: {
       description,
       headers: { ...common, ...(cached ? CACHED : noStore), ...headers },
-      ...(schema ? { content: { 'application/json': { schema } } } : { type: 'null' }),
+      ...(schema ? { content: { [type]: { schema } } } : { type: 'null' }),
     },
     ...others,
     ...Object.fromEntries(Object.entries(problems).map(([failure, of]) => [failure, problemResponse(Number(failure), of ?? [])])),

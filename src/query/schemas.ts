@@ -168,13 +168,18 @@ export const readSchema = (resource: Resource, name = 'read', summary = 'Read') 
 /** What a change of a record that is there can meet. */
 const HELD: readonly ErrorCode[] = ['not-found', 'precondition-failed', 'precondition-required']
 
+/** What has to hold between records, and a change may break. */
+export const changeConflicts = (resource: Resource): readonly ErrorCode[] => [
+  ...conflicts(resource),
+  ...(resource.references.some(({ target }) => target === resource.table) ? (['cycle'] as const) : []),
+]
+
 const changing = (resource: Resource): readonly ErrorCode[] => [
   ...guard(resource.access.write),
   ...WRITING,
   ...WITH_BODY,
   ...HELD,
-  ...conflicts(resource),
-  ...(resource.references.some(({ target }) => target === resource.table) ? (['cycle'] as const) : []),
+  ...changeConflicts(resource),
 ]
 
 export const replaceSchema = (resource: Resource) => ({

@@ -18,14 +18,14 @@ const refusals = {
   unchecked: {},
   anyone: bad,
   read: bad,
-  key: { ...bad, anonymous: 401 },
   'read, with REQUIRE_KEY_TO_READ': { ...bad, anonymous: 401 },
+  key: { ...bad, anonymous: 401 },
   write: { ...bad, anonymous: 401, read: 403 },
   admin: { ...bad, anonymous: 401, read: 403, write: 403 },
 } satisfies Record<string, Partial<Record<Caller, number>>>
 
 /** Every route there is: what it asks for, and with what those are answered who may. A route without a row here fails the test. */
-const expected: Record<string, [keyof typeof refusals, number, body?: object]> = {
+const expected: Record<string, [keyof typeof refusals, number, body?: object, query?: string]> = {
   'GET /api/products': ['read', 200],
   'POST /api/products': ['write', 201, { name: 'Shirt', price: '1' }],
   'GET /api/products/:id': ['read', 200],
@@ -34,6 +34,8 @@ const expected: Record<string, [keyof typeof refusals, number, body?: object]> =
   'DELETE /api/products/:id': ['write', 404],
   'GET /api/products/:id/cached_detail': ['read', 404],
   'POST /api/products/:id/stock': ['write', 404, { delta: 1, reason: 'came' }],
+  'GET /api/products/:id/history': ['read', 200],
+  'POST /api/products/:id/restore': ['write', 404, { version: 1 }],
   'POST /api/products/bulk': ['write', 200, { operations: [{ op: 'create', body: { name: 'Shirt', price: '1' } }] }],
   'GET /api/categories': ['read', 200],
   'POST /api/categories': ['write', 409, { name: 'Clothing' }],
@@ -41,6 +43,11 @@ const expected: Record<string, [keyof typeof refusals, number, body?: object]> =
   'PUT /api/categories/:id': ['write', 200, { name: 'Clothing' }],
   'PATCH /api/categories/:id': ['write', 200, {}],
   'DELETE /api/categories/:id': ['write', 404],
+  'GET /api/categories/:id/history': ['read', 200],
+  'POST /api/categories/:id/restore': ['write', 404, { version: 1 }],
+  'GET /api/changes': ['key', 200],
+  // From a position that is none of this log: the stream itself would not end.
+  'GET /api/changes/stream': ['key', 410, undefined, '?since=1-AAAAAAAA'],
   'GET /api/keys': ['admin', 200],
   'POST /api/keys': ['admin', 201, { name: 'Key', role: 'read' }],
   'GET /api/keys/:id': ['admin', 200],
@@ -124,7 +131,7 @@ onEach('every route, asked by every kind of caller', async (t, dialect) => {
       ['/api/categories/', { name: 'Clothing' }],
     ] as const)
       t.equal((await ask(app, { method: 'POST', url, payload, headers: callers.admin })).statusCode, 201)
-    for (const [route, [rule, status, payload]] of Object.entries(expected)) {
+    for (const [route, [rule, status, payload, query = '']] of Object.entries(expected)) {
       const [method, path = ''] = route.split(' ')
       const refused: Partial<Record<Caller, number>> =
         refusals[rule === 'read' && REQUIRE_KEY_TO_READ === 'true' ? 'read, with REQUIRE_KEY_TO_READ' : rule]
@@ -132,7 +139,12 @@ onEach('every route, asked by every kind of caller', async (t, dialect) => {
         // What is not there cannot be deleted for the next caller.
         for (const url of [path, `${path}/`].map((url) => url.replace(':id', status === 404 ? '99999' : '1'))) {
           if (url === '/docs') continue
-          const answer = await ask(app, { method, url, headers: callers[caller], ...(payload && { payload }) } as InjectOptions)
+          const answer = await ask(app, {
+            method,
+            url: url + query,
+            headers: callers[caller],
+            ...(payload && { payload }),
+          } as InjectOptions)
           const title = `${caller}: ${method} ${url}`
           t.equal(answer.statusCode, refused[caller] ?? status, title)
           if (!refused[caller]) continue

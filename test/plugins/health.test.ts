@@ -30,7 +30,9 @@ onEach('a service that runs and can answer says so', async (t, dialect) => {
   const app = await build(t, dialect)
   for (const url of ['/livez', '/livez/', '/readyz', '/readyz/']) {
     const { status, headers, body } = await get(app, url)
-    t.strictSame([status, headers['cache-control'], body], [200, 'no-store', { status: 'ok' }], url)
+    const { feed_lag_seconds: lag, ...rest } = body
+    t.strictSame([status, headers['cache-control'], rest], [200, 'no-store', { status: 'ok' }], url)
+    t.equal(url.startsWith('/readyz') ? lag >= 0 : lag === undefined, true, 'and how far the feed is behind')
     t.equal((await ask(app, 'HEAD', url)).status, 200, `HEAD ${url}`)
   }
 })

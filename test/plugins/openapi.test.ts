@@ -1,6 +1,7 @@
 // The OpenAPI document against the service that it describes: its routes, its answers, and the clients that are made from it.
 import { execFile } from 'node:child_process'
 import diagnostics from 'node:diagnostics_channel'
+import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -9,6 +10,7 @@ import { sql } from 'drizzle-orm'
 import type { FastifyInstance, InjectOptions, RouteOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import { COMMAND_LINE } from '../../src/changes.ts'
+import { EVENT_STREAM } from '../../src/feed/schemas.ts'
 import { issueKey } from '../../src/keys.ts'
 import type { App } from '../../src/routes.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
@@ -159,6 +161,9 @@ t.test('the document says only what OpenAPI knows, and each thing once', async (
       ...['create', 'list', 'merge', 'read', 'remove', 'replay', 'rotate', 'test'].map((name) => `webhooks.${name}`),
       ...['list', 'read', 'replay'].map((name) => `deliveries.${name}`),
       ...['list', 'read', 'retry'].map((name) => `jobs.${name}`),
+      ...['history', 'restore'].flatMap((name) => [`categories.${name}`, `products.${name}`]),
+      'changes.feed',
+      'changes.stream',
       'service.live',
       'service.openapi',
       'service.ready',
@@ -302,6 +307,37 @@ const requests: Row[] = [
   ['products.merge', '/api/products/2/', 409, { sku: 'A' }],
   ['products.merge', '/api/products/1/', 413, { description: 'x'.repeat(2_000) }],
   ['products.merge', '/api/products/1/', 415, 'x', 'text/plain'],
+
+  ...(['categories', 'products'] as const).flatMap((name): Row[] => [
+    [`${name}.history`, `/api/${name}/1/history/`, 200],
+    [`${name}.history`, `/api/${name}/1/history/?page_size=1&before=2`, 200],
+    [`${name}.history`, `/api/${name}/1/history/?before=0`, 400],
+    [`${name}.history`, `/api/${name}/99/history/`, 404],
+    [`${name}.restore`, `/api/${name}/1/restore/`, 200, { version: 1 }],
+    [`${name}.restore`, `/api/${name}/1/restore/`, 400, { version: 0 }],
+    [`${name}.restore`, `/api/${name}/1/restore/`, 404, { version: 99 }],
+    [`${name}.restore`, `/api/${name}/1/restore/`, 413, { version: 'x'.repeat(2_000) }],
+    [`${name}.restore`, `/api/${name}/1/restore/`, 415, 'x', 'text/plain'],
+    having(OTHER, [`${name}.restore`, `/api/${name}/1/restore/`, 412, { version: 1 }]),
+    retrying(`restore ${name}`, [`${name}.restore`, `/api/${name}/1/restore/`, 200, { version: 1 }]),
+    retrying(`restore ${name}`, [`${name}.restore`, `/api/${name}/1/restore/`, 200, { version: 1 }]),
+    retrying(`restore ${name}`, [`${name}.restore`, `/api/${name}/1/restore/`, 422, { version: 2 }]),
+  ]),
+  ['products.merge', '/api/products/1/', 200, { sku: 'B' }],
+  ['products.create', '/api/products/', 201, product],
+  ['products.restore', '/api/products/1/restore/', 409, { version: 1 }],
+  ['categories.merge', '/api/categories/2/', 200, { name: 'Hats' }],
+  ['categories.create', '/api/categories/', 201, { name: 'Shirts', parent: 1 }],
+  ['categories.restore', '/api/categories/2/restore/', 409, { version: 1 }],
+
+  ['changes.feed', '/api/changes/', 200],
+  ['changes.feed', '/api/changes/?since=now', 200],
+  ['changes.feed', '/api/changes/?since=0&resource=products&page_size=2', 200],
+  ['changes.feed', '/api/changes/?since=x&resource=shirts', 400],
+  ['changes.feed', '/api/changes/?since=1-AAAAAAAA', 410],
+  ['changes.stream', '/api/changes/stream/', 200],
+  ['changes.stream', '/api/changes/stream/?resource=shirts', 400],
+  ['changes.stream', '/api/changes/stream/?since=1-AAAAAAAA', 410],
 
   ['categories.merge', '/api/categories/2/', 200, { parent: 1 }],
   ['categories.remove', '/api/categories/1/', 409],
@@ -483,7 +519,10 @@ onEach('every answer is as the document says', async (t, dialect) => {
     const { method, path, operation } = found
     const at = ['paths', path, method.toLowerCase()]
     const payload = typeof body === 'string' ? body : JSON.stringify(body)
+    // It does not end: what it begins with will do.
+    const endless = status === 200 && EVENT_STREAM in (operation.responses[200]?.content ?? {})
     const answer = await app.inject({
+      payloadAsStream: endless,
       method: method as InjectOptions['method'],
       url,
       headers: { ...having, ...(key && { authorization: key }), ...(payload !== undefined && { 'content-type': type }) },
@@ -504,6 +543,10 @@ onEach('every answer is as the document says', async (t, dialect) => {
     const [essence] = String(answer.headers['content-type'] ?? '').split(';')
     t.strictSame(Object.keys(documented.content ?? { '': {} }), [essence], `${title}: content type`)
     if (!essence) return t.equal(answer.body, '', title)
+    if (endless) {
+      t.match(String((await once(answer.stream(), 'data'))[0]), /^retry: \d+\nid: \S+\n\n$/, title)
+      return void answer.stream().destroy()
+    }
     if (answer.headers['content-encoding']) return t.equal(answer.headers['content-encoding'], having['accept-encoding'], title)
     const value = answer.json()
     t.strictSame(faultsOf(value, ...at, 'responses', String(answer.statusCode), 'content', essence, 'schema'), [], `${title}: the answer`)

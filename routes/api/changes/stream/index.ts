@@ -1,0 +1,6 @@
+import { streamRoute } from '../../../../src/feed/routes.ts'
+import type { App } from '../../../../src/routes.ts'
+
+export default async function (app: App) {
+  streamRoute(app)
+}

@@ -1,0 +1,304 @@
+// The feed page by page: that every write is in it, in an order in which nothing is ever put before what was read already.
+import { setTimeout } from 'node:timers/promises'
+import { sql } from 'drizzle-orm'
+import t from 'tap'
+import { COMMAND_LINE } from '../../src/changes.ts'
+import { pruneChanges } from '../../src/feed/prune.ts'
+import { issueKey } from '../../src/keys.ts'
+import { readLog } from '../../src/log.ts'
+import type { App } from '../../src/routes.ts'
+import { importProducts } from '../../src/transfer/import.ts'
+import { connect, DIALECTS } from '../dialects.ts'
+import { ask, build, get, lines, onEach } from '../helper.ts'
+import { readAll, readSoon, settled } from './feed.ts'
+
+const shirt = { sku: 'A', name: 'Shirt', price: '29.90' }
+
+onEach('every write is in the feed, with the record as it was afterwards', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const post = (url: string, payload: object, id: string) => ask(app, 'POST', url, payload, { 'x-request-id': id })
+  const { body: clothing } = await post('/api/categories/', { name: 'Clothing' }, 'r1')
+  const { body: made } = await post('/api/products/', { ...shirt, category: clothing.id }, 'r2')
+  const { body: replaced } = await ask(app, 'PUT', '/api/products/1/', { name: 'Coat', price: '5' })
+  const { body: changed } = await post('/api/products/1/stock/', { delta: 3, reason: 'came' }, 'r4')
+  const bulk = [
+    { op: 'create', body: { sku: 'B', name: 'Hat', price: 1 } },
+    { op: 'upsert', body: { sku: 'B', name: 'Cap', price: 1 } },
+    { op: 'delete', id: 1 },
+  ]
+  t.equal((await post('/api/products/bulk/', { operations: bulk }, 'r5')).status, 200)
+  await importProducts(
+    app.db,
+    lines([
+      { sku: 'B', price: 2 },
+      { sku: 'C', name: 'Sock', price: 3, category: ['Clothing', 'Socks'] },
+    ]),
+  )
+  const { entries } = await readSoon(app, 10)
+  const { body: cap } = await get(app, '/api/products/2/')
+  const { body: sock } = await get(app, '/api/products/3/')
+  t.match(
+    entries.map(({ resource, operation, id, version, request, reason, record }) => [
+      resource,
+      operation,
+      id,
+      version,
+      request,
+      reason,
+      record,
+    ]),
+    [
+      ['categories', 'create', 1, 1, 'r1', null, clothing],
+      ['products', 'create', 1, 1, 'r2', null, made],
+      ['products', 'update', 1, 2, /./, null, replaced],
+      ['products', 'update', 1, 3, 'r4', 'came', changed],
+      ['products', 'create', 2, 1, 'r5', null, { name: 'Hat', version: 1 }],
+      ['products', 'update', 2, 2, 'r5', null, { name: 'Cap', version: 2 }],
+      ['products', 'delete', 1, 3, 'r5', null, null],
+      ['categories', 'create', 2, 1, null, null, { name: 'Socks', parent: 1 }],
+      ['products', 'create', 3, 1, null, null, sock],
+      ['products', 'update', 2, 3, null, null, cap],
+    ],
+  )
+  t.strictSame(entries[3]?.changes, { stock: [0, 3] })
+  t.match(entries[6]?.changes, { name: ['Coat', null], stock: [3, null] }, 'who was deleted is told by the old values')
+  t.equal(entries.length, 10)
+})
+
+onEach('pages follow each other, and the position is where to go on', async (t, dialect) => {
+  const app = await build(t, dialect)
+  for (let n = 0; n < 7; n++) await ask(app, 'POST', '/api/products/', { name: `${n}`, price: 1 })
+  const { entries, position } = await readSoon(app, 7)
+  t.strictSame(new Set(entries.map(({ position }) => position)).size, 7)
+  t.equal(entries.at(-1)?.position, position)
+  const first = (await get(app, '/api/changes/?page_size=3&resource=products')).body
+  t.match(first, { more: true, position: entries[2]?.position, results: { length: 3 } })
+  t.equal(first.next, `http://localhost:80/api/changes/?page_size=3&resource=products&since=${entries[2]?.position}`)
+  const paged = await readAll(app, '', '&page_size=3&resource=products')
+  t.strictSame(paged, { entries, position })
+  for (const [n, { position }] of entries.entries())
+    t.strictSame((await readAll(app, position)).entries, entries.slice(n + 1), 'any entry is a place to go on from')
+  const now = (await get(app, '/api/changes/?since=now')).body
+  t.match(now, { position, more: false, results: { length: 0 } })
+  t.match((await get(app, now.next.replace('http://localhost:80', ''))).body, { position, more: false, results: { length: 0 } })
+})
+
+onEach('a position that is none of this log is refused', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await ask(app, 'POST', '/api/products/', shirt)
+  const { position } = await readSoon(app, 1)
+  for (const since of ['x', '1', '-1', `${position}x`, position.replace('-', '_'), '00-AAAAAAAA', '0-AAAAAAAA', 'Now']) {
+    const { status, body } = await get(app, `/api/changes/?since=${since}`)
+    t.match([status, body.code, body.errors], [400, 'invalid-request', [{ parameter: 'since' }]], since)
+  }
+  const other = `${position.slice(0, -1)}${position.endsWith('A') ? 'B' : 'A'}`
+  for (const since of [other, '999999-AAAAAAAA']) {
+    const { status, body } = await get(app, `/api/changes/?since=${since}`)
+    t.match([status, body.code, body.detail], [410, 'position-gone', /read everything anew/], since)
+  }
+  t.match(await get(app, '/api/changes/?resource=product'), {
+    status: 400,
+    body: { errors: [{ parameter: 'resource', allowed: ['categories', 'keys', 'products'], suggestion: 'products' }] },
+  })
+  t.equal((await get(app, '/api/changes/?page_size=1001')).status, 400)
+})
+
+onEach('an id that was given to another change is no position', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await ask(app, 'POST', '/api/products/', shirt)
+  const { position } = await readSoon(app, 1)
+  t.equal((await get(app, `/api/changes/?since=${position}`)).status, 200)
+  await app.db.write((tx) => tx.run(sql`update changes set record_id = 2 where record_id = 1 and resource = 'products'`))
+  t.equal((await get(app, `/api/changes/?since=${position}`)).status, 410)
+})
+
+onEach('what is for admins is shown to admins, and who did it to them and to who did it', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const [one, two] = [
+    await issueKey(app.db, { name: 'One', role: 'write' }, COMMAND_LINE),
+    await issueKey(app.db, { name: 'Two', role: 'write' }, COMMAND_LINE),
+  ]
+  const by = (token: string) => ({ authorization: `Bearer ${token}`, 'x-request-id': 'mine' })
+  await ask(app, 'POST', '/api/products/', shirt, by(one.token))
+  await settled(app)
+  const seen = async (token?: string, query = '') =>
+    (await ask(app, 'GET', `/api/changes/${query}`, undefined, token ? by(token) : {})).body
+  const said = (page: { results: { resource: string; key: unknown; request: unknown }[] }) =>
+    page.results.map(({ resource, key, request }) => [resource, key, request])
+  const keys = Array(3).fill(['keys', null, null])
+  t.strictSame(said(await seen()), [...keys, ['products', one.record.id, 'mine']])
+  t.strictSame(said(await seen(one.token)), [['products', one.record.id, 'mine']])
+  t.strictSame(said(await seen(two.token)), [['products', null, null]])
+  t.strictSame(said(await seen(two.token, '?resource=keys')), [])
+  const skipped = await seen(two.token, '?page_size=2')
+  t.match([skipped.results, skipped.more], [[], true], 'they are passed over')
+  t.notMatch(JSON.stringify(await seen()), /sha256|stk_/)
+})
+
+onEach('a filter looks at so many entries and no more', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
+  await importProducts(app.db, lines(Array.from({ length: 1_500 }, (_, n) => ({ sku: `${n}`, name: 'Shirt', price: n }))))
+  await ask(app, 'POST', '/api/categories/', { name: 'Shoes' })
+  await settled(app)
+  const first = (await get(app, '/api/changes/?resource=categories')).body
+  t.match([first.results.length, first.more], [1, true])
+  t.not(first.position, first.results[0].position, 'the position is that of the last one looked at')
+  const second = (await get(app, first.next.replace('http://localhost:80', ''))).body
+  t.match([second.results.length, second.more, second.results[0].record], [1, false, { name: 'Shoes' }])
+})
+
+/** Puts old entries into the log, in its order before all others. */
+async function age(app: App): Promise<void> {
+  const old = new Date(Date.now() - 100 * 86_400_000).toISOString()
+  const { changes } = app.db.tables
+  await app.db.write((tx) => tx.update(changes).set({ at: old }))
+}
+
+const KEEPS = { env: { CHANGES_KEEP_DAYS: '0' } }
+const before = () => new Date(Date.now() - 90 * 86_400_000)
+
+onEach('410 is exact: who has missed nothing goes on', async (t, dialect) => {
+  const app = await build(t, dialect, KEEPS)
+  await app.db.write((tx) => tx.delete(app.db.tables.changes))
+  const beginning = (await get(app, '/api/changes/')).body.position
+  t.equal(beginning, '0')
+  t.equal((await get(app, '/api/changes/?since=0')).status, 200)
+  for (const sku of ['A', 'B', 'C']) await ask(app, 'POST', '/api/products/', { ...shirt, sku })
+  await age(app)
+  await ask(app, 'POST', '/api/products/', { ...shirt, sku: 'D' })
+  const { entries } = await readSoon(app, 4)
+  const [a, b, c, d] = entries.map(({ position }) => position)
+  t.equal(await pruneChanges(app.db, before()), 3)
+  const statusOf = async (since = '') => (await get(app, `/api/changes/?since=${since}`)).status
+  t.strictSame(await Promise.all([beginning, a, b, c, d].map(statusOf)), [410, 410, 410, 200, 200])
+  t.strictSame((await readAll(app, c)).entries, entries.slice(3), 'behind the last one that was forgotten nothing is missing')
+  t.strictSame((await readAll(app)).entries, entries.slice(3), 'without a position: from the first that is kept')
+
+  await age(app)
+  await settled(app)
+  t.equal(await pruneChanges(app.db, before()), 1)
+  t.equal(await statusOf(c), 410)
+  const empty = (await get(app, '/api/changes/')).body
+  t.match(empty, { results: { length: 0 }, more: false })
+  t.equal((await get(app, '/api/changes/?since=now')).body.position, empty.position)
+  await ask(app, 'POST', '/api/products/', { ...shirt, sku: 'E' })
+  t.match((await readSoon(app, 1, empty.position)).entries, [{ record: { sku: 'E' } }])
+})
+
+onEach('where what was forgotten cannot be remembered, nothing is forgotten', async (t, dialect) => {
+  const app = await build(t, dialect, KEEPS)
+  for (let n = 0; n < 3; n++) await ask(app, 'POST', '/api/products/', { name: `${n}`, price: 1 })
+  await age(app)
+  await settled(app)
+  const { entries } = await readAll(app)
+  const query = await connect(t, app.config.DATABASE_URL)
+  await query('alter table stockroom_feed rename to elsewhere')
+  await t.rejects(pruneChanges(app.db, before()))
+  await query('alter table elsewhere rename to stockroom_feed')
+  t.strictSame((await readAll(app)).entries, entries)
+})
+
+onEach('two processes that forget at the same time remember the last', async (t, dialect) => {
+  const app = await build(t, dialect, KEEPS)
+  await importProducts(app.db, lines(Array.from({ length: 3_000 }, (_, n) => ({ sku: `${n}`, name: 'Shirt', price: n }))))
+  await age(app)
+  await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
+  const { entries } = await readSoon(app, 3_001)
+  const other = await build(t, { ...dialect, create: async () => app.config.DATABASE_URL }, KEEPS)
+  await Promise.all([pruneChanges(app.db, before()), pruneChanges(other.db, before())])
+  const last = entries.at(-2)?.position
+  t.strictSame((await readAll(app, last)).entries, (await readAll(app)).entries, 'its position is the one that is good')
+  t.equal((await get(app, `/api/changes/?since=${entries.at(-3)?.position}`)).status, 410)
+})
+
+const insert = (record: number) =>
+  `insert into changes (resource, record_id, operation, version, at, fields) values ('products', ${record}, 'update', 1, now(), '{}')`
+
+for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
+  t.test('of two transactions the later one commits first [pg]', { skip: dialect.skip }, async (t) => {
+    const app = await build(t, dialect)
+    await settled(app)
+    const start = (await readAll(app)).position
+    const [first, second] = [await connect(t, app.config.DATABASE_URL), await connect(t, app.config.DATABASE_URL)]
+    await first('begin')
+    await first(insert(1))
+    await second('begin')
+    await second(insert(2))
+    await second('commit')
+    const [byId] = await second('select max(id) as id from changes')
+    t.strictSame((await readAll(app, start)).entries, [], 'the second is held back as long as the first may come')
+    while ((await get(app, '/readyz')).body.feed_lag_seconds === 0) await setTimeout(5)
+    t.ok((await get(app, '/api/changes/')).body.lag_seconds > 0)
+    await first('commit')
+    const { entries } = await readSoon(app, 2, start)
+    t.strictSame(
+      entries.map(({ id }) => id),
+      [1, 2],
+    )
+    const skipped = await second(`select record_id from changes where id > ${byId?.id}`)
+    t.strictSame(skipped, [], 'who had gone on by the id alone would have missed the first')
+  })
+
+  t.test('ids of one order, transactions of the other [pg]', { skip: dialect.skip }, async (t) => {
+    const app = await build(t, dialect)
+    const [early, late] = [await connect(t, app.config.DATABASE_URL), await connect(t, app.config.DATABASE_URL)]
+    await settled(app)
+    const start = (await readAll(app)).position
+    // The first has its number, and writes last.
+    await early('begin')
+    await early('select pg_current_xact_id()')
+    await late('begin')
+    await late(insert(1))
+    await early(insert(2))
+    await early('commit')
+    const [only] = (await readSoon(app, 1, start)).entries
+    await late('commit')
+    const { entries } = await readSoon(app, 2, start)
+    t.strictSame(
+      entries.map(({ id }) => id),
+      [2, 1],
+      'by their transactions, not by their ids',
+    )
+    t.equal(entries[0]?.position, only?.position)
+    t.strictSame((await readSoon(app, 1, only?.position)).entries, entries.slice(1))
+  })
+
+  t.test('a database that is restored into another cluster [pg]', { skip: dialect.skip }, async (t) => {
+    const app = await build(t, dialect, KEEPS)
+    for (let n = 0; n < 5; n++) await ask(app, 'POST', '/api/products/', { name: `${n}`, price: 1 })
+    const { entries } = await readSoon(app, 5)
+    const query = await connect(t, app.config.DATABASE_URL)
+    await app.close()
+    // As a cluster with higher numbers would have written them; the second and the third in the other order than their ids.
+    const [two = '', three = ''] = entries.slice(1, 3).map(({ position }) => position.split('-')[0])
+    await query('update changes set transaction = ((transaction::text::numeric + 1000000000)::text)::xid8')
+    await query(`update changes set transaction = (select transaction from changes where id = ${three}) where id = ${two}`)
+    await query(`update changes set transaction = (transaction::text::numeric - 1)::text::xid8 where id = ${three}`)
+    const again = await build(t, { ...dialect, create: async () => app.config.DATABASE_URL }, KEEPS)
+    const positions = entries.map(({ position }) => position)
+    const statuses = await Promise.all(positions.map(async (since) => (await get(again, `/api/changes/?since=${since}`)).status))
+    t.strictSame(statuses, [410, 410, 410, 200, 200], 'where the order is another one, a position is not to be trusted')
+    const anew = await readSoon(again, 5)
+    t.strictSame(
+      anew.entries.map(({ id }) => id),
+      entries.map(({ id }) => id),
+    )
+    t.strictSame((await readSoon(again, 4, anew.entries[0]?.position)).entries, anew.entries.slice(1), 'one that is taken now is good')
+    await ask(again, 'POST', '/api/products/', { name: 'new', price: 1 })
+    t.match((await readSoon(again, 6)).entries[5], { record: { name: 'new' } }, 'and what is new comes last')
+    t.strictSame(await again.db.migrate(), [], 'it is done once')
+  })
+}
+
+onEach('what works through the log in the service sees the same', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await ask(app, 'POST', '/api/products/', shirt)
+  await settled(app)
+  const log = await readLog(app.db.read, app.db, 0, 10)
+  const { entries } = await readAll(app)
+  t.strictSame(
+    log.map(({ resource, record, state }) => [resource, record, state]),
+    entries.map(({ resource, id, record }) => [resource, id, record]),
+  )
+})

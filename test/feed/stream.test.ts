@@ -1,0 +1,289 @@
+// The feed as a stream, by clients over HTTP: nothing is missed and nothing seen twice, however often the connection is lost.
+import { setTimeout } from 'node:timers/promises'
+import t from 'tap'
+import { COMMAND_LINE } from '../../src/changes.ts'
+import { issueKey, revokeKey } from '../../src/keys.ts'
+import { merge } from '../../src/records.ts'
+import { products } from '../../src/resources/products.ts'
+import type { App } from '../../src/routes.ts'
+import { DIALECTS, type Dialect } from '../dialects.ts'
+import { ask, authorization, build, get, onEach } from '../helper.ts'
+import { type Client, type Event, openStream, readAll, readSoon, settled } from './feed.ts'
+
+const [embedded] = DIALECTS as [Dialect]
+
+type Options = Parameters<typeof build>[2]
+
+async function listening(t: Parameters<typeof build>[0], dialect: Dialect, options?: Options): Promise<App> {
+  const app = await build(t, dialect, options)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  return app
+}
+
+const next = async ({ events }: Client): Promise<Event | undefined> => (await events.next()).value ?? undefined
+
+/** The next event that tells of something. */
+async function nextEntry(client: Client): Promise<Event | undefined> {
+  for (;;) {
+    const event = await next(client)
+    if (!event || event.event) return event
+  }
+}
+
+const product = (n: number) => ({ name: `${n}`, price: 1 })
+
+onEach('it tells of what is done from now on, as the list has it', async (t, dialect) => {
+  const app = await listening(t, dialect)
+  await ask(app, 'POST', '/api/products/', product(0))
+  const { position } = await readSoon(app, 1)
+  await settled(app)
+  const client = await openStream(app, authorization(app))
+  t.match(
+    [client.status, client.headers],
+    [
+      200,
+      { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no', 'x-content-type-options': 'nosniff' },
+    ],
+  )
+  t.strictSame(await next(client), { retry: '1000', id: position, comment: false })
+  await ask(app, 'POST', '/api/products/', product(1))
+  await ask(app, 'DELETE', '/api/products/2/')
+  const seen = [await nextEntry(client), await nextEntry(client)]
+  const { entries } = await readSoon(app, 2, position)
+  t.strictSame(
+    seen.map((event) => [event?.id, event?.event, JSON.parse(event?.data ?? '')]),
+    entries.map((entry) => [entry.position, `products.${entry.operation}`, entry]),
+  )
+  client.cut()
+})
+
+onEach('it goes on from where the client was', async (t, dialect) => {
+  const app = await listening(t, dialect)
+  for (let n = 0; n < 5; n++) await ask(app, 'POST', '/api/products/', product(n))
+  const { entries } = await readSoon(app, 5)
+  const from = async (headers: Record<string, string>, query = '') => {
+    const client = await openStream(app, { ...authorization(app), ...headers }, query)
+    const first = (await nextEntry(client))?.id
+    client.cut()
+    return first
+  }
+  const [, second, third, fourth] = entries.map(({ position }) => position)
+  t.equal(await from({}, `?since=${second}`), third)
+  t.equal(await from({ 'last-event-id': String(third) }, `?since=${second}`), fourth, 'what was seen last goes before the URL')
+  t.equal(await from({ 'last-event-id': '' }, `?since=${second}`), third)
+  for (const [headers, query, status, code] of [
+    [{ 'last-event-id': 'x' }, '', 400, 'malformed-request'],
+    [{ 'last-event-id': '1-AAAAAAAA' }, '', 410, 'position-gone'],
+    [{}, '?since=1-AAAAAAAA', 410, 'position-gone'],
+    [{}, '?since=x', 400, 'invalid-request'],
+    [{}, '?page_size=1', 400, 'invalid-request'],
+  ] as const)
+    t.match(await ask(app, 'GET', `/api/changes/stream/${query}`, undefined, headers), { status, body: { code } })
+  t.match(await app.inject({ method: 'HEAD', url: '/api/changes/stream/', headers: authorization(app) }), {
+    statusCode: 200,
+    headers: { 'content-type': 'text/event-stream' },
+    body: '',
+  })
+})
+
+onEach('who is told of one resource only does not come back to the beginning', async (t, dialect) => {
+  const app = await listening(t, dialect)
+  await settled(app)
+  const client = await openStream(app, authorization(app), '?resource=categories')
+  const start = (await next(client))?.id
+  for (let n = 0; n < 3; n++) await ask(app, 'POST', '/api/products/', product(n))
+  const passed = await next(client)
+  t.match(passed, { id: /^\d+-/, event: undefined, data: undefined })
+  t.not(passed?.id, start)
+  await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
+  t.equal((await nextEntry(client))?.event, 'categories.create')
+  client.cut()
+})
+
+/** The last thing that is done. */
+const END = 'the end'
+
+/** Follows the stream until the end, and is cut off again and again at first. Gives the positions that it saw. */
+async function followCut(app: App, since: string, cuts: number, onCut: (cut: number) => void): Promise<string[]> {
+  const seen: string[] = []
+  let position = since
+  for (let cut = 0; ; onCut(++cut)) {
+    const client = await openStream(app, { ...authorization(app), 'last-event-id': position })
+    const isCut = cut < cuts
+    let left = isCut ? Math.floor(Math.random() * 20) : Number.POSITIVE_INFINITY
+    // Some are cut off while nothing comes.
+    const timer = isCut ? setTimeout(Math.random() * 40).then(client.cut) : undefined
+    for await (const { id, data } of client.events) {
+      if (id) position = id
+      if (data) seen.push(position)
+      if (data && JSON.parse(data).record?.name === END) {
+        client.cut()
+        return seen
+      }
+      if (data && left-- <= 0) client.cut()
+    }
+    await timer
+  }
+}
+
+onEach('a client that is cut off a hundred times misses nothing and sees nothing twice', async (t, dialect) => {
+  const app = await listening(t, dialect)
+  await ask(app, 'POST', '/api/products/', product(0))
+  const { position } = await readSoon(app, 1)
+  let cut = 0
+  const following = followCut(app, position, 100, (times) => {
+    cut = times
+  })
+  const write = async (n: number) => {
+    for (let stock = 0; cut < 100; stock++) {
+      await ask(app, 'POST', '/api/products/', product(n))
+      await merge(app.db, products, 1, { stock: stock % 7 }, COMMAND_LINE)
+    }
+  }
+  await Promise.all([1, 2, 3].map(write))
+  await ask(app, 'POST', '/api/products/', { name: END, price: 1 })
+  const seen = await following
+  const { entries } = await readAll(app, position)
+  t.strictSame(
+    seen,
+    entries.map(({ position }) => position),
+  )
+  t.comment(`${cut} times, ${seen.length} changes`)
+  t.ok(seen.length > 100)
+})
+
+onEach('a stream on which nothing happens shows that it lives', async (t, dialect) => {
+  const app = await listening(t, dialect, { heartbeat: 20 })
+  const client = await openStream(app, authorization(app))
+  await next(client)
+  let beats = 0
+  while (beats < 3) if ((await next(client))?.comment) beats++
+  t.equal(beats, 3)
+  client.cut()
+})
+
+onEach('it ends when the key holds no longer', async (t, dialect) => {
+  const app = await listening(t, dialect, { heartbeat: 20 })
+  const { record, token } = await issueKey(app.db, { name: 'Shop', role: 'read' }, COMMAND_LINE)
+  const client = await openStream(app, { authorization: `Bearer ${token}` })
+  while (!(await next(client))?.comment);
+  await revokeKey(app.db, record.id, COMMAND_LINE)
+  while (await next(client));
+  t.ok(client.response.complete, 'it ends as it should')
+  t.equal((await ask(app, 'GET', '/api/changes/', undefined, { authorization: `Bearer ${token}` })).status, 401)
+})
+
+onEach('a key that is admin no longer is told of keys no longer', async (t, dialect) => {
+  const app = await listening(t, dialect, { heartbeat: 20 })
+  const { record, token } = await issueKey(app.db, { name: 'Boss', role: 'admin' }, COMMAND_LINE)
+  await settled(app)
+  const client = await openStream(app, { authorization: `Bearer ${token}` })
+  const rename = (name: string) => ask(app, 'PATCH', '/api/keys/1/', { name })
+  await rename('x')
+  t.equal((await nextEntry(client))?.event, 'keys.update')
+  await ask(app, 'PATCH', `/api/keys/${record.id}/`, { role: 'read' })
+  for (let beats = 0; beats < 2; ) if ((await next(client))?.comment) beats++
+  await rename('y')
+  await ask(app, 'POST', '/api/products/', product(1))
+  const rest: (string | undefined)[] = []
+  while (rest.at(-1) !== 'products.create') rest.push((await nextEntry(client))?.event)
+  t.strictSame(rest, ['products.create'])
+  client.cut()
+})
+
+onEach('it says so where the position is forgotten meanwhile', async (t, dialect) => {
+  const app = await listening(t, dialect, { env: { CHANGES_KEEP_DAYS: '0' }, heartbeat: 20 })
+  const client = await openStream(app, authorization(app))
+  await next(client)
+  await ask(app, 'POST', '/api/products/', product(1))
+  await nextEntry(client)
+  await ask(app, 'POST', '/api/products/', product(2))
+  await nextEntry(client)
+  await app.db.write((tx) => tx.delete(app.db.tables.changes))
+  let last: Event | undefined
+  for (let event = await next(client); event; event = await next(client)) last = event
+  t.match(last, { event: 'gone', id: undefined })
+  t.ok(client.response.complete)
+})
+
+t.test('a key has so many streams and no more, and gets one when another ends', async (t) => {
+  const app = await listening(t, embedded)
+  const { token } = await issueKey(app.db, { name: 'Shop', role: 'read' }, COMMAND_LINE)
+  const headers = { authorization: `Bearer ${token}` }
+  const clients: Client[] = []
+  for (let n = 0; n < 10; n++) clients.push(await openStream(app, headers))
+  t.ok(clients.every(({ status }) => status === 200))
+  const refused = await openStream(app, headers)
+  t.match([refused.status, refused.headers], [503, { 'retry-after': '5', 'content-type': /problem/ }])
+  const other = await openStream(app, authorization(app))
+  t.equal(other.status, 200, 'another key has its own')
+  clients[0]?.cut()
+  let again = await openStream(app, headers)
+  while (again.status !== 200) again = await openStream(app, headers)
+  t.equal(again.status, 200)
+  for (const client of [...clients, again, other]) client.cut()
+})
+
+t.test('a process has so many streams and no more', async (t) => {
+  const app = await listening(t, embedded)
+  const clients: Client[] = []
+  for (let n = 0; n < 20; n++) {
+    const { token } = await issueKey(app.db, { name: `${n}`, role: 'read' }, COMMAND_LINE)
+    for (let m = 0; m < 10; m++) clients.push(await openStream(app, { authorization: `Bearer ${token}` }))
+  }
+  t.ok(clients.every(({ status }) => status === 200))
+  const { body } = await ask(app, 'GET', '/api/changes/stream/')
+  t.equal(body.code, 'too-many-streams')
+  t.equal((await get(app, '/api/changes/')).status, 200)
+  for (const client of clients) client.cut()
+})
+
+onEach('the service stops at once, and its streams end as they should', async (t, dialect) => {
+  const app = await listening(t, dialect)
+  const clients = [await openStream(app, authorization(app)), await openStream(app, authorization(app))]
+  for (const client of clients) await next(client)
+  const begun = performance.now()
+  const closed = app.close()
+  for (const client of clients) while (await next(client));
+  await closed
+  t.ok(clients.every(({ response }) => response.complete))
+  t.ok(performance.now() - begun < 3_000)
+})
+
+t.test('a client that does not read does not hold up the end, and is not read for', async (t) => {
+  const app = await listening(t, embedded)
+  const description = 'x'.repeat(10_000)
+  const start = (await get(app, '/api/changes/?since=now')).body.position
+  for (let n = 0; n < 20; n++) {
+    const operations = Array.from({ length: 100 }, (_, m) => ({ op: 'create', body: { ...product(100 * n + m), description } }))
+    await ask(app, 'POST', '/api/products/bulk/', { operations })
+  }
+  const client = await openStream(app, authorization(app), `?since=${start}`)
+  client.response.pause()
+  await setTimeout(300)
+  const heap = process.memoryUsage().heapUsed
+  t.ok(heap < 1_000_000_000)
+  const begun = performance.now()
+  await app.close()
+  t.ok(performance.now() - begun < 5_000)
+  client.cut()
+})
+
+t.test('pages of other origins may read it', async (t) => {
+  const app = await listening(t, embedded, { env: { CORS_ORIGINS: 'https://shop.test' } })
+  const client = await openStream(app, { ...authorization(app), origin: 'https://shop.test' })
+  t.equal(client.headers['access-control-allow-origin'], 'https://shop.test')
+  client.cut()
+})
+
+t.test('the connection does not end because nothing is asked on it', async (t) => {
+  const app = await listening(t, embedded, {
+    timeouts: { idle: 300, request: 200, headers: 100, keepAlive: 100, check: 20 },
+    heartbeat: 100,
+  })
+  const client = await openStream(app, authorization(app))
+  await next(client)
+  const begun = performance.now()
+  while (performance.now() - begun < 1_000) t.ok(await next(client))
+  client.cut()
+})
