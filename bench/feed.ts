@@ -1,0 +1,158 @@
+// How fast a client catches up with the feed of changes: entries a second by pages of 1,000, beside the same rows read raw by the driver.
+import { mkdtempSync, rmSync } from 'node:fs'
+import { request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { setTimeout } from 'node:timers/promises'
+import Driver from 'better-sqlite3'
+import pg from 'pg'
+import { buildApp } from '../src/app.ts'
+import { COMMAND_LINE, created, recordChanges } from '../src/changes.ts'
+import { loadConfig } from '../src/config.ts'
+import { issueKey } from '../src/keys.ts'
+import { logLag } from '../src/log.ts'
+import { products } from '../src/resources/products.ts'
+import type { App } from '../src/routes.ts'
+import { products as rowsOf } from './catalogue.ts'
+import type { Engine } from './databases.ts'
+
+const ENTRIES = 100_000
+const PAGE = 1_000
+/** The best of so many counts: whatever else the machine does makes it slower only. */
+const RUNS = 3
+
+const COLUMNS = 'id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state'
+
+/** An empty database, and a reader of the rows behind an id without anything of ours. */
+interface Scratch {
+  url: string
+  readRaw(after: number): Promise<unknown[][]>
+  remove(): Promise<void>
+}
+
+const scratchOf: Record<Engine, () => Promise<Scratch>> = {
+  sqlite: async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'stockroom-feed-'))
+    const path = join(folder, 'feed.db')
+    const connection = new Driver(path)
+    const read = () =>
+      connection.prepare<[number], unknown[]>(`select ${COLUMNS} from changes where id > ? order by id limit ${PAGE}`).raw()
+    let prepared: ReturnType<typeof read> | undefined
+    return {
+      url: `file:${path}`,
+      readRaw: async (after) => {
+        prepared ??= read()
+        return prepared.all(after)
+      },
+      remove: async () => {
+        connection.close()
+        rmSync(folder, { recursive: true })
+      },
+    }
+  },
+  pg: async () => {
+    const server = process.env.BENCH_DATABASE_URL || 'postgres://postgres@127.0.0.1:5432/postgres'
+    const name = `stockroom_feed_${process.pid}`
+    const admin = new pg.Client(server)
+    await admin.connect()
+    await admin.query(`create database ${name} template template0 encoding 'UTF8' locale 'C.UTF-8'`)
+    const url = new URL(server)
+    url.pathname = name
+    const connection = new pg.Client(url.href)
+    await connection.connect()
+    const statement = { name: 'raw', rowMode: 'array', text: `select ${COLUMNS} from changes where id > $1 order by id limit ${PAGE}` }
+    return {
+      url: url.href,
+      readRaw: async (after) => (await connection.query<unknown[]>({ ...statement, rowMode: 'array', values: [after] })).rows,
+      remove: async () => {
+        await connection.end()
+        await admin.query(`drop database ${name} with (force)`)
+        await admin.end()
+      },
+    }
+  },
+}
+
+async function fill(app: App): Promise<void> {
+  await app.db.write((tx) => tx.delete(app.db.tables.changes))
+  const at = '2026-01-31T12:00:00.000Z'
+  const changes = [...rowsOf(ENTRIES)].map((row, index) =>
+    created(products, { ...row, id: index + 1, price: '29.90', created_at: at, updated_at: at, version: 1 }),
+  )
+  for (let start = 0; start < ENTRIES; start += PAGE)
+    await app.db.write((tx) => recordChanges(tx, app.db, products, COMMAND_LINE, changes.slice(start, start + PAGE)))
+}
+
+/** Follows the feed to its end. Returns how many entries there were. */
+async function follow(port: number, authorization: string): Promise<number> {
+  let seen = 0
+  for (let since = '', more = true; more; ) {
+    const body = await new Promise<string>((resolve, reject) => {
+      const path = `/api/changes/?page_size=${PAGE}&since=${since}`
+      request({ port, path, headers: { authorization } }, (response) => text(response).then(resolve, reject))
+        .on('error', reject)
+        .end()
+    })
+    const page = JSON.parse(body)
+    if (!page.results) throw new Error(body)
+    seen += page.results.length
+    since = page.position
+    more = page.more
+  }
+  return seen
+}
+
+async function followRaw({ readRaw }: Scratch): Promise<number> {
+  let seen = 0
+  for (let last = 0, rows: unknown[][] = []; ; seen += rows.length) {
+    rows = await readRaw(last)
+    if (rows.length === 0) return seen
+    last = Number(rows.at(-1)?.[0])
+  }
+}
+
+/** Entries a second, at best. */
+async function rateOf(work: () => Promise<number>): Promise<number> {
+  let best = 0
+  for (let run = 0; run < RUNS; run++) {
+    const begun = performance.now()
+    const seen = await work()
+    if (seen !== ENTRIES) throw new Error(`${seen} of ${ENTRIES} entries were seen`)
+    best = Math.max(best, seen / ((performance.now() - begun) / 1_000))
+  }
+  return Math.round(best)
+}
+
+const toStdout = (line: string) => void process.stdout.write(`${line}\n`)
+
+/** Prints the rates on each database. */
+export async function benchFeed(engines: readonly Engine[] = ['sqlite', 'pg'], print: (line: string) => void = toStdout): Promise<void> {
+  for (const engine of engines) {
+    const scratch = await scratchOf[engine]()
+    try {
+      const settings = { LOG_LEVEL: 'silent', RATE_LIMIT_AUTHENTICATED: '0', CHANGES_KEEP_DAYS: '0', DATABASE_URL: scratch.url }
+      const app = await buildApp({ config: loadConfig(settings), shedding: false })
+      try {
+        await app.listen({ port: 0, host: '127.0.0.1' })
+        const { token } = await issueKey(app.db, { name: 'Bench', role: 'admin' }, COMMAND_LINE)
+        await fill(app)
+        const { port } = app.server.address() as AddressInfo
+        const authorization = `Bearer ${token}`
+        // Whatever transaction is under way in the cluster holds back what was written after it began.
+        while ((await logLag(app.db)) > 0) await setTimeout(100)
+        const raw = await rateOf(() => followRaw(scratch))
+        const feed = await rateOf(() => follow(port, authorization))
+        const share = Math.round((100 * feed) / raw)
+        print(`${engine}: the feed is caught up with at ${feed} entries/s over HTTP; the driver alone reads ${raw} rows/s (${share} %)`)
+      } finally {
+        await app.close()
+      }
+    } finally {
+      await scratch.remove()
+    }
+  }
+}
+
+if (import.meta.main) await benchFeed()
