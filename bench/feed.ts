@@ -32,7 +32,7 @@ interface Scratch {
   remove(): Promise<void>
 }
 
-const scratchOf: Record<Engine, () => Promise<Scratch>> = {
+export const scratchOf: Record<Engine, () => Promise<Scratch>> = {
   sqlite: async () => {
     const folder = mkdtempSync(join(tmpdir(), 'stockroom-feed-'))
     const path = join(folder, 'feed.db')
