@@ -21,8 +21,14 @@ interface Finished {
 /** Milliseconds in which what is under way may come to its end when the service stops. */
 const GRACE = 4_000
 
+/** `schedule` has the milliseconds before each attempt. */
+export interface Means {
+  sender: Sender
+  schedule?: readonly number[] | undefined
+}
+
 /** Ends when nothing is due any more, or `signal` says so. Returns how many were sent. */
-export async function deliverDue(db: Database, sender: Sender, webhook: number, signal: AbortSignal): Promise<number> {
+export async function deliverDue(db: Database, means: Means, webhook: number, signal: AbortSignal): Promise<number> {
   const underWay = new Set<Promise<void>>()
   let finished: Finished[] = []
   let sent = 0
@@ -35,7 +41,7 @@ export async function deliverDue(db: Database, sender: Sender, webhook: number, 
     finished = []
     const taken = await db.write((tx) => step(tx, db, webhook, noted, signal.aborted))
     for (const delivery of taken.deliveries) {
-      const one = attempt(sender, taken, delivery, cut.signal).then((outcome) => {
+      const one = attempt(means, taken, delivery, cut.signal).then((outcome) => {
         finished.push({ delivery, outcome })
         underWay.delete(one)
       })
@@ -95,12 +101,17 @@ async function take(tx: Queries, db: Database, webhook: number): Promise<Deliver
   return tx.update(table).set(claimed).where(inArray(table.id, ids)).returning()
 }
 
-async function attempt(sender: Sender, { url, secrets }: Taken, delivery: Delivery, signal: AbortSignal): Promise<Outcome | undefined> {
+async function attempt(
+  { sender, schedule }: Means,
+  { url, secrets }: Taken,
+  delivery: Delivery,
+  signal: AbortSignal,
+): Promise<Outcome | undefined> {
   const { message, body } = delivery
   const at = now()
   try {
     const sent = await sender.send(url, signedHeaders(secrets, message, body), body, signal)
-    return outcomeOf(delivery, sent, at)
+    return outcomeOf(delivery, sent, at, schedule)
   } catch (error) {
     if (signal.aborted) return undefined
     throw error

@@ -28,10 +28,12 @@ export interface Sent {
 export class Sender {
   readonly #policy: AddressPolicy
   readonly #agent: Agent
+  readonly #timeout: number
 
-  /** `connections` to one receiver at the same time. */
-  constructor(policy: AddressPolicy, connections: number) {
+  /** `connections` to one receiver at the same time, `timeout` in milliseconds. */
+  constructor(policy: AddressPolicy, connections: number, timeout = SEND_TIMEOUT) {
     this.#policy = policy
+    this.#timeout = timeout
     this.#agent = new Agent({
       connections,
       connect: { lookup: guardedLookup(policy) as never, timeout: CONNECT_TIMEOUT },
@@ -44,7 +46,7 @@ export class Sender {
   async send(url: string, headers: Record<string, string>, body: string, signal: AbortSignal): Promise<Sent> {
     const begun = performance.now()
     const sent = (rest: Omit<Sent, 'latency'>): Sent => ({ latency: Math.round(performance.now() - begun), ...rest })
-    const timeout = AbortSignal.timeout(SEND_TIMEOUT)
+    const timeout = AbortSignal.timeout(this.#timeout)
     try {
       refuseLiteral(new URL(url), this.#policy)
       const answer = await request(url, {
@@ -62,7 +64,7 @@ export class Sender {
       return sent({ status, error, response, ...(retryAfter !== undefined && { retryAfter: String(retryAfter) }) })
     } catch (error) {
       signal.throwIfAborted()
-      const detail = timeout.aborted ? `no answer within ${SEND_TIMEOUT / 1_000} s` : reasonOf(error)
+      const detail = timeout.aborted ? `no answer within ${this.#timeout / 1_000} s` : reasonOf(error)
       return sent({ status: null, error: detail, response: '' })
     }
   }
