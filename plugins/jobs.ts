@@ -24,17 +24,28 @@ const PULSE = 250
 /** Milliseconds after which to look again where the database does not answer. */
 const RETRY_AFTER = 1_000
 
+/** Other than in earnest: a test need not wait, nor have names. */
+export interface WebhookOptions {
+  /** Milliseconds before each attempt of a delivery. */
+  schedule?: readonly number[]
+  /** Milliseconds that a receiver has to answer. */
+  timeout?: number
+  /** Finds what names stand for. */
+  resolve?: AddressPolicy['resolve']
+}
+
 export interface JobsPluginOptions {
   /** Kinds besides those of src/jobs/handlers.ts. */
   handlers?: Readonly<Record<string, Handler>> | undefined
+  webhooks?: WebhookOptions | undefined
 }
 
 export default fp(
-  async function jobs(app: FastifyInstance, { handlers: others = {} }: JobsPluginOptions) {
+  async function jobs(app: FastifyInstance, { handlers: others = {}, webhooks: { schedule, timeout, resolve } = {} }: JobsPluginOptions) {
     const { config, db, resources, log } = app
     const all: Record<string, Handler> = { ...handlers, ...others }
-    const policy = { allowHttp: config.WEBHOOK_ALLOW_HTTP, allowPrivate: config.WEBHOOK_ALLOW_PRIVATE }
-    const sender = new Sender(policy, { connections: MAX_IN_FLIGHT, userAgent: `Stockroom/${packageJson.version}` })
+    const policy = { allowHttp: config.WEBHOOK_ALLOW_HTTP, allowPrivate: config.WEBHOOK_ALLOW_PRIVATE, resolve }
+    const sender = new Sender(policy, { connections: MAX_IN_FLIGHT, userAgent: `Stockroom/${packageJson.version}`, timeout })
     const queue = openQueue({
       db,
       terms: new Map(Object.entries(all).map(([kind, { terms }]) => [kind, terms])),
@@ -43,7 +54,7 @@ export default fp(
       onError: (err) => log.warn({ err }, 'the queue of jobs'),
     })
     const keepDays = { changes: config.CHANGES_KEEP_DAYS, deliveries: config.DELIVERIES_KEEP_DAYS, jobs: config.JOBS_KEEP_DAYS }
-    const services: Services = { db, queue, resources, sender, origin: config.PUBLIC_URL, keepDays }
+    const services: Services = { db, queue, resources, sender, schedule, origin: config.PUBLIC_URL, keepDays }
     const jobs = new Jobs({ queue, handlers: all, services, log })
     app.decorate('jobs', jobs)
     app.decorate('webhookPolicy', policy)

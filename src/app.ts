@@ -12,7 +12,7 @@ import db from '../plugins/db.ts'
 import problems, { answerRaw, clientErrorHandler, frameworkErrors, noProxy, unmetExpectation } from '../plugins/errors.ts'
 import feed from '../plugins/feed.ts'
 import health from '../plugins/health.ts'
-import jobs from '../plugins/jobs.ts'
+import jobs, { type WebhookOptions } from '../plugins/jobs.ts'
 import openapi from '../plugins/openapi.ts'
 import pressure from '../plugins/pressure.ts'
 import rateLimit from '../plugins/rate-limit.ts'
@@ -44,6 +44,8 @@ export interface AppOptions {
   tables?: OpenOptions['tables']
   /** Kinds of jobs besides those of src/jobs/handlers.ts. */
   handlers?: Readonly<Record<string, Handler>>
+  /** Other times and names for what is sent to webhooks. */
+  webhooks?: WebhookOptions
   /** Another clock for the rate limits, in milliseconds: a test need not wait. */
   clock?: () => number
   /** Shorter ones than a client has in earnest. */
@@ -63,6 +65,7 @@ export async function buildApp({
   routes = ROUTES,
   tables,
   handlers,
+  webhooks,
   clock,
   timeouts,
   heartbeat,
@@ -97,7 +100,7 @@ export async function buildApp({
   await app.register(cors)
   await app.register(schemas)
   await app.register(db, { tables })
-  await app.register(jobs, { handlers })
+  await app.register(jobs, { handlers, webhooks })
   await app.register(pressure, { shedding })
   await app.register(redis)
   await app.register(caching)

@@ -19,6 +19,8 @@ export interface Services {
   queue: Queue
   resources: readonly Resource[]
   sender: Sender
+  /** Milliseconds before each attempt of a delivery, where they are others than the usual ones. */
+  schedule?: readonly number[] | undefined
   /** What the URLs of records begin with; empty where it is not known. */
   origin: string
   /** Days for which things are kept; 0: for ever. */
@@ -76,7 +78,7 @@ export const handlers = {
   'webhooks.deliver': handler({
     payload: Type.Object({ webhook: Type.Integer() }),
     terms: { ...PASSING, concurrency: RECEIVERS },
-    run: ({ db, sender }, { webhook }, { signal }) => deliverDue(db, sender, webhook, signal),
+    run: ({ db, sender, schedule }, { webhook }, { signal }) => deliverDue(db, { sender, schedule }, webhook, signal),
   }),
   'webhooks.cancel': handler({
     payload: Type.Object({ webhook: Type.Integer() }),

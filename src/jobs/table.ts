@@ -2,6 +2,8 @@
 import { randomUUID } from 'node:crypto'
 import { and, asc, desc, eq, getTableColumns, inArray, lt, lte, or, type SQL, sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
+import { placeholder } from '../../drizzle/statement.ts'
+import { stored } from '../statements.ts'
 import {
   type Claimed,
   type Job,
@@ -23,6 +25,14 @@ const AT_ONCE = 500
 
 type Table = Database['tables']['jobs']
 
+const ADDED = ['id', 'kind', 'key', 'payload', 'run_at', 'key_id', 'request_id', 'created_at']
+
+/** Compiled once: it stands in the writes of others. */
+const ADD = sql`insert into jobs (${sql.raw(ADDED.join(', '))}, status) values (${sql.join(
+  ADDED.map((_, place) => placeholder(place)),
+  sql`, `,
+)}, 'waiting') on conflict do nothing returning id`
+
 export class TableQueue implements Queue {
   readonly interval = INTERVAL
   readonly #db: Database
@@ -39,13 +49,19 @@ export class TableQueue implements Queue {
   }
 
   async add(tx: Queries, { kind, payload, by, key, id = randomUUID(), runAt = new Date() }: NewJob): Promise<string | undefined> {
-    const job = { id, kind, payload: JSON.stringify(payload), status: 'waiting', run_at: runAt.toISOString(), created_at: now() }
-    const added = await tx
-      .insert(this.#table)
-      .values({ ...job, key: key ?? null, key_id: by.key, request_id: by.request })
-      .onConflictDoNothing()
-      .returning({ id: this.#table.id })
-    return added[0]?.id
+    const { run_at, created_at } = this.#table
+    const values = [
+      id,
+      kind,
+      key,
+      JSON.stringify(payload),
+      stored(run_at, runAt.toISOString()),
+      by.key,
+      by.request,
+      stored(created_at, now()),
+    ]
+    const [[added] = []] = await tx.prepared(ADD, values)
+    return added === undefined ? undefined : String(added)
   }
 
   async claim(kind: string, max: number): Promise<Claimed[]> {

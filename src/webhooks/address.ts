@@ -8,6 +8,8 @@ import type { Fault } from '../errors.ts'
 export interface AddressPolicy {
   allowHttp: boolean
   allowPrivate: boolean
+  /** Finds what names stand for; otherwise the system does. */
+  resolve?: typeof dnsLookup | undefined
 }
 
 export class AddressRefused extends Error {}
@@ -29,7 +31,7 @@ const withoutBrackets = (hostname: string) => hostname.replace(/^\[(.*)\]$/, '$1
  * What is wrong with a URL, as far as it says so itself; `resolved` also asks what its name stands for. The URL Standard has already made
  * of `0x7f.1`, `017700000001` and `2130706433` the address that they are.
  */
-export async function faultsOfUrl(text: string, { allowHttp, allowPrivate }: AddressPolicy): Promise<Fault[]> {
+export async function faultsOfUrl(text: string, { allowHttp, allowPrivate, resolve = dnsLookup }: AddressPolicy): Promise<Fault[]> {
   const fault = (detail: string): Fault[] => [{ pointer: '/url', detail }]
   const url = URL.parse(text)
   if (!url || (url.protocol !== 'https:' && url.protocol !== 'http:')) return fault('is no URL that begins with https://')
@@ -39,7 +41,7 @@ export async function faultsOfUrl(text: string, { allowHttp, allowPrivate }: Add
   if (allowPrivate) return []
   const host = withoutBrackets(url.hostname)
   try {
-    const addresses = ipaddr.isValid(host) ? [{ address: host }] : await promisify(dnsLookup)(host, { all: true })
+    const addresses = ipaddr.isValid(host) ? [{ address: host }] : await promisify(resolve)(host, { all: true })
     return addresses.every(({ address }) => isPublic(address)) ? [] : fault('leads to an address that is not public')
   } catch {
     return fault('has a host that is not found')
@@ -56,7 +58,7 @@ type Found = (error: NodeJS.ErrnoException | null, address: string | LookupAddre
 
 /** For `net.connect`: finds the addresses of a name, and refuses all where one must not be connected to. */
 export const guardedLookup =
-  ({ allowPrivate }: AddressPolicy, resolve: typeof dnsLookup = dnsLookup) =>
+  ({ allowPrivate, resolve = dnsLookup }: AddressPolicy) =>
   (hostname: string, options: LookupOptions, found: Found): void => {
     resolve(hostname, { ...options, all: true }, (error, addresses) => {
       if (error) return found(error, [])

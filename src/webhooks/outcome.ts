@@ -37,15 +37,20 @@ export interface Outcome {
   pause: number
 }
 
-export function outcomeOf(delivery: Delivery, { status, latency, error, response, retryAfter }: Sent, at: string): Outcome {
+export function outcomeOf(
+  delivery: Delivery,
+  { status, latency, error, response, retryAfter }: Sent,
+  at: string,
+  schedule: readonly number[] = SCHEDULE,
+): Outcome {
   const attempts = delivery.attempts + 1
   const attempt: Attempt = { at, status, latency_ms: latency, error, response }
   const ok = error === null
   const gone = status === GONE
   const pause = pauseOf(status, retryAfter)
-  const exhausted = !ok && attempts >= SCHEDULE.length
+  const exhausted = !ok && attempts >= schedule.length
   const ended = ok || gone || exhausted
-  const wait = Math.max(pause, (SCHEDULE[attempts] ?? 0) * (1 + JITTER * Math.random()))
+  const wait = Math.max(pause, (schedule[attempts] ?? 0) * (1 + JITTER * Math.random()))
   return {
     values: {
       status: ok ? 'delivered' : ended ? 'failed' : 'pending',

@@ -24,15 +24,23 @@ export interface Sent {
   retryAfter?: string
 }
 
+export interface SenderOptions {
+  connections: number
+  userAgent: string
+  timeout?: number | undefined
+}
+
 export class Sender {
   readonly #policy: AddressPolicy
   readonly #agent: Agent
   readonly #userAgent: string
+  readonly #timeout: number
 
-  /** `connections` to one receiver at the same time. */
-  constructor(policy: AddressPolicy, { connections, userAgent }: { connections: number; userAgent: string }) {
+  /** `connections` to one receiver at the same time, `timeout` in milliseconds. */
+  constructor(policy: AddressPolicy, { connections, userAgent, timeout = SEND_TIMEOUT }: SenderOptions) {
     this.#policy = policy
     this.#userAgent = userAgent
+    this.#timeout = timeout
     this.#agent = new Agent({
       connections,
       connect: { lookup: guardedLookup(policy) as never, timeout: CONNECT_TIMEOUT },
@@ -45,7 +53,7 @@ export class Sender {
   async send(url: string, headers: Record<string, string>, body: string, signal: AbortSignal): Promise<Sent> {
     const begun = performance.now()
     const sent = (rest: Omit<Sent, 'latency'>): Sent => ({ latency: Math.round(performance.now() - begun), ...rest })
-    const timeout = AbortSignal.timeout(SEND_TIMEOUT)
+    const timeout = AbortSignal.timeout(this.#timeout)
     try {
       refuseLiteral(new URL(url), this.#policy)
       const answer = await request(url, {
@@ -63,7 +71,7 @@ export class Sender {
       return sent({ status, error, response, ...(retryAfter !== undefined && { retryAfter: String(retryAfter) }) })
     } catch (error) {
       signal.throwIfAborted()
-      const detail = timeout.aborted ? `no answer within ${SEND_TIMEOUT / 1_000} s` : reasonOf(error)
+      const detail = timeout.aborted ? `no answer within ${this.#timeout / 1_000} s` : reasonOf(error)
       return sent({ status: null, error: detail, response: '' })
     }
   }
