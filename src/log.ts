@@ -31,6 +31,7 @@ const statementsOf = perDatabase((db, changes: Database['tables']['changes']) =>
   const shown = sql.join(columns, sql`, `)
   return {
     after: sql`select ${shown} from ${changes} where ${log.after(placeholder(0))} and ${log.settled} order by ${log.ascending} limit ${placeholder(1)}`,
+    of: sql`select ${shown} from ${changes} where ${resource} = ${placeholder(1)} and ${log.after(placeholder(0))} order by ${log.ascending}`,
     newest: sql`select id from ${changes} where ${log.settled} order by ${log.descending} limit 1`,
     toEntry(raw: readonly unknown[]): Entry {
       const [id, resource, record, operation, version, key, request, at, fields, reason, state] = raw.map((value, place) =>
@@ -57,6 +58,12 @@ const statementsOf = perDatabase((db, changes: Database['tables']['changes']) =>
 export async function readLog(on: Queries, db: Database, change: number, limit: number): Promise<Entry[]> {
   const { after, toEntry } = statementsOf(db, db.tables.changes)
   return (await on.prepared(after, [change, limit])).map(toEntry)
+}
+
+/** All entries of a resource after one, also those that others may still be put before. */
+export async function readAhead(on: Queries, db: Database, change: number, resource: string): Promise<Entry[]> {
+  const { of, toEntry } = statementsOf(db, db.tables.changes)
+  return (await on.prepared(of, [change, resource])).map(toEntry)
 }
 
 /** The id of the last entry that can be read; 0 where there is none. */
