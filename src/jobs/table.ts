@@ -4,26 +4,14 @@ import { and, asc, desc, eq, getTableColumns, inArray, lt, lte, or, type SQL, sq
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import { stored } from '../statements.ts'
-import {
-  type Claimed,
-  type Job,
-  LEASE,
-  LEASE_OVER,
-  type ListedBy,
-  MAX_ERROR,
-  type NewJob,
-  type Queue,
-  type Status,
-  type Terms,
-} from './queue.ts'
+import { type Claimed, type Job, LEASE, LEASE_OVER, type ListedBy, MAX_ERROR, type NewJob, type Queue, type Terms } from './queue.ts'
+import { type JobTable, shown } from './table-rows.ts'
 
 /** Milliseconds. To look costs some microseconds. */
 const INTERVAL = 100
 
 /** Jobs that one transaction forgets. */
 const AT_ONCE = 500
-
-type Table = Database['tables']['jobs']
 
 const ADDED = ['id', 'kind', 'key', 'payload', 'run_at', 'key_id', 'request_id', 'created_at']
 
@@ -36,7 +24,7 @@ const ADD = sql`insert into jobs (${sql.raw(ADDED.join(', '))}, status) values (
 export class TableQueue implements Queue {
   readonly interval = INTERVAL
   readonly #db: Database
-  readonly #table: Table
+  readonly #table: JobTable
   readonly #terms: ReadonlyMap<string, Terms>
   readonly #lease: number
 
@@ -53,7 +41,7 @@ export class TableQueue implements Queue {
     const values = [
       id,
       kind,
-      key,
+      key ?? null,
       JSON.stringify(payload),
       stored(run_at, runAt.toISOString()),
       by.key,
@@ -219,12 +207,3 @@ export class TableQueue implements Queue {
 const UNCLAIMED = { claim: null, leased_until: null }
 
 const now = () => new Date().toISOString()
-
-const shown = ({ key: _, key_id, request_id, claim: __, leased_until: ___, ...row }: Table['$inferSelect']): Job => ({
-  ...row,
-  status: row.status as Status,
-  payload: JSON.parse(row.payload),
-  result: row.result === null ? null : JSON.parse(row.result),
-  key: key_id,
-  request: request_id,
-})

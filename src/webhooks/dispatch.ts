@@ -2,9 +2,9 @@
 import { setImmediate } from 'node:timers/promises'
 import { eq } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
-import { type Entry, newestChange, readLog } from '../log.ts'
+import { type Entry, newestChange, readAhead, readLog } from '../log.ts'
 import type { Resource } from '../query/resource.ts'
-import { deliverEvents, type Event } from './events.ts'
+import { deliverEvents, type Event, enabledWebhooks } from './events.ts'
 import { HAPPENED, isTold } from './types.ts'
 
 /** How far it has come is kept under this name, and who goes on from there holds it. */
@@ -57,15 +57,26 @@ async function dispatchBatch(
 ): Promise<{ made: number; more: boolean }> {
   // Another instance is about it.
   if (!(await db.dialect.tryLock(tx, DISPATCH))) return { made: 0, more: false }
-  const entries = await readLog(tx, db, await dispatched(tx, db), BATCH)
+  const cursor = await dispatched(tx, db)
+  const entries = await readLog(tx, db, cursor, BATCH)
   const last = entries.at(-1)
   if (!last) return { made: 0, more: false }
-  const events = entries.flatMap((entry) => eventOf(entry, options.resources))
-  // The webhooks are read after the entries: one that was made before any of them is seen.
-  const made = await deliverEvents(tx, db, { ...options, events })
+  const events = entries.map((entry) => eventOf(entry, options.resources))
+  // The webhooks are read after the entries: one that was made before any of them is seen. And when they were enabled is read after them.
+  const webhooks = await enabledWebhooks(tx, db)
+  const skipped = new Map<number, number>()
+  for (const { id, record } of (await readAhead(tx, db, cursor, 'webhooks')).filter(isEnabling)) {
+    const place = entries.findIndex((entry) => entry.id === id)
+    skipped.set(record, (place === -1 ? events : events.slice(0, place)).flat().length)
+  }
+  const made = await deliverEvents(tx, db, { ...options, events: events.flat(), webhooks, skipped })
   await moveTo(tx, db, last.id)
   return { made, more: entries.length === BATCH }
 }
+
+/** Whoever is enabled is told of what comes after that in the log, and of nothing before: some of it could not be read then. */
+const isEnabling = ({ operation, fields, state }: Entry): boolean =>
+  operation === 'create' ? state?.enabled === true : operation === 'update' && fields.enabled?.[1] === true
 
 async function moveTo(tx: Queries, db: Database, change: number): Promise<void> {
   const { cursors } = db.tables

@@ -31,17 +31,28 @@ const CLOCK_SKEW = 60_000
 export const enabledWebhooks = (tx: Queries, db: Database): Promise<Webhook[]> =>
   tx.select().from(db.tables.webhooks).where(eq(db.tables.webhooks.enabled, true)).orderBy(db.tables.webhooks.id)
 
-/** Makes the deliveries of events, each once, and returns how many there are. `origin` is what the URLs of records begin with. */
+export interface DeliverOptions {
+  events: readonly Event[]
+  resources: readonly Resource[]
+  /** What the URLs of records begin with. */
+  origin: string
+  /** Those that are enabled, where they were read already. */
+  webhooks?: readonly Webhook[]
+  /** By webhook, how many of the events, from the first on, were before it was enabled. */
+  skipped?: ReadonlyMap<number, number>
+}
+
+/** Makes the deliveries of events, each once, and returns how many there are. */
 export async function deliverEvents(
   tx: Queries,
   db: Database,
-  { events, resources, origin }: { events: readonly Event[]; resources: readonly Resource[]; origin: string },
+  { events, resources, origin, webhooks, skipped }: DeliverOptions,
 ): Promise<number> {
-  const webhooks = await enabledWebhooks(tx, db)
   const bodies = new Map<Event, string>()
   const rows: unknown[][] = []
-  for (const webhook of webhooks) {
-    for (const event of await wanted(tx, db, webhook, events, resources)) {
+  for (const webhook of webhooks ?? (await enabledWebhooks(tx, db))) {
+    const rest = events.slice(skipped?.get(webhook.id) ?? 0)
+    for (const event of await wanted(tx, db, webhook, rest, resources)) {
       const body = bodies.get(event) ?? bodyOf(event, origin)
       bodies.set(event, body)
       rows.push(rowOf(db, webhook.id, event, body))

@@ -26,7 +26,8 @@ export function readFilter(resource: Resource, filter: string): { query: ListQue
     read = compileQuerystring({ ...querystring, properties })
     readers.set(resource, read)
   }
-  const { values, faults } = read(filter)
+  // Other letters may stand in a filter as they are: no client has made a URL of it.
+  const { values, faults } = read(filter.toWellFormed().replace(/[^\0-\x7f]+/g, encodeURIComponent))
   return { query: values as ListQuery, faults }
 }
 

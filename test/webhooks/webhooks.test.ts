@@ -1,0 +1,383 @@
+// Webhooks from end to end: what is told to whom, how it is signed, and what is refused.
+import { setTimeout } from 'node:timers/promises'
+import { COMMAND_LINE } from '../../src/changes.ts'
+import { issueKey } from '../../src/keys.ts'
+import type { App } from '../../src/routes.ts'
+import { importProducts } from '../../src/transfer/import.ts'
+import { connect } from '../dialects.ts'
+import { ask, build, get, lines, onEach } from '../helper.ts'
+import { type Body, beside, deliveryWhere, LOCAL, type Received, Receiver, settled, until, verified, webhook, working } from './receiver.ts'
+
+const LIST = '/api/products/'
+const shirt = { sku: 'A', name: 'Shirt', price: '29.90', stock: 1 }
+
+const typesOf = (received: readonly Received[]) => received.map(({ event }) => event.type)
+/** What a change was, in short: the type and the stock of the record that it was told with. */
+const told = (received: readonly Received[]) =>
+  received.map(({ event }) => `${event.type.split('.')[1]} ${event.data.record.id} ${event.data.record.stock}`).sort()
+/** The same writes in the order in which they are to be told by another test's receiver: all that is expected, and a last one to wait for. */
+const isLast = ({ event }: Received) => event.data.record?.sku === 'LAST'
+const last = (app: App) => ask(app, 'POST', LIST, { sku: 'LAST', name: 'Shirt', price: 100, stock: 10, brand: 'Acme' })
+
+onEach('what happens is told, signed as Standard Webhooks have it', async (t, dialect) => {
+  const app = await working(t, dialect, { env: { PUBLIC_URL: 'https://shop.example' } })
+  const receiver = await Receiver.start(t)
+  const { id, secret } = await webhook(app, receiver.url, { events: ['products.created', 'products.updated', 'products.deleted'] })
+  const { body: made } = await ask(app, 'POST', LIST, shirt)
+  await ask(app, 'POST', '/api/categories/', { name: 'Not subscribed to' })
+  await receiver.count(1)
+  const { body: changed } = await ask(app, 'PATCH', `${LIST}1/`, { price: '19.90' })
+  await receiver.count(2)
+  await ask(app, 'DELETE', `${LIST}1/`)
+  const all = await receiver.count(3)
+  const data = { id: 1, version: made.version, record: made }
+  t.match(
+    all.map(({ event }) => event),
+    [
+      { type: 'products.created', data },
+      { type: 'products.updated', data: { id: 1, version: 2, changes: { price: ['29.90', '19.90'] }, record: changed } },
+      { type: 'products.deleted', data: { id: 1, version: 2, record: changed } },
+    ],
+  )
+  const late = Date.parse(all[0]?.event.timestamp) - Date.parse(made.created_at)
+  t.ok(late >= 0 && late < 5_000, 'when it was', { late })
+  t.strictSame(Object.keys(all[0]?.event), ['type', 'timestamp', 'data'])
+  t.strictSame(Object.keys(all[0]?.event.data), ['id', 'version', 'record'])
+  for (const received of all) {
+    t.strictSame(verified(secret, received), received.event, 'verified')
+    t.throws(() => verified(secret, { ...received, body: `${received.body} ` }), 'not with another body')
+    t.throws(() => verified(secret, { ...received, headers: { ...received.headers, 'webhook-id': 'msg_other' } }), 'nor another id')
+    t.match(received, { method: 'POST', url: '/hook', headers: { 'content-type': 'application/json', 'user-agent': /^Stockroom\// } })
+    t.match(received.message, /^msg_[\da-f]{32}$/)
+  }
+  t.equal(new Set(all.map(({ message }) => message)).size, 3)
+  await settled(app)
+  const { body } = await get(app, `/api/deliveries/?webhook=${id}&ordering=id`)
+  t.match(
+    body.results,
+    all.map(({ message, event }) => ({ message, type: event.type, record_id: 1, status: 'delivered', attempts: 1, response_status: 200 })),
+  )
+  t.equal(receiver.all.length, 3, 'and nothing else')
+})
+
+onEach('a secret is shown once, and two sign while one is rotated', async (t, dialect) => {
+  const app = await working(t, dialect)
+  const receiver = await Receiver.start(t)
+  const key = { 'idempotency-key': '"make"' }
+  const make = () => ask(app, 'POST', '/api/webhooks/', { url: receiver.url, events: ['*'] }, key)
+  const { body: made } = await make()
+  t.match(made.secret, /^whsec_[\w+/]{43}=$/)
+  const again = await make()
+  t.match(again, { status: 201, headers: { 'idempotency-replayed': 'true' }, body: { id: made.id, secret: null, withheld: ['secret'] } })
+  const rotate = () => ask(app, 'POST', `/api/webhooks/${made.id}/rotate/`, undefined, { 'idempotency-key': '"rotate"' })
+  const { status, body: rotated } = await rotate()
+  t.equal(status, 200)
+  t.not(rotated.secret, made.secret)
+  t.match((await rotate()).body, { secret: null, withheld: ['secret'] })
+
+  await ask(app, 'POST', LIST, shirt)
+  const [first] = (await receiver.count(1)) as [Received]
+  t.equal(String(first.headers['webhook-signature']).split(' ').length, 2)
+  for (const secret of [made.secret, rotated.secret]) t.strictSame(verified(secret, first), first.event)
+  t.throws(() => verified(`whsec_${Buffer.alloc(32).toString('base64')}`, first))
+
+  const query = await connect(t, app.config.DATABASE_URL)
+  const words = [made.secret, rotated.secret].map((secret: string) => secret.slice('whsec_'.length))
+  const shows = (value: unknown) => words.some((word) => JSON.stringify(value).includes(word))
+  t.notOk(shows((await get(app, '/api/webhooks/')).body), 'not in the list')
+  t.notOk(shows((await get(app, `/api/webhooks/${made.id}/`)).body), 'nor by itself')
+  t.notOk(shows((await get(app, '/api/deliveries/')).body), 'nor in the log of deliveries')
+  for (const table of ['changes', 'idempotency_keys', 'webhooks', 'deliveries', 'jobs']) {
+    const rows = await query(`select * from ${table}`)
+    t.notOk(shows(rows), `nor in the table ${table}`)
+    if (table === 'changes')
+      t.match(
+        rows.filter(({ resource }) => resource === 'webhooks').map(({ operation }) => operation),
+        ['create', 'rotate'],
+      )
+  }
+  t.ok(shows(await query('select * from webhook_secrets')))
+
+  // A day later.
+  const past = dialect.name === 'pg' ? "now() - interval '1 second'" : String(Date.now() - 1_000)
+  await query(`update webhook_secrets set expires_at = ${past} where expires_at is not null`)
+  await ask(app, 'PATCH', `${LIST}1/`, { stock: 2 })
+  const [, second] = (await receiver.count(2)) as [Received, Received]
+  t.equal(String(second.headers['webhook-signature']).split(' ').length, 1)
+  t.strictSame(verified(rotated.secret, second), second.event)
+  t.throws(() => verified(made.secret, second), 'the old one is over')
+})
+
+/** Each filter, and what of the writes below is told to a webhook that has it. */
+const FILTERS: [filter: string, told: string[]][] = [
+  ['', ['created 1 1', 'created 2 5', 'deleted 2 5', 'updated 1 2', 'updated 1 3', 'updated 1 4']],
+  ['stock=2', ['updated 1 2']],
+  ['stock__gte=3', ['created 2 5', 'deleted 2 5', 'updated 1 3', 'updated 1 4']],
+  ['stock!=3', ['created 1 1', 'created 2 5', 'deleted 2 5', 'updated 1 2', 'updated 1 4']],
+  ['search=coat', ['updated 1 3']],
+  ['search=ÄRMEL', ['created 2 5', 'deleted 2 5']],
+  ['search=shirt&stock__lt=2', ['created 1 1']],
+  ['category__under=1', ['created 1 1', 'updated 1 2', 'updated 1 3']],
+  ['category__under=2', ['created 1 1']],
+  ['category__under!=1', ['created 2 5', 'deleted 2 5', 'updated 1 4']],
+  ['category__slug=clothing', ['updated 1 2', 'updated 1 3']],
+  ['price__gte=20&price__lt=30', ['created 1 1', 'updated 1 2', 'updated 1 3', 'updated 1 4']],
+  ['name__icontains=ärm', ['created 2 5', 'deleted 2 5']],
+  ['sku__isnull=true', ['created 2 5', 'deleted 2 5']],
+  ['name=Nothing', []],
+]
+
+onEach('a filter is that of lists, and judges the state that a change led to', async (t, dialect) => {
+  const app = await build(t, dialect, { env: LOCAL })
+  const receiver = await Receiver.start(t)
+  const events = ['products.created', 'products.updated', 'products.deleted']
+  await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
+  await ask(app, 'POST', '/api/categories/', { name: 'Shirts', parent: 1 })
+  for (const [index, [filter]] of FILTERS.entries()) await webhook(app, `${receiver.url}/${index}`, { events, filter })
+  await webhook(app, `${receiver.url}/last`, { events, filter: 'sku=LAST' })
+  // All is over before anybody looks at any of it.
+  await ask(app, 'POST', LIST, { ...shirt, category: 2 })
+  await ask(app, 'PATCH', `${LIST}1/`, { stock: 2, category: 1 })
+  await ask(app, 'PATCH', `${LIST}1/`, { stock: 3, name: 'Coat' })
+  await ask(app, 'PATCH', `${LIST}1/`, { stock: 4, name: 'Hat', category: null })
+  await ask(app, 'POST', LIST, { name: 'Ärmel', price: 5, stock: 5 })
+  await ask(app, 'DELETE', `${LIST}2/`)
+  await last(app)
+  const worker = await working(t, beside(app))
+  await receiver.count(1, ({ url }) => url === '/hook/last')
+  await settled(worker)
+  for (const [index, [filter, expected]] of FILTERS.entries()) {
+    const received = receiver.all.filter((one) => one.url === `/hook/${index}` && !isLast(one))
+    t.strictSame(told(received), expected, filter)
+    for (const { event } of received) if (event.type === 'products.updated') t.equal(event.data.changes.stock[1], event.data.record.stock)
+  }
+})
+
+onEach('types, and all of them', async (t, dialect) => {
+  const app = await working(t, dialect)
+  const receiver = await Receiver.start(t)
+  const at = (path: string) => receiver.all.filter(({ url }) => url === `/hook/${path}`)
+  await webhook(app, `${receiver.url}/deleted`, { events: ['products.deleted', 'categories.updated'] })
+  await webhook(app, `${receiver.url}/all`, { events: ['*'] })
+  await webhook(app, `${receiver.url}/some`, { events: ['*'], filter: 'price__gte=10' })
+  await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
+  await ask(app, 'PATCH', '/api/categories/1/', { name: 'Clothes' })
+  await ask(app, 'POST', LIST, shirt)
+  await ask(app, 'DELETE', `${LIST}1/`)
+  await issueKey(app.db, { name: 'Nobody is told', role: 'read' }, COMMAND_LINE)
+  await receiver.count(8)
+  await settled(app)
+  const all = ['categories.created', 'categories.updated', 'products.created', 'products.deleted']
+  t.strictSame(typesOf(at('all')).sort(), all)
+  t.strictSame(typesOf(at('deleted')).sort(), ['categories.updated', 'products.deleted'])
+  t.strictSame(typesOf(at('some')).sort(), ['products.created', 'products.deleted'], 'a filter that categories have not leaves them out')
+})
+
+onEach('nothing is told of what was rolled back, and all of what many writes made', async (t, dialect) => {
+  const app = await working(t, dialect)
+  const receiver = await Receiver.start(t)
+  await webhook(app, receiver.url)
+  t.equal((await ask(app, 'POST', LIST, { ...shirt, category: 9 })).status, 400)
+  const operations = [
+    { op: 'create', body: { sku: 'B1', name: 'Hat', price: 1 } },
+    { op: 'create', body: { sku: 'B2', name: 'Hat', price: 1 } },
+  ]
+  t.equal((await ask(app, 'POST', `${LIST}bulk/`, { operations: [...operations, { op: 'delete', id: 99 }] })).status, 404)
+  await t.rejects(importProducts(app.db, lines([{ sku: 'I', name: 'Hat', price: 1 }, { sku: 'bad' }])))
+  await t.rejects(
+    app.db.write(async (tx) => {
+      await app.jobs.enqueue(tx, 'products.notify', { record: { id: 1, version: 1 }, at: new Date().toISOString() })
+      throw new Error('rolled back')
+    }),
+  )
+  t.equal((await ask(app, 'POST', `${LIST}bulk/`, { operations })).status, 200)
+  await receiver.count(2)
+  const rows = Array.from({ length: 300 }, (_, n) => ({ sku: `I${n}`, name: 'Hat', price: n, ...(n === 0 && { category: ['Hats'] }) }))
+  await importProducts(app.db, lines(rows))
+  await receiver.count(303)
+  await importProducts(app.db, lines(rows.slice(0, 150).map((row, n) => ({ ...row, stock: n }))))
+  await receiver.count(303 + 149)
+  await settled(app)
+  const skus = receiver.all.filter(({ event }) => event.type === 'products.created').map(({ event }) => event.data.record.sku)
+  t.strictSame(skus.sort(), ['B1', 'B2', ...rows.map(({ sku }) => sku)].sort())
+  const updated = receiver.all.filter(({ event }) => event.type === 'products.updated')
+  t.strictSame(
+    updated.map(({ event }) => event.data.record.stock).sort((a, b) => a - b),
+    Array.from({ length: 149 }, (_, n) => n + 1),
+  )
+  t.equal(receiver.all.length, 452)
+  t.equal(new Set(receiver.all.map(({ message }) => message)).size, 452, 'each once')
+})
+
+onEach('in place of a large record its URL is sent', async (t, dialect) => {
+  const app = await working(t, dialect, { env: { PUBLIC_URL: 'https://shop.example' } })
+  const receiver = await Receiver.start(t)
+  const { secret } = await webhook(app, receiver.url)
+  const description = 'ä'.repeat(9_000)
+  await ask(app, 'POST', LIST, { ...shirt, description })
+  const [whole] = (await receiver.count(1)) as [Received]
+  t.equal(whole.event.data.record.description, description, 'one of 18 kB is whole')
+  await ask(app, 'PATCH', `${LIST}1/`, { stock: 2, description: `${description}!` })
+  const [, thin] = (await receiver.count(2)) as [Received, Received]
+  t.strictSame(thin.event.data, { id: 1, version: 2, url: 'https://shop.example/api/products/1/' })
+  t.ok(Buffer.byteLength(thin.body) < 20_000)
+  t.strictSame(verified(secret, thin), thin.event)
+  await ask(app, 'PATCH', `${LIST}1/`, { description: 'ä'.repeat(10_000) })
+  t.equal((await ask(app, 'POST', `${LIST}1/notify_update/`, { message: 'Look' })).status, 202)
+  const notified = ({ event }: Received) => event.type === 'products.notified'
+  const [asked] = (await receiver.count(1, notified)) as [Received]
+  t.strictSame(asked.event.data, { id: 1, version: 3, message: 'Look', url: 'https://shop.example/api/products/1/' })
+})
+
+onEach('what is asked for: notify_update and test', async (t, dialect) => {
+  const app = await working(t, dialect)
+  const receiver = await Receiver.start(t)
+  await ask(app, 'POST', LIST, shirt)
+  const { id, secret } = await webhook(app, receiver.url, { events: ['products.notified'], filter: 'stock__lt=5' })
+  const notify = (body?: object, headers?: Record<string, string>) => ask(app, 'POST', `${LIST}1/notify_update/`, body, headers)
+  const first = await notify({ message: 'Back in stock' }, { 'idempotency-key': '"once"' })
+  t.match(first, { status: 202, body: { kind: 'products.notify', status: 'waiting', attempts: 0 } })
+  t.equal((await notify({ message: 'Back in stock' }, { 'idempotency-key': '"once"' })).body.id, first.body.id)
+  const [one] = (await receiver.count(1)) as [Received]
+  const { body: record } = await get(app, `${LIST}1/`)
+  t.strictSame(one.event.data, { id: 1, version: 1, message: 'Back in stock', record })
+  t.strictSame(verified(secret, one), one.event)
+  const location = String(first.headers.location)
+  const job = await until(async () => {
+    const { body } = await get(app, new URL(location).pathname)
+    return body.status === 'done' && body
+  })
+  t.match(job, { result: { deliveries: 1 }, attempts: 1 })
+  for (const body of [undefined, {}]) t.equal((await notify(body)).status, 202)
+  const [, two, three] = (await receiver.count(3)) as [Received, Received, Received]
+  for (const { event } of [two, three]) t.strictSame(event.data, { id: 1, version: 1, record })
+  for (const [body, pointer] of [
+    [{ message: '' }, '/message'],
+    [{ message: 'x'.repeat(1_001) }, '/message'],
+    [{ text: 'x' }, '/text'],
+  ] as const)
+    t.match(await notify(body), { status: 400, body: { errors: [{ pointer }] } })
+  t.equal((await ask(app, 'POST', `${LIST}9/notify_update/`)).status, 404)
+  await ask(app, 'PATCH', `${LIST}1/`, { stock: 7 })
+  const unmatched = await notify()
+  const ended = await until(async () => {
+    const { body } = await get(app, `/api/jobs/${unmatched.body.id}/`)
+    return body.status === 'done' && body
+  })
+  t.strictSame(ended.result, { deliveries: 0 }, 'its filter does not hold any more')
+
+  const test = () => ask(app, 'POST', `/api/webhooks/${id}/test/`, undefined, { 'x-request-id': 'trial' })
+  const asked = await test()
+  t.equal(asked.status, 202)
+  const [, , , trial] = (await receiver.count(4)) as [Received, Received, Received, Received]
+  t.match(trial.event, { type: 'webhooks.test', data: { webhook: id, request: 'trial' } })
+  t.strictSame(verified(secret, trial), trial.event)
+  t.match(await deliveryWhere(app, `id=${asked.body.delivery}`, ({ status }) => status === 'delivered'), { message: trial.message })
+  t.equal((await ask(app, 'POST', '/api/webhooks/99/test/')).status, 404)
+
+  await ask(app, 'PATCH', `/api/webhooks/${id}/`, { enabled: false })
+  t.match(await test(), { status: 409, body: { code: 'webhook-disabled' } })
+  t.match(await ask(app, 'POST', `/api/deliveries/${asked.body.delivery}/replay/`), { status: 409, body: { code: 'webhook-disabled' } })
+  t.strictSame((await get(app, '/api/deliveries/?status__in=pending,sending')).body.results, [])
+  t.equal(receiver.all.length, 4)
+})
+
+for (const alone of [true, false]) {
+  onEach(`a disabled one gets nothing, and enabled again what is new${alone ? '' : ', beside another'}`, async (t, dialect) => {
+    const app = await build(t, dialect, { env: LOCAL })
+    const receiver = await Receiver.start(t)
+    const at = (path: string) => receiver.all.filter(({ url }) => url === `/hook/${path}`)
+    await ask(app, 'POST', LIST, { ...shirt, sku: 'BEFORE' })
+    if (!alone) await webhook(app, `${receiver.url}/other`)
+    const { id } = await webhook(app, `${receiver.url}/one`, { enabled: false })
+    const worker = await working(t, beside(app))
+    await ask(app, 'POST', LIST, { ...shirt, sku: 'WHILE DISABLED' })
+    // The other is told of it; nobody is to be told later of what was told already.
+    if (!alone) await receiver.count(2 - 1)
+    if (!alone) await settled(worker)
+    const enabled = await ask(app, 'PATCH', `/api/webhooks/${id}/`, { enabled: true })
+    t.match(enabled, { status: 200, body: { enabled: true } })
+    await ask(app, 'POST', LIST, { ...shirt, sku: 'AFTER' })
+    await receiver.count(1, ({ url }) => url === '/hook/one')
+    await settled(worker)
+    t.strictSame(
+      at('one').map(({ event }) => event.data.record.sku),
+      ['AFTER'],
+    )
+    await ask(app, 'PATCH', `/api/webhooks/${id}/`, { enabled: false })
+    await ask(app, 'POST', LIST, { ...shirt, sku: 'DISABLED AGAIN' })
+    if (alone) await setTimeout(600)
+    else await settled(worker)
+    t.equal(at('one').length, 1)
+  })
+}
+
+onEach('one that is deleted has its deliveries cancelled', async (t, dialect) => {
+  const app = await working(t, dialect)
+  const receiver = await Receiver.start(t, (response) => response.writeHead(500).end())
+  const { id } = await webhook(app, receiver.url)
+  const other = await Receiver.start(t)
+  await webhook(app, other.url)
+  await ask(app, 'POST', LIST, shirt)
+  await receiver.count(1)
+  await deliveryWhere(app, `webhook=${id}`, ({ status, attempts }) => status === 'pending' && attempts === 1)
+  t.equal((await ask(app, 'DELETE', `/api/webhooks/${id}/`)).status, 204)
+  const cancelled = await deliveryWhere(app, `webhook=${id}`, ({ status }) => status === 'cancelled')
+  t.match(cancelled, { due_at: null, attempts: 1, response_status: 500 })
+  t.equal((await get(app, `/api/webhooks/${id}/`)).status, 404)
+  t.match(await ask(app, 'POST', `/api/deliveries/${cancelled.id}/replay/`), { status: 409, body: { code: 'webhook-disabled' } })
+  await ask(app, 'PATCH', `${LIST}1/`, { stock: 5 })
+  await other.count(2)
+  await settled(app)
+  t.equal(receiver.all.length, 1)
+})
+
+onEach('what cannot be a webhook', async (t, dialect) => {
+  const app = await build(t, dialect, { env: LOCAL })
+  const good = { url: 'http://127.0.0.1:9/hook', events: ['products.updated'] }
+  const make = (body: object) => ask(app, 'POST', '/api/webhooks/', { ...good, ...body })
+  for (const [body, pointer, more = {}] of [
+    [{ url: 'ftp://example.com' }, '/url'],
+    [{ url: '' }, '/url'],
+    [{ url: 'http://a:b@127.0.0.1/' }, '/url'],
+    [{ url: 'http://127.0.0.1/#x' }, '/url'],
+    [{ events: [] }, '/events'],
+    [{ events: ['products.updates'] }, '/events/0', { suggestion: 'products.updated' }],
+    [{ events: ['products.updated', 'keys.created'] }, '/events/1'],
+    [{ events: ['webhooks.created'] }, '/events/0'],
+    [{ events: ['products.updated', 'products.updated'] }, '/events'],
+    [{ filter: 'pricee=1' }, '/filter', { detail: /pricee/, suggestion: 'price' }],
+    [{ filter: 'price__gte=cheap' }, '/filter', { detail: /price__gte/ }],
+    [{ filter: 'ordering=price' }, '/filter'],
+    [{ filter: 'page_size=5' }, '/filter'],
+    [{ filter: 'price=1', events: ['products.updated', 'categories.updated'] }, '/filter'],
+    [{ filter: 'nothing=1', events: ['*'] }, '/filter'],
+  ] as [object, string, object?][]) {
+    const answer = await make(body)
+    t.match(answer, { status: 400, body: { code: 'invalid-request', errors: [{ pointer, ...more }] } }, JSON.stringify(body))
+  }
+  const { id } = await webhook(app, good.url, { events: ['categories.updated'], filter: 'name=A' })
+  const patch = (body: object) => ask(app, 'PATCH', `/api/webhooks/${id}/`, body)
+  t.match(await patch({ filter: 'price=1' }), { status: 400, body: { errors: [{ pointer: '/filter' }] } })
+  t.match(await patch({ filter: 'parent=1', events: ['products.updated'] }), { status: 400, body: { errors: [{ pointer: '/filter' }] } })
+  t.match(await patch({ filter: 'price=1', events: ['products.updated'] }), { status: 200 })
+  t.match(
+    await patch({ events: ['categories.updated'] }),
+    { status: 400, body: { errors: [{ pointer: '/filter' }] } },
+    'the filter that is there',
+  )
+  t.match(await patch({ secret: 'mine' }), { status: 400 })
+  const { token } = await issueKey(app.db, { name: 'Shop', role: 'write' }, COMMAND_LINE)
+  for (const url of ['/api/webhooks/', '/api/deliveries/'])
+    t.equal((await ask(app, 'GET', url, undefined, { authorization: `Bearer ${token}` })).status, 403, url)
+
+  const { webhooks } = app.db.tables
+  const now = new Date().toISOString()
+  const rows = Array.from({ length: 98 }, () => ({ ...good, created_at: now, updated_at: now, version: 1 }))
+  await app.db.write((tx) => tx.insert(webhooks).values(rows as Body))
+  t.equal((await make({})).status, 201, 'the hundredth')
+  t.match(await make({}), { status: 409, body: { code: 'too-many-webhooks' } })
+  t.equal((await app.db.read.select().from(webhooks)).length, 100)
+  await ask(app, 'DELETE', `/api/webhooks/${id}/`)
+  t.equal((await make({})).status, 201, 'there is room again')
+})
