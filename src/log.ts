@@ -45,7 +45,7 @@ const statementsOf = perDatabase((db, changes: Database['tables']['changes']) =>
   const ofRecord = sql`select ${shown} from ${changes} where resource = ${placeholder(0)} and record_id = ${placeholder(1)}`
   return {
     after: sql`select ${shown} from ${changes} where ${log.after(placeholder(0))} and ${log.settled} order by ${log.ascending} limit ${placeholder(1)}`,
-<<<<<<< HEAD
+    of: sql`select ${shown} from ${changes} where ${resource} = ${placeholder(1)} and ${log.after(placeholder(0))} order by ${log.ascending}`,
     newest: sql`select ${shown} from ${changes} where ${log.settled} order by ${log.descending} limit 1`,
     waiting: sql`select ${at} from ${changes} where not (${log.settled}) order by ${log.ascending} limit 1`,
     byId: sql`select ${shown} from ${changes} where ${id} = ${placeholder(0)}`,
@@ -53,11 +53,6 @@ const statementsOf = perDatabase((db, changes: Database['tables']['changes']) =>
     stateAt: sql`${ofRecord} and ${version} = ${placeholder(2)} and ${state} is not null order by ${id} desc limit 1`,
     timeOf: (raw: unknown): number => Date.parse(String(at.mapFromDriverValue(raw as never))),
     toStored(raw: readonly unknown[]): Stored {
-=======
-    of: sql`select ${shown} from ${changes} where ${resource} = ${placeholder(1)} and ${log.after(placeholder(0))} order by ${log.ascending}`,
-    newest: sql`select id from ${changes} where ${log.settled} order by ${log.descending} limit 1`,
-    toEntry(raw: readonly unknown[]): Entry {
->>>>>>> 845fa6248101a505be83cc7fc47064bd152323c0
       const [id, resource, record, operation, version, key, request, at, fields, reason, state] = raw.map((value, place) =>
         decoded[place]?.(value),
       )
@@ -97,8 +92,8 @@ export async function readStored(on: On, db: Database, change: number, limit: nu
 
 /** All entries of a resource after one, also those that others may still be put before. */
 export async function readAhead(on: Queries, db: Database, change: number, resource: string): Promise<Entry[]> {
-  const { of, toEntry } = statementsOf(db, db.tables.changes)
-  return (await on.prepared(of, [change, resource])).map(toEntry)
+  const { of, toStored } = statementsOf(db, db.tables.changes)
+  return (await on.prepared(of, [change, resource])).map((raw) => toEntry(toStored(raw)))
 }
 
 /** The id of the last entry that can be read; 0 where there is none. */
