@@ -110,7 +110,7 @@ const feed = (name: string, summary: string, description: string) => ({
   description,
 })
 
-const FEED_ERRORS: readonly ErrorCode[] = [...guard('key'), ...READING, 'position-gone']
+const FEED_ERRORS: readonly ErrorCode[] = [...guard('key'), ...READING, 'query-too-expensive', 'position-gone']
 
 export const feedSchema = (resources: readonly Resource[]) => ({
   ...feed(
@@ -182,6 +182,7 @@ export const historySchema = (resource: Resource) => ({
   response: responses(200, { description: 'What was done', schema: historyOf(resource) }, [
     ...guard(resource.access.read),
     ...READING,
+    'query-too-expensive',
     'not-found',
   ]),
 })
