@@ -22,7 +22,7 @@ export function shown(row: Record<string, unknown>): Job {
   const { payload, key, request } = row.data as Data
   const output = row.output as { result?: unknown; message?: string; value?: { message?: string } } | null
   const state = String(row.state)
-  const begun = row.started_on !== null || state === 'retry'
+  const begun = row.started_on !== null
   return {
     id: String(row.id),
     kind: String(row.name),

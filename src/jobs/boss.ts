@@ -105,10 +105,13 @@ export class BossQueue implements Queue {
   }
 
   async retry(id: string): Promise<boolean> {
-    const job = await this.find(id)
-    if (job?.status !== 'failed') return false
-    await (await this.#boss()).retry(job.kind, id)
-    return true
+    await this.#boss()
+    // pg-boss' own way allows one attempt more. As if it had not been begun, it has as many as the first time.
+    const rows = await this.#options.db.write((tx) =>
+      tx.all(sql`update pgboss.job set state = 'retry', retry_count = 0, started_on = null, heartbeat_on = null, completed_on = null,
+        start_after = now() where id = ${id}::uuid and state in ('failed', 'cancelled') returning id`),
+    )
+    return rows.length > 0
   }
 
   /** pg-boss does so by itself. */

@@ -1,0 +1,354 @@
+// Jobs: asked for in a transaction, run once by whoever works, tried again, looked up; the same on both databases.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout } from 'node:timers/promises'
+import { Type } from '@sinclair/typebox'
+import type { Test } from 'tap'
+import { COMMAND_LINE } from '../../src/changes.ts'
+import type { Handler } from '../../src/jobs/handlers.ts'
+import type { EnqueueOptions } from '../../src/jobs/jobs.ts'
+import type { Queue, Terms } from '../../src/jobs/queue.ts'
+import { TableQueue } from '../../src/jobs/table.ts'
+import { issueKey } from '../../src/keys.ts'
+import type { App } from '../../src/routes.ts'
+import { connect, type Dialect } from '../dialects.ts'
+import { ask, build, get, onEach } from '../helper.ts'
+import { type Body, beside, type Options, until } from '../webhooks/receiver.ts'
+
+const TERMS: Terms = { attempts: 3, delay: 1, maxDelay: 60, concurrency: 2, kept: true }
+const LIST = '/api/products/'
+
+type Run = (payload: { n: number }, ...rest: [services: Parameters<Handler['run']>[0], job: Parameters<Handler['run']>[2]]) => unknown
+
+/** A kind whose jobs have a number. */
+const kind = (run: Run, terms: Partial<Terms> = {}): Handler => ({
+  payload: Type.Object({ n: Type.Integer() }, { additionalProperties: false }),
+  terms: { ...TERMS, ...terms },
+  run: async (services, payload, job) => run(payload as { n: number }, services, job),
+})
+
+const start = (t: Test, dialect: Dialect, handlers: Record<string, Handler>, { env, ...options }: Options = {}): Promise<App> =>
+  build(t, dialect, { handlers, ...options, env: { WORKER: 'true', ...env } })
+
+const add = async (app: App, name: string, n: number, options: EnqueueOptions = {}): Promise<string> => {
+  const id = await app.db.write((tx) => app.jobs.add(tx, name, { n }, options))
+  if (id === undefined) throw new Error('it was not enqueued')
+  return id
+}
+
+const jobOf = async (app: App, id: string): Promise<Body> => (await get(app, `/api/jobs/${id}/`)).body
+
+const when = (app: App, id: string, status: string): Promise<Body> =>
+  until(async () => {
+    const job = await jobOf(app, id)
+    return job.status === status && job
+  }, `the job ${id} ${status}`)
+
+const NOBODY = kind(() => {
+  throw new Error('nobody works')
+})
+
+onEach('a job is there if its transaction is committed, and runs once', async (t, dialect) => {
+  const ran: number[] = []
+  const app = await start(t, dialect, {
+    'test.run': kind(({ n }) => {
+      ran.push(n)
+      return { doubled: 2 * n }
+    }),
+  })
+  let lost: string | undefined
+  await t.rejects(
+    app.db.write(async (tx) => {
+      lost = await app.jobs.add(tx, 'test.run', { n: 1 }, {})
+      throw new Error('rolled back')
+    }),
+    { message: 'rolled back' },
+  )
+  t.type(lost, 'string')
+  t.equal((await get(app, `/api/jobs/${lost}/`)).status, 404)
+  const before = Date.now()
+  const id = await add(app, 'test.run', 2, { by: { key: null, request: 'r1' } })
+  const done = await when(app, id, 'done')
+  t.match(done, { id, kind: 'test.run', payload: { n: 2 }, attempts: 1, error: null, result: { doubled: 4 }, key: null, request: 'r1' })
+  const times = ['created_at', 'started_at', 'finished_at'].map((name) => Date.parse(done[name]))
+  t.ok(
+    times.every((time, place) => time >= before - 1_000 && time <= Date.now() + 1_000 && time >= Number(times[place - 1] ?? 0)),
+    'its times',
+    done,
+  )
+  await when(app, await add(app, 'test.run', 3), 'done')
+  t.strictSame(ran, [2, 3])
+})
+
+onEach('a job that is for later waits', async (t, dialect) => {
+  const ran: number[] = []
+  const app = await start(t, dialect, { 'test.run': kind(() => ran.push(Date.now())) })
+  const runAt = new Date(Date.now() + 2_000)
+  const id = await add(app, 'test.run', 1, { runAt })
+  t.match(await jobOf(app, id), { status: 'waiting', attempts: 0, run_at: runAt.toISOString(), started_at: null })
+  await when(app, id, 'done')
+  t.ok(Number(ran[0]) >= runAt.getTime() - 50, 'not before', { early: runAt.getTime() - Number(ran[0]) })
+})
+
+onEach('of those with one key one waits, and another can while one runs', async (t, dialect) => {
+  const app = await build(t, dialect, { handlers: { 'test.run': NOBODY, 'test.other': NOBODY } })
+  const keyed = (key: string, name = 'test.run') => app.db.write((tx) => app.jobs.add(tx, name, { n: 1 }, { key }))
+  const first = await keyed('a')
+  t.type(first, 'string')
+  t.equal(await keyed('a'), undefined)
+  t.type(await keyed('b'), 'string')
+  t.type(await keyed('a', 'test.other'), 'string', 'a key is one of its kind')
+  const claimed = await app.jobs.queue.claim('test.run', 10)
+  t.equal(claimed.length, 2)
+  t.type(await keyed('a'), 'string', 'the first runs')
+  t.equal(await keyed('a'), undefined)
+  const [one] = claimed.filter(({ id }) => id === first)
+  if (!one) throw new Error('the first was not claimed')
+  await app.jobs.queue.failed(one, 'in vain')
+  t.match(await jobOf(app, one.id), { status: 'waiting', attempts: 1, error: 'in vain' }, 'it waits for another try beside it')
+  for (const job of await app.jobs.queue.claim('test.run', 10)) await app.jobs.queue.done(job, undefined)
+  t.type(await keyed('a'), 'string')
+  t.equal(await keyed('a'), undefined)
+})
+
+onEach('one that fails is tried again, ever later, and fails for good', async (t, dialect) => {
+  const begun: number[] = []
+  let fails = true
+  const app = await start(t, dialect, {
+    'test.fail': kind(() => {
+      begun.push(Date.now())
+      if (fails) throw new Error(`no, ${begun.length}`)
+      return 'yes'
+    }),
+  })
+  const id = await add(app, 'test.fail', 1)
+  const retry = () => ask(app, 'POST', `/api/jobs/${id}/retry/`)
+  await until(async () => begun.length === 1)
+  t.match(await retry(), { status: 409, body: { code: 'job-not-failed' } })
+  const failed = await when(app, id, 'failed')
+  t.match(failed, { attempts: 3, error: 'no, 3', result: null })
+  t.type(failed.finished_at, 'string')
+  const waits = begun.slice(1).map((time, place) => time - Number(begun[place]))
+  t.ok(Number(waits[0]) >= 950 && Number(waits[0]) < 4_000, 'one second, and up to another', { waits })
+  t.ok(Number(waits[1]) >= 1_950 && Number(waits[1]) < 6_500, 'two, and up to two more', { waits })
+
+  t.match(await retry(), { status: 200, body: { id, status: 'waiting', attempts: 0, finished_at: null } })
+  await until(async () => (await jobOf(app, id)).status === 'failed' && begun.length === 6)
+  t.match(await jobOf(app, id), { attempts: 3, error: 'no, 6' }, 'as often as the first time')
+  fails = false
+  t.equal((await retry()).status, 200)
+  t.match(await when(app, id, 'done'), { attempts: 1, error: null, result: 'yes' })
+  t.match(await retry(), { status: 409, body: { code: 'job-not-failed' } })
+  const none = '00000000-0000-4000-8000-000000000000'
+  t.match(await ask(app, 'POST', `/api/jobs/${none}/retry/`), { status: 404, body: { code: 'not-found' } })
+  t.equal((await ask(app, 'POST', '/api/jobs/nonsense/retry/')).status < 500, true)
+  t.equal(begun.length, 7)
+})
+
+onEach('what a kind cannot take is not enqueued', async (t, dialect) => {
+  const app = await build(t, dialect, { handlers: { 'test.run': NOBODY } })
+  for (const [name, payload] of [
+    ['test.run', { n: 'x' }],
+    ['test.run', {}],
+    ['test.run', { n: 1, more: 1 }],
+    ['test.run', null],
+    ['test.none', { n: 1 }],
+    ['retention', { n: 1 }],
+  ] as const)
+    await t.rejects(
+      app.db.write((tx) => app.jobs.add(tx, name, payload, {})),
+      TypeError,
+      `${name} ${JSON.stringify(payload)}`,
+    )
+  t.strictSame((await get(app, '/api/jobs/')).body.results, [])
+})
+
+onEach('an error shows no SQL and no values', async (t, dialect) => {
+  const app = await start(t, dialect, {
+    'test.sql': kind(
+      async (_payload, { db }) => {
+        const { categories } = db.tables
+        const now = new Date().toISOString()
+        const row = { name: 'a secret value', slug: 'a-secret-value', created_at: now, updated_at: now, version: 1 }
+        await db.write((tx) => tx.insert(categories).values([row, row] as never))
+      },
+      { attempts: 1 },
+    ),
+  })
+  const { error } = await when(app, await add(app, 'test.sql', 1), 'failed')
+  t.ok(error.length > 0)
+  t.notMatch(error, /secret|insert|values|select/i, error)
+})
+
+onEach('the list of jobs', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await ask(app, 'POST', LIST, { sku: 'A', name: 'Shirt', price: 1 })
+  const ids: string[] = []
+  for (let n = 0; n < 5; n++) ids.unshift((await ask(app, 'POST', `${LIST}1/notify_update/`)).body.id)
+  await app.db.write((tx) => app.jobs.enqueue(tx, 'retention', {}))
+  const list = async (query: string) => (await get(app, `/api/jobs/?${query}`)).body
+  t.equal((await list('')).results.length, 6)
+  const seen: string[] = []
+  for (let query: string | undefined = 'kind=products.notify&page_size=2'; query; ) {
+    const { next, results }: Body = await list(query)
+    t.ok(results.length <= 2)
+    seen.push(...results.map(({ id }: Body) => id))
+    query = next?.split('?')[1]
+  }
+  t.strictSame(seen.toSorted(), ids.toSorted(), 'each on one page')
+  const [job] = await app.jobs.queue.claim('products.notify', 1)
+  t.equal(job?.id, ids.at(-1), 'the oldest first')
+  t.strictSame(
+    (await list('status=running')).results.map(({ id }: Body) => id),
+    [job?.id],
+  )
+  t.equal((await list('status=waiting')).results.length, 5)
+  t.equal((await list('status=waiting&kind=retention')).results.length, 1)
+  t.equal((await list('status=failed')).results.length, 0)
+  for (const query of ['status=lost', 'kind=none', 'page_size=0', 'page_size=101', 'cursor=x', 'ordering=id'])
+    t.equal((await get(app, `/api/jobs/?${query}`)).status, 400, query)
+})
+
+onEach('administrators may look, and who asked for it', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await ask(app, 'POST', LIST, { sku: 'A', name: 'Shirt', price: 1 })
+  const by = async (role: 'read' | 'write') => {
+    const { token } = await issueKey(app.db, { name: 'Shop', role }, COMMAND_LINE)
+    return { authorization: `Bearer ${token}` }
+  }
+  const [shop, other, reader] = [await by('write'), await by('write'), await by('read')]
+  const { status, body: job, headers } = await ask(app, 'POST', `${LIST}1/notify_update/`, undefined, { ...shop, 'x-request-id': 'r7' })
+  t.equal(status, 202)
+  t.match(job, { status: 'waiting', request: 'r7' })
+  const url = new URL(String(headers.location)).pathname
+  t.equal((await get(app, url)).status, 200)
+  t.match(await ask(app, 'GET', url, undefined, shop), { status: 200, body: { id: job.id, key: job.key, request: 'r7' } })
+  for (const who of [other, reader]) t.match(await ask(app, 'GET', url, undefined, who), { status: 404, body: { code: 'not-found' } })
+  t.equal((await app.inject({ url })).statusCode, 401)
+  t.equal((await ask(app, 'GET', '/api/jobs/', undefined, shop)).status, 403)
+  t.equal((await ask(app, 'POST', `${url}retry/`, undefined, shop)).status, 403)
+})
+
+onEach('a worker that vanishes loses its job to another', async (t, dialect) => {
+  const handlers = { 'test.run': kind(({ n }) => ({ by: 'another', n })) }
+  const idle = await build(t, dialect, { handlers })
+  const queue: Queue = dialect.name === 'pg' ? idle.jobs.queue : new TableQueue(idle.db, new Map([['test.run', TERMS]]), 1_500)
+  const id = await add(idle, 'test.run', 1)
+  const [lost] = await queue.claim('test.run', 5)
+  if (lost?.id !== id) throw new Error('it was not claimed')
+  t.match(await jobOf(idle, id), { status: 'running', attempts: 1 })
+  const app = await start(t, beside(idle), handlers)
+  t.match(await when(app, await add(app, 'test.run', 2), 'done'), { result: { n: 2 } })
+  t.match(await jobOf(app, id), { status: 'running', attempts: 1 }, 'not before its lease is over')
+  const done = await when(app, id, 'done')
+  t.match(done, { attempts: 2, result: { by: 'another', n: 1 } })
+  // It comes back, and has nothing to say any more.
+  await queue.done(lost, { by: 'the lost one' })
+  await queue.failed(lost, 'the lost one').catch(() => {})
+  await queue.handBack(lost)
+  t.strictSame(await jobOf(app, id), done)
+})
+
+onEach('who stops hands back what runs, and takes no more', async (t, dialect) => {
+  const begun: number[] = []
+  const handlers = {
+    'test.polite': kind(async ({ n }, _services, { signal }) => {
+      begun.push(n)
+      await setTimeout(60_000, undefined, { signal })
+    }),
+    'test.deaf': kind(async ({ n }) => {
+      begun.push(n)
+      await setTimeout(60_000, undefined, { ref: false })
+    }),
+    'test.quick': kind(async ({ n }, _services, { signal }) => {
+      begun.push(n)
+      await setTimeout(60_000, undefined, { signal }).catch(() => {})
+      return 'in time'
+    }),
+  }
+  const app = await start(t, dialect, handlers)
+  const idle = await build(t, beside(app), { handlers })
+  const [polite, deaf, quick] = [await add(app, 'test.polite', 1), await add(app, 'test.deaf', 2), await add(app, 'test.quick', 3)]
+  await until(async () => begun.length === 3)
+  const asked = Date.now()
+  const closed = app.close()
+  const late = await add(idle, 'test.polite', 4)
+  await closed
+  t.ok(Date.now() - asked < 9_000, 'it waits for some seconds', { took: Date.now() - asked })
+  for (const id of [polite, deaf]) t.match(await jobOf(idle, id), { status: 'waiting', attempts: 0, error: null })
+  t.match(await jobOf(idle, quick), { status: 'done', attempts: 1, result: 'in time' })
+  t.match(await jobOf(idle, late), { status: 'waiting', attempts: 0, started_at: null })
+  t.strictSame(begun.toSorted(), [1, 2, 3])
+  const next = await start(t, beside(idle), { ...handlers, 'test.polite': kind(() => 'done'), 'test.deaf': kind(() => 'done') })
+  for (const id of [polite, deaf, late]) t.match(await when(next, id, 'done'), { attempts: 1 }, 'the first that counts')
+})
+
+onEach('what is done every hour is done once by all, and forgets what is old', async (t, dialect) => {
+  const idle = await build(t, dialect)
+  const { changes, deliveries } = idle.db.tables
+  const ago = (days: number) => new Date(Date.now() - days * 86_400_000).toISOString()
+  await idle.db.write(async (tx) => {
+    await tx.delete(changes)
+    for (const at of [ago(100), ago(10)])
+      await tx.insert(changes).values({ resource: 'products', record_id: 1, operation: 'update', version: 1, at, fields: '{}' })
+    for (const [n, created_at] of [ago(40), ago(10)].entries())
+      await tx.insert(deliveries).values({
+        webhook: 1,
+        message: `msg_${n}`,
+        type: 'products.updated',
+        event: `change ${n}`,
+        status: 'delivered',
+        history: [],
+        body: '{}',
+        created_at,
+        updated_at: created_at,
+        version: 1,
+      } as never)
+  })
+  const env = { CHANGES_KEEP_DAYS: '90', DELIVERIES_KEEP_DAYS: '30' }
+  const [one, other] = await Promise.all([start(t, beside(idle), {}, { env }), start(t, beside(idle), {}, { env })])
+  const list = async (): Promise<Body[]> => (await get(one, '/api/jobs/?kind=retention')).body.results
+  const [job] = await until(async () => {
+    const jobs = await list()
+    return jobs.length > 0 && jobs.every(({ status }) => status === 'done') && jobs
+  })
+  t.match(job, { attempts: 1, result: { changes: 1, deliveries: 1 } })
+  // Both have looked what is due since.
+  for (const app of [one, other]) await app.db.write((tx) => app.jobs.schedule(tx, 'retention', 3_600_000))
+  t.equal((await list()).length, 1)
+  t.strictSame(
+    (await one.db.read.select().from(deliveries)).map(({ message }) => message),
+    ['msg_1'],
+  )
+  t.equal((await one.db.read.select().from(changes)).filter(({ resource }) => resource === 'products').length, 1)
+})
+
+const WORKER = new URL('worker-process.ts', import.meta.url).pathname
+const JOBS = 200
+
+onEach('three processes share the work, and no job is run twice', async (t, dialect) => {
+  const app = await build(t, dialect, { handlers: { 'test.share': NOBODY } })
+  const query = await connect(t, app.config.DATABASE_URL)
+  await query('create table ran (n integer not null, process integer not null)')
+  const children = Array.from({ length: 3 }, () =>
+    spawn('env', ['-i', `DATABASE_URL=${app.config.DATABASE_URL}`, process.execPath, WORKER], { stdio: ['pipe', 'pipe', 'inherit'] }),
+  )
+  const exits = children.map((child) => once(child, 'exit'))
+  t.teardown(() => {
+    for (const child of children) child.kill('SIGKILL')
+  })
+  for (const child of children) await once(child.stdout, 'data')
+  await app.db.write(async (tx) => {
+    for (let n = 0; n < JOBS; n++) await app.jobs.add(tx, 'test.share', { n }, {})
+  })
+  await until(async () => (await query('select count(*) as count from ran'))[0]?.count?.toString() === String(JOBS), `${JOBS} jobs`)
+  await setTimeout(500)
+  for (const child of children) child.stdin.end()
+  for (const [code] of await Promise.all(exits)) t.equal(code, 0)
+  const rows = await query('select n, process from ran order by n')
+  t.strictSame(
+    rows.map(({ n }) => Number(n)),
+    Array.from({ length: JOBS }, (_, n) => n),
+  )
+  t.equal(new Set(rows.map(({ process }) => process)).size, 3, 'each had some')
+})

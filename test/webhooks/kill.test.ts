@@ -1,0 +1,191 @@
+// A process that is killed in the midst of writes and deliveries still delivers all that it acknowledged, and nothing else.
+import { randomUUID } from 'node:crypto'
+import { Agent } from 'node:http'
+import { setTimeout } from 'node:timers/promises'
+import type { Test } from 'tap'
+import { type Answer, ask, type Served, serve } from '../consistency.ts'
+import { connect, type Dialect, type Query } from '../dialects.ts'
+import { onEach } from '../helper.ts'
+import { LOCAL, type Received, Receiver, verified } from './receiver.ts'
+
+const UPDATES = Number(process.env.UPDATES || 200)
+const KILLS = Number(process.env.KILLS || 4)
+/** Share of attempts that the receiver answers with a failure. */
+const FAILING = 0.2
+/** Each writes to a product of its own: what it tries again changes nothing the second time. */
+const WRITERS = 4
+/** Milliseconds in which all is to have arrived once it was written: what the process had begun when it was killed is sent after 30 s. */
+const PATIENCE = 90_000 + UPDATES * 50
+
+interface Written {
+  product: number
+  stock: number
+}
+
+/** What was asked for, acknowledged or not. */
+interface Ledger {
+  asked: Set<string>
+  acknowledged: Set<string>
+}
+
+const nameOf = ({ product, stock }: Written): string => `${product}:${stock}`
+const nameIn = ({ event }: Received): string => nameOf({ product: event.data.id, stock: event.data.record.stock })
+
+/** What a killed process had begun may still be going on in the server of the database. */
+async function connectionsEnded(query: Query): Promise<void> {
+  const others = 'select 1 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
+  while ((await query(others)).length > 0) await setTimeout(10)
+}
+
+class Service {
+  readonly #t: Test
+  readonly #database: string
+  readonly #query: Query
+  #agent = new Agent({ keepAlive: true })
+  #served: Promise<Served>
+
+  constructor(t: Test, database: string, query: Query) {
+    this.#t = t
+    this.#database = database
+    this.#query = query
+    this.#served = this.#serve()
+  }
+
+  #serve = (): Promise<Served> => serve(this.#t, this.#database, LOCAL)
+
+  /** SIGKILL, and a new process. */
+  async kill(): Promise<void> {
+    const served = await this.#served
+    this.#served = (async () => {
+      await served.kill()
+      this.#agent.destroy()
+      this.#agent = new Agent({ keepAlive: true })
+      if (this.#database.startsWith('postgres')) await connectionsEnded(this.#query)
+      return this.#serve()
+    })()
+    await this.#served
+  }
+
+  /** Asks until there is an answer: who was not answered does not know what has become of it, and tries again. */
+  async ask(method: string, path: string, sent: Parameters<typeof ask>[4] = {}): Promise<Answer> {
+    for (;;) {
+      const { origin } = await this.#served
+      const answer = await ask(this.#agent, origin, method, path, sent).catch(() => undefined)
+      if (answer && answer.status !== 503) return answer
+      await setTimeout(20)
+    }
+  }
+
+  async made(path: string, body: unknown): Promise<Record<string, unknown>> {
+    const { status, text } = await this.ask('POST', path, { body, headers: { 'idempotency-key': `"${randomUUID()}"` } })
+    if (status !== 201) throw new Error(`${path}: ${status} ${text}`)
+    return JSON.parse(text)
+  }
+
+  async end(): Promise<void> {
+    this.#agent.destroy()
+    await (await this.#served).kill()
+  }
+}
+
+async function write(service: Service, { asked, acknowledged }: Ledger, updates: Written[], onAcknowledged: () => void): Promise<void> {
+  for (let update = updates.shift(); update; update = updates.shift()) {
+    const { product, stock } = update
+    asked.add(nameOf(update))
+    const { status, text } = await service.ask('PATCH', `/api/products/${product}/`, { body: { stock } })
+    if (status !== 200) throw new Error(`${status} ${text}`)
+    acknowledged.add(nameOf(update))
+    onAcknowledged()
+  }
+}
+
+onEach(`${UPDATES} updates and ${KILLS} kills`, async (t: Test, dialect: Dialect) => {
+  const database = await dialect.create(t)
+  const query = await connect(t, database)
+  const taken = new Map<string, Received>()
+  let failed = 0
+  const receiver = await Receiver.start(t, (response, received) => {
+    if (Math.random() < FAILING) {
+      failed++
+      return response.writeHead(500).end()
+    }
+    taken.set(received.message, received)
+    return response.end()
+  })
+  const service = new Service(t, database, query)
+  const { secret } = await service.made('/api/webhooks/', { url: receiver.url, events: ['products.updated'] })
+  for (let n = 1; n <= WRITERS; n++) await service.made('/api/products/', { sku: `P${n}`, name: 'Shirt', price: 1 })
+
+  // Each sets a stock that no other does. A few are refused: nothing may be told of them.
+  const updates = Array.from({ length: UPDATES }, (_, n): Written => ({ product: (n % WRITERS) + 1, stock: n + 1 }))
+  const parts = [...Map.groupBy(updates, ({ product }) => product).values()]
+  const ledger: Ledger = { asked: new Set(), acknowledged: new Set() }
+  const moments = Array.from({ length: KILLS }, () => Math.floor(Math.random() * UPDATES)).sort((a, b) => a - b)
+  let killing = Promise.resolve()
+  const onAcknowledged = () => {
+    while (moments.length > 0 && ledger.acknowledged.size > Number(moments[0])) {
+      moments.shift()
+      killing = killing.then(async () => {
+        await setTimeout(Math.random() * 300)
+        await service.kill()
+      })
+    }
+  }
+  const refused = async () => {
+    for (let n = 0; n < 10; n++) {
+      const { status } = await service.ask('PATCH', '/api/products/1/', { body: { stock: 1_000_000 + n, category: 99 } })
+      t.equal(status, 400)
+    }
+  }
+  await Promise.all([refused(), ...parts.map((part) => write(service, ledger, part, onAcknowledged))])
+  await killing
+  t.equal(moments.length, 0, 'all kills were done')
+  t.equal(ledger.acknowledged.size, UPDATES)
+
+  // The waits between attempts are those of a service in earnest, minutes and hours: what failed is made due here.
+  const past = dialect.name === 'pg' ? "now() - interval '1 second'" : String(Date.now() - 1_000)
+  const missing = () => {
+    const names = new Set([...taken.values()].map(nameIn))
+    return [...ledger.acknowledged].filter((name) => !names.has(name))
+  }
+  const begun = Date.now()
+  const unfinished = "select id from deliveries where status in ('pending', 'sending') limit 1"
+  while (Date.now() - begun < PATIENCE && (missing().length > 0 || (await query(unfinished)).length > 0)) {
+    await query(`update deliveries set due_at = ${past} where status = 'pending' and attempts > 0`)
+    await setTimeout(250)
+  }
+  const figures = { attempts: receiver.all.length, failed, messages: taken.size, after: `${Date.now() - begun} ms` }
+  t.comment(JSON.stringify(figures))
+
+  t.strictSame(missing(), [], 'each acknowledged update has arrived')
+  t.ok(failed > 0, 'some attempts failed')
+  const never = receiver.all.filter((received) => !ledger.asked.has(nameIn(received)))
+  t.strictSame(never.map(nameIn), [], 'nothing arrived that was never written')
+  const bodies = new Map<string, string>()
+  const faults: string[] = []
+  for (const received of receiver.all) {
+    const { message, body } = received
+    try {
+      verified(String(secret), received)
+    } catch (error) {
+      faults.push(`${message}: ${error}`)
+    }
+    if ((bodies.get(message) ?? body) !== body) faults.push(`${message} has two bodies`)
+    bodies.set(message, body)
+  }
+  t.strictSame(faults, [])
+  const deliveries = await query('select message, event, status from deliveries')
+  t.equal(new Set(deliveries.map(({ message }) => message)).size, deliveries.length)
+  t.equal(new Set(deliveries.map(({ event }) => event)).size, deliveries.length, 'no change has two')
+  t.ok(deliveries.every(({ status }) => status === 'delivered'))
+  const known = new Set(deliveries.map(({ message }) => message))
+  t.strictSame(
+    [...bodies.keys()].filter((message) => !known.has(message)),
+    [],
+    'each id that arrived is that of one delivery',
+  )
+  // So each state is told under one id.
+  const names = [...taken.values()].map(nameIn)
+  t.equal(new Set(names).size, names.length)
+  await service.end()
+})

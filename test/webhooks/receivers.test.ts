@@ -1,0 +1,347 @@
+// Receivers as they are: they fail, hang, redirect, throttle, are gone, and answer what nobody asked for.
+import { once } from 'node:events'
+import { createServer, type Socket } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
+import type { Test } from 'tap'
+import type { App } from '../../src/routes.ts'
+import { connect, type Dialect } from '../dialects.ts'
+import { ask, get, onEach } from '../helper.ts'
+import { type Body, deliveryWhere, type Options, Receiver, settled, until, verified, webhook, working } from './receiver.ts'
+
+const LIST = '/api/products/'
+const DAY = 86_400_000
+
+/** As many attempts as in earnest, a moment apart. */
+const QUICK: Options['webhooks'] = { schedule: [0, ...Array(9).fill(40)] }
+
+async function start(t: Test, dialect: Dialect, options: Options = { webhooks: QUICK }): Promise<App> {
+  const app = await working(t, dialect, options)
+  await ask(app, 'POST', LIST, { sku: 'A', name: 'Shirt', price: 1 })
+  return app
+}
+
+const change = (app: App, stock: number) => ask(app, 'PATCH', `${LIST}1/`, { stock })
+
+/** Numbers that are the same each time, from 0 to 1. */
+function chance(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state * 1_664_525 + 1_013_904_223) % 2 ** 32
+    return state / 2 ** 32
+  }
+}
+
+const stateOf = async (app: App, id: number): Promise<Body> => (await get(app, `/api/webhooks/${id}/`)).body
+const deliveriesOf = async (app: App, id: number): Promise<Body[]> =>
+  (await get(app, `/api/deliveries/?webhook=${id}&ordering=id&page_size=100`)).body.results
+
+onEach('one that fails three times out of ten gets everything, each under one id', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const random = chance(7)
+  const taken = new Set<string>()
+  const receiver = await Receiver.start(t, (response, { message }) => {
+    const fails = random() < 0.3
+    if (!fails) taken.add(message)
+    // Some answer, some say nothing at all.
+    if (!fails) response.end()
+    else if (random() < 0.5) response.writeHead(500).end('Sorry')
+    else response.destroy()
+  })
+  const { id, secret } = await webhook(app, receiver.url)
+  for (let stock = 1; stock <= 60; stock++) await change(app, stock)
+  await until(async () => taken.size === 60, '60 deliveries')
+  await settled(app)
+  const all = await deliveriesOf(app, id)
+  t.equal(all.length, 60)
+  t.ok(all.every(({ status }) => status === 'delivered'))
+  t.strictSame(all.map(({ message }) => message).sort(), [...taken].sort())
+  t.ok(receiver.all.length > 60, 'some came again', { attempts: receiver.all.length })
+  const bodies = new Map<string, string>()
+  for (const received of receiver.all) {
+    verified(secret, received)
+    t.equal(bodies.get(received.message) ?? received.body, received.body)
+    bodies.set(received.message, received.body)
+  }
+  for (const { message, attempts, history } of all) {
+    t.equal(receiver.all.filter((received) => received.message === message).length, attempts)
+    t.equal(history.length, attempts)
+  }
+  t.match(await stateOf(app, id), { enabled: true, failing_since: null, disabled_reason: null })
+})
+
+onEach('one that is down for a while gets it when it is back', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const receiver = new Receiver()
+  const close = await receiver.listen(t)
+  const { id } = await webhook(app, receiver.url)
+  await close()
+  await change(app, 1)
+  const down = await deliveryWhere(app, `webhook=${id}`, ({ attempts }) => attempts > 1)
+  t.match(down, { response_status: null, error: /ECONNREFUSED/ })
+  t.type((await stateOf(app, id)).failing_since, 'string')
+  await receiver.listen(t, receiver.port)
+  await receiver.count(1)
+  await settled(app)
+  t.match(await deliveriesOf(app, id), [{ status: 'delivered', response_status: 200, error: null, due_at: null }])
+  t.equal((await stateOf(app, id)).failing_since, null)
+})
+
+onEach('one that hangs keeps nobody else waiting', async (t, dialect) => {
+  const app = await start(t, dialect, { webhooks: { ...QUICK, timeout: 6_000 } })
+  const hanging = await Receiver.start(t, () => {})
+  const other = await Receiver.start(t)
+  const slow = await webhook(app, hanging.url)
+  await webhook(app, other.url)
+  const begun = Date.now()
+  for (let stock = 1; stock <= 30; stock++) {
+    const asked = Date.now()
+    t.equal((await change(app, stock)).status, 200)
+    t.ok(Date.now() - asked < 2_000)
+  }
+  await hanging.count(10)
+  await other.count(30)
+  const took = Date.now() - begun
+  t.comment(`${took} ms`)
+  const ended = (await deliveriesOf(app, slow.id)).filter(({ attempts }) => attempts > 0)
+  t.strictSame(ended, [], 'all that was sent to the other was, before the first to this one was given up')
+  t.equal(hanging.all.length, 10, 'so many are under way to one, and no more')
+  const given = await deliveryWhere(app, `webhook=${slow.id}`, ({ attempts }) => attempts > 0)
+  t.match(given, { response_status: null, error: 'no answer within 6 s' })
+  t.ok(given.latency_ms >= 5_900 && given.latency_ms < 12_000, 'its time', { latency: given.latency_ms })
+  const asked = Date.now()
+  await ask(app, 'DELETE', `/api/webhooks/${slow.id}/`)
+  t.ok(Date.now() - asked < 2_000)
+})
+
+onEach('a redirect is a failure, and not followed', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const elsewhere = await Receiver.start(t)
+  const receiver = await Receiver.start(t, (response) => response.writeHead(308, { location: elsewhere.url }).end())
+  const { id } = await webhook(app, receiver.url)
+  await change(app, 1)
+  const failed = await deliveryWhere(app, `webhook=${id}`, ({ status }) => status === 'failed')
+  t.match(failed, { attempts: 10, response_status: 308, error: 'the receiver answered 308', due_at: null })
+  t.equal(elsewhere.all.length, 0)
+  t.equal(receiver.all.length, 10)
+  t.match(await stateOf(app, id), { enabled: true }, 'that alone does not disable it')
+})
+
+onEach('one that is gone is disabled', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const receiver = await Receiver.start(t, (response) => response.writeHead(410).end('moved away'))
+  const { id } = await webhook(app, receiver.url)
+  await change(app, 1)
+  const state = await until(async () => {
+    const state = await stateOf(app, id)
+    return state.enabled === false && state
+  })
+  t.equal(state.disabled_reason, 'The receiver answered 410 (Gone).')
+  t.match(await deliveriesOf(app, id), [{ status: 'failed', response_status: 410, attempts: 1 }])
+  const log = await app.db.read.select().from(app.db.tables.changes)
+  t.match(
+    log.filter(({ resource, operation }) => resource === 'webhooks' && operation === 'update'),
+    [{ record_id: id, key_id: null, reason: 'The receiver answered 410 (Gone).' }],
+  )
+  await change(app, 2)
+  receiver.reply = (response) => response.end()
+  const again = await ask(app, 'PATCH', `/api/webhooks/${id}/`, { enabled: true })
+  t.match(again.body, { enabled: true, disabled_reason: null, failing_since: null })
+  await change(app, 3)
+  const [, received] = await receiver.count(2)
+  t.equal(received?.event.data.record.stock, 3)
+})
+
+for (const [title, status, header] of [
+  ['429 with seconds', 429, () => '3'],
+  ['503 with a date', 503, () => new Date(Date.now() + 4_000).toUTCString()],
+] as const)
+  onEach(`${title} is a pause`, async (t, dialect) => {
+    const app = await start(t, dialect)
+    let told: number | undefined
+    const receiver = await Receiver.start(t, (response) => {
+      if (told !== undefined) return response.end()
+      told = Date.now()
+      return response.writeHead(status, { 'retry-after': header() }).end()
+    })
+    const { id } = await webhook(app, receiver.url)
+    await change(app, 1)
+    await receiver.count(1)
+    await deliveryWhere(app, `webhook=${id}`, ({ attempts }) => attempts === 1)
+    await change(app, 2)
+    await change(app, 3)
+    const all = await receiver.count(4)
+    for (const { at } of all.slice(1)) t.ok(at - Number(told) >= 2_900, 'nothing is sent before', { waited: at - Number(told) })
+    await settled(app)
+    t.match(
+      (await deliveriesOf(app, id)).map(({ status, attempts }) => `${status} ${attempts}`),
+      ['delivered 2', 'delivered 1', 'delivered 1'],
+    )
+  })
+
+/** A server that says whatever it likes. */
+async function raw(t: Test, answer: (socket: Socket) => unknown): Promise<string> {
+  const server = createServer((socket) => {
+    socket.on('error', () => {})
+    socket.once('data', () => answer(socket))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => void server.close())
+  const address = server.address()
+  return `http://127.0.0.1:${typeof address === 'object' ? address?.port : ''}/`
+}
+
+onEach('an answer of 50 MB is not read', async (t, dialect) => {
+  const app = await start(t, dialect)
+  let written = 0
+  const url = await raw(t, async (socket) => {
+    const chunk = Buffer.alloc(65_536, 'x')
+    socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${50 * 1_048_576}\r\n\r\n`)
+    for (let sent = 0; sent < 800 && !socket.destroyed; sent++) {
+      const free = socket.write(chunk)
+      written = socket.bytesWritten - socket.writableLength
+      if (!free) await Promise.race([once(socket, 'drain'), once(socket, 'close')]).catch(() => {})
+    }
+  })
+  const { id } = await webhook(app, url)
+  await change(app, 1)
+  const delivered = await deliveryWhere(app, `webhook=${id}`, ({ status }) => status === 'delivered')
+  t.equal(delivered.history[0].response, 'x'.repeat(1_000))
+  t.ok(written < 20 * 1_048_576, 'what it could get rid of is what the system buffers', { written })
+})
+
+onEach('no HTTP, and half of it', async (t, dialect) => {
+  const app = await start(t, dialect, { webhooks: { ...QUICK, timeout: 2_000 } })
+  const answers: Record<string, (socket: Socket) => unknown> = {
+    garbage: (socket) => socket.end('\0\x01 this is no HTTP\0\r\n\r\n'),
+    'an endless header': (socket) => {
+      socket.write('HTTP/1.1 200 OK\r\nx-long: ')
+      for (let n = 0; n < 10; n++) socket.write('x'.repeat(10_000))
+    },
+    'cut off': (socket) => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nshort'),
+    'nothing at all': (socket) => socket.end(),
+    'never ends': (socket) => socket.write('HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nshort'),
+    'a strange status': (socket) => socket.end('HTTP/1.1 999 Whatever\r\ncontent-length: 0\r\n\r\n'),
+    'only early hints': (socket) => socket.end('HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n'),
+    'another protocol': (socket) => socket.end('HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n'),
+  }
+  const ids: Record<string, number> = {}
+  for (const [name, answer] of Object.entries(answers)) ids[name] = (await webhook(app, await raw(t, answer))).id
+  const good = await Receiver.start(t)
+  await webhook(app, good.url)
+  await change(app, 1)
+  await good.count(1)
+  for (const [name, id] of Object.entries(ids)) {
+    const delivery = await deliveryWhere(app, `webhook=${id}`, ({ attempts }) => attempts >= 2)
+    t.type(delivery.error, 'string', name)
+    t.ok(delivery.error.length > 0 && delivery.error.length <= 1_000, `${name}: ${delivery.error}`)
+    t.notOk(delivery.error.includes('\0'))
+  }
+  for (const id of Object.values(ids)) await ask(app, 'DELETE', `/api/webhooks/${id}/`)
+  await change(app, 2)
+  await good.count(2)
+})
+
+onEach('the log of a delivery', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const receiver = await Receiver.start(t)
+  const { id } = await webhook(app, receiver.url)
+  const answers: [status: number, text: string | Buffer][] = [
+    [500, 'a\0b'],
+    [404, 'x'.repeat(5_000)],
+    [400, Buffer.from([0xff, 0xfe, 0x41])],
+    [201, '{"ok":true}'],
+  ]
+  receiver.reply = async (response) => {
+    const [status, text] = answers[receiver.all.length - 1] ?? [200, '']
+    await setTimeout(30)
+    response.writeHead(status).end(text)
+  }
+  await change(app, 1)
+  const delivered = await deliveryWhere(app, `webhook=${id}`, ({ status }) => status === 'delivered')
+  t.match(
+    delivered.history.map(({ status, error, response }: Body) => ({ status, error, response })),
+    [
+      { status: 500, error: 'the receiver answered 500', response: 'a\ufffdb' },
+      { status: 404, error: 'the receiver answered 404', response: 'x'.repeat(1_000) },
+      { status: 400, error: 'the receiver answered 400', response: '\ufffd\ufffdA' },
+      { status: 201, error: null, response: '{"ok":true}' },
+    ],
+  )
+  for (const { latency_ms, at } of delivered.history) {
+    t.ok(latency_ms >= 25 && latency_ms < 5_000)
+    t.ok(Math.abs(Date.parse(at) - Date.now()) < 60_000)
+  }
+  t.match(delivered, { attempts: 4, response_status: 201, error: null, type: 'products.updated', record_id: 1, due_at: null })
+  t.notOk('body' in delivered, 'what was sent is not shown')
+  t.match((await get(app, `/api/deliveries/${delivered.id}/`)).body, { message: delivered.message })
+  t.equal((await get(app, '/api/deliveries/?status=failed')).body.results.length, 0)
+})
+
+onEach('who fails for days is disabled, and it says why', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const receiver = await Receiver.start(t, (response) => response.writeHead(500).end())
+  const { id } = await webhook(app, receiver.url)
+  await change(app, 1)
+  await deliveryWhere(app, `webhook=${id}`, ({ status }) => status === 'failed')
+  t.match(await stateOf(app, id), { enabled: true, disabled_reason: null })
+  const query = await connect(t, app.config.DATABASE_URL)
+  const since = Date.now() - 4 * DAY
+  await query(`update webhooks set failing_since = ${dialect.name === 'pg' ? `to_timestamp(${since / 1_000})` : since} where id = ${id}`)
+  await change(app, 2)
+  const state = await until(async () => {
+    const state = await stateOf(app, id)
+    return state.enabled === false && state
+  })
+  t.equal(state.disabled_reason, `No delivery has arrived since ${new Date(since).toISOString()}: the receiver answered 500.`)
+  t.equal(state.failing_since, new Date(since).toISOString())
+  t.equal(receiver.all.length, 20)
+})
+
+onEach('sent again under the same id, one and a range', async (t, dialect) => {
+  const app = await start(t, dialect, { webhooks: { schedule: [0, 20] } })
+  const receiver = await Receiver.start(t, (response, { event }) => response.writeHead(event.data.record.stock % 2 ? 200 : 500).end())
+  const since = new Date().toISOString()
+  const { id } = await webhook(app, receiver.url)
+  for (let stock = 1; stock <= 6; stock++) await change(app, stock)
+  await settled(app)
+  const before = await deliveriesOf(app, id)
+  t.equal(before.length, 6)
+  t.strictSame(before.map(({ status }) => status).sort(), ['delivered', 'delivered', 'delivered', 'failed', 'failed', 'failed'])
+  const failed = before.filter(({ status }) => status === 'failed').map(({ message }) => message)
+  const [first] = before
+  const times = (message: string) => receiver.all.filter((received) => received.message === message).length
+  receiver.reply = (response) => response.end()
+
+  const arrived = times(first.message)
+  const one = await ask(app, 'POST', `/api/deliveries/${first.id}/replay/`)
+  t.match(one, { status: 202, body: { delivery: first.id }, headers: { location: new RegExp(`/api/deliveries/${first.id}/$`) } })
+  await until(async () => times(first.message) === arrived + 1)
+  await settled(app)
+
+  const replay = async (body: object) => {
+    const { status, body: job } = await ask(app, 'POST', `/api/webhooks/${id}/replay/`, body)
+    t.equal(status, 202)
+    return until(async () => {
+      const { body } = await get(app, `/api/jobs/${job.id}/`)
+      return body.status === 'done' && body.result
+    })
+  }
+  t.strictSame(await replay({ since }), { deliveries: 3 })
+  await settled(app)
+  for (const message of failed) t.equal(times(message), 3, 'twice in vain, and once more')
+  t.ok((await deliveriesOf(app, id)).every(({ status, attempts }) => status === 'delivered' && attempts === 1))
+  t.equal((await deliveriesOf(app, id))[0].history.length, arrived + 1, 'what was is still there')
+  const count = receiver.all.length
+  t.strictSame(await replay({ since }), { deliveries: 0 })
+  t.strictSame(await replay({ since, until: since, only: 'all' }), { deliveries: 0 })
+  t.strictSame(await replay({ since, only: 'all' }), { deliveries: 6 })
+  await receiver.count(count + 6)
+  await settled(app)
+  t.equal(new Set(receiver.all.map(({ message }) => message)).size, 6)
+  t.equal((await deliveriesOf(app, id)).length, 6)
+  for (const body of [{}, { since: 'yesterday' }, { since, only: 'some' }])
+    t.equal((await ask(app, 'POST', `/api/webhooks/${id}/replay/`, body)).status, 400, JSON.stringify(body))
+  t.equal((await ask(app, 'POST', '/api/webhooks/99/replay/', { since })).status, 404)
+  t.equal((await ask(app, 'POST', '/api/deliveries/999/replay/')).status, 404)
+})
