@@ -232,7 +232,7 @@ onEach('administrators may look, and who asked for it', async (t, dialect) => {
 onEach('a worker that vanishes loses its job to another', async (t, dialect) => {
   const handlers = { 'test.run': kind(({ n }) => ({ by: 'another', n })) }
   const idle = await build(t, dialect, { handlers })
-  const queue: Queue = dialect.name === 'pg' ? idle.jobs.queue : new TableQueue(idle.db, new Map([['test.run', TERMS]]), 1_500)
+  const queue: Queue = dialect.name === 'pg' ? idle.jobs.queue : new TableQueue(idle.db, new Map([['test.run', TERMS]]), 8_000)
   const id = await add(idle, 'test.run', 1)
   const [lost] = await queue.claim('test.run', 5)
   if (lost?.id !== id) throw new Error('it was not claimed')
