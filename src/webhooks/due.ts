@@ -1,7 +1,7 @@
 // Finds out what webhooks are waiting for: one look, however many of them there are.
 import { and, eq, exists, gt, inArray, lte, notExists, sql } from 'drizzle-orm'
 import type { Database } from '../../drizzle/database.ts'
-import { newestChange } from '../log.ts'
+import { readLog } from '../log.ts'
 import { dispatched } from './dispatch.ts'
 
 export interface Due {
@@ -29,5 +29,7 @@ export async function findDue(db: Database): Promise<Due> {
         notExists(db.read.select({ one }).from(pauses).where(paused)),
       ),
     )
-  return { dispatch: (await newestChange(db.read, db)) !== (await dispatched(db.read, db)), deliver: waiting.map(({ id }) => id) }
+  // Not whether it is the newest: where all was forgotten since, there is none.
+  const unread = await readLog(db.read, db, await dispatched(db.read, db), 1)
+  return { dispatch: unread.length > 0, deliver: waiting.map(({ id }) => id) }
 }

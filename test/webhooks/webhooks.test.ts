@@ -4,6 +4,8 @@ import { COMMAND_LINE } from '../../src/changes.ts'
 import { issueKey } from '../../src/keys.ts'
 import type { App } from '../../src/routes.ts'
 import { importProducts } from '../../src/transfer/import.ts'
+import { dispatch } from '../../src/webhooks/dispatch.ts'
+import { findDue } from '../../src/webhooks/due.ts'
 import { connect } from '../dialects.ts'
 import { ask, build, get, lines, onEach } from '../helper.ts'
 import { type Body, beside, deliveryWhere, LOCAL, type Received, Receiver, settled, until, verified, webhook, working } from './receiver.ts'
@@ -315,6 +317,24 @@ for (const alone of [true, false]) {
     t.equal(at('other').length, alone ? 0 : 3)
   })
 }
+
+onEach('a log of which all was forgotten calls for nothing', async (t, dialect) => {
+  const app = await build(t, dialect, { env: LOCAL })
+  await webhook(app, 'http://127.0.0.1:9/')
+  const means = { resources: app.resources, origin: '', signal: new AbortController().signal }
+  await ask(app, 'POST', LIST, shirt)
+  await until(async () => (await findDue(app.db)).dispatch, 'a change that can be read')
+  await until(async () => (await dispatch(app.db, means)) > 0)
+  await until(async () => {
+    await dispatch(app.db, means)
+    return !(await findDue(app.db)).dispatch
+  })
+  await app.db.write((tx) => tx.delete(app.db.tables.changes))
+  t.match(await findDue(app.db), { dispatch: false })
+  await ask(app, 'PATCH', `${LIST}1/`, { stock: 2 })
+  await until(async () => (await findDue(app.db)).dispatch)
+  t.equal(await until(() => dispatch(app.db, means)), 1)
+})
 
 onEach('one that is deleted has its deliveries cancelled', async (t, dialect) => {
   const app = await working(t, dialect)
