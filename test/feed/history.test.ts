@@ -195,11 +195,13 @@ onEach('on conditions, and sent again', async (t, dialect) => {
 onEach('many restore the same at the same time', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
-  await ask(app, 'DELETE', URL)
-  const answers = await Promise.all(Array.from({ length: 8 }, () => restore(app, 1)))
-  t.strictSame(
-    answers.map(({ status, body }) => [status, body.version]),
-    Array(8).fill([200, 2]),
-  )
-  t.equal((await history(app)).results.length, 3)
+  for (let version = 2; version <= 7; version++) {
+    await ask(app, 'DELETE', URL)
+    const answers = await Promise.all(Array.from({ length: 8 }, () => restore(app, 1)))
+    t.strictSame(
+      answers.map(({ status, body }) => [status, body.version]),
+      Array(8).fill([200, version]),
+    )
+  }
+  t.equal((await history(app)).results.length, 13, 'it is done once each time')
 })
