@@ -92,6 +92,9 @@ async function launch(t: Test): Promise<Browser> {
   return browser
 }
 
+/** Milliseconds: each of some fifty operations takes a browser some seconds. */
+t.setTimeout(600_000)
+
 t.test('every operation can be tried on /docs/', { skip }, async (t) => {
   // Without a look at what the names of webhooks stand for.
   const app = await build(t, sqlite, { env: { WEBHOOK_ALLOW_PRIVATE: 'true' } })
@@ -104,8 +107,18 @@ t.test('every operation can be tried on /docs/', { skip }, async (t) => {
   await page.locator('.auth-btn-wrapper .btn-done').click()
 
   t.equal(await page.locator('.opblock').count(), operations.length, 'all are on the page')
+  // What is not on the page does not slow it down: one tag at a time.
+  const header = (tag: string) => page.locator(`#operations-tag-${tag}`)
+  const tags = new Set(operations.map(([operation]) => operation.split('.')[0] as string))
+  for (const tag of tags) await header(tag).click()
+  let shown = ''
   for (const [operation, status, id, since] of operations) {
     const [tag, name] = operation.split('.')
+    if (shown !== tag) {
+      if (shown !== '') await header(shown).click()
+      await header(String(tag)).click()
+      shown = String(tag)
+    }
     const block = page.locator(`.opblock[id$="${tag}-${tag}\\\\.${name}"]`)
     t.equal(await tryOut(block, id, since), String(status), operation)
     if (operation === 'products.list') await tryFilters(block)

@@ -80,7 +80,7 @@ export const replayWebhookSchema = {
   body: Type.Object(
     {
       since: at('What was made a delivery from then on', ['2026-01-31T12:00:00Z']),
-      until: Type.Optional(at('And before then; otherwise until now')),
+      until: Type.Optional(at('And before then; otherwise until now', ['2030-01-31T12:00:00Z'])),
       only: Type.Optional(
         Type.Unsafe<'failed' | 'all'>({
           type: 'string',

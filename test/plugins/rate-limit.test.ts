@@ -241,7 +241,7 @@ t.test('processes that share a Redis count together', { skip }, async (t) => {
     statuses.push((await app.inject({ url: LIST, remoteAddress } as InjectOptions)).statusCode)
   }
   t.strictSame(statuses, [200, 200, 200, 200, 200, 200, 429, 429])
-  for (const app of apps) t.strictSame((await app.inject('/readyz')).json(), { status: 'ok', redis: 'ok' })
+  for (const app of apps) t.match((await app.inject('/readyz')).json(), { status: 'ok', redis: 'ok' })
 })
 
 t.test('without the Redis that it is to have, a process counts for itself and says so', async (t) => {
