@@ -1,22 +1,11 @@
 // Settings whose schema cannot tell whether a text is good.
 import { isIP } from 'node:net'
 
+/** For every setting that is a whole number: Ajv also takes 1e3 and 0x50 for one. */
+export const WHOLE: [(text: string) => boolean, string] = [(text) => /^\d+$/.test(text), 'must be a whole number']
+
 /** What a schema cannot tell of a text, and what to say of one that does not pass. */
 export const checks: Readonly<Record<string, [(text: string) => boolean, string]>> = {
-  // Ajv also takes 1e3 and 0x50 for numbers.
-  PORT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
-  BULK_BODY_LIMIT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
-  BODY_LIMIT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
-  CHANGES_KEEP_DAYS: [(text) => /^\d+$/.test(text), 'must be a whole number'],
-  JOBS_KEEP_DAYS: [(text) => /^\d+$/.test(text), 'must be a whole number'],
-  DELIVERIES_KEEP_DAYS: [(text) => /^\d+$/.test(text), 'must be a whole number'],
-  CACHE_TTL: [(text) => /^\d+$/.test(text), 'must be a whole number'],
-  CACHE_MAX_BYTES: [(text) => /^\d+$/.test(text), 'must be a whole number'],
-  CACHE_SHARED_MAX_AGE: [(text) => /^\d+$/.test(text), 'must be a whole number'],
-  COUNT_LIMIT: [(text) => /^\d+$/.test(text), 'must be a whole number'],
-  RATE_LIMIT_ANONYMOUS: [(text) => /^\d+$/.test(text), 'must be a whole number'],
-  RATE_LIMIT_AUTHENTICATED: [(text) => /^\d+$/.test(text), 'must be a whole number'],
-  RATE_LIMIT_WINDOW: [(text) => /^\d+$/.test(text), 'must be a whole number'],
   QUERY_TIMEOUT: [(text) => /^\d+(\.\d+)?$/.test(text), 'must be a number of seconds'],
   PUBLIC_URL: [(text) => URL.canParse(text), 'is no origin'],
   CORS_ORIGINS: [

@@ -2,7 +2,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { distance } from 'fastest-levenshtein'
 import { PROTOCOLS } from '../drizzle/open.ts'
-import { checks } from './config-checks.ts'
+import { checks, WHOLE } from './config-checks.ts'
 import type { Fault } from './errors.ts'
 import { SECRET } from './token.ts'
 import { compileTexts } from './validate.ts'
@@ -173,7 +173,8 @@ function describe(fault: Fault): string {
 }
 
 const unusable = (config: Record<string, unknown>): Fault[] =>
-  Object.entries(checks).flatMap(([name, [check, detail]]) => {
+  Object.entries(Config.properties).flatMap(([name, { type }]) => {
+    const [check, detail] = checks[name] ?? (type === 'integer' ? WHOLE : [() => true, ''])
     const text = config[name]
     return text === undefined || check(String(text)) ? [] : [{ pointer: `/${name}`, detail }]
   })

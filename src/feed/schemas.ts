@@ -3,7 +3,7 @@ import { type TObject, Type } from '@sinclair/typebox'
 import type { ErrorCode } from '../errors.ts'
 import { nearest } from '../nearest.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
-import { parameter } from '../query/querystring.ts'
+import { numberParameter, parameter } from '../query/querystring.ts'
 import type { Resource } from '../query/resource.ts'
 import { guard, headersOf, READING, responses, WITH_BODY } from '../query/responses.ts'
 import { actionSchema, changeConflicts, readSchema } from '../query/schemas.ts'
@@ -14,20 +14,6 @@ export const DEFAULT_FEED_PAGE = 100
 export const MAX_FEED_PAGE = 1_000
 export const DEFAULT_HISTORY_PAGE = 20
 export const MAX_HISTORY_PAGE = 100
-
-/** A whole number from 1. */
-export const numberParameter = (maximum: number, description: string, fallback?: number) =>
-  parameter<number>(
-    { type: 'integer', minimum: 1, maximum, description, ...(fallback !== undefined && { default: fallback }) },
-    {
-      read(text) {
-        const number = /^\d{1,16}$/.test(text.trim()) ? Number(text) : 0
-        if (number < 1 || number > maximum) throw new Unreadable(`must be a whole number from 1 to ${maximum}`)
-        return number
-      },
-      write: String,
-    },
-  )
 
 const resourceParameter = (resources: readonly Resource[]) => {
   const names = resources.map(({ table }) => String(table))

@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto'
 import { type SQL, sql } from 'drizzle-orm'
 import { fromDrizzle, PgBoss } from 'pg-boss'
-import type { Database, Queries } from '../../drizzle/database.ts'
+import type { Queries } from '../../drizzle/database.ts'
 import { type Data, STATUS_OF, shown } from './boss-rows.ts'
-import { type Claimed, type Job, LEASE, type ListedBy, MAX_ERROR, type NewJob, type Queue, type Terms } from './queue.ts'
+import { type Claimed, type Job, LEASE, type ListedBy, MAX_ERROR, type NewJob, type Queue, type QueueOptions, type Terms } from './queue.ts'
 
 /** Milliseconds. To look is a query for each kind. */
 const INTERVAL = 500
@@ -18,15 +18,8 @@ const DAY = 24 * 3_600
 /** Seconds for which one that nobody begins is kept: no job is lost because it waits. */
 const FOR_EVER = 10_000 * DAY
 
-export interface BossOptions {
+export interface BossOptions extends QueueOptions {
   url: string
-  db: Database
-  terms: ReadonlyMap<string, Terms>
-  /** Days for which jobs that came to an end are kept. */
-  keepDays: number
-  /** Whether this process looks for workers that are not heard of. */
-  works: boolean
-  onError(error: unknown): void
 }
 
 export class BossQueue implements Queue {

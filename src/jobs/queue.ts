@@ -1,5 +1,5 @@
 // What a queue of jobs does, whichever database it is in.
-import type { Queries } from '../../drizzle/database.ts'
+import type { Database, Queries } from '../../drizzle/database.ts'
 import type { Actor } from '../changes.ts'
 
 /** `waiting` for its time or for a worker, `failed` for good: until somebody asks for another try. */
@@ -99,3 +99,13 @@ export const MAX_ERROR = 1_000
 
 /** A crashed worker leaves no other. */
 export const LEASE_OVER = 'the worker was not heard of until its lease was over'
+
+export interface QueueOptions {
+  db: Database
+  terms: ReadonlyMap<string, Terms>
+  /** Days for which jobs that came to an end are kept. */
+  keepDays: number
+  /** Whether this process works through it. */
+  works: boolean
+  onError(error: unknown): void
+}

@@ -1,8 +1,9 @@
 // What the OpenAPI document says of jobs, and how their list is asked for.
 import { Type } from '@sinclair/typebox'
 import { choice } from '../query/fields.ts'
-import { parameter } from '../query/querystring.ts'
-import { guard, headersOf, IDEMPOTENCY_KEY, READING, REPLAYED, RETRYING, responses, WRITING } from '../query/responses.ts'
+import { DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE } from '../query/params.ts'
+import { numberParameter, parameter } from '../query/querystring.ts'
+import { guard, READING, REPLAYED, responses, WRITING } from '../query/responses.ts'
 import { NoParameters } from '../query/schemas.ts'
 import { Unreadable } from '../query/values.ts'
 import { handlers } from './handlers.ts'
@@ -49,16 +50,13 @@ export const JobParams = Type.Object({
   ),
 })
 
-export const DEFAULT_PAGE_SIZE = 20
-const MAX_PAGE_SIZE = 100
-
 export interface Place {
   created_at: string
   id: string
 }
 
 /** Where a page begins, as one text: no client is to make one. */
-const cursor = parameter<Place>(
+export const jobCursor = parameter<Place>(
   { type: 'string', maxLength: 200, description: 'As `next` has it' },
   {
     read(text) {
@@ -67,18 +65,6 @@ const cursor = parameter<Place>(
       return { created_at: new Date(created_at).toISOString(), id }
     },
     write: ({ created_at, id }) => Buffer.from(`${created_at} ${id}`).toString('base64url'),
-  },
-)
-
-const pageSize = parameter<number>(
-  { type: 'integer', minimum: 1, maximum: MAX_PAGE_SIZE, default: DEFAULT_PAGE_SIZE, description: 'Jobs on a page' },
-  {
-    read(text) {
-      const size = /^\d{1,9}$/.test(text.trim()) ? Number(text) : 0
-      if (size < 1 || size > MAX_PAGE_SIZE) throw new Unreadable(`must be a whole number from 1 to ${MAX_PAGE_SIZE}`)
-      return size
-    },
-    write: String,
   },
 )
 
@@ -91,8 +77,8 @@ export const jobListSchema = {
     {
       status: Type.Optional(choice(STATUSES)),
       kind: Type.Optional(choice(Object.keys(handlers))),
-      page_size: Type.Optional(pageSize),
-      cursor: Type.Optional(cursor),
+      page_size: Type.Optional(numberParameter(MAX_PAGE_SIZE, 'Jobs on a page', DEFAULT_PAGE_SIZE)),
+      cursor: Type.Optional(jobCursor),
     },
     { additionalProperties: false, style: 'form', explode: false },
   ),
@@ -129,6 +115,3 @@ export const started = {
   schema: Type.Ref('Job'),
   headers: { Location: { type: 'string', format: 'uri', description: 'Where it says how far it is' }, ...REPLAYED },
 }
-export const STARTING = { headers: headersOf(IDEMPOTENCY_KEY), codes: [...WRITING, ...RETRYING] }
-
-export { cursor as jobCursor }

@@ -14,6 +14,20 @@ export type Parameter<T = unknown> = TUnsafe<T> & { [codec]: Codec<T> }
 
 export const parameter = <T>(schema: object, by: Codec<T>): Parameter<T> => Object.assign(Type.Unsafe<T>(schema), { [codec]: by })
 
+/** A whole number from 1. */
+export const numberParameter = (maximum: number, description: string, fallback?: number) =>
+  parameter<number>(
+    { type: 'integer', minimum: 1, maximum, description, ...(fallback !== undefined && { default: fallback }) },
+    {
+      read(text) {
+        const number = /^\d{1,16}$/.test(text.trim()) ? Number(text) : 0
+        if (number < 1 || number > maximum) throw new Unreadable(`must be a whole number from 1 to ${maximum}`)
+        return number
+      },
+      write: String,
+    },
+  )
+
 /** What was read: the value of each parameter that was given and is not empty. */
 export type Query = Readonly<Record<string, unknown>>
 

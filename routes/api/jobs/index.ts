@@ -1,4 +1,5 @@
-import { DEFAULT_PAGE_SIZE, jobCursor, jobListSchema } from '../../../src/jobs/schemas.ts'
+import { jobCursor, jobListSchema } from '../../../src/jobs/schemas.ts'
+import { DEFAULT_PAGE_SIZE } from '../../../src/query/params.ts'
 import { codec } from '../../../src/query/querystring.ts'
 import type { App } from '../../../src/routes.ts'
 
