@@ -5,6 +5,7 @@ import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import packageJson from '../package.json' with { type: 'json' }
+import { type Document, shareComponents } from '../src/components.ts'
 
 const DESCRIPTION = `A product catalogue. Lists take filters, \`search\`, \`ordering\`, \`page\` and \`page_size\`; what is unknown, repeated or
 ill-typed is refused, with every fault named. A URL works with and without its last slash, \`HEAD\` wherever \`GET\` does, and
@@ -40,6 +41,11 @@ export default fp(
       refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `def-${index}`) },
       // Both forms of a URL are routes; the documented one ends in a slash where Django REST Framework's does.
       transform: ({ schema, url }) => ({ schema, url: url.replace(/\/$/, '') + (url.startsWith('/api/') ? '/' : '') }),
+      transformObject(made) {
+        const document = 'openapiObject' in made ? made.openapiObject : made.swaggerObject
+        shareComponents(document as unknown as Document)
+        return document
+      },
     })
     await app.register(docsPage)
   },

@@ -32,10 +32,27 @@ interface Document {
   openapi: string
   servers: { url: string }[]
   paths: Record<string, Record<string, Operation>>
-  components: { schemas: Record<string, object> }
+  components: Record<string, Record<string, object>>
 }
 
 const documentOf = async (app: App): Promise<Document> => (await get(app, '/openapi.json')).body
+
+/** The document with what its responses refer to in their places. */
+async function resolvedOf(app: App): Promise<Document> {
+  const document = await documentOf(app)
+  const at = <T>(value: T): T => {
+    const [, section, name] = /^#\/components\/(\w+)\/(.+)$/.exec((value as { $ref?: string }).$ref ?? '') ?? []
+    return section && name ? (document.components[section]?.[name] as T) : value
+  }
+  for (const { operation } of operationsOf(document)) {
+    operation.responses = mapped(operation.responses, at)
+    for (const response of Object.values(operation.responses)) response.headers &&= mapped(response.headers, at)
+  }
+  return document
+}
+
+const mapped = <T>(values: Record<string, T>, replace: (value: T) => T): Record<string, T> =>
+  Object.fromEntries(Object.entries(values).map(([key, value]) => [key, replace(value)]))
 
 const operationsOf = ({ paths }: Document) =>
   Object.entries(paths).flatMap(([path, item]) =>
@@ -172,9 +189,19 @@ t.test('the document says only what OpenAPI knows, and each thing once', async (
   )
 
   const referenced = objects.flatMap(({ object }) => (typeof object.$ref === 'string' ? [object.$ref] : []))
-  const components = Object.keys(document.components.schemas).map((name) => `#/components/schemas/${name}`)
+  const { securitySchemes, ...sections } = document.components
+  const components = Object.entries(sections).flatMap(([section, named]) =>
+    Object.keys(named).map((name) => `#/components/${section}/${name}`),
+  )
   t.strictSame([...new Set(referenced)].sort(), components.sort(), 'every component is used, and what is used is there')
-  t.strictSame(Object.keys(document.components).sort(), ['schemas', 'securitySchemes'])
+  t.strictSame(Object.keys(sections).sort(), ['headers', 'responses', 'schemas'])
+  t.ok(securitySchemes)
+  for (const section of ['headers', 'responses'])
+    for (const { at, object } of objects.filter(({ at }) => at[0] === 'paths' && at.at(-2) === section)) {
+      const text = JSON.stringify(object)
+      const same = Object.values(sections[section] ?? {}).filter((component) => JSON.stringify(component) === text)
+      t.strictSame(same, [], `${at.join(' ')}: is not said again`)
+    }
   t.strictSame(document.servers, [{ url: 'https://shop.test' }])
 })
 
@@ -498,7 +525,7 @@ onEach('every answer is as the document says', async (t, dialect) => {
   const app = await build(t, dialect, { env: { BODY_LIMIT: '1024', BULK_BODY_LIMIT: '4096', WEBHOOK_ALLOW_PRIVATE: 'true', ...limits } })
   const { authorization: admin } = authorization(app)
   const { token } = await issueKey(app.db, { name: 'Reader', role: 'read' }, COMMAND_LINE)
-  const document = await documentOf(app)
+  const document = await resolvedOf(app)
   const operations = new Map(operationsOf(document).map((found) => [found.operation.operationId, found]))
   const faultsOf = validators(document)
   let asked = 0
