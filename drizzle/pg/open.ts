@@ -28,6 +28,8 @@ const WRITERS = 4
 const CONNECT_TIMEOUT = 5_000
 /** Milliseconds after which what is read is no longer short. */
 const SHORT = 50
+/** Milliseconds that a count may take which need not be exact. */
+const COUNT_TIME = 200
 /** How often a transaction runs that the engine ended to resolve a deadlock. */
 const ATTEMPTS = 5
 
@@ -70,7 +72,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   const writers = createPool(url, { max: WRITERS, wait: CONNECT_TIMEOUT })
   const derived = [counterTable, secretTable, feedTable, grams, ...served.flatMap(derive)]
   const read = queries(long)
-  const { list, rows, interrupt } = reading({ short, long }, queryTimeout)
+  const { list, rows, interrupt } = reading({ short, long }, { timeout: queryTimeout, countTime: COUNT_TIME })
   const watched = watchState(url, { short, long })
   const exclusive = outermost()
 

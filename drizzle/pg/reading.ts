@@ -9,8 +9,6 @@ import { failure, timeoutUntil, transaction } from './pool.ts'
 import { compile, rowsOf } from './prepared.ts'
 import { type Statements, statementsOf } from './statements.ts'
 
-/** Milliseconds that a count may take which need not be exact. */
-const COUNT_TIME = 200
 /** Milliseconds after which a walk in the order of a list is given up for sorting all that matches. */
 const WALK_TIME = 200
 /** Requests that wait for one of the connections for what takes long. */
@@ -38,6 +36,8 @@ interface Job {
   filter: string
 }
 
+type Readers = Pick<Database, 'list' | 'rows' | 'interrupt'>
+
 export interface Pools {
   /** Whose server ends what is not short. */
   short: pg.Pool
@@ -45,8 +45,8 @@ export interface Pools {
   long: pg.Pool
 }
 
-/** `timeout` is in milliseconds, and counts from when a list is asked for. */
-export function reading({ short, long }: Pools, timeout: number): Pick<Database, 'list' | 'rows' | 'interrupt'> {
+/** In milliseconds: when a list is given up, counted from when it is asked for, and how long a count may take which need not be exact. */
+export function reading({ short, long }: Pools, { timeout, countTime }: { timeout: number; countTime: number }): Readers {
   const shapes = new LRUCache<string, Statements>({ max: MAX_SHAPES })
   const known = new LRUCache<string, Known>({ max: MAX_KNOWN })
   const slow = new LRUCache<string, true>({ max: MAX_SLOW, ttl: SLOW_TIME })
@@ -143,7 +143,7 @@ export function reading({ short, long }: Pools, timeout: number): Pick<Database,
     deadline: number | undefined,
   ): Promise<Count> {
     const partial = deadline !== undefined && selection.count !== 'exact'
-    const most = partial ? COUNT_TIME : Number.POSITIVE_INFINITY
+    const most = partial ? countTime : Number.POSITIVE_INFINITY
     const counting = async (statement: Statement) => Number((await rowsOf(client, statement, values))[0]?.[0])
     const many = remembered && remembered.count.rows > FEW && selection.count !== 'none'
     let seen = 0

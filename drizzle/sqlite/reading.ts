@@ -22,6 +22,9 @@ const MAX_WAIT = 20
 /** What it passes over without being able to stop: rows before a page, and entries of posting lists, some 5 ns each. */
 const UNSEEN = { rows: MAX_VISITED, postings: 1_000_000 }
 
+/** Milliseconds of a thread's work. */
+const COUNT_TIME = 200
+
 /** Shapes, filters and lists remembered. */
 const MAX_SHAPES = 500
 const MAX_KNOWN = 10_000
@@ -33,11 +36,13 @@ export interface ReadingOptions {
   path: string
   /** Milliseconds after which a list is given up. */
   timeout: number
+  /** Milliseconds of work that a count may take which need not be exact. */
+  countTime?: number
 }
 
 export function reading(
   main: Reader,
-  { path, timeout }: ReadingOptions,
+  { path, timeout, countTime = COUNT_TIME }: ReadingOptions,
 ): Pick<Database, 'list'> & { interrupt(): void; close(): Promise<void> } {
   const stopped = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   const pool = new Piscina<LongJob, Result | undefined>({
@@ -64,7 +69,7 @@ export function reading(
 
   async function inPool(job: Job): Promise<Result | undefined> {
     if (stopped[0] !== 0 || pool.queueSize >= MAX_QUEUE) return undefined
-    return pool.run({ ...job, deadline: Date.now() + timeout }).catch((error) => {
+    return pool.run({ ...job, deadline: Date.now() + timeout, countTime }).catch((error) => {
       // The threads are ended with what they have left to do.
       if (stopped[0] !== 0) return undefined
       throw error

@@ -13,10 +13,10 @@ export interface WorkerData {
 export interface LongJob extends Job {
   /** When it must end, in milliseconds since 1970. */
   deadline: number
+  /** Milliseconds of work that a count may take which need not be exact. */
+  countTime: number
 }
 
-/** Milliseconds of work that a count may take which need not be exact. */
-const COUNT_TIME = 200
 /** Rows after which a walk along an index is given up for sorting all that matches. */
 const WALK = 200_000
 
@@ -52,10 +52,10 @@ function working(time: number, deadline: number): Budget {
 }
 
 /** Undefined where the deadline came first. */
-export default function read({ deadline, ...job }: LongJob): Result | undefined {
+export default function read({ deadline, countTime, ...job }: LongJob): Result | undefined {
   if (Date.now() > deadline) return undefined
   const rows = until(deadline)
-  const count = job.count === 'exact' ? rows : working(COUNT_TIME, deadline)
+  const count = job.count === 'exact' ? rows : working(countTime, deadline)
   try {
     return run(reader, job, {
       count,

@@ -8,7 +8,7 @@ import type { Row } from '../query/rows.ts'
 import { deliverDue } from '../webhooks/deliver.ts'
 import { dispatch } from '../webhooks/dispatch.ts'
 import { deliverEvents } from '../webhooks/events.ts'
-import { cancelAll, pruneDeliveries, replayRange } from '../webhooks/replay.ts'
+import { cancelAll, cancelOrphans, pruneDeliveries, replayRange } from '../webhooks/replay.ts'
 import type { Sender } from '../webhooks/send.ts'
 import { NOTIFIED } from '../webhooks/types.ts'
 import type { Queue, Terms } from './queue.ts'
@@ -106,8 +106,9 @@ export const handlers = {
         deliveries: await pruneDeliveries(db, before(keepDays.deliveries), signal),
         jobs: await queue.prune(before(keepDays.jobs)),
       }
+      const cancelled = await cancelOrphans(db, signal)
       signal.throwIfAborted()
-      return forgotten
+      return { ...forgotten, cancelled }
     },
   }),
 } as const satisfies Record<string, Handler>

@@ -118,5 +118,12 @@ export class Worker {
   }
 }
 
+/** What is wrong with a value (SQL, class 22, data exception): databases show it. */
+const DATA_EXCEPTION = /^22[0-9A-Z]{3}$/
+
 /** Drizzle's own words hold the statement and its values, which are not to be shown. */
-const reasonOf = (error: unknown): string => [...causes(error)].at(-1)?.message ?? String(error)
+function reasonOf(error: unknown): string {
+  const cause = [...causes(error)].at(-1)
+  if (!cause) return String(error)
+  return DATA_EXCEPTION.test(String(cause.code)) ? `the database cannot take a value (SQLSTATE ${cause.code})` : cause.message
+}

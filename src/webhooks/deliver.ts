@@ -1,6 +1,6 @@
 // Sends what is due to one webhook, a few at the same time: a slow receiver keeps nobody else waiting.
 import { setImmediate } from 'node:timers/promises'
-import { and, eq, getTableColumns, gt, inArray, sql } from 'drizzle-orm'
+import { eq, getTableColumns, inArray, type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
@@ -9,6 +9,7 @@ import { stored } from '../statements.ts'
 import { type Delivery, type Outcome, outcomeOf } from './outcome.ts'
 import { SEND_TIMEOUT, type Sender } from './send.ts'
 import { signedHeaders } from './sign.ts'
+import { failingSlowly } from './slowly.ts'
 import { applyToWebhook, secretsOf } from './webhooks.ts'
 
 /** Deliveries to one webhook that are under way, of all instances together. */
@@ -54,7 +55,9 @@ export async function deliverDue(db: Database, means: Means, webhook: number, si
   }
   signal.addEventListener('abort', stop, { once: true })
   try {
-    return await deliverInTurn(db, { ...means, webhook, stopping: signal, cut: cut.signal, woken: (next) => ofDatabase.set(webhook, next) })
+    const woken = (next: () => void) => ofDatabase.set(webhook, next)
+    const delivering = { ...means, webhook, stopping: signal, cut: cut.signal, woken }
+    return await failingSlowly(signal, () => deliverInTurn(db, delivering))
   } finally {
     ofDatabase.delete(webhook)
     signal.removeEventListener('abort', stop)
@@ -106,49 +109,48 @@ interface Taken {
 }
 
 async function step(tx: Queries, db: Database, id: number, finished: readonly Finished[], stopping: boolean): Promise<Taken> {
-  const { webhooks, webhook_pauses: pauses } = db.tables
+  const { webhooks } = db.tables
   // Who takes deliveries of a webhook does so in turn: so many, and not more, are under way.
   await db.dialect.lock(tx, webhooks, id)
-  for (const one of finished) await note(tx, db, one)
+  await note(tx, db, finished)
   const [webhook] = await tx.select().from(webhooks).where(eq(webhooks.id, id))
   const none: Taken = { url: '', secrets: [], deliveries: [] }
   if (!webhook) return none
   const outcomes = finished.flatMap(({ outcome }) => outcome ?? [])
   const still = await applyToWebhook(tx, db, webhook, outcomes)
-  const [paused] = await tx
-    .select({ until: pauses.until })
-    .from(pauses)
-    .where(and(eq(pauses.webhook, id), gt(pauses.until, now())))
-  if (!still || paused || stopping) return none
-  return { url: webhook.url, secrets: await secretsOf(tx, db, id), deliveries: await take(tx, db, id) }
+  if (!still || stopping) return none
+  const deliveries = await take(tx, db, id)
+  return { url: webhook.url, secrets: deliveries.length > 0 ? await secretsOf(tx, db, id) : [], deliveries }
 }
 
-/** Deliveries that are noted, counted and looked for, compiled once. */
-const statementsOf = perDatabase((_db, table: Database['tables']['deliveries']) => {
-  const [p0, p1, p2] = [placeholder(0), placeholder(1), placeholder(2)]
-  const set = (Object.keys(NOTED) as (keyof typeof NOTED)[]).map((name, place) => sql`${sql.identifier(name)} = ${placeholder(place)}`)
-  const [id, due] = [placeholder(set.length), placeholder(set.length + 1)]
+/** The columns that an attempt changes. */
+const NOTED = ['status', 'attempts', 'due_at', 'response_status', 'latency_ms', 'error', 'history', 'updated_at'] as const
+
+/** Deliveries that are noted and looked for: compiled once. */
+const statementsOf = perDatabase((db, table: Database['tables']['deliveries']) => {
+  const { webhook_pauses: pauses } = db.tables
+  const [webhook, now] = [placeholder(0), placeholder(1)]
+  const due = (status: string) =>
+    sql`select id from (select id from ${table} where webhook = ${webhook} and status = ${sql.raw(`'${status}'`)} and due_at <= ${now}
+      order by due_at limit ${sql.raw(String(MAX_IN_FLIGHT))}) as ${sql.identifier(status)}`
   return {
-    note: sql`update ${table} set ${sql.join(set, sql`, `)}, version = version + 1 where id = ${id} and status = 'sending' and due_at = ${due}`,
-    busy: sql`select count(*) from ${table} where webhook = ${p0} and status = 'sending' and due_at > ${p1}`,
-    due: sql`select id from ${table} where webhook = ${p0} and status = ${p2} and due_at <= ${p1} order by due_at limit ${sql.raw(String(MAX_IN_FLIGHT))}`,
+    /** Of so many and one. */
+    note: Array.from({ length: MAX_IN_FLIGHT }, (_, last) => noteOf(table, last + 1)),
+    underWay: sql`select count(*), (select count(*) from ${pauses} where webhook = ${webhook} and until > ${now})
+      from ${table} where webhook = ${webhook} and status = 'sending' and due_at > ${now}`,
+    // Those that were lost first: there are few, and they are late.
+    due: sql`${due('sending')} union all ${due('pending')}`,
   }
 })
 
-/** The columns that an attempt changes. */
-const NOTED = { status: 0, attempts: 0, due_at: 0, response_status: 0, latency_ms: 0, error: 0, history: 0, updated_at: 0 }
-
 async function take(tx: Queries, db: Database, webhook: number): Promise<Delivery[]> {
   const { deliveries: table } = db.tables
-  const { busy, due } = statementsOf(db, table)
-  const at = stored(table.due_at, now())
-  const [[underWay] = []] = await tx.prepared(busy, [webhook, at])
+  const statements = statementsOf(db, table)
+  const values = [webhook, stored(table.due_at, now())]
+  const [[underWay, paused] = []] = await tx.prepared(statements.underWay, values)
   const free = MAX_IN_FLIGHT - Number(underWay)
-  if (free <= 0) return []
-  // Those that were lost first: there are few, and they are late.
-  const lost = await tx.prepared(due, [webhook, at, 'sending'])
-  const pending = lost.length < free ? await tx.prepared(due, [webhook, at, 'pending']) : []
-  const ids = [...lost, ...pending].slice(0, free).map(([id]) => Number(id))
+  if (Number(paused) > 0 || free <= 0) return []
+  const ids = (await tx.prepared(statements.due, values)).slice(0, free).map(([id]) => Number(id))
   if (ids.length === 0) return []
   const claimed = { status: 'sending', due_at: new Date(Date.now() + CLAIM).toISOString(), version: sql`${table.version} + 1` }
   return tx.update(table).set(claimed).where(inArray(table.id, ids)).returning()
@@ -171,13 +173,34 @@ async function attempt(
   }
 }
 
-/** Unless it was taken for lost, and is under way again. */
-async function note(tx: Queries, db: Database, { delivery, outcome }: Finished): Promise<void> {
+/** One statement for all: each is a way to the database and back. Not for those that were taken for lost, and are under way again. */
+async function note(tx: Queries, db: Database, finished: readonly Finished[]): Promise<void> {
   const { deliveries: table } = db.tables
-  const values: Record<string, unknown> = { ...delivery, ...(outcome?.values ?? { status: 'pending', due_at: now() }), updated_at: now() }
   const columns: Record<string, SQLiteColumn> = getTableColumns(table)
-  const set = Object.keys(NOTED).map((name) => stored(columns[name], values[name]))
-  await tx.prepared(statementsOf(db, table).note, [...set, delivery.id, stored(table.due_at, delivery.due_at)])
+  const rows = finished.map(({ delivery, outcome }) => {
+    const values: Record<string, unknown> = { ...delivery, ...(outcome?.values ?? { status: 'pending', due_at: now() }), updated_at: now() }
+    return [...NOTED.map((name) => stored(columns[name], values[name])), delivery.id, stored(table.due_at, delivery.due_at)]
+  })
+  const statements = statementsOf(db, table).note
+  while (rows.length > 0) {
+    const some = rows.splice(0, MAX_IN_FLIGHT)
+    await tx.prepared(statements[some.length - 1] as SQL, some.flat())
+  }
+}
+
+function noteOf(table: Database['tables']['deliveries'], count: number): SQL {
+  // How texts are sorted is of no use here, and no part of a type.
+  const types = [...NOTED.map((name) => table[name]), table.id, table.due_at].map((column) =>
+    column.getSQLType().replace(/ collate .*/, ''),
+  )
+  const name = (place: number) => sql.raw(`noted.column${place + 1}`)
+  const tuples = Array.from({ length: count }, (_, row) => {
+    const values = types.map((type, place) => sql`cast(${placeholder(row * types.length + place)} as ${sql.raw(type)})`)
+    return sql`(${sql.join(values, sql`, `)})`
+  })
+  const set = NOTED.map((column, place) => sql`${sql.identifier(column)} = ${name(place)}`)
+  return sql`update ${table} set ${sql.join(set, sql`, `)}, version = version + 1 from (values ${sql.join(tuples, sql`, `)}) as noted
+    where ${table.id} = ${name(NOTED.length)} and ${table.status} = 'sending' and ${table.due_at} = ${name(NOTED.length + 1)}`
 }
 
 const now = () => new Date().toISOString()

@@ -5,6 +5,7 @@ import type { Database, Queries } from '../../drizzle/database.ts'
 import { type Entry, newestChange, readAhead, readLog } from '../log.ts'
 import type { Resource } from '../query/resource.ts'
 import { deliverEvents, type Event, enabledWebhooks } from './events.ts'
+import { failingSlowly } from './slowly.ts'
 import { HAPPENED, isTold } from './types.ts'
 
 /** How far it has come is kept under this name, and who goes on from there holds it. */
@@ -41,7 +42,7 @@ export async function beginAtNewest(tx: Queries, db: Database): Promise<void> {
 export async function dispatch(db: Database, { signal, ...options }: DispatchOptions): Promise<number> {
   let made = 0
   for (let more = true; more && !signal.aborted; ) {
-    const batch = await db.write((tx) => dispatchBatch(tx, db, options))
+    const batch = await failingSlowly(signal, () => db.write((tx) => dispatchBatch(tx, db, options)))
     made += batch.made
     more = batch.more
     // Where the database is in this process, nobody else would have a turn.

@@ -1,7 +1,8 @@
 // Finds out what webhooks are waiting for: one look, however many of them there are.
-import { and, eq, exists, gt, inArray, lte, notExists, sql } from 'drizzle-orm'
+import { and, eq, exists, gt, inArray, lt, lte, notExists, sql } from 'drizzle-orm'
 import type { Database } from '../../drizzle/database.ts'
 import { readLog } from '../log.ts'
+import { MAX_IN_FLIGHT } from './deliver.ts'
 import { dispatched } from './dispatch.ts'
 
 export interface Due {
@@ -19,6 +20,9 @@ export async function findDue(db: Database): Promise<Due> {
   const one = sql<number>`1`.as('one')
   const due = and(eq(deliveries.webhook, webhooks.id), inArray(deliveries.status, ['pending', 'sending']), lte(deliveries.due_at, now))
   const paused = and(eq(pauses.webhook, webhooks.id), gt(pauses.until, now))
+  // Who has as many under way as there may be takes the next when one of them ends.
+  const underWay = sql`(select count(*) from ${deliveries} where ${deliveries.webhook} = ${webhooks.id}
+    and ${deliveries.status} = 'sending' and ${gt(deliveries.due_at, now)})`
   const waiting = await db.read
     .select({ id: webhooks.id })
     .from(webhooks)
@@ -27,6 +31,7 @@ export async function findDue(db: Database): Promise<Due> {
         eq(webhooks.enabled, true),
         exists(db.read.select({ one }).from(deliveries).where(due)),
         notExists(db.read.select({ one }).from(pauses).where(paused)),
+        lt(underWay, MAX_IN_FLIGHT),
       ),
     )
   // Not whether it is the newest: where all was forgotten since, there is none.

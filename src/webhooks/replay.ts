@@ -1,6 +1,6 @@
 // Sends again what was sent, or was to be: the same messages, from the first attempt on. And forgets what is old.
 import { setImmediate } from 'node:timers/promises'
-import { and, eq, gt, gte, inArray, isNull, lt, type SQL, sql } from 'drizzle-orm'
+import { and, eq, gt, gte, inArray, isNull, lt, notExists, type SQL, sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { Problem } from '../errors.ts'
 import { type Expected, held } from '../records.ts'
@@ -53,6 +53,20 @@ export async function cancelAll(db: Database, webhook: number, signal: AbortSign
     more = ids.length === AT_ONCE
     await setImmediate()
   }
+  return count
+}
+
+/** A transaction that had seen a webhook may have made a delivery to it after that was deleted, and its deliveries were cancelled. */
+export async function cancelOrphans(db: Database, signal: AbortSignal): Promise<number> {
+  const { deliveries: table, webhooks } = db.tables
+  const there = db.read.select({ id: webhooks.id }).from(webhooks).where(eq(webhooks.id, table.webhook))
+  const orphans = await db.read
+    .select({ webhook: table.webhook })
+    .from(table)
+    .where(and(inArray(table.status, ['pending', 'sending']), notExists(there)))
+    .groupBy(table.webhook)
+  let count = 0
+  for (const { webhook } of orphans) count += await cancelAll(db, webhook, signal)
   return count
 }
 

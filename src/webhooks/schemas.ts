@@ -75,7 +75,7 @@ export const replayWebhookSchema = {
       description: 'Those that have come to an end, under the same `webhook-id`: a receiver that has had one can tell.',
     },
     { ...started, status: ACCEPTED },
-    WITH_BODY,
+    [...WITH_BODY, 'webhook-disabled'],
   ),
   body: Type.Object(
     {

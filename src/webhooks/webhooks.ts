@@ -64,7 +64,9 @@ function faultsOfFilter(filter: string, events: readonly string[], resources: re
     (events.includes(ALL) ? found.some((faults) => faults.length === 0) : found.every((faults) => faults.length === 0))
   )
     return []
-  const faults = found.find((some) => some.length > 0) ?? []
+  // With `*`, of the resource that was most likely meant: whose fields are near.
+  const strange = (faults: readonly Fault[]) => faults.filter(({ suggestion }) => suggestion === undefined).length
+  const [faults = []] = found.filter((some) => some.length > 0).sort((a, b) => strange(a) - strange(b))
   return faults.map(({ detail, allowed, suggestion, ...fault }) => ({
     pointer: '/filter',
     detail: 'parameter' in fault ? `${fault.parameter} ${detail}` : detail,
@@ -112,10 +114,15 @@ export async function rotateWebhook(
   return { record, secret: await addSecret(tx, db, id) }
 }
 
-/** Makes a delivery to see whether one arrives, and returns its id. Throws `webhook-disabled`. */
-export async function testWebhook(tx: Queries, db: Database, id: number, request: string, expected?: Expected): Promise<number> {
+/** Holds it. Throws `webhook-disabled` where nothing is sent to it. */
+export async function enabled(tx: Queries, db: Database, id: number, expected?: Expected): Promise<void> {
   const record = await held({ db, tx, resource: webhooks, table: db.tables.webhooks }, id, expected)
   if (record.enabled === false) throw new Problem('webhook-disabled', 'Nothing is sent to it: enable it first.')
+}
+
+/** Makes a delivery to see whether one arrives, and returns its id. Throws `webhook-disabled`. */
+export async function testWebhook(tx: Queries, db: Database, id: number, request: string, expected?: Expected): Promise<number> {
+  await enabled(tx, db, id, expected)
   const data = { webhook: id, request }
   return deliverTo(tx, db, id, { event: `test ${randomUUID()}`, type: TEST, at: new Date().toISOString(), data })
 }

@@ -274,7 +274,7 @@ interface Engine {
 async function onSqlite(t: Test, app: App): Promise<Engine> {
   const path = app.config.DATABASE_URL.slice('file:'.length)
   const reader = new Reader(path)
-  const { list, close } = readingSqlite(reader, { path, timeout: TIMEOUT })
+  const { list, close } = readingSqlite(reader, { path, timeout: TIMEOUT, countTime: TIMEOUT })
   t.teardown(() => close().then(() => reader.connection.close()))
   let visits = nothing()
   // Each attempt begins to count anew.
@@ -344,7 +344,7 @@ async function onPostgres(t: Test, app: App): Promise<Engine> {
   }
   pools.short.on('connect', watch)
   pools.long.on('connect', watch)
-  const { list } = readingPostgres(pools, TIMEOUT)
+  const { list } = readingPostgres(pools, { timeout: TIMEOUT, countTime: TIMEOUT })
   return {
     db: { ...app.db, list },
     async visits() {

@@ -291,13 +291,14 @@ onEach('what is done every hour is done once by all, and forgets what is old', a
     await tx.delete(changes)
     for (const at of [ago(100), ago(10)])
       await tx.insert(changes).values({ resource: 'products', record_id: 1, operation: 'update', version: 1, at, fields: '{}' })
-    for (const [n, created_at] of [ago(40), ago(10)].entries())
+    for (const [n, created_at] of [ago(40), ago(10), ago(5)].entries())
       await tx.insert(deliveries).values({
         webhook: 1,
         message: `msg_${n}`,
         type: 'products.updated',
         event: `change ${n}`,
-        status: 'delivered',
+        // To a webhook that is not there.
+        status: n === 2 ? 'pending' : 'delivered',
         history: [],
         body: '{}',
         created_at,
@@ -312,14 +313,14 @@ onEach('what is done every hour is done once by all, and forgets what is old', a
     const jobs = await list()
     return jobs.length > 0 && jobs.every(({ status }) => status === 'done') && jobs
   })
-  t.match(job, { attempts: 1, result: { changes: 1, deliveries: 1 } })
+  t.match(job, { attempts: 1, result: { changes: 1, deliveries: 1, cancelled: 1 } })
   // Both have looked what is due since.
   for (const app of [one, other]) await app.db.write((tx) => app.jobs.schedule(tx, 'retention', 3_600_000))
   t.equal((await list()).length, 1)
-  t.strictSame(
-    (await one.db.read.select().from(deliveries)).map(({ message }) => message),
-    ['msg_1'],
-  )
+  t.strictSame((await one.db.read.select().from(deliveries)).map(({ message, status }) => [message, status]).sort(), [
+    ['msg_1', 'delivered'],
+    ['msg_2', 'cancelled'],
+  ])
   t.equal((await one.db.read.select().from(changes)).filter(({ resource }) => resource === 'products').length, 1)
 })
 

@@ -340,6 +340,10 @@ onEach('sent again under the same id, one and a range', async (t, dialect) => {
   await settled(app)
   t.equal(new Set(receiver.all.map(({ message }) => message)).size, 6)
   t.equal((await deliveriesOf(app, id)).length, 6)
+  await ask(app, 'PATCH', `/api/webhooks/${id}/`, { enabled: false })
+  const disabled = { status: 409, body: { code: 'webhook-disabled' } }
+  t.match(await ask(app, 'POST', `/api/webhooks/${id}/replay/`, { since }), disabled)
+  t.match(await ask(app, 'POST', `/api/deliveries/${first.id}/replay/`), disabled)
   for (const body of [{}, { since: 'yesterday' }, { since, only: 'some' }])
     t.equal((await ask(app, 'POST', `/api/webhooks/${id}/replay/`, body)).status, 400, JSON.stringify(body))
   t.equal((await ask(app, 'POST', '/api/webhooks/99/replay/', { since })).status, 404)

@@ -1,11 +1,14 @@
 // Webhooks from end to end: what is told to whom, how it is signed, and what is refused.
 import { setTimeout } from 'node:timers/promises'
+import { sql } from 'drizzle-orm'
 import { COMMAND_LINE } from '../../src/changes.ts'
 import { issueKey } from '../../src/keys.ts'
 import type { App } from '../../src/routes.ts'
 import { importProducts } from '../../src/transfer/import.ts'
+import { deliverDue } from '../../src/webhooks/deliver.ts'
 import { dispatch } from '../../src/webhooks/dispatch.ts'
 import { findDue } from '../../src/webhooks/due.ts'
+import { Sender } from '../../src/webhooks/send.ts'
 import { connect } from '../dialects.ts'
 import { ask, build, get, lines, onEach } from '../helper.ts'
 import { type Body, beside, deliveryWhere, LOCAL, type Received, Receiver, settled, until, verified, webhook, working } from './receiver.ts'
@@ -336,6 +339,28 @@ onEach('a log of which all was forgotten calls for nothing', async (t, dialect) 
   t.equal(await until(() => dispatch(app.db, means)), 1)
 })
 
+onEach('what fails is not asked for again and again at once', async (t, dialect) => {
+  const app = await build(t, dialect, { env: LOCAL })
+  const { id } = await webhook(app, 'http://127.0.0.1:9/')
+  await ask(app, 'POST', LIST, shirt)
+  await until(async () => (await findDue(app.db)).dispatch, 'a change that can be read')
+  await app.db.write((tx) => tx.run(sql`alter table deliveries rename to lost`))
+  for (const work of [
+    (signal: AbortSignal) => dispatch(app.db, { resources: app.resources, origin: '', signal }),
+    (signal: AbortSignal) =>
+      deliverDue(app.db, { sender: new Sender(app.webhookPolicy, { connections: 1, userAgent: 'Test' }) }, id, signal),
+  ]) {
+    const stopping = new AbortController()
+    const failing = work(stopping.signal).then(
+      () => 'done',
+      () => 'failed',
+    )
+    t.equal(await Promise.race([failing, setTimeout(300, 'at it')]), 'at it')
+    stopping.abort()
+    t.equal(await failing, 'failed', 'it does not hold up who stops')
+  }
+})
+
 onEach('one that is deleted has its deliveries cancelled', async (t, dialect) => {
   const app = await working(t, dialect)
   const receiver = await Receiver.start(t, (response) => response.writeHead(500).end())
@@ -376,6 +401,8 @@ onEach('what cannot be a webhook', async (t, dialect) => {
     [{ filter: 'page_size=5' }, '/filter'],
     [{ filter: 'price=1', events: ['products.updated', 'categories.updated'] }, '/filter'],
     [{ filter: 'nothing=1', events: ['*'] }, '/filter'],
+    [{ filter: 'prise=1', events: ['*'] }, '/filter', { suggestion: 'price' }],
+    [{ filter: 'parrent=1', events: ['*'] }, '/filter', { suggestion: 'parent' }],
   ] as [object, string, object?][]) {
     const answer = await make(body)
     t.match(answer, { status: 400, body: { code: 'invalid-request', errors: [{ pointer, ...more }] } }, JSON.stringify(body))
