@@ -1,5 +1,5 @@
 // Sends what is due to one webhook, a few at the same time: a slow receiver keeps nobody else waiting.
-import { setImmediate } from 'node:timers/promises'
+import { setTimeout } from 'node:timers/promises'
 import { eq, getTableColumns, inArray, type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../../drizzle/database.ts'
@@ -27,6 +27,9 @@ interface Finished {
 /** Milliseconds in which what is under way may come to its end when the service stops. */
 const GRACE = 4_000
 
+/** Milliseconds that one which has ended waits for the others. */
+const GATHER = 3
+
 /** `schedule` has the milliseconds before each attempt. */
 export interface Means {
   sender: Sender
@@ -51,7 +54,7 @@ export async function deliverDue(db: Database, means: Means, webhook: number, si
   const cut = new AbortController()
   const stop = () => {
     ofDatabase.get(webhook)?.()
-    setTimeout(() => cut.abort(), GRACE).unref()
+    void setTimeout(GRACE, undefined, { ref: false }).then(() => cut.abort())
   }
   signal.addEventListener('abort', stop, { once: true })
   try {
@@ -97,7 +100,7 @@ async function deliverInTurn(db: Database, { webhook, stopping, cut, woken, ...m
     if (finished.length === 0) {
       await Promise.race([...underWay, call])
       // A transaction is dear: what ends at about the same time is noted by one.
-      await setImmediate()
+      await Promise.race([Promise.all(underWay), setTimeout(GATHER)])
     }
   }
 }
@@ -136,21 +139,18 @@ const statementsOf = perDatabase((db, table: Database['tables']['deliveries']) =
   return {
     /** Of so many and one. */
     note: Array.from({ length: MAX_IN_FLIGHT }, (_, last) => noteOf(table, last + 1)),
-    underWay: sql`select count(*), (select count(*) from ${pauses} where webhook = ${webhook} and until > ${now})
-      from ${table} where webhook = ${webhook} and status = 'sending' and due_at > ${now}`,
-    // Those that were lost first: there are few, and they are late.
-    due: sql`${due('sending')} union all ${due('pending')}`,
+    // Those that were lost first: there are few, and they are late. Beside each, how many are under way.
+    due: sql`select id, (select count(*) from ${table} where webhook = ${webhook} and status = 'sending' and due_at > ${now})
+      from (${due('sending')} union all ${due('pending')}) as due
+      where not exists (select 1 from ${pauses} where webhook = ${webhook} and until > ${now})`,
   }
 })
 
 async function take(tx: Queries, db: Database, webhook: number): Promise<Delivery[]> {
   const { deliveries: table } = db.tables
-  const statements = statementsOf(db, table)
   const values = [webhook, stored(table.due_at, now())]
-  const [[underWay, paused] = []] = await tx.prepared(statements.underWay, values)
-  const free = MAX_IN_FLIGHT - Number(underWay)
-  if (Number(paused) > 0 || free <= 0) return []
-  const ids = (await tx.prepared(statements.due, values)).slice(0, free).map(([id]) => Number(id))
+  const rows = await tx.prepared(statementsOf(db, table).due, values)
+  const ids = rows.filter(([, underWay], place) => Number(underWay) + place < MAX_IN_FLIGHT).map(([id]) => Number(id))
   if (ids.length === 0) return []
   const claimed = { status: 'sending', due_at: new Date(Date.now() + CLAIM).toISOString(), version: sql`${table.version} + 1` }
   return tx.update(table).set(claimed).where(inArray(table.id, ids)).returning()
