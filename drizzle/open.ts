@@ -1,7 +1,5 @@
 // Opens the database that a URL names.
 import type { Database, Served } from './database.ts'
-import { open as openPostgres } from './pg/open.ts'
-import { open as openSqlite } from './sqlite/open.ts'
 import type { Kit } from './stamps.ts'
 import { defineTables, type Tables } from './tables.ts'
 
@@ -17,11 +15,11 @@ export type EngineOptions = { [O in keyof OpenOptions]-?: Exclude<OpenOptions[O]
 
 const QUERY_TIMEOUT = 2_000
 
-const engines = {
-  'file:': openSqlite,
-  'postgres:': openPostgres,
-  'postgresql:': openPostgres,
-} as const
+const sqlite = () => import('./sqlite/open.ts')
+const postgres = () => import('./pg/open.ts')
+
+/** Only that which is needed is loaded. */
+const engines = { 'file:': sqlite, 'postgres:': postgres, 'postgresql:': postgres } as const
 
 /** The protocols of the databases that there are. */
 export const PROTOCOLS = Object.keys(engines)
@@ -30,8 +28,9 @@ export const PROTOCOLS = Object.keys(engines)
 const ownTables = defineTables as (kit: Kit) => Tables
 
 /** Opens `url` (`file:./data/stockroom.db`, `postgres://user:password@host/database`). Throws DatabaseUnusable where it cannot serve. */
-export function open(url: string, { served, tables = ownTables, queryTimeout = QUERY_TIMEOUT }: OpenOptions): Promise<Database> {
+export async function open(url: string, { served, tables = ownTables, queryTimeout = QUERY_TIMEOUT }: OpenOptions): Promise<Database> {
   const engine = engines[url.slice(0, url.indexOf(':') + 1) as keyof typeof engines]
   if (!engine) throw new TypeError(`a database URL begins with one of ${PROTOCOLS.join(', ')}`)
-  return engine(url, { served, tables, queryTimeout })
+  const { open } = await engine()
+  return open(url, { served, tables, queryTimeout })
 }

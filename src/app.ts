@@ -1,5 +1,4 @@
 // The table of contents: the plugins by name, in the order in which a request meets them, then the routes.
-import { readdir } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import autoload from '@fastify/autoload'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
@@ -20,6 +19,7 @@ import redis from '../plugins/redis.ts'
 import routing from '../plugins/routing.ts'
 import schemas from '../plugins/schemas.ts'
 import type { Config } from './config.ts'
+import { declaredResources } from './declared.ts'
 import { MAX_HEADER_SIZE, requestId, TIMEOUTS } from './http.ts'
 import type { Handler } from './jobs/handlers.ts'
 import { type LogStream, logger } from './logger.ts'
@@ -34,7 +34,6 @@ declare module 'fastify' {
 }
 
 const ROUTES = fileURLToPath(new URL('../routes', import.meta.url))
-const RESOURCES = new URL('./resources/', import.meta.url)
 
 export interface AppOptions {
   config: Readonly<Config>
@@ -112,13 +111,6 @@ export async function buildApp({
   await app.register(feed, { heartbeat })
   await app.register(autoload, { dir: routes, routeParams: true })
   return app
-}
-
-/** Every declaration in src/resources/, by the name of its file. */
-export async function declaredResources(): Promise<Resource[]> {
-  const files = (await readdir(RESOURCES)).filter((file) => file.endsWith('.ts')).sort()
-  const modules = await Promise.all(files.map((file) => import(new URL(file, RESOURCES).href)))
-  return modules.flatMap((module: Record<string, Resource>) => Object.values(module))
 }
 
 /** A number of proxies, or their addresses; without either, the address of a client is that of its socket. */
