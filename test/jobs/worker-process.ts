@@ -1,4 +1,5 @@
 // A worker in a process of its own: what it runs it writes into a table.
+import { setTimeout } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
 import { sql } from 'drizzle-orm'
 import { buildApp } from '../../src/app.ts'
@@ -12,6 +13,8 @@ const app = await buildApp({
       terms: { attempts: 3, delay: 1, maxDelay: 10, concurrency: 4, kept: true },
       run: async ({ db }, payload) => {
         const { n } = payload as { n: number }
+        // Long enough for every process to come to some of them.
+        await setTimeout(25)
         await db.write((tx) => tx.run(sql`insert into ran (n, process) values (${n}, ${process.pid})`))
       },
     },
