@@ -364,8 +364,10 @@ const OTHERS = 'from pg_stat_activity where datname = current_database() and pid
 
 /** Ends the connections of all others, as an administrator or a restart of the server does. */
 async function terminate(query: Query): Promise<void> {
-  await query(`select pg_terminate_backend(pid) ${OTHERS}`)
-  await until(async () => (await query(`select 1 ${OTHERS}`)).length === 0)
+  const ended = await query(`select pid, pg_terminate_backend(pid) ${OTHERS}`)
+  const those = [0, ...ended.map(({ pid }) => pid)].join()
+  // Not until there is no other at all: who listens for changes may have come back already.
+  await until(async () => (await query(`select 1 ${OTHERS} and pid in (${those})`)).length === 0)
 }
 
 on('pg', 'a database that does not know every letter is refused, with how to make one that does', async (t, dialect) => {
