@@ -59,8 +59,8 @@ export async function deliverDue(db: Database, means: Means, webhook: number, si
   signal.addEventListener('abort', stop, { once: true })
   try {
     const woken = (next: () => void) => ofDatabase.set(webhook, next)
-    const delivering = { ...means, webhook, stopping: signal, cut: cut.signal, woken }
-    return await failingSlowly(signal, () => deliverInTurn(db, delivering))
+    const turn = { ...means, webhook, stopping: signal, cut: cut.signal, woken }
+    return await failingSlowly(signal, () => deliverInTurn(db, turn))
   } finally {
     ofDatabase.delete(webhook)
     signal.removeEventListener('abort', stop)
@@ -94,6 +94,8 @@ async function deliverInTurn(db: Database, { webhook, stopping, cut, woken, ...m
         underWay.delete(one)
       })
       underWay.add(one)
+      // Who waits for it hears of it. It may fail before that.
+      one.catch(() => {})
     }
     sent += noted.filter(({ outcome }) => outcome).length
     if (underWay.size === 0 && finished.length === 0) return sent
