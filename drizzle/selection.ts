@@ -36,6 +36,9 @@ export type Guard = (id: SQLWrapper) => SQL
  */
 export type Place = { page: number | 'last' } | { beside: readonly unknown[]; backward: boolean; inclusive: boolean }
 
+/** Milliseconds that a count may take which need not be exact: of the processor's time where it is counted in this process. */
+export const COUNT_TIME = 200
+
 /** How far a count goes: to a limit of rows and of time, to the end, or no further than helps to choose a plan. */
 export type CountMode = 'bounded' | 'exact' | 'none'
 

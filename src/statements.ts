@@ -31,6 +31,15 @@ export const insertOf = perDatabase((db, resource: Resource): Insert => {
   return { insert, inserted }
 })
 
+/** `($0, $1), ($2, $3)`: so many rows of placeholders, each written as `written` says. */
+export function tuples(rows: number, width: number, written = (value: SQL, _place: number): SQL => value): SQL {
+  const row = (number: number) => Array.from({ length: width }, (_, place) => written(placeholder(number * width + place), place))
+  return sql.join(
+    Array.from({ length: rows }, (_, number) => sql`(${sql.join(row(number), sql`, `)})`),
+    sql`, `,
+  )
+}
+
 /** Rows that one statement inserts where there are many. */
 const MANY = 100
 
@@ -44,13 +53,8 @@ export function inserter(
   otherwise = sql``,
 ): (tx: Queries, rows: readonly unknown[][]) => Promise<void> {
   const names = columns.map((column) => sql.identifier(column))
-  const insertOf = (count: number) => {
-    const tuples = Array.from({ length: count }, (_, row) => {
-      const values = columns.map((_, place) => placeholder(row * columns.length + place))
-      return sql`(${sql.join(values, sql`, `)})`
-    })
-    return sql`insert into ${sql.identifier(table)} (${sql.join(names, sql`, `)}) values ${sql.join(tuples, sql`, `)}${otherwise}`
-  }
+  const insertOf = (count: number) =>
+    sql`insert into ${sql.identifier(table)} (${sql.join(names, sql`, `)}) values ${tuples(count, columns.length)}${otherwise}`
   const [one, many] = [insertOf(1), insertOf(MANY)]
   return async (tx, rows) => {
     const whole = rows.length - (rows.length % MANY)

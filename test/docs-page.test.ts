@@ -1,4 +1,4 @@
-// The documentation page in a real browser: every operation on it can be tried, as it is offered, and nothing that its own rules forbid.
+// The documentation page in a real browser: operations on it can be tried, as they are offered, and nothing that its own rules forbid.
 // DOCS=all tries those too that are offered for another resource in the same way.
 import { existsSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
@@ -104,7 +104,7 @@ async function launch(t: Test): Promise<Browser> {
 /** Milliseconds: each of some fifty operations takes a browser some seconds. */
 t.setTimeout(600_000)
 
-t.test('every operation can be tried on /docs/', { skip }, async (t) => {
+t.test('operations can be tried on /docs/', { skip }, async (t) => {
   // Without a look at what the names of webhooks stand for.
   const app = await build(t, sqlite, { env: { WEBHOOK_ALLOW_PRIVATE: 'true' } })
   await app.listen({ host: '127.0.0.1', port: 0 })

@@ -8,6 +8,7 @@ import { feedTable } from '../feed.ts'
 import { checkMigrated, type Derived, migrate } from '../migrations.ts'
 import type { EngineOptions } from '../open.ts'
 import { cursorSecret, secretTable } from '../secrets.ts'
+import { COUNT_TIME } from '../selection.ts'
 import { counterTable, counterTriggers } from './counters.ts'
 import { adoptLog, log } from './log.ts'
 import { createPool, failure, toTheEnd, transaction } from './pool.ts'
@@ -28,8 +29,6 @@ const WRITERS = 4
 const CONNECT_TIMEOUT = 5_000
 /** Milliseconds after which what is read is no longer short. */
 const SHORT = 50
-/** Milliseconds that a count may take which need not be exact. */
-const COUNT_TIME = 200
 /** How often a transaction runs that the engine ended to resolve a deadlock. */
 const ATTEMPTS = 5
 

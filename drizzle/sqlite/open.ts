@@ -20,6 +20,7 @@ import { feedTable } from '../feed.ts'
 import { checkMigrated, type Derived, migrate } from '../migrations.ts'
 import type { EngineOptions } from '../open.ts'
 import { cursorSecret, secretTable } from '../secrets.ts'
+import { COUNT_TIME } from '../selection.ts'
 import { counterTable, counterTriggers } from './counters.ts'
 import * as kit from './kit.ts'
 import { Prepared } from './prepared.ts'
@@ -75,7 +76,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   const writer = new Driver(path, { timeout: 0 })
   await whileBusy(() => configure(writer))
   const reader = new Reader(path)
-  const { list, interrupt, close } = reading(reader, { path, timeout: queryTimeout })
+  const { list, interrupt, close } = reading(reader, { path, timeout: queryTimeout, countTime: COUNT_TIME })
 
   const watched = watchState(path)
   const derived = [counterTable, secretTable, feedTable, ...served.flatMap(derive)]

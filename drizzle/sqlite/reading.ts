@@ -22,9 +22,6 @@ const MAX_WAIT = 20
 /** What it passes over without being able to stop: rows before a page, and entries of posting lists, some 5 ns each. */
 const UNSEEN = { rows: MAX_VISITED, postings: 1_000_000 }
 
-/** Milliseconds of a thread's work. */
-const COUNT_TIME = 200
-
 /** Shapes, filters and lists remembered. */
 const MAX_SHAPES = 500
 const MAX_KNOWN = 10_000
@@ -37,12 +34,12 @@ export interface ReadingOptions {
   /** Milliseconds after which a list is given up. */
   timeout: number
   /** Milliseconds of work that a count may take which need not be exact. */
-  countTime?: number
+  countTime: number
 }
 
 export function reading(
   main: Reader,
-  { path, timeout, countTime = COUNT_TIME }: ReadingOptions,
+  { path, timeout, countTime }: ReadingOptions,
 ): Pick<Database, 'list'> & { interrupt(): void; close(): Promise<void> } {
   const stopped = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
   const pool = new Piscina<LongJob, Result | undefined>({

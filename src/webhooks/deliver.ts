@@ -5,7 +5,7 @@ import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import { perDatabase } from '../memo.ts'
-import { stored } from '../statements.ts'
+import { stored, tuples } from '../statements.ts'
 import { type Delivery, type Outcome, outcomeOf } from './outcome.ts'
 import { SEND_TIMEOUT, type Sender } from './send.ts'
 import { signedHeaders } from './sign.ts'
@@ -196,12 +196,9 @@ function noteOf(table: Database['tables']['deliveries'], count: number): SQL {
     column.getSQLType().replace(/ collate .*/, ''),
   )
   const name = (place: number) => sql.raw(`noted.column${place + 1}`)
-  const tuples = Array.from({ length: count }, (_, row) => {
-    const values = types.map((type, place) => sql`cast(${placeholder(row * types.length + place)} as ${sql.raw(type)})`)
-    return sql`(${sql.join(values, sql`, `)})`
-  })
+  const values = tuples(count, types.length, (value, place) => sql`cast(${value} as ${sql.raw(String(types[place]))})`)
   const set = NOTED.map((column, place) => sql`${sql.identifier(column)} = ${name(place)}`)
-  return sql`update ${table} set ${sql.join(set, sql`, `)}, version = version + 1 from (values ${sql.join(tuples, sql`, `)}) as noted
+  return sql`update ${table} set ${sql.join(set, sql`, `)}, version = version + 1 from (values ${values}) as noted
     where ${table.id} = ${name(NOTED.length)} and ${table.status} = 'sending' and ${table.due_at} = ${name(NOTED.length + 1)}`
 }
 

@@ -115,14 +115,14 @@ export async function rotateWebhook(
 }
 
 /** Holds it. Throws `webhook-disabled` where nothing is sent to it. */
-export async function enabled(tx: Queries, db: Database, id: number, expected?: Expected): Promise<void> {
+export async function holdEnabled(tx: Queries, db: Database, id: number, expected?: Expected): Promise<void> {
   const record = await held({ db, tx, resource: webhooks, table: db.tables.webhooks }, id, expected)
   if (record.enabled === false) throw new Problem('webhook-disabled', 'Nothing is sent to it: enable it first.')
 }
 
 /** Makes a delivery to see whether one arrives, and returns its id. Throws `webhook-disabled`. */
 export async function testWebhook(tx: Queries, db: Database, id: number, request: string, expected?: Expected): Promise<number> {
-  await enabled(tx, db, id, expected)
+  await holdEnabled(tx, db, id, expected)
   const data = { webhook: id, request }
   return deliverTo(tx, db, id, { event: `test ${randomUUID()}`, type: TEST, at: new Date().toISOString(), data })
 }

@@ -2,13 +2,13 @@ import { startJob } from '../../../../../src/jobs/route.ts'
 import { webhooks } from '../../../../../src/resources/webhooks.ts'
 import { type App, expectedOf, post } from '../../../../../src/routes.ts'
 import { replayWebhookSchema } from '../../../../../src/webhooks/schemas.ts'
-import { enabled } from '../../../../../src/webhooks/webhooks.ts'
+import { holdEnabled } from '../../../../../src/webhooks/webhooks.ts'
 
 export default async function (app: App) {
   app.post('/', { schema: replayWebhookSchema, config: { access: webhooks.access.write } }, (request, reply) =>
     post(request, reply, async (tx) => {
       const { id } = request.params
-      await enabled(tx, app.db, id, expectedOf(request))
+      await holdEnabled(tx, app.db, id, expectedOf(request))
       const { since, until = new Date().toISOString(), only = 'failed' } = request.body
       return startJob(tx, request, 'webhooks.replay', { webhook: id, since, until, only })
     }),
