@@ -1,4 +1,5 @@
 // What is done to bodies before a route sees them.
+import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { ask, build } from '../helper.ts'
@@ -75,4 +76,10 @@ t.test('a fault of a poisoned body is named with all others', async (t) => {
     '/prise',
     'x',
   ])
+})
+
+t.test('every schema that checks a body is valid JSON Schema', async (t) => {
+  const app = await build(t, embedded)
+  const ajv = new Ajv2020()
+  for (const [name, schema] of Object.entries(app.getSchemas())) t.ok(ajv.validateSchema(schema as object), `${name}: ${ajv.errorsText()}`)
 })
