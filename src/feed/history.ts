@@ -8,14 +8,14 @@ import type { Resource } from '../query/resource.ts'
 import { type Conditions, restoreWithin } from '../restore.ts'
 import { type App, actorOf, expectedOf, post, stateHeaders, urlOf } from '../routes.ts'
 import { membersOf } from './page.ts'
-import { DEFAULT_HISTORY_PAGE, type HistoryQuery, historySchema, restoreSchema } from './schemas.ts'
+import { DEFAULT_HISTORY_PAGE, type HistoryQuery, historyAccess, historySchema, restoreSchema } from './schemas.ts'
 
 /** Entries behind a page that tell whether it is the last: one may belong to it, for a deletion has the version of the change before it. */
 const BEYOND = 2
 
 export function historyRoute(app: App, resource: Resource): void {
   const { db } = app
-  app.get('/', { schema: historySchema(resource), config: { access: resource.access.read } }, async (request, reply) => {
+  app.get('/', { schema: historySchema(resource), config: { access: historyAccess(resource) } }, async (request, reply) => {
     const { id } = request.params
     const { before = MAX_INTEGER, page_size: size = DEFAULT_HISTORY_PAGE } = request.query as HistoryQuery
     const entries = await readHistory(db, db, resource.table, id, before, size + BEYOND)

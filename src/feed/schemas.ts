@@ -8,6 +8,7 @@ import type { Resource } from '../query/resource.ts'
 import { guard, headersOf, READING, responses, WITH_BODY } from '../query/responses.ts'
 import { actionSchema, changeConflicts, readSchema } from '../query/schemas.ts'
 import { Unreadable } from '../query/values.ts'
+import type { Access } from '../roles.ts'
 import { type Position, sinceParameter } from './positions.ts'
 
 export const DEFAULT_FEED_PAGE = 100
@@ -153,9 +154,13 @@ const historyOf = ({ schemas: { record } }: Resource) =>
     { additionalProperties: false },
   )
 
+/** Old prices, reasons and deleted records are not public, so history needs a key even where records do not. */
+export const historyAccess = ({ access: { read } }: Resource): Access => (read === 'read' || read === 'anyone' ? 'key' : read)
+
 export const historySchema = (resource: Resource) => ({
   ...readSchema(resource, 'history', 'What was done to'),
-  description: 'The newest first, as far back as changes are kept. That of a record that was deleted is there too.',
+  description:
+    'The newest first, as far back as changes are kept. That of a record that was deleted is there too. It needs a key, of any role.',
   headers: headersOf({}),
   querystring: closed<HistoryQuery>({
     before: numberParameter(MAX_INTEGER, 'Only what was done before this version'),
@@ -166,7 +171,7 @@ export const historySchema = (resource: Resource) => ({
     ),
   }),
   response: responses(200, { description: 'What was done', schema: historyOf(resource) }, [
-    ...guard(resource.access.read),
+    ...guard(historyAccess(resource)),
     ...READING,
     'query-too-expensive',
     'not-found',

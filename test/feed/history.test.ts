@@ -78,7 +78,8 @@ onEach('who did it is told to admins and to who did it', async (t, dialect) => {
   t.strictSame((await history(app)).results[0]?.key, record.id)
   t.strictSame(await seen(by(token)), [record.id, 'mine'])
   t.strictSame(await seen(by(other.token)), [null, null])
-  t.strictSame(await seen({}), [null, null], 'reading needs no key')
+  const anonymous = await app.inject({ url: `${URL}history/` })
+  t.match([anonymous.statusCode, anonymous.json().code], [401, 'key-required'], 'history needs a key')
 })
 
 onEach('a state is brought back as a new change', async (t, dialect) => {

@@ -34,7 +34,7 @@ const expected: Record<string, [keyof typeof refusals, number, body?: object, qu
   'DELETE /api/products/:id': ['write', 404],
   'GET /api/products/:id/cached_detail': ['read', 404],
   'POST /api/products/:id/stock': ['write', 404, { delta: 1, reason: 'came' }],
-  'GET /api/products/:id/history': ['read', 200],
+  'GET /api/products/:id/history': ['key', 200],
   'POST /api/products/:id/restore': ['write', 404, { version: 1 }],
   'POST /api/products/bulk': ['write', 200, { operations: [{ op: 'create', body: { name: 'Shirt', price: '1' } }] }],
   'GET /api/categories': ['read', 200],
@@ -43,7 +43,7 @@ const expected: Record<string, [keyof typeof refusals, number, body?: object, qu
   'PUT /api/categories/:id': ['write', 200, { name: 'Clothing' }],
   'PATCH /api/categories/:id': ['write', 200, {}],
   'DELETE /api/categories/:id': ['write', 404],
-  'GET /api/categories/:id/history': ['read', 200],
+  'GET /api/categories/:id/history': ['key', 200],
   'POST /api/categories/:id/restore': ['write', 404, { version: 1 }],
   'GET /api/changes': ['key', 200],
   // From a position that is none of this log: the stream itself would not end.
