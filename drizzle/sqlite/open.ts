@@ -1,6 +1,4 @@
 // SQLite in one file: a reader that sees committed rows only, and a writer that takes transactions in turn.
-import { mkdirSync } from 'node:fs'
-import { dirname } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import Driver from 'better-sqlite3'
 import { sql } from 'drizzle-orm'
@@ -22,6 +20,7 @@ import type { EngineOptions } from '../open.ts'
 import { cursorSecret, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
 import { counterTable, counterTriggers } from './counters.ts'
+import { configure, createFile } from './file.ts'
 import * as kit from './kit.ts'
 import { Prepared } from './prepared.ts'
 import { Reader } from './reader.ts'
@@ -72,7 +71,7 @@ const failures: Record<string, Failure> = {
 
 export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {
   const path = url.slice('file:'.length)
-  mkdirSync(dirname(path), { recursive: true })
+  createFile(path)
   const writer = new Driver(path, { timeout: 0 })
   await whileBusy(() => configure(writer))
   const reader = new Reader(path)
@@ -143,18 +142,6 @@ const derive = (served: Served): Derived[] => [
   idIndex(served),
   ...(served.folded.length > 0 ? [searchIndex(served, dialect)] : []),
 ]
-
-/** What durability rests on. Some file systems refuse write-ahead logging without an error, so each is read back. */
-const PRAGMAS = { journal_mode: 'wal', synchronous: 2, foreign_keys: 1 }
-
-function configure(writer: Driver.Database): void {
-  for (const [name, value] of Object.entries(PRAGMAS)) {
-    writer.pragma(`${name} = ${value}`)
-    const actual = writer.pragma(name, { simple: true })
-    if (actual !== value)
-      throw new DatabaseUnusable(`${writer.name}: SQLite kept ${name} at ${actual} instead of ${value}: use a local file system`)
-  }
-}
 
 async function migrateChecked(writer: Driver.Database, tx: Queries, derived: Derived[]): Promise<string[]> {
   const given = await lastIds(tx)

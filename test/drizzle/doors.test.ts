@@ -1,7 +1,9 @@
 // The doors to the database: read, write and bulk; what they do when another program, or the server, is in the way.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { chmodSync, statSync } from 'node:fs'
 import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
@@ -37,6 +39,20 @@ async function names(db: Database): Promise<string[]> {
   const { products } = db.tables
   return (await db.read.select({ name: products.name }).from(products).orderBy(products.id)).map(({ name }) => name)
 }
+
+on('sqlite', 'a new database file is for its owner only; an existing one keeps its mode', async (t) => {
+  const folder = t.testdir({ 'shared.db': '' })
+  chmodSync(join(folder, 'shared.db'), 0o644)
+  for (const [file, mode] of [
+    ['new.db', 0o600],
+    ['shared.db', 0o644],
+  ] as const) {
+    const db = await open(`file:${join(folder, file)}`, { served: SERVED })
+    t.teardown(() => db.close())
+    await db.migrate()
+    for (const part of [file, `${file}-wal`, `${file}-shm`]) t.equal(statSync(join(folder, part)).mode & 0o777, mode, part)
+  }
+})
 
 const PRODUCT = { name: 'a', price: '1.00' }
 
