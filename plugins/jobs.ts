@@ -7,7 +7,6 @@ import { type Handler, handlers, type Kind, type Services, schedules } from '../
 import { Jobs } from '../src/jobs/jobs.ts'
 import { openQueue } from '../src/jobs/open.ts'
 import type { AddressPolicy } from '../src/webhooks/address.ts'
-import { MAX_IN_FLIGHT } from '../src/webhooks/deliver.ts'
 import { findDue } from '../src/webhooks/due.ts'
 import { Sender } from '../src/webhooks/send.ts'
 
@@ -45,7 +44,7 @@ export default fp(
     const { config, db, resources, log } = app
     const all: Record<string, Handler> = { ...handlers, ...others }
     const policy = { allowHttp: config.WEBHOOK_ALLOW_HTTP, allowPrivate: config.WEBHOOK_ALLOW_PRIVATE, resolve }
-    const sender = new Sender(policy, { connections: MAX_IN_FLIGHT, userAgent: `Stockroom/${packageJson.version}`, timeout })
+    const sender = new Sender(policy, { userAgent: `Stockroom/${packageJson.version}`, timeout })
     const queue = openQueue({
       db,
       terms: new Map(Object.entries(all).map(([kind, { terms }]) => [kind, terms])),

@@ -25,7 +25,6 @@ export interface Sent {
 }
 
 export interface SenderOptions {
-  connections: number
   userAgent: string
   timeout?: number | undefined
 }
@@ -36,13 +35,15 @@ export class Sender {
   readonly #userAgent: string
   readonly #timeout: number
 
-  /** `connections` to one receiver at the same time, `timeout` in milliseconds. */
-  constructor(policy: AddressPolicy, { connections, userAgent, timeout = SEND_TIMEOUT }: SenderOptions) {
+  /**
+   * `timeout` is in milliseconds. Connections are not limited per origin: a webhook whose receiver hangs would use up those of every other
+   * webhook on that origin. Each has as many as it has deliveries in flight (`MAX_IN_FLIGHT`).
+   */
+  constructor(policy: AddressPolicy, { userAgent, timeout = SEND_TIMEOUT }: SenderOptions) {
     this.#policy = policy
     this.#userAgent = userAgent
     this.#timeout = timeout
     this.#agent = new Agent({
-      connections,
       connect: { lookup: guardedLookup(policy) as never, timeout: CONNECT_TIMEOUT },
       keepAliveTimeout: KEEP_ALIVE,
       maxHeaderSize: MAX_HEADERS,

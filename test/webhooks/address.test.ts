@@ -160,14 +160,14 @@ t.test('a name that leads elsewhere at the time of the connection', async (t) =>
   const policy = { ...STRICT, allowHttp: true, resolve: resolver([PUBLIC], ['127.0.0.1']) }
   const url = `http://rebound.example:${port}/hook`
   t.strictSame(await faultsOfUrl(url, policy), [], 'when it was made it was public')
-  const sender = new Sender(policy, { connections: 1, userAgent: 'Test' })
+  const sender = new Sender(policy, { userAgent: 'Test' })
   t.teardown(() => sender.close())
   const sent = await sender.send(url, {}, '{}', new AbortController().signal)
   t.match(sent, { status: null, error: 'rebound.example leads to 127.0.0.1, which is not a public address' })
   t.equal(policy.resolve.asked.length, 2, 'the name was looked up once more, and not a third time')
   t.equal(connections(), 0, 'nothing was connected to')
 
-  const allowed = new Sender({ ...policy, allowPrivate: true, resolve: resolver(['127.0.0.1']) }, { connections: 1, userAgent: 'Test' })
+  const allowed = new Sender({ ...policy, allowPrivate: true, resolve: resolver(['127.0.0.1']) }, { userAgent: 'Test' })
   t.teardown(() => allowed.close())
   t.match(
     await allowed.send(url, {}, '{}', new AbortController().signal),
@@ -179,7 +179,7 @@ t.test('a name that leads elsewhere at the time of the connection', async (t) =>
 
 t.test('one of several addresses that is not public is enough', async (t) => {
   const { port, connections } = await listener(t)
-  const sender = new Sender({ ...STRICT, allowHttp: true, resolve: resolver(['127.0.0.1', PUBLIC]) }, { connections: 1, userAgent: 'Test' })
+  const sender = new Sender({ ...STRICT, allowHttp: true, resolve: resolver(['127.0.0.1', PUBLIC]) }, { userAgent: 'Test' })
   t.teardown(() => sender.close())
   t.match(await sender.send(`http://mixed.example:${port}/`, {}, '{}', new AbortController().signal), {
     status: null,
@@ -190,7 +190,7 @@ t.test('one of several addresses that is not public is enough', async (t) => {
 
 t.test('an address in the URL is not connected to', async (t) => {
   const { port, connections } = await listener(t)
-  const sender = new Sender({ ...STRICT, allowHttp: true }, { connections: 1, userAgent: 'Test' })
+  const sender = new Sender({ ...STRICT, allowHttp: true }, { userAgent: 'Test' })
   t.teardown(() => sender.close())
   for (const host of ['127.0.0.1', '[::ffff:127.0.0.1]', '2130706433', 'localhost'])
     t.match(
@@ -207,7 +207,7 @@ t.test('a redirect to a private address is not followed', async (t) => {
   outer.listen(0, '127.0.0.1')
   await once(outer, 'listening')
   t.teardown(() => void outer.close())
-  const sender = new Sender({ allowHttp: true, allowPrivate: true }, { connections: 1, userAgent: 'Test' })
+  const sender = new Sender({ allowHttp: true, allowPrivate: true }, { userAgent: 'Test' })
   t.teardown(() => sender.close())
   const url = `http://127.0.0.1:${(outer.address() as AddressInfo).port}/`
   t.match(await sender.send(url, {}, '{}', new AbortController().signal), { status: 307, error: 'the receiver answered 307' })

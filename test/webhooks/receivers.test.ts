@@ -1,5 +1,6 @@
 // Receivers as they are: they fail, hang, redirect, throttle, are gone, and answer what nobody asked for.
 import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import { createServer, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
 import type { Test } from 'tap'
@@ -111,6 +112,49 @@ onEach('one that hangs keeps nobody else waiting', async (t, dialect) => {
   const asked = Date.now()
   await ask(app, 'DELETE', `/api/webhooks/${slow.id}/`)
   t.ok(Date.now() - asked < 2_000)
+})
+
+/** Never ends an attempt of its own accord. */
+const PATIENT: Options = { webhooks: { timeout: 3_600_000 } }
+
+onEach('a receiver that hangs does not delay another one on its origin', async (t, dialect) => {
+  const app = await start(t, dialect, PATIENT)
+  const unanswered: ServerResponse[] = []
+  const receiver = await Receiver.start(t, (response, { url }) => (url === '/hook/hangs' ? unanswered.push(response) : response.end()))
+  await webhook(app, `${receiver.url}/hangs`)
+  for (let stock = 1; stock <= 12; stock++) await change(app, stock)
+  await receiver.count(10, ({ url }) => url === '/hook/hangs')
+  await webhook(app, `${receiver.url}/answers`)
+  await change(app, 13)
+  const [answered] = await receiver.count(1, ({ url }) => url === '/hook/answers')
+  t.equal(answered?.event.data.record.stock, 13)
+  t.equal(unanswered.filter(({ writableEnded }) => writableEnded).length, 0)
+  for (const response of unanswered) response.end()
+})
+
+onEach('an outcome is not recorded once another instance has claimed the delivery', async (t, dialect) => {
+  const app = await start(t, dialect, PATIENT)
+  const unanswered: ServerResponse[] = []
+  const receiver = await Receiver.start(t, (response) => unanswered.push(response))
+  const { id } = await webhook(app, receiver.url)
+  await change(app, 1)
+  const [first] = await receiver.count(1)
+  const query = await connect(t, app.config.DATABASE_URL)
+  // A claim is the time until which it holds, so another claim is another time.
+  const later = Date.now() + DAY
+  await query(`update deliveries set due_at = ${dialect.name === 'pg' ? `to_timestamp(${later / 1_000})` : later} where webhook = ${id}`)
+  await change(app, 2)
+  await receiver.count(2)
+  for (const response of unanswered) response.end()
+  await deliveryWhere(app, `webhook=${id}`, ({ message, status }) => message !== first?.message && status === 'delivered')
+  await until(async () => {
+    const { body } = await get(app, '/api/jobs/?kind=webhooks.deliver')
+    return body.results.every(({ status }: Body) => status === 'done')
+  }, 'the end of the job that delivers')
+  t.match(
+    (await deliveriesOf(app, id)).find(({ message }) => message === first?.message),
+    { status: 'sending', attempts: 0, history: [] },
+  )
 })
 
 onEach('a redirect is a failure, and not followed', async (t, dialect) => {

@@ -347,8 +347,7 @@ onEach('what fails is not asked for again and again at once', async (t, dialect)
   await app.db.write((tx) => tx.run(sql`alter table deliveries rename to lost`))
   for (const work of [
     (signal: AbortSignal) => dispatch(app.db, { resources: app.resources, origin: '', signal }),
-    (signal: AbortSignal) =>
-      deliverDue(app.db, { sender: new Sender(app.webhookPolicy, { connections: 1, userAgent: 'Test' }) }, id, signal),
+    (signal: AbortSignal) => deliverDue(app.db, { sender: new Sender(app.webhookPolicy, { userAgent: 'Test' }) }, id, signal),
   ]) {
     const stopping = new AbortController()
     const failing = work(stopping.signal).then(
