@@ -188,6 +188,20 @@ t.test('one of several addresses that is not public is enough', async (t) => {
   t.equal(connections(), 0)
 })
 
+t.test('every address of a name is checked, wherever the private one stands', async (t) => {
+  for (const addresses of [
+    [PUBLIC, '127.0.0.1'],
+    [PUBLIC, '2606:4700::1111', '::1'],
+    ['10.0.0.1', PUBLIC],
+  ])
+    for (const all of [true, false]) {
+      const lookup = guardedLookup({ ...STRICT, resolve: resolver(addresses) })
+      const [error, found] = await new Promise<unknown[]>((resolve) => lookup('mixed.example', { all }, (...result) => resolve(result)))
+      t.match(error, { message: /^mixed\.example leads to (127\.0\.0\.1|::1|10\.0\.0\.1), which is not a public address$/ })
+      t.strictSame(found, [], addresses.join())
+    }
+})
+
 t.test('an address in the URL is not connected to', async (t) => {
   const { port, connections } = await listener(t)
   const sender = new Sender({ ...STRICT, allowHttp: true }, { userAgent: 'Test' })
