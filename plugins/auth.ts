@@ -2,9 +2,11 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
+import { countHeaders } from '../src/http.ts'
 import { type Key, Keyring, type Verdict } from '../src/keyring.ts'
 import { addressOf } from '../src/limits/address.ts'
 import { type Access, includes, type Role } from '../src/roles.ts'
+import { parseToken } from '../src/token.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -65,6 +67,10 @@ export default fp(
       const { authorization } = request.headers
       if (authorization === undefined) await anonymous.take(request, reply)
       else {
+        if (countHeaders(request.raw.rawHeaders, 'authorization') > 1) {
+          await anonymous.take(request, reply)
+          throw new Problem('malformed-request', 'The request has more than one Authorization header.')
+        }
         const token = tokenIn(authorization)
         request.key = keyring.recall(token) ?? (await keyOf(token, request, reply))
         await authenticated.take(request, reply)
@@ -85,18 +91,13 @@ export default fp(
       return access === 'read' && !app.config.REQUIRE_KEY_TO_READ ? undefined : access
     }
 
-    /** Throws `key-refused`, and `quota-exceeded` where the client has tried too many. */
+    /** Throws `key-refused`, or `quota-exceeded` after too many failures of this address. A valid key passes whatever came before it. */
     async function keyOf(token: string, request: FastifyRequest, reply: FastifyReply): Promise<Key> {
-      const wasGood = keyring.wasGood(token)
-      const look = async () => {
-        if (!wasGood) await failures.check(request, reply)
-        const found = await keyring.verify(token)
-        if ('refused' in found && found.guessed) await failures.take(request, reply)
-        return found
-      }
-      const verdict = wasGood ? await look() : await inTurn(addressOf(request.ip, request.socket.remoteAddress), look)
+      const lookUp = () => keyring.verify(token)
+      const isImmediate = keyring.wasGood(token) || parseToken(token) === undefined
+      const verdict = isImmediate ? await lookUp() : await inTurn(addressOf(request.ip, request.socket.remoteAddress), lookUp)
       if ('key' in verdict) return verdict.key
-      if (!verdict.guessed) await anonymous.take(request, reply)
+      await (verdict.guessed ? failures : anonymous).take(request, reply)
       throw refused(token === '' ? 'The Authorization header has no bearer token.' : reasons[verdict.refused])
     }
   },
@@ -115,7 +116,7 @@ function authorise(key: Key | null, needed: Role): void {
 /** For the OpenAPI document. Where no key is needed, one may be sent all the same: its limit is higher. */
 const securityOf = (needed: Role | undefined): Record<string, string[]>[] => (needed ? [{ key: [needed] }] : [{}, { key: [] }])
 
-/** Runs the work of each client one after the other: of guesses made at the same time, none must be looked at before the last is counted. */
+/** Runs the work of each client one after the other: guesses of one address then occupy one database connection at most. */
 function queues() {
   const last = new Map<string, Promise<unknown>>()
   return <T>(client: string, work: () => Promise<T>): Promise<T> => {

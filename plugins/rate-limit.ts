@@ -21,24 +21,22 @@ declare module 'fastify' {
 export interface Limit {
   /** Counts a request. Throws `quota-exceeded` for one too many, which is not counted. */
   take(request: FastifyRequest, reply: FastifyReply): Promise<void>
-  /** Throws as `take` would, and counts nothing. */
-  check(request: FastifyRequest, reply: FastifyReply): Promise<void>
 }
 
-/** Keys that a client may try in vain in so many seconds. */
+/** Invalid keys of an address that are answered 401 in so many seconds; further ones are answered 429. */
 const MAX_FAILURES = 10
 const FAILURES_WINDOW = 60
 
 const byAddress = (request: FastifyRequest) => addressOf(request.ip, request.socket.remoteAddress)
 const byKey = (request: FastifyRequest) => String(request.key?.id)
 
-const UNLIMITED: Limit = { take: async () => {}, check: async () => {} }
+const UNLIMITED: Limit = { take: async () => {} }
 
 /** What has to be waited for, in words. */
 const refusals: Record<Policy, (max: number, seconds: number) => string> = {
   anonymous: (max, seconds) => `Without a key, ${max} requests in ${seconds} seconds are answered.`,
   authenticated: (max, seconds) => `${max} requests of a key in ${seconds} seconds are answered.`,
-  'failed-authentication': (max, seconds) => `${max} keys that are not valid are looked at in ${seconds} seconds.`,
+  'failed-authentication': (max, seconds) => `${max} invalid keys in ${seconds} seconds are answered otherwise. A valid key passes.`,
 }
 
 /** Milliseconds between two lines in the log that say the same. */
@@ -68,19 +66,19 @@ export default fp(
       const options = { max, timeWindow: seconds * 1_000, keyGenerator, policy }
       const count = app.createRateLimit(options)
       const stated = `"${policy}";q=${max};w=${seconds}`
-      const apply = async (request: FastifyRequest, reply: FastifyReply, increment: boolean) => {
-        const usage = await count(request, { increment })
+      const take = async (request: FastifyRequest, reply: FastifyReply) => {
+        const usage = await count(request)
         if (usage.isAllowed) return
         const wait = usage.ttlInSeconds
         reply.header('ratelimit-policy', stated)
         reply.header('ratelimit', `"${policy}";r=${usage.remaining};t=${wait}`)
-        if (usage.isExceeded || (!increment && usage.remaining === 0))
+        if (usage.isExceeded)
           throw new Problem('quota-exceeded', `${refusals[policy](max, seconds)} Try again in ${wait} second${wait === 1 ? '' : 's'}.`, {
             headers: { 'retry-after': String(wait) },
             members: { 'violated-policies': [policy] },
           })
       }
-      return { take: (request, reply) => apply(request, reply, true), check: (request, reply) => apply(request, reply, false) }
+      return { take }
     }
     app.decorate('limits', {
       anonymous: limit('anonymous', RATE_LIMIT_ANONYMOUS, RATE_LIMIT_WINDOW, byAddress),

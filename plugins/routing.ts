@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
-import { MAX_HEADERS } from '../src/http.ts'
+import { countHeaders, MAX_HEADERS } from '../src/http.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -85,7 +85,7 @@ let known = { protocol: '', host: '', origin: '' }
 /** Links in answers begin with it, so it has to be a host and nothing more (RFC 9112, 3.2). Empty where a client of HTTP/1.0 names none. */
 function originOf({ host, protocol, raw }: FastifyRequest): string {
   const detail = 'The Host header is not the name of a host.'
-  if (isRepeated(raw.rawHeaders)) throw new Problem('malformed-request', detail)
+  if (countHeaders(raw.rawHeaders, 'host') > 1) throw new Problem('malformed-request', detail)
   if (host === known.host && protocol === known.protocol) return known.origin
   const origin = `${protocol}://${host}`
   const old = raw.httpVersion === '1.0' && host === ''
@@ -93,14 +93,4 @@ function originOf({ host, protocol, raw }: FastifyRequest): string {
   if (old) return ''
   known = { protocol, host, origin }
   return origin
-}
-
-/** `headers` are names and values in turn. Node itself takes the first of several. */
-function isRepeated(headers: readonly string[]): boolean {
-  let hosts = 0
-  for (let index = 0; index < headers.length; index += 2) {
-    const name = headers[index] ?? ''
-    if (name.length === 4 && name.toLowerCase() === 'host') hosts++
-  }
-  return hosts > 1
 }

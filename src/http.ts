@@ -29,3 +29,13 @@ export function requestId({ headers }: IncomingMessage): string {
   const given = headers['x-request-id']
   return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID()
 }
+
+/** Counts the headers named `name` (in lower case). `rawHeaders` are names and values in turn; Node itself takes the first of several. */
+export function countHeaders(rawHeaders: readonly string[], name: string): number {
+  let count = 0
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const given = rawHeaders[index] ?? ''
+    if (given.length === name.length && given.toLowerCase() === name) count++
+  }
+  return count
+}

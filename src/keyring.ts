@@ -19,12 +19,17 @@ export type Verdict = { key: Key } | { refused: 'unknown' | 'revoked' | 'expired
 
 /** Milliseconds in which what another instance or the command line did to a key may not be known here. */
 export const KEY_MEMORY = 1_000
-/** Milliseconds for which a key that was good is looked up even for a client that may guess no more. */
+/** Milliseconds for which a key that was valid is looked up without waiting for other look-ups of its address. */
 const TRIED_FOR = 10 * 60_000
 /** Keys that are remembered. */
 const MAX_REMEMBERED = 10_000
 /** Milliseconds between two writes of a key's `last_used_at`. */
 const LAST_USED_EVERY = 5 * 60_000
+
+const UNKNOWN: Verdict = { refused: 'unknown', guessed: true }
+
+/** As long as a SHA-256 in hexadecimal, and equal to none. */
+const NO_HASH = '-'.repeat(64)
 
 interface Remembered extends Key {
   /** By the monotonic clock. */
@@ -79,10 +84,13 @@ export class Keyring {
 
   async #lookUp(token: string): Promise<Verdict> {
     const parsed = parseToken(token)
+    if (!parsed) return UNKNOWN
     const verifiedAt = performance.now()
     const changes = this.#changes
-    const [row] = parsed ? await this.#db.rows(this.#byId, [parsed.id]) : []
-    if (!parsed || !row || !isSame(String(row[0]), sha256(parsed.secret))) return { refused: 'unknown', guessed: true }
+    const [row] = await this.#db.rows(this.#byId, [parsed.id])
+    // An unknown id is compared as well: timing must not tell which ids exist.
+    const isRight = isSame(String(row?.[0] ?? NO_HASH), sha256(parsed.secret))
+    if (!row || !isRight) return UNKNOWN
     const { keys } = this.#db.tables
     const [, role, expires, revoked, used] = row
     const expiresAt = timeOf(keys.expires_at, expires) ?? Number.POSITIVE_INFINITY

@@ -1,4 +1,6 @@
 // The life of an API key: made, listed, changed, rotated, revoked; and that its secret is nowhere but with its owner.
+import crypto from 'node:crypto'
+import { syncBuiltinESMExports } from 'node:module'
 import { setTimeout } from 'node:timers/promises'
 import type { InjectOptions } from 'fastify'
 import type { Test } from 'tap'
@@ -179,6 +181,55 @@ onEach('the first key', async (t, dialect) => {
     t.equal(await firstKey(app.db, `stk_1_${'Xy9'.repeat(20)}`), undefined, 'a key that is there is never replaced')
     t.equal(await statusWith(app, given), 200)
   })
+})
+
+onEach('what was read of a key before it was revoked is not remembered after', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const { record, token } = await issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)
+  const { rows } = app.db
+  let revoked = false
+  app.db.rows = async (...query) => {
+    const found = await rows.apply(app.db, query)
+    if (!revoked) {
+      revoked = true
+      await revokeKey(app.db, record.id, COMMAND_LINE)
+      app.keyring.forget(record.id)
+    }
+    return found
+  }
+  t.match(await app.keyring.verify(token), { key: { id: record.id } }, 'when it was read it was valid')
+  t.equal(app.keyring.recall(token), undefined)
+  t.match(await app.keyring.verify(token), { refused: 'revoked' })
+})
+
+onEach('an unknown id costs the same hashes and comparisons as a known one', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const { record } = await issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)
+  const calls: string[] = []
+  const { hash, timingSafeEqual } = crypto
+  t.teardown(() => {
+    Object.assign(crypto, { hash, timingSafeEqual })
+    syncBuiltinESMExports()
+  })
+  Object.assign(crypto, {
+    hash: (...given: Parameters<typeof hash>) => {
+      calls.push(`hash of ${String(given[1]).length}`)
+      return hash(...given)
+    },
+    timingSafeEqual: (...given: Parameters<typeof timingSafeEqual>) => {
+      calls.push(`comparison of ${given[0].byteLength}`)
+      return timingSafeEqual(...given)
+    },
+  })
+  syncBuiltinESMExports()
+  const costOf = async (id: number) => {
+    calls.length = 0
+    t.match(await app.keyring.verify(`stk_${id}_${'0'.repeat(48)}`), { refused: 'unknown' })
+    return [...calls]
+  }
+  const known = await costOf(record.id)
+  t.strictSame(known, ['hash of 48', 'comparison of 64', `hash of ${`stk_${record.id}_`.length + 48}`])
+  t.strictSame(await costOf(record.id + 1), known)
 })
 
 /** What many ask at the same time, with a key that nobody has used yet. */

@@ -1,5 +1,8 @@
 // Who may call what: every route, asked by every kind of caller.
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { json } from 'node:stream/consumers'
 import { sql } from 'drizzle-orm'
 import type { InjectOptions } from 'fastify'
 import t from 'tap'
@@ -208,6 +211,25 @@ onEach('an Authorization header that is none', async (t, dialect) => {
     ['more spaces', authorization.replace(' ', '   ')],
   ])
     t.equal((await ask(app, { url: '/api/products/', headers: { authorization: String(good) } })).statusCode, 200, String(what))
+})
+
+t.test('a second Authorization header is refused, even where both are the same', async (t) => {
+  const app = await build(t, DIALECTS[0] as Dialect)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { authorization = '' } = (await callersOf(app)).read
+  for (const second of [authorization, 'Basic YWRtaW46YWRtaW4=', ''])
+    for (const url of ['/api/products/', '/nothing']) {
+      const { statusCode, code } = await new Promise<{ statusCode: number; code: string }>((resolve, reject) => {
+        const { port } = app.server.address() as AddressInfo
+        const headers = ['Host', 'stockroom.test', 'Authorization', authorization, 'authorization', second]
+        request({ host: '127.0.0.1', port, path: url, headers, agent: false }, (answer) => {
+          json(answer).then((body) => resolve({ statusCode: answer.statusCode ?? 0, code: (body as { code: string }).code }), reject)
+        })
+          .on('error', reject)
+          .end()
+      })
+      t.match({ statusCode, code }, { statusCode: 400, code: 'malformed-request' }, `${url} with a second "${second.slice(0, 5)}"`)
+    }
 })
 
 onEach('each role may do what the lesser ones may, and a changed role counts at once', async (t, dialect) => {
