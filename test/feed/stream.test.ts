@@ -1,7 +1,11 @@
 // The feed as a stream, by clients over HTTP: nothing is missed and nothing seen twice, however often the connection is lost.
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
+import type { Database } from '../../drizzle/database.ts'
 import { COMMAND_LINE } from '../../src/changes.ts'
+import { endOf } from '../../src/feed/positions.ts'
+import { Streams } from '../../src/feed/streams.ts'
+import type { Key } from '../../src/keyring.ts'
 import { issueKey, revokeKey } from '../../src/keys.ts'
 import { merge } from '../../src/records.ts'
 import { products } from '../../src/resources/products.ts'
@@ -160,6 +164,37 @@ onEach('a stream on which nothing happens shows that it lives', async (t, dialec
   while (beats < 3) if ((await next(client))?.comment) beats++
   t.equal(beats, 3)
   client.cut()
+})
+
+onEach('a change that is committed while the log is read is sent without waiting for the heartbeat', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await settled(app)
+  const since = await endOf(app.db)
+  const seen = Promise.withResolvers<void>()
+  const read = Promise.withResolvers<void>()
+  let reads = 0
+  const rows: Database['rows'] = async (query, values) => {
+    const result = await app.db.rows(query, values)
+    // The watch asks for the newest entry, and passes no values. The stream asks for entries after a position.
+    if (values.length === 0 && Number(result[0]?.[0]) > since.id) setImmediate(seen.resolve)
+    if (values.length === 2 && reads++ === 0) {
+      read.resolve()
+      await seen.promise
+    }
+    return result
+  }
+  const streams = new Streams({ ...app.db, rows }, 3_600_000)
+  const { signal, end } = streams.open(1)
+  const presentKey = async () => undefined
+  const key = { id: 1, role: 'read' } as Key
+  const events = streams.events({ key, resources: app.resources, since, presentKey }, signal)
+  t.match((await events.next()).value, /^retry/)
+  const next = events.next()
+  await read.promise
+  await ask(app, 'POST', '/api/products/', product(1))
+  t.match((await next).value, /products\.create/)
+  end()
+  await streams.close()
 })
 
 onEach('it ends when the key holds no longer', async (t, dialect) => {
