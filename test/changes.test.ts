@@ -9,7 +9,7 @@ import { issueKey } from '../src/keys.ts'
 import { products } from '../src/resources/products.ts'
 import type { App } from '../src/routes.ts'
 import { importProducts } from '../src/transfer/import.ts'
-import { connect, DIALECTS, type Dialect } from './dialects.ts'
+import { connect, DIALECTS, type Dialect, existing } from './dialects.ts'
 import { ask, build, get, lines, onEach } from './helper.ts'
 
 interface Entry {
@@ -355,11 +355,11 @@ onEach('old entries are forgotten, and no others', async (t, dialect) => {
   t.equal(await pruneChanges(app.db, before), 2_500, 'in more than one step')
   await query(row(old))
   await app.close()
-  const keeps = await build(t, { ...dialect, create: async () => app.config.DATABASE_URL }, { env: { CHANGES_KEEP_DAYS: '0' } })
+  const keeps = await build(t, existing(dialect, app.config.DATABASE_URL), { env: { CHANGES_KEEP_DAYS: '0' } })
   await keeps.close()
   t.equal((await query("select * from changes where resource = 'products'")).length, 1, '0 keeps everything')
   const env = { CHANGES_KEEP_DAYS: '99', WORKER: 'true' }
-  await build(t, { ...dialect, create: async () => app.config.DATABASE_URL }, { env })
+  await build(t, existing(dialect, app.config.DATABASE_URL), { env })
   // Ends when it is forgotten, or the test is given up.
   while ((await query("select * from changes where resource = 'products'")).length > 0) await setTimeout(20)
   t.pass('a service that works through jobs forgets')

@@ -1,8 +1,10 @@
 // Every row of every database test runs on both databases.
-import { randomUUID } from 'node:crypto'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { createHash, randomUUID } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { copyFile, glob, mkdtemp, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import Sqlite from 'better-sqlite3'
 import pg from 'pg'
 import type { Test } from 'tap'
@@ -15,9 +17,31 @@ export interface Dialect {
   skip: string | false
   /** The URL of a new and empty database, removed when `t` ends. */
   create(t: T): Promise<string>
+  /**
+   * The URL of a new copy of the database that `fill` fills, removed when `t` ends.
+   * `fill` runs once for all test processes, and again when a source file changes. It must leave no connection open.
+   */
+  createFilled(t: T, fill: (url: string) => Promise<unknown>): Promise<string>
 }
 
 const POSTGRES = process.env.TEST_DATABASE_URL || 'postgres://postgres@127.0.0.1:5432/postgres'
+
+const ROOT = fileURLToPath(new URL('../', import.meta.url))
+const digest = (...parts: (string | Buffer)[]) => createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 12)
+
+/** One template a checkout: the next one, of other sources, replaces it. */
+const CHECKOUT = `stockroom_template_${digest(ROOT)}_`
+
+/** Names a template by everything that can decide its contents. */
+function templateName(): string {
+  const sources = ['drizzle', 'src', 'plugins'].flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map(({ parentPath, name }) => join(parentPath, name))
+      .sort(),
+  )
+  return CHECKOUT + digest(...[...sources, join(ROOT, 'package-lock.json')].map((path) => readFileSync(path)))
+}
 
 async function query(sql: string): Promise<void> {
   const client = new pg.Client({ connectionString: POSTGRES, connectionTimeoutMillis: 2_000 })
@@ -47,6 +71,13 @@ export const DIALECTS: Dialect[] = [
       t.teardown(() => rm(folder, { recursive: true, force: true }))
       return `file:${join(folder, 'test.db')}`
     },
+    async createFilled(t, fill) {
+      const template = join(tmpdir(), `${templateName()}.db`)
+      if (!existsSync(template)) await makeFile(template, fill)
+      const url = await this.create(t)
+      await copyFile(template, url.slice('file:'.length))
+      return url
+    },
   },
   {
     name: 'pg',
@@ -55,12 +86,65 @@ export const DIALECTS: Dialect[] = [
       const name = `stockroom_${randomUUID().replaceAll('-', '')}`
       await query(`create database ${name} template template0 encoding 'UTF8' locale 'C.UTF-8'`)
       t.teardown(() => query(`drop database ${name} with (force)`))
-      const url = new URL(POSTGRES)
-      url.pathname = name
-      return url.href
+      return urlFor(name)
+    },
+    async createFilled(t, fill) {
+      const template = templateName()
+      const name = `stockroom_${randomUUID().replaceAll('-', '')}`
+      const copy = () => query(`create database ${name} template ${template}`)
+      await copy().catch(async (error: Error & { code?: string }) => {
+        if (error.code !== NO_SUCH_DATABASE) throw error
+        await makeDatabase(template, fill)
+        await copy()
+      })
+      t.teardown(() => query(`drop database ${name} with (force)`))
+      return urlFor(name)
     },
   },
 ]
+
+/** A dialect whose new database is one that exists already. */
+export function existing(dialect: Pick<Dialect, 'name' | 'skip'>, url: string): Dialect {
+  const create = async () => url
+  return { ...dialect, create, createFilled: create }
+}
+
+const NO_SUCH_DATABASE = '3D000'
+/** Any number, as long as nothing else in the cluster's default database locks by it. */
+const TEMPLATE_LOCK = 7_625_002
+
+function urlFor(database: string): string {
+  const url = new URL(POSTGRES)
+  url.pathname = database
+  return url.href
+}
+
+/** Fills a file beside the template and renames it: a process that comes meanwhile sees none or a whole one. */
+async function makeFile(template: string, fill: (url: string) => Promise<unknown>): Promise<void> {
+  for await (const stale of glob(join(tmpdir(), `${CHECKOUT}*`))) await rm(stale, { recursive: true, force: true })
+  const folder = await mkdtemp(join(tmpdir(), CHECKOUT))
+  const made = join(folder, 'template.db')
+  await fill(`file:${made}`)
+  await rename(made, template)
+  await rm(folder, { recursive: true })
+}
+
+async function makeDatabase(template: string, fill: (url: string) => Promise<unknown>): Promise<void> {
+  const client = new pg.Client({ connectionString: POSTGRES })
+  await client.connect()
+  try {
+    await client.query(`select pg_advisory_lock(${TEMPLATE_LOCK})`)
+    const { rows } = await client.query('select datname from pg_database where starts_with(datname, $1)', [CHECKOUT])
+    if (rows.some(({ datname }) => datname === template)) return
+    for (const { datname } of rows) await client.query(`drop database ${datname} with (force)`)
+    const unfinished = `${template}_unfinished`
+    await client.query(`create database ${unfinished} template template0 encoding 'UTF8' locale 'C.UTF-8'`)
+    await fill(urlFor(unfinished))
+    await client.query(`alter database ${unfinished} rename to ${template}`)
+  } finally {
+    await client.end()
+  }
+}
 
 /** Runs a statement and gives its rows. */
 export type Query = (text: string) => Promise<Record<string, unknown>[]>

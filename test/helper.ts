@@ -27,12 +27,22 @@ const IDLE = { WORKER: 'false' }
 /** The application, and an admin key that `ask` and `get` send. */
 export async function build(t: Test, dialect: Dialect, options: Partial<AppOptions> & { env?: Record<string, string> } = {}): Promise<App> {
   const { env, ...rest } = options
-  const settings = { LOG_LEVEL: 'silent', ...UNLIMITED, ...IDLE, DATABASE_URL: await dialect.create(t), ...env }
+  // Other tables or resources have another schema than the template.
+  const create = () => (rest.tables || rest.resources ? dialect.create(t) : dialect.createFilled(t, migrateAll))
+  const settings = { LOG_LEVEL: 'silent', ...UNLIMITED, ...IDLE, DATABASE_URL: env?.DATABASE_URL ?? (await create()), ...env }
   const app = await buildApp({ config: loadConfig(settings), shedding: false, ...rest })
   t.teardown(() => app.close())
   await app.ready()
   tokens.set(app, (await issueKey(app.db, { name: 'Tests', role: 'admin' }, COMMAND_LINE)).token)
   return app
+}
+
+/** Makes the schema of the service, and that of its queue. */
+async function migrateAll(url: string): Promise<void> {
+  const app = await buildApp({ config: loadConfig({ LOG_LEVEL: 'silent', ...IDLE, DATABASE_URL: url }), shedding: false })
+  await app.ready()
+  await app.jobs.queue.list({ limit: 1 })
+  await app.close()
 }
 
 const tokens = new WeakMap<App, string>()

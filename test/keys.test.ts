@@ -9,7 +9,7 @@ import { KEY_MEMORY } from '../src/keyring.ts'
 import { firstKey, issueKey, revokeKey, rotateKey } from '../src/keys.ts'
 import type { App } from '../src/routes.ts'
 import { sha256 } from '../src/token.ts'
-import { connect } from './dialects.ts'
+import { connect, existing } from './dialects.ts'
 import { ask, build, onEach } from './helper.ts'
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
@@ -115,7 +115,7 @@ onEach('a key that is revoked, rotated or past its time is refused at once by th
 
 onEach('what is done to a key by another process is known within a second', async (t, dialect) => {
   const app = await build(t, dialect)
-  const other = await build(t, { ...dialect, create: async () => app.config.DATABASE_URL })
+  const other = await build(t, existing(dialect, app.config.DATABASE_URL))
   for (const spoil of [revokeKey, rotateKey]) {
     const { record, token } = await issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)
     t.equal(await statusWith(other, token), 200)

@@ -14,7 +14,7 @@ import { defineResource } from '../src/query/resource.ts'
 import { create } from '../src/records.ts'
 import { categories } from '../src/resources/categories.ts'
 import type { App } from '../src/routes.ts'
-import type { Dialect } from './dialects.ts'
+import { type Dialect, existing } from './dialects.ts'
 import { type Answer, ask, build, get, onEach } from './helper.ts'
 
 const tables = (kit: Kit) => {
@@ -116,7 +116,7 @@ async function buildWithWidgets(t: Test, dialect: Dialect): Promise<App> {
       },
     },
   })
-  return build(t, { ...dialect, create: async () => url }, { resources: [...(await declaredResources()), widgets], routes, tables })
+  return build(t, existing(dialect, url), { resources: [...(await declaredResources()), widgets], routes, tables })
 }
 
 const LIST = '/api/widgets/'
@@ -307,7 +307,7 @@ onEach('a declaration that contradicts itself or its table is refused before the
   for (const [title, declaration, message] of bad) {
     const building = async () => {
       const resource = defineResource({ table: 'products', singular: 'product', ...base, ...declaration } as never)
-      await build(t, { ...dialect, create: async () => url }, { resources: [resource], routes: t.testdir() })
+      await build(t, existing(dialect, url), { resources: [resource], routes: t.testdir() })
     }
     await t.rejects(building(), { message }, title)
   }

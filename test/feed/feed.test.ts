@@ -8,7 +8,7 @@ import { issueKey } from '../../src/keys.ts'
 import { readLog } from '../../src/log.ts'
 import type { App } from '../../src/routes.ts'
 import { importProducts } from '../../src/transfer/import.ts'
-import { connect, DIALECTS } from '../dialects.ts'
+import { connect, DIALECTS, existing } from '../dialects.ts'
 import { ask, build, get, lines, onEach } from '../helper.ts'
 import { readAll, readSoon, settled } from './feed.ts'
 
@@ -207,7 +207,7 @@ onEach('two processes that forget at the same time remember the last', async (t,
   await age(app)
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
   const { entries } = await readSoon(app, 3_001)
-  const other = await build(t, { ...dialect, create: async () => app.config.DATABASE_URL }, KEEPS)
+  const other = await build(t, existing(dialect, app.config.DATABASE_URL), KEEPS)
   await Promise.all([pruneChanges(app.db, before()), pruneChanges(other.db, before())])
   const last = entries.at(-2)?.position
   t.strictSame((await readAll(app, last)).entries, (await readAll(app)).entries, 'its position is the one that is good')
@@ -277,7 +277,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     await query('update changes set transaction = ((transaction::text::numeric + 1000000000)::text)::xid8')
     await query(`update changes set transaction = (select transaction from changes where id = ${three}) where id = ${two}`)
     await query(`update changes set transaction = (transaction::text::numeric - 1)::text::xid8 where id = ${three}`)
-    const again = await build(t, { ...dialect, create: async () => app.config.DATABASE_URL }, KEEPS)
+    const again = await build(t, existing(dialect, app.config.DATABASE_URL), KEEPS)
     const positions = entries.map(({ position }) => position)
     const statuses = await Promise.all(positions.map(async (since) => (await get(again, `/api/changes/?since=${since}`)).status))
     t.strictSame(statuses, [410, 410, 410, 200, 200], 'where the order is another one, a position is not to be trusted')

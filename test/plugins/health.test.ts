@@ -10,7 +10,7 @@ import { loadConfig } from '../../src/config.ts'
 import { issueKey } from '../../src/keys.ts'
 import type { App } from '../../src/routes.ts'
 import { cable } from '../cable.ts'
-import { DIALECTS, type Dialect } from '../dialects.ts'
+import { DIALECTS, type Dialect, existing } from '../dialects.ts'
 import { ask, build, get, onEach } from '../helper.ts'
 
 const portOf = (server: { address(): unknown }) => (server.address() as AddressInfo).port
@@ -67,7 +67,7 @@ const [, postgres] = DIALECTS as [Dialect, Dialect]
 
 t.test('a service whose database is out of reach is not ready, and is again when it is back', { skip: postgres.skip }, async (t) => {
   const { url, cut, plug } = await cable(t, await postgres.create(t), 5432)
-  const app = await build(t, { ...postgres, create: async () => url })
+  const app = await build(t, existing(postgres, url))
   await isReady(t, app, true, 'at first')
   await cut()
   await isReady(t, app, false, 'out of reach')

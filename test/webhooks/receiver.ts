@@ -8,7 +8,7 @@ import { Webhook } from 'standardwebhooks'
 import type { Test } from 'tap'
 import type { AppOptions } from '../../src/app.ts'
 import type { App } from '../../src/routes.ts'
-import type { Dialect } from '../dialects.ts'
+import { type Dialect, existing } from '../dialects.ts'
 import { ask, build } from '../helper.ts'
 
 export interface Received {
@@ -97,7 +97,7 @@ export const working = (t: Test, dialect: Dialect, { env, ...options }: Options 
   build(t, dialect, { ...options, env: { ...WORKS, ...env } })
 
 /** Another application on the same database. */
-export const beside = (app: App): Dialect => ({ name: 'the same', skip: false, create: async () => app.config.DATABASE_URL })
+export const beside = (app: App): Dialect => existing({ name: 'the same', skip: false }, app.config.DATABASE_URL)
 
 export interface Made {
   id: number
