@@ -3,7 +3,7 @@
 import { Command, CommanderError } from 'commander'
 import { DatabaseBusy, DatabaseUnusable } from '../drizzle/database.ts'
 import packageJson from '../package.json' with { type: 'json' }
-import { commands } from './commands.ts'
+import { commands, type Terminal } from './commands.ts'
 import { ConfigError } from './config.ts'
 import { Problem } from './errors.ts'
 import { ImportRefused } from './transfer/merge.ts'
@@ -12,8 +12,15 @@ import { ImportRefused } from './transfer/merge.ts'
 const FAILED = 1
 const MISUSED = 2
 
-export function program(): Command {
-  const stockroom = new Command('stockroom').description(packageJson.description).version(packageJson.version).exitOverride()
+export function program(terminal: Terminal = process): Command {
+  const stockroom = new Command('stockroom')
+    .description(packageJson.description)
+    .version(packageJson.version)
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => void terminal.stdout.write(text),
+      writeErr: (text) => void terminal.stderr.write(text),
+    })
   for (const [name, { summary, argument, options = [], run }] of Object.entries(commands)) {
     const words = name.split(' ')
     const command = groupOf(stockroom, words.slice(0, -1))
@@ -22,7 +29,7 @@ export function program(): Command {
       .exitOverride()
     if (argument) command.argument(...argument)
     for (const option of options) command.addOption(option)
-    command.action(run as (...given: unknown[]) => Promise<void>)
+    command.action((...given) => run(terminal, ...(given as never[])))
   }
   return stockroom
 }
@@ -35,16 +42,20 @@ function groupOf(stockroom: Command, words: readonly string[]): Command {
   return known ?? stockroom.command(word).description(`Its commands: stockroom help ${word}`).exitOverride()
 }
 
-if (import.meta.main) {
+/** Runs one command. Returns its exit code: 0, 1 for a failure, 2 for arguments or settings that are not understood. */
+export async function main(args: readonly string[], terminal: Terminal): Promise<number> {
   try {
-    await program().parseAsync()
+    await program(terminal).parseAsync(args, { from: 'user' })
+    return 0
   } catch (error) {
-    process.exitCode = exitCodeOf(error)
+    return reportError(error, terminal)
   }
 }
 
+if (import.meta.main) process.exitCode = await main(process.argv.slice(2), process)
+
 /** Says what went wrong, in a sentence where it is one that we know. */
-function exitCodeOf(error: unknown): number {
+function reportError(error: unknown, { stderr }: Terminal): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : MISUSED
   const expected =
     error instanceof ConfigError ||
@@ -53,7 +64,7 @@ function exitCodeOf(error: unknown): number {
     error instanceof DatabaseBusy ||
     error instanceof Problem ||
     (error instanceof Error && 'code' in error)
-  process.stderr.write(`${expected ? wordsOf(error as Error) : error instanceof Error ? error.stack : error}\n`)
+  stderr.write(`${expected ? wordsOf(error as Error) : error instanceof Error ? error.stack : error}\n`)
   return error instanceof ConfigError ? MISUSED : FAILED
 }
 

@@ -1,6 +1,7 @@
 // The commands of the command line, each with what it takes and does.
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
+import type { Writable } from 'node:stream'
 import { Presets, SingleBar } from 'cli-progress'
 import { InvalidArgumentError, Option } from 'commander'
 import { sql } from 'drizzle-orm'
@@ -24,7 +25,15 @@ import { compileBody } from './validate.ts'
 // What serves is loaded by what serves: the others start in half the time.
 const server = () => import('./server.ts')
 
-const say = (text: string): void => void process.stdout.write(`${text}\n`)
+/** What a command reads and writes: the streams and environment of its process, or those of a test. */
+export interface Terminal {
+  env: Record<string, string | undefined>
+  stdin: AsyncIterable<Buffer>
+  stdout: Writable
+  stderr: Writable & { isTTY?: boolean }
+}
+
+const say = ({ stdout }: Terminal, text: string): void => void stdout.write(`${text}\n`)
 
 /** The commands. An argument in angle brackets has to be given. */
 export const commands: Record<
@@ -33,50 +42,50 @@ export const commands: Record<
     summary: string
     argument?: [string, string, ((text: string) => unknown)?]
     options?: Option[]
-    run(...given: never[]): Promise<void>
+    run(terminal: Terminal, ...given: never[]): Promise<void>
   }
 > = {
   serve: {
     summary: 'Bring the schema up to date and serve the API until a signal',
-    async run() {
+    async run(terminal) {
       const { serve } = await server()
-      const { url, firstKey } = await serve(loadConfig())
+      const { url, firstKey } = await serve(loadConfig(terminal.env))
       const places = ['products    /api/products/', 'categories  /api/categories/', 'docs        /docs/', 'OpenAPI     /openapi.json']
       const lines = places.map((place) => `  ${place.replace('/', `${url}/`)}`)
-      say([`Stockroom listens on ${url}`, ...lines, ...(firstKey ? introduce(url, firstKey) : [])].join('\n'))
+      say(terminal, [`Stockroom listens on ${url}`, ...lines, ...(firstKey ? introduce(url, firstKey) : [])].join('\n'))
     },
   },
   worker: {
     summary: 'Work through jobs without serving the API, until a signal',
-    async run() {
+    async run(terminal) {
       const { work } = await server()
-      await work(loadConfig())
-      say('Stockroom works through jobs')
+      await work(loadConfig(terminal.env))
+      say(terminal, 'Stockroom works through jobs')
     },
   },
   migrate: {
     summary: 'Bring the schema up to date',
-    run: () =>
-      withDatabase(async (_db, applied) => {
-        say(applied.length > 0 ? `Applied ${applied.join(', ')}.` : 'The schema is up to date.')
+    run: (terminal) =>
+      withDatabase(terminal, async (_db, applied) => {
+        say(terminal, applied.length > 0 ? `Applied ${applied.join(', ')}.` : 'The schema is up to date.')
       }),
   },
   seed: {
     summary: 'Fill an empty database with a made-up catalogue',
     options: [new Option('--count <products>', 'how many products').argParser(wholeNumber).default(1_000)],
-    run: ({ count }: { count: number }) =>
-      withDatabase(async (db) => {
-        if (!(await isEmpty(db))) return say('The database has products already: nothing was added.')
+    run: (terminal, { count }: { count: number }) =>
+      withDatabase(terminal, async (db) => {
+        if (!(await isEmpty(db))) return say(terminal, 'The database has products already: nothing was added.')
         const { sampleProducts } = await import('./transfer/sample.ts')
-        report(await importProducts(db, sampleProducts(count)))
+        report(terminal, await importProducts(db, sampleProducts(count)))
       }),
   },
   import: {
     summary: 'Import products: one JSON object a line, told apart by sku',
     argument: ['<file>', 'the file, or - for standard input'],
-    run: (file: string) =>
-      withDatabase(async (db) => {
-        report(await importFile(db, file))
+    run: (terminal, file: string) =>
+      withDatabase(terminal, async (db) => {
+        report(terminal, await importFile(terminal, db, file))
       }),
   },
   'keys create': {
@@ -86,52 +95,52 @@ export const commands: Record<
       new Option('--role <role>', 'what it may do').choices(ROLES).makeOptionMandatory(),
       new Option('--expires <time>', 'from when on it is refused (RFC 3339, or a date)'),
     ],
-    run: ({ name, role, expires }: { name: string; role: string; expires?: string }) =>
-      withDatabase(async (db) => {
+    run: (terminal, { name, role, expires }: { name: string; role: string; expires?: string }) =>
+      withDatabase(terminal, async (db) => {
         const body = { name, role, ...(expires !== undefined && { expires_at: expires }) }
         const faults = compileBody(keys.schemas.create)(body)
         if (faults.length > 0) throw invalid(faults)
-        say((await issueKey(db, body, COMMAND_LINE)).token)
+        say(terminal, (await issueKey(db, body, COMMAND_LINE)).token)
       }),
   },
   'keys list': {
     summary: 'List the API keys, without their secrets',
-    run: () =>
-      withDatabase(async (db) => {
+    run: (terminal) =>
+      withDatabase(terminal, async (db) => {
         const { columns, toRow } = shownOf(db, keys)
         const rows = await db.read.prepared(sql`select ${sql.join([...columns], sql`, `)} from ${db.tables.keys} order by id`, [])
-        say(rows.length === 0 ? 'There are no keys.' : keyTable(rows.map(toRow)))
+        say(terminal, rows.length === 0 ? 'There are no keys.' : keyTable(rows.map(toRow)))
       }),
   },
   'keys revoke': {
     summary: 'Have an API key refused from now on',
     argument: ['<id>', 'its id', keyId],
-    run: (id: number) =>
-      withDatabase(async (db) => {
+    run: (terminal, id: number) =>
+      withDatabase(terminal, async (db) => {
         const { name } = await revokeKey(db, id, COMMAND_LINE)
-        say(`Key ${id} (${name}) is refused from now on, by running instances within a second.`)
+        say(terminal, `Key ${id} (${name}) is refused from now on, by running instances within a second.`)
       }),
   },
   'keys rotate': {
     summary: 'Give an API key another secret, and print it this once; the old one is refused from now on',
     argument: ['<id>', 'its id', keyId],
-    run: (id: number) =>
-      withDatabase(async (db) => {
-        say((await rotateKey(db, id, COMMAND_LINE)).token)
+    run: (terminal, id: number) =>
+      withDatabase(terminal, async (db) => {
+        say(terminal, (await rotateKey(db, id, COMMAND_LINE)).token)
       }),
   },
   reindex: {
     summary: 'Write the search text of every record anew, as needed after writing to the database by hand',
-    run: () =>
-      withDatabase(async (db) => {
-        for (const { served } of await declaredResources()) say(`${served.table}: ${await reindex(db.write, db.dialect, served)}`)
+    run: (terminal) =>
+      withDatabase(terminal, async (db) => {
+        for (const { served } of await declaredResources()) say(terminal, `${served.table}: ${await reindex(db.write, db.dialect, served)}`)
       }),
   },
 }
 
-async function withDatabase(work: (db: Database, applied: string[]) => Promise<void>): Promise<void> {
+async function withDatabase({ env }: Terminal, work: (db: Database, applied: string[]) => Promise<void>): Promise<void> {
   const resources = await declaredResources()
-  const db = await open(loadConfig().DATABASE_URL, { served: resources.map(({ served }) => served) })
+  const db = await open(loadConfig(env).DATABASE_URL, { served: resources.map(({ served }) => served) })
   try {
     await work(db, await db.migrate())
   } finally {
@@ -141,12 +150,13 @@ async function withDatabase(work: (db: Database, applied: string[]) => Promise<v
 
 const isEmpty = async (db: Database) => (await db.read.all(sql`select 1 from products limit 1`)).length === 0
 
-const report = ({ created, updated, unchanged }: ImportResult) => say(`${created} created, ${updated} updated, ${unchanged} unchanged.`)
+const report = (terminal: Terminal, { created, updated, unchanged }: ImportResult) =>
+  say(terminal, `${created} created, ${updated} updated, ${unchanged} unchanged.`)
 
-async function importFile(db: Database, file: string): Promise<ImportResult> {
+async function importFile({ stdin, stderr }: Terminal, db: Database, file: string): Promise<ImportResult> {
   // Asked first: a stream of a file that is not there fails before anyone listens.
   const size = file === '-' ? 0 : (await stat(file)).size
-  const input = file === '-' ? process.stdin : createReadStream(file)
+  const input = file === '-' ? stdin : createReadStream(file)
   const bar = new SingleBar({ format: '{bar} {percentage}% | {lines} lines', hideCursor: true, noTTYOutput: false }, Presets.shades_classic)
   let bytes = 0
   async function* counted() {
@@ -155,7 +165,7 @@ async function importFile(db: Database, file: string): Promise<ImportResult> {
       yield chunk as Buffer
     }
   }
-  if (process.stderr.isTTY && size > 0) bar.start(size, 0, { lines: 0 })
+  if (stderr.isTTY && size > 0) bar.start(size, 0, { lines: 0 })
   try {
     return await importProducts(db, readNdjson(counted()), (lines) => bar.update(bytes, { lines }))
   } finally {

@@ -1,5 +1,5 @@
 // Clients that write and read at random over HTTP, and a check of all that they were shown against all that was acknowledged before.
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { hash, randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { Agent, request as httpRequest, type IncomingHttpHeaders } from 'node:http'
@@ -8,12 +8,9 @@ import { setTimeout } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { connect, type Query } from './dialects.ts'
+import { type Scope, startNode } from './node-process.ts'
 
 // Processes.
-
-export interface Scope {
-  teardown(end: () => unknown): void
-}
 
 /** For a script what a test is for its own: what was begun ends, whatever comes. */
 export async function scoped<R>(work: (scope: Scope) => Promise<R>): Promise<R> {
@@ -36,12 +33,11 @@ export interface Served {
   kill(): Promise<void>
 }
 
-/** Serves a database in a process of its own, and waits until it listens. `env -i` keeps out what tap puts into the processes of a test. */
+/** Serves a database in a process of its own, and waits until it listens. */
 export async function serve(scope: Scope, database: string, env: Record<string, string> = {}): Promise<Served> {
   const unlimited = { RATE_LIMIT_ANONYMOUS: '0', RATE_LIMIT_AUTHENTICATED: '0' }
   const settings = { DATABASE_URL: database, ADMIN_KEY, PORT: '0', LOG_LEVEL: 'error', ...unlimited, ...env }
-  const variables = Object.entries(settings).map(([name, value]) => `${name}=${value}`)
-  const child = spawn('env', ['-i', ...variables, process.execPath, CLI, 'serve'], { stdio: 'pipe' })
+  const child = startNode(scope, [CLI, 'serve'], settings)
   const exit = once(child, 'exit')
   const kill = async () => {
     child.kill('SIGKILL')

@@ -1,11 +1,9 @@
 // Schemas brought up to date: from nothing, from an older version, by several processes at once, and not at all where that would do harm.
-
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { pathToFileURL } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { sql } from 'drizzle-orm'
 import type { Test } from 'tap'
 import type { Database, Served } from '../../drizzle/database.ts'
@@ -17,6 +15,7 @@ import { products } from '../../src/resources/products.ts'
 import type { Dialect } from '../dialects.ts'
 import { connect, type Query } from '../dialects.ts'
 import { idsWhere, onEach } from '../helper.ts'
+import { startNode } from '../node-process.ts'
 
 const ROOT = new URL('../../', import.meta.url)
 const SERVED = [categories.served, products.served]
@@ -320,10 +319,7 @@ const MIGRATE = `
 onEach('processes that migrate an empty database at once all succeed', async (t, dialect) => {
   const url = await dialect.create(t)
   const migrate = async (): Promise<string[]> => {
-    const child = spawn(process.execPath, ['--input-type=module', '--eval', MIGRATE, url, JSON.stringify(SERVED)], {
-      cwd: ROOT,
-      stdio: 'pipe',
-    })
+    const child = startNode(t, ['--input-type=module', '--eval', MIGRATE, url, JSON.stringify(SERVED)], {}, fileURLToPath(ROOT))
     const [out, err, [code]] = await Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
     t.equal(code, 0, err)
     return JSON.parse(out)

@@ -1,5 +1,4 @@
 // Jobs: asked for in a transaction, run once by whoever works, tried again, looked up; the same on both databases.
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
@@ -13,6 +12,7 @@ import { issueKey } from '../../src/keys.ts'
 import type { App } from '../../src/routes.ts'
 import { connect, type Dialect } from '../dialects.ts'
 import { ask, build, get, onEach } from '../helper.ts'
+import { startNode } from '../node-process.ts'
 import { type Body, beside, type Options, until } from '../webhooks/receiver.ts'
 
 const TERMS: Terms = { attempts: 3, delay: 1, maxDelay: 60, concurrency: 2, kept: true }
@@ -331,13 +331,8 @@ onEach('three processes share the work, and no job is run twice', async (t, dial
   const app = await build(t, dialect, { handlers: { 'test.share': NOBODY } })
   const query = await connect(t, app.config.DATABASE_URL)
   await query('create table ran (n integer not null, process integer not null)')
-  const children = Array.from({ length: 3 }, () =>
-    spawn('env', ['-i', `DATABASE_URL=${app.config.DATABASE_URL}`, process.execPath, WORKER], { stdio: ['pipe', 'pipe', 'inherit'] }),
-  )
+  const children = Array.from({ length: 3 }, () => startNode(t, [WORKER], { DATABASE_URL: app.config.DATABASE_URL }))
   const exits = children.map((child) => once(child, 'exit'))
-  t.teardown(() => {
-    for (const child of children) child.kill('SIGKILL')
-  })
   for (const child of children) await once(child.stdout, 'data')
   await app.db.write(async (tx) => {
     for (let n = 0; n < JOBS; n++) await app.jobs.add(tx, 'test.share', { n }, {})

@@ -1,6 +1,7 @@
 // node test/soak/consistency.ts: half a minute of load for each arrangement of instances, and twenty kills on each database.
-import { consistency, quietLags, type Report, type Scope, scoped, serve, survivesKills } from '../consistency.ts'
+import { consistency, quietLags, type Report, scoped, serve, survivesKills } from '../consistency.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
+import type { Scope } from '../node-process.ts'
 import { REDIS, skip } from '../redis.ts'
 
 const SECONDS = Number(process.env.SECONDS || 30)

@@ -3,8 +3,9 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { connect as dial } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
-import { AUTHORIZATION, type Scope, type Served, scoped, serve } from '../consistency.ts'
+import { AUTHORIZATION, type Served, scoped, serve } from '../consistency.ts'
 import { connect, DIALECTS, type Dialect } from '../dialects.ts'
+import type { Scope } from '../node-process.ts'
 
 const RETRIES = Number(process.env.RETRIES || 10_000)
 const CLIENTS = 16
