@@ -11,8 +11,8 @@ import { tiers } from '../src/cache/store.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     answers: Answers
-    /** `Cache-Control` of what is read: without a key, and with one. */
-    freshness: { shared: string; own: string }
+    /** `Cache-Control` of what is read, without a key and with one, and the request headers that decide what it says. */
+    freshness: { shared: string; own: string; vary: string }
   }
 }
 
@@ -20,7 +20,7 @@ const REVALIDATED = 'max-age=0, must-revalidate'
 
 export default fp(
   async function cache(app: FastifyInstance) {
-    const { CACHE_TTL, CACHE_MAX_BYTES, CACHE_SHARED_MAX_AGE: age } = app.config
+    const { CACHE_TTL, CACHE_MAX_BYTES, CACHE_SHARED_MAX_AGE: age, PUBLIC_URL, TRUST_PROXY } = app.config
     const memory = new MemoryStore(CACHE_MAX_BYTES)
     const store = CACHE_TTL === 0 ? undefined : app.redis ? tiers(memory, new RedisStore(app.redis)) : memory
     // Whatever says nothing else is not to be kept by anybody: writes, errors, what is about this moment only.
@@ -30,6 +30,8 @@ export default fp(
       // A proxy that may serve what it has while it asks for news must not be told that it has to ask first.
       shared: age > 0 ? `public, max-age=0, s-maxage=${age}, stale-while-revalidate=${age}` : `public, ${REVALIDATED}`,
       own: `private, ${REVALIDATED}`,
+      // Links begin with what a proxy says of the client's URL: a shared cache must not give them to others.
+      vary: PUBLIC_URL === '' && TRUST_PROXY !== '' ? 'Accept-Encoding, X-Forwarded-Host, X-Forwarded-Proto' : 'Accept-Encoding',
     })
   },
   { name: 'caching', dependencies: ['db', 'redis'] },

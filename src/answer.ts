@@ -81,10 +81,10 @@ function notModified(request: FastifyRequest, reply: FastifyReply, tag: string, 
 }
 
 function addFreshness(request: FastifyRequest, reply: FastifyReply): void {
-  const { shared, own } = request.server.freshness
-  const vary = reply.getHeader('vary')
+  const { shared, own, vary } = request.server.freshness
+  const others = reply.getHeader('vary')
   reply.header('cache-control', request.key ? own : shared)
-  reply.header('vary', vary === undefined ? 'Accept-Encoding' : `${vary}, Accept-Encoding`)
+  reply.header('vary', others === undefined ? vary : `${others}, ${vary}`)
 }
 
 /** Undefined where the bytes are sent as they are. */

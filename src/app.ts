@@ -22,6 +22,7 @@ import type { Config } from './config.ts'
 import { declaredResources } from './declared.ts'
 import { MAX_HEADER_SIZE, requestId, TIMEOUTS } from './http.ts'
 import type { Handler } from './jobs/handlers.ts'
+import { networkTest } from './limits/address.ts'
 import { type LogStream, logger } from './logger.ts'
 import type { Resource } from './query/resource.ts'
 import type { App } from './routes.ts'
@@ -75,7 +76,7 @@ export async function buildApp({
   const app = Fastify({
     logger: logger(config, log),
     bodyLimit: config.BODY_LIMIT,
-    trustProxy: trustProxy(config.TRUST_PROXY),
+    trustProxy: config.TRUST_PROXY !== '' && networkTest(config.TRUST_PROXY),
     genReqId: requestId,
     // A Host header that is missing, and a request while stopping, are answered by plugins/routing.ts and plugins/health.ts.
     http: { requireHostHeader: false, maxHeaderSize: MAX_HEADER_SIZE, headersTimeout: headers, connectionsCheckingInterval: check },
@@ -111,10 +112,4 @@ export async function buildApp({
   await app.register(feed, { heartbeat })
   await app.register(autoload, { dir: routes, routeParams: true })
   return app
-}
-
-/** A number of proxies, or their addresses; without either, the address of a client is that of its socket. */
-function trustProxy(text: string) {
-  if (text === '') return false
-  return /^\d+$/.test(text) ? (_address: string, hop: number) => hop < Number(text) : text
 }

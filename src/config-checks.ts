@@ -1,5 +1,6 @@
 // Settings whose schema cannot tell whether a text is good.
-import { isIP } from 'node:net'
+import type { Fault } from './errors.ts'
+import { isNetworkList } from './limits/address.ts'
 
 /** For every setting that is a whole number: Ajv also takes 1e3 and 0x50 for one. */
 export const WHOLE: [(text: string) => boolean, string] = [(text) => /^\d+$/.test(text), 'must be a whole number']
@@ -15,19 +16,15 @@ export const checks: Readonly<Record<string, [(text: string) => boolean, string]
   REDIS_URL: [(text) => URL.canParse(text), 'is no URL'],
   DATABASE_URL: [(text) => URL.canParse(text), 'is no URL'],
   TRUST_PROXY: [
-    (text) => /^\d{1,2}$/.test(text) || text.split(',').every((address) => isAddress(address.trim())),
-    'has something that is no address',
+    isNetworkList,
+    'must be addresses or networks of proxies. A number of hops is not accepted: it believes clients that connect directly (CVE-2026-16732)',
   ],
 }
 
 const isOrigin = (text: string) => /^https?:[^*]+$/.test(text) && URL.canParse(text) && new URL(text).origin === text
 
-/** Names that the proxies of a machine or a site go by. */
-const ADDRESS_NAMES = ['loopback', 'linklocal', 'uniquelocal']
-
-/** An address, or a range of them: `10.0.0.0/8`. */
-function isAddress(text: string): boolean {
-  const [address = '', bits = '0', ...rest] = text.split('/')
-  if (ADDRESS_NAMES.includes(text)) return true
-  return rest.length === 0 && isIP(address) !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (isIP(address) === 4 ? 32 : 128)
-}
+/** Returns the faults of settings that do not go together. */
+export const combined = ({ CACHE_SHARED_MAX_AGE: age, PUBLIC_URL: url }: Record<string, unknown>): Fault[] =>
+  Number(age) > 0 && url === ''
+    ? [{ pointer: '/PUBLIC_URL', detail: 'is required with CACHE_SHARED_MAX_AGE, or headers of one client would make links for all' }]
+    : []

@@ -2,7 +2,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { distance } from 'fastest-levenshtein'
 import { PROTOCOLS } from '../drizzle/open.ts'
-import { checks, WHOLE } from './config-checks.ts'
+import { checks, combined, WHOLE } from './config-checks.ts'
 import type { Fault } from './errors.ts'
 import { SECRET } from './token.ts'
 import { compileTexts } from './validate.ts'
@@ -24,7 +24,7 @@ export const Config = Type.Object({
   TRUST_PROXY: Type.String({
     default: '',
     description:
-      'Proxies whose `X-Forwarded-*` headers are believed: how many there are, or their addresses (`10.0.0.0/8,127.0.0.1`); empty: none',
+      'Addresses and networks of proxies whose `X-Forwarded-*` headers are believed, such as `10.0.0.0/8,127.0.0.1`; empty: none',
   }),
   CORS_ORIGINS: Type.String({
     default: '',
@@ -73,7 +73,8 @@ export const Config = Type.Object({
     default: 0,
     minimum: 0,
     maximum: 86_400,
-    description: 'Seconds for which proxies and CDNs may serve what anybody may read without asking; 0: they ask each time',
+    description:
+      'Seconds for which proxies and CDNs may serve what anybody may read without asking; needs `PUBLIC_URL`; 0: they ask each time',
   }),
   REQUIRE_IF_MATCH: Type.Boolean({
     default: false,
@@ -154,7 +155,7 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
   const set = Object.entries(env).filter(([name, value]) => names.includes(name) && value !== '')
   const config: Record<string, unknown> = Object.fromEntries(set)
   // The schema fills in what is absent and turns texts into numbers, so the texts are looked at first; one fault a setting is enough.
-  const found = [...unusable(config), ...validate(config)]
+  const found = [...unusable(config), ...validate(config), ...combined(config)]
   const faults = [...new Map(found.map((fault) => [pointerOf(fault), describe(fault)])).values(), ...misspelt(Object.keys(env), names)]
   if (faults.length > 0) throw new ConfigError(`The configuration has faults:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
   return Object.freeze(config as Config)

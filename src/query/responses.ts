@@ -83,7 +83,8 @@ const common = {
   },
   Vary: {
     type: 'string',
-    description: '`Prefer`, `Accept-Encoding` where that decides, and `Origin` where other origins may call the service',
+    description:
+      '`Prefer`, `Accept-Encoding` where that decides, `Origin` where other origins may call the service, and `X-Forwarded-Host` and `X-Forwarded-Proto` where links begin with them',
   },
 }
 const retryAfter = { 'Retry-After': { type: 'integer', description: 'Seconds after which to try again' } }

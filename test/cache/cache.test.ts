@@ -212,7 +212,11 @@ t.test('who may keep it, and how long', async (t) => {
   const rows: [env: Record<string, string>, anonymous: string, withKey: string][] = [
     [{}, 'public, max-age=0, must-revalidate', 'private, max-age=0, must-revalidate'],
     [{ CACHE_TTL: '0' }, 'public, max-age=0, must-revalidate', 'private, max-age=0, must-revalidate'],
-    [{ CACHE_SHARED_MAX_AGE: '30' }, 'public, max-age=0, s-maxage=30, stale-while-revalidate=30', 'private, max-age=0, must-revalidate'],
+    [
+      { CACHE_SHARED_MAX_AGE: '30', PUBLIC_URL: 'https://api.example.com' },
+      'public, max-age=0, s-maxage=30, stale-while-revalidate=30',
+      'private, max-age=0, must-revalidate',
+    ],
   ]
   for (const [env, anonymous, withKey] of rows) {
     const app = await build(t, embedded, { env })

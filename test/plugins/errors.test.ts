@@ -374,14 +374,18 @@ const origins: [env: Record<string, string>, from: string, headers: Record<strin
   [{}, '127.0.0.1', { host: 'a.test', 'x-forwarded-host': 'b.test', 'x-forwarded-proto': 'https' }, 'http://a.test'],
   [{ PUBLIC_URL: 'https://shop.test' }, '127.0.0.1', { host: 'a.test' }, 'https://shop.test'],
   [
-    { PUBLIC_URL: 'https://shop.test', TRUST_PROXY: '1' },
+    { PUBLIC_URL: 'https://shop.test', TRUST_PROXY: '127.0.0.1' },
     '127.0.0.1',
     { host: 'a.test', 'x-forwarded-host': 'b.test' },
     'https://shop.test',
   ],
-  [{ TRUST_PROXY: '1' }, '10.9.9.9', { host: 'a.test', 'x-forwarded-host': 'b.test', 'x-forwarded-proto': 'https' }, 'https://b.test'],
-  [{ TRUST_PROXY: '1' }, '10.9.9.9', { host: 'a.test' }, 'http://a.test'],
-  [{ TRUST_PROXY: '0' }, '127.0.0.1', { host: 'a.test', 'x-forwarded-host': 'b.test', 'x-forwarded-proto': 'https' }, 'http://a.test'],
+  [
+    { TRUST_PROXY: '10.0.0.0/8' },
+    '10.9.9.9',
+    { host: 'a.test', 'x-forwarded-host': 'b.test', 'x-forwarded-proto': 'https' },
+    'https://b.test',
+  ],
+  [{ TRUST_PROXY: '10.0.0.0/8' }, '10.9.9.9', { host: 'a.test' }, 'http://a.test'],
   [{ TRUST_PROXY: '10.0.0.0/8,127.0.0.1' }, '127.0.0.1', { host: 'a.test', 'x-forwarded-host': 'b.test' }, 'http://b.test'],
   [{ TRUST_PROXY: '10.0.0.0/8,127.0.0.1' }, '10.2.3.4', { host: 'a.test', 'x-forwarded-host': 'b.test' }, 'http://b.test'],
   [
@@ -390,8 +394,8 @@ const origins: [env: Record<string, string>, from: string, headers: Record<strin
     { host: 'a.test', 'x-forwarded-host': 'b.test', 'x-forwarded-proto': 'https' },
     'http://a.test',
   ],
-  [{ TRUST_PROXY: '1' }, '127.0.0.1', { host: 'a.test', 'x-forwarded-host': 'evil/path?' }, REFUSED],
-  [{ TRUST_PROXY: '1' }, '127.0.0.1', { host: 'a.test', 'x-forwarded-proto': 'javascript' }, REFUSED],
+  [{ TRUST_PROXY: '127.0.0.1' }, '127.0.0.1', { host: 'a.test', 'x-forwarded-host': 'evil/path?' }, REFUSED],
+  [{ TRUST_PROXY: '127.0.0.1' }, '127.0.0.1', { host: 'a.test', 'x-forwarded-proto': 'javascript' }, REFUSED],
 ]
 
 t.test('links begin with PUBLIC_URL, or where the client found the service', async (t) => {
