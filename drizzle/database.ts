@@ -3,6 +3,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { KeyObject } from 'node:crypto'
 import type { SQL } from 'drizzle-orm'
 import type { BaseSQLiteDatabase, SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
+import type { Index } from './schema-parts.ts'
 import type { Clause, Listed, Selection } from './selection.ts'
 import type { ServedName, Tables } from './tables.ts'
 
@@ -38,8 +39,8 @@ export interface Dialect {
   contains(table: string, id: SQLiteColumn, fields: readonly string[], terms: readonly string[], all?: boolean): Clause
   /** `column` is one of the ids that `query` gives. Leads to the column's index. */
   within(column: SQLiteColumn, query: SQL): SQL
-  /** An index begins with the column. */
-  isIndexed(table: SQLiteTable, column: string): boolean
+  /** The declared indexes of a table. */
+  indexes(table: SQLiteTable): readonly Index[]
   /** Ends a `select`: no other transaction can change the rows that it gives until this one ends. */
   forUpdate: SQL
   /** Waits until no other transaction is changing the row (or, without an id, the tree of `table`), and holds it until this one ends. */

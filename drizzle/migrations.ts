@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { sql } from 'drizzle-orm'
 import { DatabaseUnusable, type Queries } from './database.ts'
+import type { Part, SchemaParts } from './schema-parts.ts'
 
 /** A step that is remembered by its name and its text. */
 interface Step {
@@ -33,13 +34,17 @@ const hash = (step: Step & { version?: number }) =>
     .update([...step.statements, ...(step.version ? [step.version] : [])].join('\n'))
     .digest('hex')
 
-/** Runs inside an exclusive transaction. Returns the names of what it did, which is nothing the second time. */
-export async function migrate(tx: Queries, folder: URL, derived: Derived[]): Promise<string[]> {
+/**
+ * Runs inside an exclusive transaction. Returns the names of what it did, which is nothing the second time. Throws DatabaseUnusable
+ * where a part that `schema` declares is missing afterwards, or a migration removed a column whose values other migrations need.
+ */
+export async function migrate(tx: Queries, folder: URL, derived: Derived[], schema: SchemaParts): Promise<string[]> {
   await tx.run(
     sql`create table if not exists stockroom_schema (kind text not null, name text not null, hash text not null, primary key (kind, name))`,
   )
   const migrations = await pending(tx, folder)
-  for (const migration of migrations) await apply(tx, 'migration', migration)
+  const removed = await applyMigrations(tx, migrations, schema)
+  await refuseMissing(tx, schema, removed)
 
   const made = await applied(tx, 'derived')
   const stale = derived.filter((part) => made.get(part.name) !== hash(part) || (part.lostInRebuild && migrations.length > 0))
@@ -75,6 +80,59 @@ async function applied(tx: Queries, kind: 'migration' | 'derived'): Promise<Map<
   const rows = await tx.all<{ name: string; hash: string }>(sql`select name, hash from stockroom_schema where kind = ${kind}`)
   return new Map(rows.map((row) => [row.name, row.hash]))
 }
+
+/** Which migration removed which declared parts. */
+type Removed = Map<Step, string[]>
+
+async function applyMigrations(tx: Queries, migrations: readonly Step[], schema: SchemaParts): Promise<Removed> {
+  const removed: Removed = new Map()
+  let before = migrations.length > 0 ? await schema.read(tx) : new Set<string>()
+  for (const migration of migrations) {
+    await apply(tx, 'migration', migration)
+    const after = await schema.read(tx)
+    const lost = [...schema.declared.keys()].filter((part) => before.has(part) && !after.has(part))
+    if (lost.length > 0) removed.set(migration, lost)
+    before = after
+  }
+  return removed
+}
+
+async function refuseMissing(tx: Queries, schema: SchemaParts, removed: Removed): Promise<void> {
+  const present = await schema.read(tx)
+  const isMissing = (part: string) => !present.has(part)
+  for (const [migration, parts] of removed) {
+    const lost: string[] = []
+    for (const part of parts) if (isMissing(part) || (await losesValues(tx, migration, schema.declared.get(part)))) lost.push(part)
+    if (lost.length > 0) throw removedBy(migration, lost)
+  }
+  // A table that is missing stands for all that it has.
+  const missing = [...schema.declared].filter(
+    ([part, { table }]) => isMissing(part) && (part === `table ${table}` || !isMissing(`table ${table}`)),
+  )
+  if (missing.length > 0) throw neverAdded(missing.map(([part]) => part))
+}
+
+/** A later migration may add the column again, without the values. A statement that drops or renames the column does so on purpose. */
+async function losesValues(tx: Queries, { statements }: Step, part: Part | undefined): Promise<boolean> {
+  if (part?.column === undefined) return false
+  const deliberate = new RegExp(`(drop|rename) column\\W+${part.column}\\b`, 'i')
+  if (statements.some((statement) => deliberate.test(statement))) return false
+  return (await tx.all(sql`select 1 from ${sql.identifier(part.table)} limit 1`)).length > 0
+}
+
+/** drizzle-kit rebuilds a table with the columns that it had when the migration was written. */
+const removedBy = ({ name }: Step, parts: readonly string[]) =>
+  new DatabaseUnusable(
+    `Migration ${name} removes ${parts.join(', ')}, which drizzle/tables.ts declares: nothing was migrated. ` +
+      'The migration was written without the ones before it. Delete its SQL, its snapshot and its entry in meta/_journal.json, ' +
+      `then write it again: npm run migrations -- --name ${name.replace(/^\d+_/, '')}`,
+  )
+
+const neverAdded = (parts: readonly string[]) =>
+  new DatabaseUnusable(
+    `The database lacks ${parts.join(', ')}, which drizzle/tables.ts declares: nothing was migrated. ` +
+      'Write the migration that adds this: npm run migrations -- --name NAME. If a migration adds it already, it was removed by hand: add it again.',
+  )
 
 async function apply(tx: Queries, kind: 'migration' | 'derived', step: Step): Promise<void> {
   for (const statement of step.statements) await tx.run(sql.raw(statement))

@@ -94,8 +94,10 @@ const ddl: Record<string, (made: Record<string, unknown>) => Promise<string[]>> 
 /** Makes the table, and the application over it with its two route files. */
 async function buildWithWidgets(t: Test, dialect: Dialect): Promise<App> {
   const url = await dialect.create(t)
+  const own = await open(url, { served: [] })
+  await own.migrate()
+  await own.close()
   const db = await open(url, { served: [], tables })
-  await db.migrate()
   const statements = (await ddl[dialect.name]?.({ widgets: db.tables.widgets })) ?? []
   await db.write(async (tx) => {
     for (const statement of statements) await tx.run(sql.raw(statement))

@@ -9,6 +9,7 @@ import { checkMigrated, type Derived, migrate } from '../migrations.ts'
 import type { EngineOptions } from '../open.ts'
 import { cursorSecret, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
+import { getIndexes, schemaParts } from './catalogue.ts'
 import { counterTable, counterTriggers } from './counters.ts'
 import { adoptLog, log } from './log.ts'
 import { createPool, failure, toTheEnd, transaction } from './pool.ts'
@@ -17,7 +18,6 @@ import { reading } from './reading.ts'
 import { kit } from './schema.ts'
 import { contains, grams, gramsOf, searchIndex } from './search.ts'
 import { watchState } from './state.ts'
-import { indexedColumns } from './statements.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
 
@@ -46,7 +46,7 @@ const dialect: Dialect = {
   contains,
   // As an array it is known before the plan is made use of; a subquery of an unknown size would be joined with the whole table.
   within: (column, query) => sql`${column} = any(array(${query}))`,
-  isIndexed: (table, column) => indexedColumns(table).has(column),
+  indexes: getIndexes,
   forUpdate: FOR_UPDATE,
   lock: (tx, table, id) =>
     tx.all(
@@ -78,8 +78,10 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   // Whether a transaction that failed was committed is not always known.
   const write: Database['write'] = (work) =>
     exclusive(() => retry(() => transaction(writers, 'begin', (client) => work(queries(client))))).finally(watched.changed)
+  const declared = tables(kit)
+  const parts = schemaParts(declared)
   return {
-    tables: tables(kit),
+    tables: declared,
     dialect,
     server: url,
     read,
@@ -104,7 +106,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
       write(async (tx) => {
         await tx.run(sql`select pg_advisory_xact_lock(${MIGRATION_LOCK})`)
         await checkUsable(tx)
-        return [...(await migrate(tx, MIGRATIONS, derived)), ...(await adoptLog(tx))]
+        return [...(await migrate(tx, MIGRATIONS, derived, parts)), ...(await adoptLog(tx))]
       }),
     ready: () => checkMigrated(queries(short), MIGRATIONS, derived),
     failure,

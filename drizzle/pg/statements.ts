@@ -1,7 +1,6 @@
 // The statements that there are for the shape of a list on PostgreSQL. Which of them run is decided by how many rows match: reading.ts.
 import { type SQL, sql } from 'drizzle-orm'
-import { getTableConfig, type PgTable } from 'drizzle-orm/pg-core'
-import type { SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
+import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import { after, and, checksOf, headOf, keysOf, type OrderKey, orderBy, type Placeholders, reversed } from '../conditions.ts'
 import { FEW, isFirst, limitOf, type Selection } from '../selection.ts'
 import { placeholder, type Statement } from '../statement.ts'
@@ -93,25 +92,4 @@ function rowsOf({ from, checks, shown, order, ranges, limit, offset }: Rows): SQ
   if (ranges.length < 2) return select(ranges)
   const parts = ranges.map((range) => sql`(${select([range])})`)
   return sql`${sql.join(parts, sql` union all `)} ${stop}`
-}
-
-const indexed = new WeakMap<SQLiteTable, ReadonlySet<string>>()
-
-/** The columns with which an index of the table begins. */
-export function indexedColumns(table: SQLiteTable): ReadonlySet<string> {
-  let columns = indexed.get(table)
-  if (!columns) {
-    const whole = getTableConfig(table as unknown as PgTable).indexes.filter(({ config: { where } }) => !where)
-    columns = new Set(
-      whole.flatMap(
-        ({
-          config: {
-            columns: [first],
-          },
-        }) => (first && 'name' in first && first.name ? [first.name] : []),
-      ),
-    )
-    indexed.set(table, columns)
-  }
-  return columns
 }

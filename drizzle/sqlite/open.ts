@@ -3,31 +3,23 @@ import { setTimeout } from 'node:timers/promises'
 import Driver from 'better-sqlite3'
 import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
-import {
-  type Database,
-  DatabaseBusy,
-  DatabaseUnusable,
-  type Dialect,
-  type Failure,
-  failureOf,
-  outermost,
-  type Queries,
-  type Served,
-} from '../database.ts'
+import { type Database, DatabaseBusy, type Dialect, type Failure, failureOf, outermost, type Queries, type Served } from '../database.ts'
 import { feedTable } from '../feed.ts'
-import { checkMigrated, type Derived, migrate } from '../migrations.ts'
+import { checkMigrated, type Derived } from '../migrations.ts'
 import type { EngineOptions } from '../open.ts'
 import { cursorSecret, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
+import { getIndexes, schemaParts } from './catalogue.ts'
 import { counterTable, counterTriggers } from './counters.ts'
 import { configure, createFile } from './file.ts'
 import * as kit from './kit.ts'
+import { migrateChecked } from './migrate.ts'
 import { Prepared } from './prepared.ts'
 import { Reader } from './reader.ts'
 import { reading } from './reading.ts'
 import { contains, searchIndex } from './search.ts'
 import { watchState } from './state.ts'
-import { compile, idIndex, indexOn } from './statements.ts'
+import { compile, idIndex } from './statements.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
 
@@ -45,7 +37,7 @@ const dialect: Dialect = {
   }),
   contains,
   within: (column, query) => sql`${column} in (${query})`,
-  isIndexed: (table, column) => indexOn(table, column) !== undefined,
+  indexes: getIndexes,
   // A write transaction has the whole file to itself.
   forUpdate: sql``,
   lock: async () => {},
@@ -84,8 +76,11 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   const inTurn = queue()
   const exclusive = outermost()
 
+  const declared = tables(kit)
+  const parts = schemaParts(declared)
+
   return {
-    tables: tables(kit),
+    tables: declared,
     dialect,
     server: undefined,
     read,
@@ -113,7 +108,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
         // The switch does nothing inside a transaction.
         writer.pragma('foreign_keys = off')
         try {
-          return await transaction(writer, () => migrateChecked(writer, tx, derived))
+          return await transaction(writer, () => migrateChecked(writer, tx, MIGRATIONS, derived, parts))
         } finally {
           writer.pragma('foreign_keys = on')
         }
@@ -142,24 +137,6 @@ const derive = (served: Served): Derived[] => [
   idIndex(served),
   ...(served.folded.length > 0 ? [searchIndex(served, dialect)] : []),
 ]
-
-async function migrateChecked(writer: Driver.Database, tx: Queries, derived: Derived[]): Promise<string[]> {
-  const given = await lastIds(tx)
-  const applied = await migrate(tx, MIGRATIONS, derived)
-  for (const { name, seq } of given) await tx.run(sql`update sqlite_sequence set seq = max(seq, ${seq}) where name = ${name}`)
-  // It reads every row: not at a start at which nothing changed.
-  if (applied.length === 0) return applied
-  const orphans = writer.pragma('foreign_key_check') as { table: string }[]
-  if (orphans.length > 0)
-    throw new DatabaseUnusable(`${orphans.length} rows of ${orphans[0]?.table} refer to rows that do not exist: nothing was migrated`)
-  return applied
-}
-
-/** The last id that each table gave out. A rebuilt table would begin again after the last that it still has. */
-async function lastIds(tx: Queries): Promise<{ name: string; seq: number }[]> {
-  const [known] = await tx.all(sql`select 1 from sqlite_master where name = 'sqlite_sequence'`)
-  return known ? tx.all(sql`select name, seq from sqlite_sequence`) : []
-}
 
 async function transaction<T>(writer: Driver.Database, work: () => Promise<T>, deadline = busyDeadline()): Promise<T> {
   await whileBusy(() => writer.exec('begin immediate'), deadline)

@@ -151,8 +151,10 @@ export function checkColumns(resource: Resource, { tables, dialect }: Database):
         throw new TypeError(`${name} cannot have the lookup ${lookup}: ${offered} has no column ${needed}`)
     }
   }
+  const indexes = dialect.indexes(tables[resource.table])
+  const isIndexed = (field: string) => indexes.some(({ columns, where }) => where === undefined && columns[0] === field)
   for (const field of indexedFields(resource)) {
-    if (!dialect.isIndexed(tables[resource.table], field))
+    if (!isIndexed(field))
       throw new TypeError(
         `${resource.table}.${field} can be filtered or ordered by, and no index begins with it: add kit.index('${resource.table}_by_${field}', t.${field}, t.id)`,
       )

@@ -6,8 +6,10 @@ import { connect, type Dialect } from '../dialects.ts'
 import { type Answer, build, get, onEach } from '../helper.ts'
 
 interface Slow {
-  /** Makes every row of many take its time. */
+  /** Fills the table. */
   fill: string[]
+  /** Makes every row slow to read once the application has checked its tables, and undoes it. */
+  slowDown: { start: string[]; end: string[] }
   /** Filters that hold for every row and lead to none. */
   filters: Record<string, string>
   /** Seconds that are less than such a list takes to count, and more than it takes to find out that one is long. */
@@ -32,6 +34,7 @@ const engines: Record<string, Slow> = {
         insert into products (sku, name, price, stock, created_at, updated_at) select 'S-' || n, 'Shirt ' || n, n, 1, n, n from numbers`,
       "insert into products_search (id, sku, name, description, brand) select id, lower(sku), lower(name), '', '' from products",
     ],
+    slowDown: { start: [], end: [] },
     filters: Object.fromEntries([
       ...FIELDS.flatMap((field) => TEXT_LOOKUPS.map((lookup) => [`${field}__${lookup}`, OTHER])),
       ['description__icontains!', OTHER],
@@ -45,10 +48,15 @@ const engines: Record<string, Slow> = {
     fill: [
       `insert into products (sku, name, price, stock, created_at, updated_at) select 'S-' || n, 'Shirt ' || n, n, 1, now(), now() from generate_series(1, 20000) as n`,
       'analyze products',
-      'alter table products rename to stored_products',
-      // Less than a millisecond each.
-      'create view products as select * from stored_products where pg_sleep(0.0002) is not null',
     ],
+    slowDown: {
+      start: [
+        'alter table products rename to stored_products',
+        // Less than a millisecond each.
+        'create view products as select * from stored_products where pg_sleep(0.0002) is not null',
+      ],
+      end: ['drop view products', 'alter table stored_products rename to products'],
+    },
     filters: { stock__gte: '1' },
     timeout: 1,
     patience: 3,
@@ -64,7 +72,14 @@ const filled = new Map<string, Promise<string>>()
 async function fresh(t: Test, dialect: Dialect, timeout = slow(dialect).timeout): Promise<App> {
   const url = filled.get(dialect.name) ?? fill(dialect)
   filled.set(dialect.name, url)
-  return build(t, dialect, { env: { DATABASE_URL: await url, QUERY_TIMEOUT: String(timeout) } })
+  const app = await build(t, dialect, { env: { DATABASE_URL: await url, QUERY_TIMEOUT: String(timeout) } })
+  const { start, end } = slow(dialect).slowDown
+  const query = await connect(tap, await url)
+  for (const statement of start) await query(statement)
+  t.teardown(async () => {
+    for (const statement of end) await query(statement)
+  })
+  return app
 }
 
 async function fill(dialect: Dialect): Promise<string> {

@@ -8,6 +8,8 @@ import { sql } from 'drizzle-orm'
 import type { Test } from 'tap'
 import type { Database, Served } from '../../drizzle/database.ts'
 import { open } from '../../drizzle/open.ts'
+import type { Kit } from '../../drizzle/stamps.ts'
+import { defineTables, type Tables } from '../../drizzle/tables.ts'
 import { COMMAND_LINE } from '../../src/changes.ts'
 import { create, remove } from '../../src/records.ts'
 import { categories } from '../../src/resources/categories.ts'
@@ -259,6 +261,99 @@ for (const [what, { statements, says }] of Object.entries(failing)) {
     t.equal(await orphan.catch((error) => newer.failure(error)), 'reference', 'references are checked again')
   })
 }
+
+/** A table that two sets of migrations change: ours add to it, theirs rebuilds it as it was before. */
+const withSuppliers = (kit: Kit): Tables => {
+  const known = defineTables(kit)
+  const suppliers = kit.table(
+    'suppliers',
+    { id: kit.id(), name: kit.text().notNull(), rating: kit.integer(), product: kit.reference(() => known.products.id) },
+    (t) => [kit.uniqueIndex('suppliers_name', t.name), kit.index('suppliers_by_rating', t.rating, t.id)],
+  )
+  // Another test adds a table to the interface.
+  return { ...known, suppliers } as unknown as Tables
+}
+const MAKE_SUPPLIERS = 'CREATE TABLE "suppliers" ("id" integer PRIMARY KEY NOT NULL, "name" text NOT NULL);'
+const OURS = {
+  '0100_suppliers': [MAKE_SUPPLIERS],
+  '0101_rating': [
+    'ALTER TABLE "suppliers" ADD COLUMN "rating" bigint;',
+    'ALTER TABLE "suppliers" ADD COLUMN "product" bigint REFERENCES "products" ("id");',
+    'CREATE UNIQUE INDEX "suppliers_name" ON "suppliers" ("name");',
+    'CREATE INDEX "suppliers_by_rating" ON "suppliers" ("rating", "id");',
+  ],
+}
+const THEIRS = {
+  '0102_rebuild': [
+    MAKE_SUPPLIERS.replace('"suppliers"', '"__new_suppliers"'),
+    'INSERT INTO "__new_suppliers" ("id", "name") SELECT "id", "name" FROM "suppliers";',
+    'DROP TABLE "suppliers";',
+    'ALTER TABLE "__new_suppliers" RENAME TO "suppliers";',
+  ],
+}
+/** What drizzle-kit would write next: it adds what theirs lacks. */
+const AGAIN = { '0103_again': OURS['0101_rating'] }
+const DROPPED = { '0102_drop': ['ALTER TABLE "suppliers" DROP COLUMN "product";'] }
+const DROPPED_AGAIN = { '0103_again': OURS['0101_rating'].slice(1, 2) }
+
+const LOST = [
+  'column suppliers.rating',
+  'column suppliers.product',
+  'unique index suppliers_name on suppliers (name)',
+  'index suppliers_by_rating on suppliers (rating, id)',
+  'reference suppliers.product to products',
+]
+const rebuilds: [title: string, row: boolean, then: Record<string, string[]>, lost: readonly string[]][] = [
+  ['removes what another added', true, THEIRS, LOST],
+  ['removes what another added, from an empty table', false, THEIRS, LOST],
+  ['removes values, though a later one adds the columns again', true, { ...THEIRS, ...AGAIN }, LOST.slice(0, 2)],
+  ['empties no column that has values', false, { ...THEIRS, ...AGAIN }, []],
+  ['drops a column by name', true, { ...DROPPED, ...DROPPED_AGAIN }, []],
+]
+for (const [title, row, then, lost] of rebuilds) {
+  onEach(`a migration that ${title} is ${lost.length > 0 ? 'refused and undone whole' : 'applied'}`, async (t, dialect) => {
+    const url = await dialect.create(t)
+    const query = await connect(t, url)
+    const migrate = async (migrations: Record<string, string[]>) => {
+      const db = await (await versionWith(t, dialect, migrations))(url, { served: SERVED, tables: withSuppliers })
+      return db.migrate().finally(() => db.close())
+    }
+    await migrate(OURS)
+    if (row) await query(`insert into suppliers (id, name, rating) values (1, 'Acme', 5)`)
+    const before = await dump(dialect, query)
+    const applying = migrate({ ...OURS, ...then })
+    if (lost.length === 0) {
+      t.match(await applying, Object.keys(then))
+      return
+    }
+    const { message } = await applying.then(
+      () => t.fail('it was applied') as never,
+      (error: Error) => error,
+    )
+    t.ok(message.startsWith('Migration 0102_rebuild removes '), message)
+    for (const part of LOST) t.equal(message.includes(part), lost.includes(part), part)
+    t.match(message, 'npm run migrations -- --name rebuild')
+    t.equal(await dump(dialect, query), before)
+  })
+}
+
+onEach('what is declared, and neither a migration nor anybody has made, is named at the start', async (t, dialect) => {
+  const url = await dialect.create(t)
+  const query = await connect(t, url)
+  const db = await open(url, { served: SERVED, tables: withSuppliers })
+  t.teardown(() => db.close())
+  await t.rejects(db.migrate(), { message: /^The database lacks table suppliers, which .* npm run migrations -- --name / })
+  t.strictSame(await query(TABLES[dialect.name] ?? ''), [], 'nothing was made')
+
+  const own = await opened(t, url)
+  await own.migrate()
+  await query('drop index products_by_name')
+  await query('drop index categories_root_name')
+  await t.rejects(own.migrate(), {
+    message:
+      /lacks partial unique index categories_root_name on categories \(name\), index products_by_name on products \(name, id\), which/,
+  })
+})
 
 const refused: Record<string, { newer: Parameters<typeof versionWith>[2]; changes?: (text: string) => string; says: RegExp }> = {
   'ahead of the code': { newer: { '0001_newer': ['CREATE TABLE newer (id bigint);'] }, says: /0001_newer.*does not know.*run the version/ },

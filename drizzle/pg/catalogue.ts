@@ -1,0 +1,38 @@
+// What a PostgreSQL schema consists of: as declared, and as the database has it.
+import { sql } from 'drizzle-orm'
+import { getTableConfig, PgDialect, type PgTable } from 'drizzle-orm/pg-core'
+import type { SQLiteTable } from 'drizzle-orm/sqlite-core'
+import { describeTable, type Index, listIndexes, type SchemaParts } from '../schema-parts.ts'
+import type { Tables } from '../tables.ts'
+
+const dialect = new PgDialect()
+
+/** Tables have SQLite's types everywhere else. */
+const getConfig = (table: SQLiteTable) => getTableConfig(table as unknown as PgTable)
+
+export const getIndexes = (table: SQLiteTable): Index[] => listIndexes(getConfig(table), (where) => dialect.sqlToQuery(where).sql)
+
+export const schemaParts = (tables: Tables): SchemaParts => ({
+  declared: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getConfig(table), getIndexes(table)))),
+  read: async (tx) => new Set((await tx.all<{ part: string }>(PARTS)).map(({ part }) => part)),
+})
+
+/** An index that a failed `create index concurrently` left behind is not valid: it ensures nothing. */
+const PARTS = sql`
+  with tables as (
+    select oid, relname as name from pg_class
+      where relkind in ('r', 'p') and pg_table_is_visible(oid) and relnamespace <> 'pg_catalog'::regnamespace)
+  select 'table ' || name as part from tables
+  union all
+  select 'column ' || tables.name || '.' || attname from tables join pg_attribute on attrelid = tables.oid where attnum > 0 and not attisdropped
+  union all
+  select 'reference ' || tables.name || '.' || (
+      select string_agg(attname::text, ', ' order by place) from unnest(conkey) with ordinality keys (number, place)
+        join pg_attribute on attrelid = tables.oid and attnum = keys.number) || ' to ' || target.relname
+    from tables join pg_constraint on conrelid = tables.oid and contype = 'f' join pg_class target on target.oid = confrelid
+  union all
+  select case when indpred is null then '' else 'partial ' end || case when indisunique then 'unique ' else '' end || 'index ' ||
+      index.relname || ' on ' || tables.name || ' (' || (
+        select string_agg(coalesce(attname::text, 'expression'), ', ' order by place) from unnest(indkey::int2[]) with ordinality keys (number, place)
+          left join pg_attribute on attrelid = tables.oid and attnum = keys.number where place <= indnkeyatts) || ')'
+    from tables join pg_index on indrelid = tables.oid join pg_class index on index.oid = indexrelid where indisvalid`

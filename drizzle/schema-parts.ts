@@ -1,0 +1,65 @@
+// Parts of a schema: what drizzle/tables.ts declares, and what a database has, in the same words, so that the two can be compared.
+import { getTableName, type SQL, type Table } from 'drizzle-orm'
+import type { Queries } from './database.ts'
+
+/** An index as it is declared. A column that is an expression has no name. */
+export interface Index {
+  name: string
+  unique: boolean
+  columns: readonly (string | undefined)[]
+  /** The condition of a partial index. */
+  where?: string
+}
+
+/** What both engines' `getTableConfig` returns. */
+interface TableConfig {
+  name: string
+  columns: readonly { name: string; isUnique: boolean; uniqueName?: string | undefined }[]
+  indexes: readonly { config: { name?: string | undefined; unique: boolean; columns: readonly object[]; where?: SQL | undefined } }[]
+  foreignKeys: readonly { reference(): { columns: readonly { name: string }[]; foreignTable: Table } }[]
+}
+
+/** Lists the indexes of a table, with those of columns that are declared `.unique()`. `print` writes SQL as text. */
+export const listIndexes = ({ columns, indexes }: TableConfig, print: (where: SQL) => string): Index[] => [
+  ...columns.flatMap(({ name, isUnique, uniqueName }) =>
+    isUnique && uniqueName ? [{ name: uniqueName, unique: true, columns: [name] }] : [],
+  ),
+  ...indexes.map(({ config: { name = '', unique, columns, where } }) => ({
+    name,
+    unique,
+    columns: columns.map((column) => ('name' in column && typeof column.name === 'string' ? column.name : undefined)),
+    ...(where && { where: print(where) }),
+  })),
+]
+
+/** A table, column, index or reference. */
+export interface Part {
+  table: string
+  /** Set for a column. */
+  column?: string
+}
+
+/** The parts by their description, such as `unique index products_sku on products (sku)`. */
+export type Parts = ReadonlyMap<string, Part>
+
+export interface SchemaParts {
+  declared: Parts
+  /** Reads the descriptions of what the database has. */
+  read(tx: Queries): Promise<ReadonlySet<string>>
+}
+
+/** Describes all that a table declares. `indexes` are those of `listIndexes`. The queries of each engine's `catalogue.ts` write the same words. */
+export function describeTable({ name: table, columns, foreignKeys }: TableConfig, indexes: readonly Index[]): [string, Part][] {
+  return [
+    [`table ${table}`, { table }],
+    ...columns.map(({ name }): [string, Part] => [`column ${table}.${name}`, { table, column: name }]),
+    ...indexes.map((index): [string, Part] => [describeIndex(table, index), { table }]),
+    ...foreignKeys.map((key): [string, Part] => {
+      const { columns, foreignTable } = key.reference()
+      return [`reference ${table}.${columns.map(({ name }) => name).join(', ')} to ${getTableName(foreignTable)}`, { table }]
+    }),
+  ]
+}
+
+const describeIndex = (table: string, { name, unique, columns, where }: Index) =>
+  `${where === undefined ? '' : 'partial '}${unique ? 'unique ' : ''}index ${name} on ${table} (${columns.map((column) => column ?? 'expression').join(', ')})`

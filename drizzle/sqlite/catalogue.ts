@@ -1,0 +1,27 @@
+// What a SQLite schema consists of: as declared, and as the database has it.
+import { sql } from 'drizzle-orm'
+import { getTableConfig, SQLiteSyncDialect, type SQLiteTable } from 'drizzle-orm/sqlite-core'
+import { describeTable, type Index, listIndexes, type SchemaParts } from '../schema-parts.ts'
+import type { Tables } from '../tables.ts'
+
+const dialect = new SQLiteSyncDialect()
+
+export const getIndexes = (table: SQLiteTable): Index[] => listIndexes(getTableConfig(table), (where) => dialect.sqlToQuery(where).sql)
+
+export const schemaParts = (tables: Tables): SchemaParts => ({
+  declared: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getTableConfig(table), getIndexes(table)))),
+  read: async (tx) => new Set((await tx.all<{ part: string }>(PARTS)).map(({ part }) => part)),
+})
+
+const PARTS = sql`
+  with tables (name) as (select name from sqlite_master where type = 'table')
+  select 'table ' || name as part from tables
+  union all
+  select 'column ' || tables.name || '.' || found.name from tables, pragma_table_info(tables.name) found
+  union all
+  select 'reference ' || tables.name || '.' || group_concat(found."from", ', ' order by found.seq) || ' to ' || found."table"
+    from tables, pragma_foreign_key_list(tables.name) found group by tables.name, found.id
+  union all
+  select iif(found.partial, 'partial ', '') || iif(found."unique", 'unique ', '') || 'index ' || found.name || ' on ' || tables.name || ' (' ||
+      (select group_concat(coalesce(key.name, 'expression'), ', ' order by key.seqno) from pragma_index_info(found.name) key) || ')'
+    from tables, pragma_index_list(tables.name) found`
