@@ -8,6 +8,15 @@ export interface Data {
   request: string | null
 }
 
+/** pg-boss' `data` as what it was made from, or why it cannot be read. */
+export function readData(data: unknown): Data & { unreadable?: string } {
+  if (typeof data === 'object' && data !== null && 'payload' in data) {
+    const { payload, key, request } = data as Data
+    return { payload, key, request }
+  }
+  return { payload: data, key: null, request: null, unreadable: 'the data of the job has no payload' }
+}
+
 /** What a job is in the words of the API, by pg-boss' own. */
 export const STATUS_OF: Record<string, Status> = {
   created: 'waiting',
@@ -19,7 +28,7 @@ export const STATUS_OF: Record<string, Status> = {
 }
 
 export function shown(row: Record<string, unknown>): Job {
-  const { payload, key, request } = row.data as Data
+  const { payload, key, request } = readData(row.data)
   const output = row.output as { result?: unknown; message?: string; value?: { message?: string } } | null
   const state = String(row.state)
   const begun = row.started_on !== null

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { type SQL, sql } from 'drizzle-orm'
 import { fromDrizzle, PgBoss } from 'pg-boss'
 import type { Queries } from '../../drizzle/database.ts'
-import { type Data, STATUS_OF, shown } from './boss-rows.ts'
+import { type Data, readData, STATUS_OF, shown } from './boss-rows.ts'
 import { type Claimed, type Job, LEASE, type ListedBy, MAX_ERROR, type NewJob, type Queue, type QueueOptions, type Terms } from './queue.ts'
 
 /** Milliseconds. To look is a query for each kind. */
@@ -41,15 +41,7 @@ export class BossQueue implements Queue {
   async claim(kind: string, max: number): Promise<Claimed[]> {
     const boss = await this.#boss()
     const jobs = await boss.fetch<Data>(kind, { batchSize: max, includeMetadata: true })
-    return jobs.map(({ id, data: { payload, key, request }, retryCount }) => ({
-      id,
-      kind,
-      payload,
-      key,
-      request,
-      attempt: retryCount + 1,
-      token: String(retryCount),
-    }))
+    return jobs.map(({ id, data, retryCount }) => ({ id, kind, ...readData(data), attempt: retryCount + 1, token: String(retryCount) }))
   }
 
   async beat(jobs: readonly Claimed[]): Promise<void> {
@@ -63,14 +55,24 @@ export class BossQueue implements Queue {
     else await boss.deleteJob(job.kind, attemptOf(job))
   }
 
-  async failed(job: Claimed, error: string): Promise<void> {
+  async failed(job: Claimed, error: string, isFinal = false): Promise<void> {
     const boss = await this.#boss()
     if (!this.#options.terms.get(job.kind)?.kept)
       await this.#options.db.write((tx) =>
         tx.run(sql`delete from pgboss.job where name = ${job.kind} and state = 'failed' and singleton_key =
           (select singleton_key from pgboss.job where name = ${job.kind} and id = ${job.id}::uuid)`),
       )
-    await boss.fail(job.kind, attemptOf(job), { message: error.slice(0, MAX_ERROR) })
+    const output = { message: error.slice(0, MAX_ERROR) }
+    if (isFinal) await this.#failForGood(job, output)
+    else await boss.fail(job.kind, attemptOf(job), output)
+  }
+
+  /** pg-boss would try it again. */
+  async #failForGood({ id, kind, token }: Claimed, output: object): Promise<void> {
+    await this.#options.db.write((tx) =>
+      tx.run(sql`update pgboss.job set state = 'failed', completed_on = now(), output = ${JSON.stringify(output)}::jsonb
+        where name = ${kind} and id = ${id}::uuid and state = 'active' and retry_count = ${Number(token)}`),
+    )
   }
 
   async handBack({ id, kind, token }: Claimed): Promise<void> {

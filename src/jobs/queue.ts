@@ -42,6 +42,8 @@ export interface NewJob {
 export interface Claimed extends Pick<Job, 'id' | 'kind' | 'payload' | 'key' | 'request'> {
   attempt: number
   token: string
+  /** Why the payload of its row cannot be read. Such a job cannot be run. */
+  unreadable?: string
 }
 
 /** How jobs of a kind are run. */
@@ -76,8 +78,8 @@ export interface Queue {
   /** Says that they are still worked on. */
   beat(jobs: readonly Claimed[]): Promise<void>
   done(job: Claimed, result: unknown): Promise<void>
-  /** It is tried again later, as often as its kind allows. */
-  failed(job: Claimed, error: string): Promise<void>
+  /** The job is tried again later, as often as its kind allows; with `isFinal` never. */
+  failed(job: Claimed, error: string, isFinal?: boolean): Promise<void>
   /** It waits again as if it had not been begun. */
   handBack(job: Claimed): Promise<void>
   find(id: string): Promise<Job | undefined>

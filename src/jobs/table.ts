@@ -1,11 +1,11 @@
 // The embedded queue: a table of the same database, whose writer takes transactions in turn.
 import { randomUUID } from 'node:crypto'
-import { and, asc, desc, eq, getTableColumns, inArray, lt, lte, or, type SQL, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, inArray, lt, lte, or, type SQL, sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import { stored } from '../statements.ts'
 import { type Claimed, type Job, LEASE, LEASE_OVER, type ListedBy, MAX_ERROR, type NewJob, type Queue, type Terms } from './queue.ts'
-import { type JobTable, shown } from './table-rows.ts'
+import { type JobTable, readPayload, shown } from './table-rows.ts'
 
 /** Milliseconds. To look costs some microseconds. */
 const INTERVAL = 100
@@ -78,16 +78,8 @@ export class TableQueue implements Queue {
             ids.map(({ id }) => id),
           ),
         )
-        .returning(getTableColumns(table))
-      return rows.map(({ id, payload, attempts, key_id, request_id }) => ({
-        id,
-        kind,
-        payload: JSON.parse(payload),
-        attempt: attempts,
-        token,
-        key: key_id,
-        request: request_id,
-      }))
+        .returning({ id: table.id, payload: table.payload, attempt: table.attempts, key: table.key_id, request: table.request_id })
+      return rows.map(({ payload, ...row }) => ({ ...row, kind, token, ...readPayload(payload) }))
     })
   }
 
@@ -111,11 +103,11 @@ export class TableQueue implements Queue {
     )
   }
 
-  async failed(job: Claimed, error: string): Promise<void> {
+  async failed(job: Claimed, error: string, isFinal = false): Promise<void> {
     const { attempts, delay, maxDelay, kept } = this.#termsOf(job.kind)
     const wait = Math.min(maxDelay, delay * 2 ** (job.attempt - 1) * (1 + Math.random())) * 1_000
     const next =
-      job.attempt < attempts
+      job.attempt < attempts && !isFinal
         ? { status: 'waiting', run_at: new Date(Date.now() + wait).toISOString(), key: null }
         : { status: 'failed', finished_at: now() }
     if (!kept) {

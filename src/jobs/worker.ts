@@ -84,6 +84,10 @@ export class Worker {
     const { queue, run, log } = this.#options
     const { signal } = this.#stopping
     try {
+      if (job.unreadable !== undefined) {
+        log.error({ job: job.id, kind: job.kind, reason: job.unreadable }, 'a job cannot be read and has failed')
+        return await queue.failed(job, job.unreadable, true)
+      }
       try {
         const result = await run(job, signal)
         await queue.done(job, result)

@@ -80,6 +80,40 @@ onEach('a job is there if its transaction is committed, and runs once', async (t
   t.strictSame(ran, [2, 3])
 })
 
+/** Makes the payload of a job unreadable, in the table of each queue. */
+const SPOIL = {
+  sqlite: (id: string) => `update jobs set payload = '{"n":' where id = '${id}'`,
+  pg: (id: string) => `update pgboss.job set data = null where id = '${id}'`,
+}
+
+onEach('a job whose row cannot be read fails for good, and the others go on', async (t, dialect) => {
+  const lines: string[] = []
+  const ran: number[] = []
+  const handlers = { 'test.run': kind(({ n }) => ran.push(n)), 'test.second': kind(({ n }) => ran.push(n)) }
+  const idle = await build(t, dialect, { handlers })
+  const spoilt = await add(idle, 'test.run', 1)
+  const spoil = Object.entries(SPOIL).find(([name]) => dialect.name === name)?.[1]
+  if (!spoil) throw new Error(`no way to spoil a job of ${dialect.name}`)
+  await (await connect(t, idle.config.DATABASE_URL))(spoil(spoilt))
+  const good = [await add(idle, 'test.run', 2), await add(idle, 'test.second', 3)]
+  const app = await start(t, beside(idle), handlers, { env: { LOG_LEVEL: 'error' }, log: { write: (line) => lines.push(line) } })
+  for (const id of good) await when(app, id, 'done')
+  const failed = await when(app, spoilt, 'failed')
+  t.match(failed, { attempts: 1, error: /payload/ }, 'it says why, and is not tried again')
+  t.strictSame(ran.toSorted(), [2, 3])
+  t.match(
+    lines.map((line) => JSON.parse(line)).filter(({ job }) => job === spoilt),
+    [{ kind: 'test.run', reason: failed.error }],
+    'it is logged once',
+  )
+  const { body } = await get(app, '/api/jobs/?status=failed')
+  t.strictSame(
+    body.results.map(({ id }: Body) => id),
+    [spoilt],
+    'the list shows it',
+  )
+})
+
 onEach('a job that is for later waits', async (t, dialect) => {
   const ran: number[] = []
   const app = await start(t, dialect, { 'test.run': kind(() => ran.push(Date.now())) })
