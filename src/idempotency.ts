@@ -1,5 +1,6 @@
 // A POST that is safe to send again (draft-ietf-httpapi-idempotency-key-header): its answer is stored in the transaction that it made.
 import { hash } from 'node:crypto'
+import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { and, eq } from 'drizzle-orm'
 import type { Database, Queries } from '../drizzle/database.ts'
 import { Problem } from './errors.ts'
@@ -47,6 +48,21 @@ export function readKey(header: string): string {
 /** Of the request: the same for the same bytes. */
 export const fingerprintOf = (method: string, path: string, body: Uint8Array | null): string =>
   hash('sha256', Buffer.concat([Buffer.from(`${method} ${path} `), body ?? Buffer.alloc(0)]))
+
+/** Characters of a body from which on it is stored compressed: the problems of a bulk request differ in a few characters only. */
+const COMPRESSED_FROM = 2_048
+/** Marks a compressed body. Others are JSON objects, which begin with a brace. */
+const DEFLATED = 'deflated:'
+
+function packBody(body: Record<string, unknown>): string {
+  const json = JSON.stringify(body)
+  return json.length < COMPRESSED_FROM ? json : DEFLATED + deflateRawSync(json).toString('base64')
+}
+
+function unpackBody(stored: string): Record<string, unknown> {
+  const json = stored.startsWith(DEFLATED) ? inflateRawSync(Buffer.from(stored.slice(DEFLATED.length), 'base64')).toString() : stored
+  return JSON.parse(json)
+}
 
 /** What runs in this process, by database, caller and key. */
 const running = new WeakMap<Database, Map<string, Promise<unknown>>>()
@@ -100,7 +116,7 @@ async function claimed(
         'idempotency-key-reused',
         'This Idempotency-Key was used for a request with another URL or body. Make a new one for each request.',
       )
-    return { status: known.status, headers: JSON.parse(known.headers), body: JSON.parse(known.body), replayed: true }
+    return { status: known.status, headers: JSON.parse(known.headers), body: unpackBody(known.body), replayed: true }
   }
   if (known) await tx.delete(table).where(same)
   const answer = await work(tx)
@@ -110,7 +126,7 @@ async function claimed(
     ...attempt,
     status,
     headers: JSON.stringify(headers),
-    body: JSON.stringify(shown),
+    body: packBody(shown),
     at: new Date().toISOString(),
   })
   return answer

@@ -11,6 +11,9 @@ const [embedded, postgres] = DIALECTS as [Dialect, Dialect]
 const LIST = '/api/products/'
 const shirt = { name: 'Shirt', price: '29.90', sku: 'A' }
 
+/** Characters that the answer of the largest bulk may take in the database. */
+const MAX_STORED = 32_768
+
 const post = (app: App, url: string, body: object | undefined, key: string, headers: Record<string, string> = {}) =>
   ask(app, 'POST', url, body, { 'idempotency-key': key, ...headers })
 
@@ -75,6 +78,18 @@ onEach('the same POST with the same key is done once', async (t, dialect) => {
     if (other.status !== 400) t.match(other, { status: 422, body: { code: 'idempotency-key-reused' } }, `${name}: another body`)
     t.strictSame((await ask(app, 'GET', state, undefined, by)).body, after)
   }
+})
+
+onEach('a bulk in which every operation fails stores little, and is replayed in full', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const operations = Array.from({ length: 1_000 }, (_, n) => ({ op: 'update', id: 1_000 + n, body: { stock: n } }))
+  const first = await post(app, `${LIST}bulk/`, { atomic: false, operations }, '"k"')
+  t.match([first.status, first.body.failed], [207, 1_000])
+  const [{ body } = { body: '' }] = await app.db.read.select().from(app.db.tables.idempotency_keys)
+  t.ok(body.length < MAX_STORED, 'characters that are stored', { stored: body.length, sent: JSON.stringify(first.body).length })
+  const again = await post(app, `${LIST}bulk/`, { atomic: false, operations }, '"k"')
+  t.ok(isReplayed(again))
+  t.strictSame([again.status, again.body], [207, first.body])
 })
 
 onEach('a key is that of its caller, its URL and its day', async (t, dialect) => {
