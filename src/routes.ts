@@ -52,13 +52,17 @@ export async function post(
   work: (tx: Queries) => Promise<PostAnswer>,
   committed?: () => void,
 ): Promise<FastifyReply> {
-  const { status, headers, body, replayed } = await once(request.server.db, attemptOf(request), work)
+  const answer = await once(request.server.db, attemptOf(request), work)
   committed?.()
+  return sendPost(reply, answer)
+}
+
+export function sendPost(reply: FastifyReply, { status, headers, body, replayed }: PostAnswer & { replayed?: true }): FastifyReply {
   if (replayed) reply.header('idempotency-replayed', 'true')
   return reply.code(status).headers(headers).send(body)
 }
 
-function attemptOf({ headers, key, method, url, bytes }: FastifyRequest): Attempt | undefined {
+export function attemptOf({ headers, key, method, url, bytes }: FastifyRequest): Attempt | undefined {
   const given = headers['idempotency-key']
   if (given === undefined) return undefined
   const idempotencyKey = readKey(String(given))

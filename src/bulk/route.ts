@@ -3,11 +3,11 @@ import type { FastifySchema, FastifySchemaCompiler } from 'fastify'
 import type { Queries } from '../../drizzle/database.ts'
 import { turns } from '../../drizzle/turns.ts'
 import { Problem } from '../errors.ts'
-import type { PostAnswer } from '../idempotency.ts'
+import { once, type PostAnswer } from '../idempotency.ts'
 import type { Preconditions } from '../preconditions.ts'
 import type { Resource } from '../query/resource.ts'
 import { bulkSchema } from '../query/schemas.ts'
-import { type App, actorOf, expecting, post, refuseConditions } from '../routes.ts'
+import { type App, actorOf, attemptOf, expecting, refuseConditions, sendPost } from '../routes.ts'
 import { bulkInput, checkBulk, checkEnvelope, runBulk } from './bulk.ts'
 
 /** Bulk requests that write at the same time, and that wait for one of them: others are to have a connection too. */
@@ -48,8 +48,10 @@ export function bulkRoute(app: App, resource: Resource): void {
       const failed = results.filter(({ status }) => status >= 400).length
       return { status: failed > 0 ? 207 : 200, headers: {}, body: { results, succeeded: results.length - failed, failed } }
     }
-    const answered = await bulks.run(performance.now() + BULK_PATIENCE, () => post(request, reply, work))
-    return answered ?? refuseBulk()
+    const attempt = attemptOf(request)
+    // The reply is sent after the turn has ended: a client that reads slowly must not keep others waiting.
+    const answer = await bulks.run(performance.now() + BULK_PATIENCE, () => once(app.db, attempt, work))
+    return sendPost(reply, answer ?? refuseBulk())
   })
 }
 
