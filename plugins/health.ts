@@ -1,4 +1,6 @@
-// Whether the service can answer. From SIGTERM until the exit it says no, so that a load balancer sends requests elsewhere.
+// Whether the service can answer, and how it stops: load balancers learn of it before the listener closes.
+import type { Server } from 'node:http'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
 import { logLag } from '../src/log.ts'
@@ -9,22 +11,41 @@ declare module 'fastify' {
      * Throws `not-ready` where the service cannot answer or is about to stop. Returns by how many seconds the feed of changes is behind.
      */
     checkReady(): Promise<number>
+    /**
+     * Prepares for `close`, while everything is still answered: `/readyz` says 503 at once, answers carry `Connection: close` from the
+     * middle of the time on. `wait` is another timer, for tests.
+     */
+    drain(milliseconds: number, wait?: (milliseconds: number) => Promise<unknown>): Promise<void>
   }
 }
+
+/** Turns of the event loop in a row without a new connection or request after which the listener closes, and turns after which it does anyway. */
+const QUIET_TURNS = 3
+const MAX_TURNS = 1_000
 
 export default fp(
   async function health(app) {
     let stopping = false
+    let lettingGo = false
+    app.decorate('drain', async (milliseconds: number, wait = setTimeout as (milliseconds: number) => Promise<unknown>) => {
+      stopping = true
+      await wait(milliseconds / 2)
+      lettingGo = true
+      await wait(milliseconds / 2)
+    })
     app.addHook('preClose', async () => {
       stopping = true
+      lettingGo = true
+      await untilQuiet(app.server)
     })
     // A connection kept alive would hold up the exit until its client lets go of it.
     app.addHook('onSend', (_request, reply, payload, done) => {
-      if (stopping) reply.header('connection', 'close')
+      if (lettingGo) reply.header('connection', 'close')
       done(null, payload)
     })
     app.decorate('checkReady', async () => {
       if (stopping) throw new Problem('not-ready', 'The service is stopping.')
+      if (!app.load.hasSettled) throw new Problem('not-ready', 'The service has just started.')
       const checked = Promise.all([logLag(app.db), app.db.ready()])
       const [lag] = await checked.catch((cause) => {
         throw new Problem('not-ready', 'The database does not answer, or its schema is behind the code.', { cause })
@@ -32,5 +53,22 @@ export default fp(
       return lag
     })
   },
-  { name: 'health', dependencies: ['db'] },
+  { name: 'health', dependencies: ['db', 'pressure', 'feed'] },
 )
+
+/**
+ * Waits for turns of the event loop in which no connection and no request arrives. The kernel resets connections that wait for `accept`
+ * when the listener closes, so `close` has to follow in the same turn.
+ */
+async function untilQuiet(server: Server): Promise<void> {
+  let quiet = 0
+  const note = () => {
+    quiet = 0
+  }
+  server.on('connection', note).on('request', note)
+  for (let turn = 0; quiet < QUIET_TURNS && turn < MAX_TURNS; turn++) {
+    quiet++
+    await setImmediate()
+  }
+  server.off('connection', note).off('request', note)
+}

@@ -13,7 +13,7 @@ import feed from '../plugins/feed.ts'
 import health from '../plugins/health.ts'
 import jobs, { type WebhookOptions } from '../plugins/jobs.ts'
 import openapi from '../plugins/openapi.ts'
-import pressure from '../plugins/pressure.ts'
+import pressure, { type PressureOptions } from '../plugins/pressure.ts'
 import rateLimit from '../plugins/rate-limit.ts'
 import redis from '../plugins/redis.ts'
 import routing from '../plugins/routing.ts'
@@ -53,7 +53,7 @@ export interface AppOptions {
   /** Milliseconds between two signs of life of a stream, other than those of src/feed/streams.ts. */
   heartbeat?: number
   /** False where the event loop has no turn for long, as in a test that calls `inject` again and again: it would be taken for overloaded. */
-  shedding?: boolean
+  shedding?: PressureOptions['shedding']
   /** Other than the standard output. */
   log?: LogStream
 }
@@ -108,8 +108,9 @@ export async function buildApp({
   await app.register(auth)
   await app.register(routing)
   await app.register(openapi)
-  await app.register(health)
   await app.register(feed, { heartbeat })
+  // The last to hear of `close`: the listener closes in the turn in which it says so.
+  await app.register(health)
   await app.register(autoload, { dir: routes, routeParams: true })
   return app
 }

@@ -47,9 +47,10 @@ export const commands: Record<
 > = {
   serve: {
     summary: 'Bring the schema up to date and serve the API until a signal',
-    async run(terminal) {
+    options: [new Option('--drain <seconds>', 'from SIGTERM until the listener closes (default: 5)').argParser(seconds)],
+    async run(terminal, { drain }: { drain?: number }) {
       const { serve } = await server()
-      const { url, firstKey } = await serve(loadConfig(terminal.env))
+      const { url, firstKey } = await serve(loadConfig(terminal.env), { ...(drain !== undefined && { drain: drain * 1_000 }) })
       const places = ['products    /api/products/', 'categories  /api/categories/', 'docs        /docs/', 'OpenAPI     /openapi.json']
       const lines = places.map((place) => `  ${place.replace('/', `${url}/`)}`)
       say(terminal, [`Stockroom listens on ${url}`, ...lines, ...(firstKey ? introduce(url, firstKey) : [])].join('\n'))
@@ -204,6 +205,11 @@ function keyTable(rows: readonly Row[]): string {
         .trimEnd(),
     )
     .join('\n')
+}
+
+function seconds(text: string): number {
+  if (!/^\d{1,4}(?:\.\d{1,3})?$/.test(text)) throw new InvalidArgumentError('It takes seconds, such as 0 or 2.5.')
+  return Number(text)
 }
 
 function wholeNumber(text: string): number {

@@ -5,7 +5,10 @@ import type { Config } from './config.ts'
 import { firstKey } from './keys.ts'
 import type { App } from './routes.ts'
 
-/** Milliseconds in which requests under way are to end after SIGTERM or SIGINT. A second signal does not wait. */
+/** Milliseconds from SIGTERM until the listener closes: load balancers learn meanwhile that this process is leaving. */
+export const DRAIN = 5_000
+
+/** Milliseconds in which requests under way end after the listener has closed. A second signal does not wait. */
 const GRACE = 10_000
 
 export interface Served {
@@ -14,38 +17,53 @@ export interface Served {
   firstKey?: string
 }
 
+export interface ServeOptions {
+  /** Milliseconds from SIGTERM until the listener closes, other than DRAIN. */
+  drain?: number
+}
+
 /** Works through jobs and serves nothing. The process ends when a signal has been handled. */
 export async function work(config: Readonly<Config>): Promise<void> {
   const app = await buildApp({ config: { ...config, WORKER: true } })
   try {
     await app.ready()
-    stopBySignal(app)
+    stopBySignal(app, 0)
   } catch (error) {
     await app.close()
     throw error
   }
 }
 
-function stopBySignal(app: App): void {
-  closeWithGrace({ delay: GRACE, logger: app.log }, async ({ err }) => {
+/** SIGINT comes from a person at a terminal, who does not wait for load balancers. */
+function stopBySignal(app: App, drain: number): void {
+  closeWithGrace({ delay: drain + GRACE, logger: app.log }, async ({ err, signal }) => {
     if (err) app.log.error({ err }, 'stopping after an error that nothing caught')
+    if (signal === 'SIGTERM') await app.drain(drain)
     await app.close()
   })
 }
 
 /** Listens. The process ends when a signal has been handled. */
-export async function serve(config: Readonly<Config>): Promise<Served> {
+export async function serve(config: Readonly<Config>, { drain = DRAIN }: ServeOptions = {}): Promise<Served> {
   const app = await buildApp({ config })
   try {
+    await app.ready()
+    // `/readyz` must not say 200 while the key that the operator gave is refused.
+    if (config.ADMIN_KEY) await adoptKey(app, config.ADMIN_KEY)
     const url = await app.listen({ host: config.HOST, port: config.PORT })
-    stopBySignal(app)
+    stopBySignal(app, drain)
+    await app.load.settled
     // Not before: where it cannot listen, nobody would be told.
-    const made = await firstKey(app.db, config.ADMIN_KEY)
-    if (!made && config.ADMIN_KEY && 'refused' in (await app.keyring.verify(config.ADMIN_KEY)))
-      app.log.warn('ADMIN_KEY is no key of this database, which has others: "stockroom keys create" makes one')
-    return { url, ...(made && !config.ADMIN_KEY && { firstKey: made }) }
+    const made = config.ADMIN_KEY ? undefined : await firstKey(app.db, '')
+    return { url, ...(made && { firstKey: made }) }
   } catch (error) {
     await app.close()
     throw error
   }
+}
+
+async function adoptKey(app: App, key: string): Promise<void> {
+  if (await firstKey(app.db, key)) return
+  if ('refused' in (await app.keyring.verify(key)))
+    app.log.warn('ADMIN_KEY is no key of this database, which has others: "stockroom keys create" makes one')
 }

@@ -15,7 +15,9 @@ import { open } from '../drizzle/open.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import { main, program } from '../src/cli.ts'
 import { commands } from '../src/commands.ts'
+import { declaredResources } from '../src/declared.ts'
 import { sampleProducts } from '../src/transfer/sample.ts'
+import { connect as connectTo, DIALECTS, type Dialect } from './dialects.ts'
 import { onEach } from './helper.ts'
 import { type NodeProcess, startNode } from './node-process.ts'
 
@@ -169,8 +171,8 @@ t.test('without a setting the database is a file below the working directory', a
 })
 
 /** Serves, and waits until it listens. */
-async function serving(t: Test, env: Record<string, string>) {
-  const child = start(t, ['serve'], { env })
+async function serving(t: Test, env: Record<string, string>, drain = 0) {
+  const child = start(t, ['serve', '--drain', `${drain}`], { env })
   const exit = once(child, 'exit')
   const out: Buffer[] = []
   child.stdout.on('data', (chunk) => out.push(chunk))
@@ -228,10 +230,39 @@ t.test('the first key may be given', async (t) => {
   t.notOk(said().includes(ADMIN_KEY), 'and is not said')
   t.notMatch(said(), /ADMIN_KEY/)
 
-  const other = await serving(t, { DATABASE_URL, ADMIN_KEY: ADMIN_KEY.replace('a', 'b'), LOG_LEVEL: 'info' })
+  const other = await serving(t, { DATABASE_URL, ADMIN_KEY: ADMIN_KEY.replace('a', 'b'), LOG_LEVEL: 'info' }, 600)
   other.child.kill('SIGTERM')
-  await other.exit
+  while ((await fetch(new URL('/readyz', other.url))).status === 200);
+  t.equal((await fetch(new URL('/api/products/', other.url))).status, 200, 'a service that drains answers')
+  other.child.kill('SIGTERM')
+  t.same(await other.exit, [1, null], 'a second signal does not wait for the drain')
   t.match(other.said(), /ADMIN_KEY is no key of this database/, 'one that does nothing is not passed over')
+})
+
+const [, postgres] = DIALECTS as [Dialect, Dialect]
+
+t.test('a service does not listen before ADMIN_KEY is a key of the database', { skip: postgres.skip }, async (t) => {
+  const ADMIN_KEY = `stk_1_${'a1B2'.repeat(12)}`
+  const DATABASE_URL = await postgres.create(t)
+  const db = await open(DATABASE_URL, { served: (await declaredResources()).map(({ served }) => served) })
+  t.teardown(() => db.close())
+  await db.migrate()
+  const reserved = createServer().listen(0, '127.0.0.1')
+  await once(reserved, 'listening')
+  const { port } = reserved.address() as AddressInfo
+  reserved.close()
+  const locks = await connectTo(t, DATABASE_URL)
+  const others = await connectTo(t, DATABASE_URL)
+  await locks("begin; select pg_advisory_xact_lock(hashtext('keys'))")
+  const serves = serving(t, { DATABASE_URL, ADMIN_KEY, PORT: `${port}` })
+  const waits = `select from pg_locks where not granted and locktype = 'advisory' and database =
+    (select oid from pg_database where datname = current_database())`
+  while ((await others(waits)).length === 0) await setTimeout(20)
+  t.ok(await isRefused(port), 'while the key is not there')
+  await locks('commit')
+  const { url } = await serves
+  t.equal((await fetch(new URL('/readyz', url))).status, 200)
+  t.equal((await fetch(new URL('/api/keys/', url), { headers: { authorization: `Bearer ${ADMIN_KEY}` } })).status, 200)
 })
 
 onEach('keys on the command line', async (t, dialect) => {

@@ -10,7 +10,11 @@ const ROOT = new URL('..', import.meta.url).pathname
 /** Starts a script in a process group of its own, which ends with the test: npm, its shell and the server. */
 function startScript(t: Test, script: string, env: Record<string, string>): ChildProcess {
   const settings = Object.entries({ PATH: process.env.PATH, HOME: t.testdirName, PORT: '0', ...env }).map((pair) => pair.join('='))
-  const npm = spawn('env', ['-i', ...settings, 'npm', 'run', '--silent', script], { cwd: ROOT, stdio: 'pipe', detached: true })
+  const npm = spawn('env', ['-i', ...settings, 'npm', 'run', '--silent', script, '--', '--drain', '0'], {
+    cwd: ROOT,
+    stdio: 'pipe',
+    detached: true,
+  })
   t.teardown(() => {
     // The group is gone where the test went well.
     if (npm.pid && isAlive(-npm.pid)) process.kill(-npm.pid, 'SIGKILL')

@@ -1,6 +1,8 @@
 // Whether the service runs, whether it can answer, and how it stops.
 import { once } from 'node:events'
+import { Agent, get as httpGet, type IncomingMessage } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { setImmediate } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
@@ -63,7 +65,7 @@ onEach('a service whose schema is not that of its code is not ready', async (t, 
   await isReady(t, app, true, 'after another instance has migrated')
 })
 
-const [, postgres] = DIALECTS as [Dialect, Dialect]
+const [embedded, postgres] = DIALECTS as [Dialect, Dialect]
 
 t.test('a service whose database is out of reach is not ready, and is again when it is back', { skip: postgres.skip }, async (t) => {
   const { url, cut, plug } = await cable(t, await postgres.create(t), 5432)
@@ -152,4 +154,53 @@ onEach('a service that stops answers what it was asked before, and nothing after
   t.match(answer, ANSWERED)
   t.match(answer, /\[\{"still_there":7\}\]$/, 'the database is there to the end')
   await closing
+})
+
+/** Asks over an agent that keeps connections alive, and reads the answer to its end. */
+async function askOver(agent: Agent, port: number, path: string) {
+  const [response] = (await once(httpGet({ agent, port, path, host: '127.0.0.1' }), 'response')) as [IncomingMessage]
+  await response.resume().toArray()
+  return { status: response.statusCode, connection: response.headers.connection }
+}
+
+t.test('a service that drains fails its readiness first, then lets connections go, then closes its listener', async (t) => {
+  const app = await build(t, embedded)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const port = portOf(app.server)
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => agent.destroy())
+  const ask = async () => [await askOver(agent, port, '/readyz'), await askOver(agent, port, '/api/products/')]
+  const [open, closed] = ['keep-alive', 'close']
+  const answers = (ready: number, connection: string) => [
+    { status: ready, connection },
+    { status: 200, connection },
+  ]
+  t.strictSame(await ask(), answers(200, open))
+
+  const halves = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const pauses: number[] = []
+  const drained = app.drain(1_000, (milliseconds) => Promise.resolve(halves[pauses.push(milliseconds) - 1]?.promise))
+  t.strictSame(await ask(), answers(503, open), 'at once')
+  halves[0]?.resolve()
+  await setImmediate()
+  t.strictSame(await ask(), answers(503, closed), 'from the middle on; new connections are taken')
+  t.ok(app.server.listening)
+  halves[1]?.resolve()
+  await drained
+  t.strictSame(pauses, [500, 500])
+  await app.close()
+  await t.rejects(ask(), { code: 'ECONNREFUSED' })
+})
+
+t.test('connections that wait for the listener when it closes are answered', async (t) => {
+  const app = await build(t, embedded)
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const answers = Array.from({ length: 50 }, () => {
+    const socket = connect(portOf(app.server), '127.0.0.1')
+    socket.write('GET /livez HTTP/1.1\r\nHost: a\r\n\r\n')
+    return text(socket).catch((error) => error.code)
+  })
+  // The kernel has completed the connections, and the server has accepted none of them.
+  await app.close()
+  for (const answer of await Promise.all(answers)) t.match(answer, ANSWERED)
 })
