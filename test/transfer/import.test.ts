@@ -15,6 +15,7 @@ import { importProducts } from '../../src/transfer/import.ts'
 import { ImportRefused } from '../../src/transfer/merge.ts'
 import { type Line, readNdjson } from '../../src/transfer/ndjson.ts'
 import { sampleProducts } from '../../src/transfer/sample.ts'
+import sampleDepartments from '../../src/transfer/sample-departments.json' with { type: 'json' }
 import { connect, DIALECTS } from '../dialects.ts'
 import { build, lines, onEach } from '../helper.ts'
 
@@ -324,6 +325,13 @@ t.test('it does not matter where a file is cut into chunks', async () => {
   await fc.assert(property, { numRuns: 300, examples: [[Array.from({ length: file.length - 1 }, (_, index) => index + 1)]] })
 })
 
+const sampleKinds = new Map(
+  sampleDepartments.flatMap(({ shelves }) =>
+    shelves.flatMap(({ name: shelf, kinds }) => kinds.map((kind) => [kind.name, { ...kind, shelf }])),
+  ),
+)
+const LARGE_SAMPLE = 100_000
+
 onEach('the sample is the same every time', async (t, dialect) => {
   const { db } = await build(t, dialect)
   t.same(await importProducts(db, sampleProducts(1_000)), { created: 1_000, updated: 0, unchanged: 0 })
@@ -332,6 +340,34 @@ onEach('the sample is the same every time', async (t, dialect) => {
   t.equal(all.filter(({ stock }) => stock === 0).length, 100)
   t.equal(all.filter(({ category }) => category === null).length, 20)
   t.ok((await tree(db)).some((path) => path.includes(' > ')))
+})
+
+t.test('a large sample stays varied and believable', async (t) => {
+  const skus = new Set<string>()
+  const products = new Set<string>()
+  const departments = new Map<string, Set<string>>()
+  const faults: string[] = []
+  for await (const line of sampleProducts(LARGE_SAMPLE)) {
+    if (!('value' in line)) throw new TypeError('the sample has a line that cannot be read')
+    const { sku, name, description, price, brand, category } = line.value as Record<string, string> & { category: string[] }
+    skus.add(String(sku))
+    products.add(`${brand} ${name}`)
+    const [department, shelf] = category
+    const ofBrand = departments.get(String(brand)) ?? new Set()
+    departments.set(String(brand), department ? ofBrand.add(department) : ofBrand)
+    const kind = sampleKinds.get(String(description).split(' with ', 1)[0] ?? '')
+    const isPriced = kind && Number(price) >= kind.lowest - 1 && Number(price) <= kind.highest
+    const fits = !shelf || kind?.shelf === shelf
+    if (!kind || !name?.includes(kind.name) || !isPriced || !fits) faults.push(JSON.stringify(line.value))
+  }
+  t.same(faults.slice(0, 3), [], 'name, description, price and category fit together')
+  t.equal(skus.size, LARGE_SAMPLE, 'no two have the same sku')
+  t.equal(products.size, LARGE_SAMPLE, 'no two have the same brand and name')
+  t.same(
+    [...departments].filter(([, { size }]) => size !== 1),
+    [],
+    'a brand sells in one department',
+  )
 })
 
 t.test('a smaller sample is the beginning of a larger one', async (t) => {
