@@ -1,15 +1,13 @@
 // The catalogue that is measured: made up, the same at every run, and the same in every database.
-import { en, Faker } from '@faker-js/faker'
 import { byWeight, type Random, seeded } from './random.ts'
+import { departmentNames, names, shelfNames, words as spelled, trades } from './words.ts'
 
 /** Raised when anything here changes what is generated: databases made by another version are not used again. */
-export const GENERATOR = 1
+export const GENERATOR = 2
 
 const SEED = 20_260_101
-const WORDS = 400
-const BRANDS = 500
-const DEPARTMENTS = 4
-const SHELVES = 7
+const DEPARTMENTS = departmentNames.length
+const SHELVES = shelfNames.length
 const YEAR = 365 * 24 * 60 * 60 * 1_000
 /** The catalogue grew over two years. */
 const START = Date.parse('2024-01-01T00:00:00.000Z')
@@ -40,23 +38,23 @@ export interface Product {
   version: number
 }
 
-const faker = new Faker({ locale: en, seed: SEED })
+/** In a random order, the same at every run. */
+function shuffled<T>(items: readonly T[]): T[] {
+  const random = seeded(SEED)
+  const left = [...items]
+  return items.map(() => left.splice(random.whole(left.length), 1)[0] as T)
+}
 
 /** The most frequent first. */
-export const vocabulary: readonly string[] = faker.helpers
-  .shuffle([...new Set([...faker.definitions.word.adjective, ...faker.definitions.word.noun])].filter((word) => /^[a-z]{4,9}$/.test(word)))
-  .slice(0, WORDS)
+export const vocabulary: readonly string[] = shuffled(spelled)
 
 /** The most frequent first. */
-export const brands: readonly string[] = faker.helpers.uniqueArray(() => faker.company.name(), BRANDS)
+export const brands: readonly string[] = shuffled(names.flatMap((name) => trades.map((trade) => `${name} ${trade}`)))
 
-export const categories: readonly Category[] = faker.helpers
-  .uniqueArray(() => faker.commerce.department(), DEPARTMENTS)
-  .flatMap((department, index) => {
-    const id = 1 + index * (1 + SHELVES)
-    const shelves = faker.helpers.uniqueArray(() => faker.commerce.productAdjective(), SHELVES)
-    return [category(id, department, null), ...shelves.map((shelf, place) => category(id + 1 + place, `${department} ${shelf}`, id))]
-  })
+export const categories: readonly Category[] = departmentNames.flatMap((department, index) => {
+  const id = 1 + index * (1 + SHELVES)
+  return [category(id, department, null), ...shelfNames.map((shelf, place) => category(id + 1 + place, `${department} ${shelf}`, id))]
+})
 
 function category(id: number, name: string, parent: number | null): Category {
   const slug = name.toLowerCase().replaceAll(/[^a-z]+/g, '-')

@@ -1,22 +1,6 @@
-// Numbers that look random and are the same at every run.
+// Picks at random by weight, the same at every run.
 
-export interface Random {
-  /** From 0 up to, not including, `below`. */
-  whole(below: number): number
-  pick<T>(items: readonly T[]): T
-}
-
-/** Mulberry32. */
-export function seeded(seed: number): Random {
-  let state = seed
-  const whole = (below: number) => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below)
-  }
-  return { whole, pick: (items) => items[whole(items.length)] as (typeof items)[number] }
-}
+export { type Random, seeded } from '../src/transfer/random.ts'
 
 /** `items`, each as often as its weight says, so that picking one of the result is picking by weight. */
 export function byWeight<T>(items: readonly T[], weight: (rank: number) => number): T[] {
