@@ -78,16 +78,7 @@ export function reading(
       const { place, size, count, countLimit, clauses } = selection
       const shape = `${selection.name} ${count} ${countLimit} ${size} ${shapeOf(selection)}`
       const filter = `${selection.name} ${count} ${countLimit} ${selection.filter}`
-      const job: Job = {
-        statements: statements(selection, shape),
-        values: valuesOf(selection),
-        clauses: clauses.slice(0, MAX_DRIVERS).map(({ unindexed = false, postings = 0 }) => ({ indexed: !unindexed, postings })),
-        place,
-        size,
-        count,
-        countLimit,
-        known: clauses.length > 0 ? known.get(filter) : undefined,
-      }
+      const job = buildJob(selection, statements(selection, shape), clauses.length > 0 ? known.get(filter) : undefined)
       const page = () => `${shape} ${filter} ${JSON.stringify(place)}`
       const counts = job.known && job.known.counted > MAX_VISITED ? 'none' : 'refused'
       let result = slow.size > 0 && (slow.get(page()) ?? 0) > Date.now() ? undefined : atOnce(main, job, counts)
@@ -108,6 +99,21 @@ export function reading(
       Atomics.store(stopped, 0, 1)
       await pool.destroy()
     },
+  }
+}
+
+/** Returns the plain data that `run` takes. */
+export function buildJob(selection: Selection, statements: Job['statements'], known?: Known): Job {
+  const { clauses, place, size, count, countLimit } = selection
+  return {
+    statements,
+    values: valuesOf(selection),
+    clauses: clauses.slice(0, MAX_DRIVERS).map(({ unindexed = false, postings = 0 }) => ({ indexed: !unindexed, postings })),
+    place,
+    size,
+    count,
+    countLimit,
+    known,
   }
 }
 

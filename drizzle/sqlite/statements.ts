@@ -62,12 +62,13 @@ export function statementsOf(selection: Selection): Record<string, Statement> {
   return Object.fromEntries(Object.entries(statements).map(([title, query]) => [title, compile(query)]))
 }
 
+/** `matched()` is a result column: SQLite may evaluate the terms of a WHERE in any order, and would count rows that a later term drops. */
 function countOf(selection: Selection, driver: number | undefined): SQL {
   const limit = limitOf(selection)
   const stop = Number.isFinite(limit) ? sql.raw(` limit ${limit + 1}`) : sql``
   const { from, checks } = sourceOf(selection, driver)
   const asks = driver === undefined ? [tick(selection.table.id)] : []
-  return sql`select count(*) from (select 1 from ${from} where ${and([...asks, ...checks, sql`matched()`])}${stop})`
+  return sql`select count(found) from (select matched() as found from ${from} where ${and([...asks, ...checks])}${stop})`
 }
 
 /** The table, or the ids for which the clause `driver` holds and their rows; `cross join` keeps SQLite from turning that round, and the `+` from finding the ids by what else holds of them. */

@@ -1,0 +1,178 @@
+// A count that is cut off never exceeds the truth.
+import tap, { type Test } from 'tap'
+import type { Database } from '../../drizzle/database.ts'
+import { createPool } from '../../drizzle/pg/pool.ts'
+import { reading as readingPostgres } from '../../drizzle/pg/reading.ts'
+import { type Count, listedOf, type Selection } from '../../drizzle/selection.ts'
+import { run } from '../../drizzle/sqlite/list.ts'
+import { type Budget, Exceeded, Reader } from '../../drizzle/sqlite/reader.ts'
+import { buildJob } from '../../drizzle/sqlite/reading.ts'
+import { statementsOf } from '../../drizzle/sqlite/statements.ts'
+import { list } from '../../src/query/list.ts'
+import { compileQuerystring } from '../../src/query/querystring.ts'
+import { products } from '../../src/resources/products.ts'
+import type { App } from '../../src/routes.ts'
+import { connect, type Dialect } from '../dialects.ts'
+import { build, onEach } from '../helper.ts'
+
+/** Ids go up to it. More than 100,000 rows remain without those that 64 divides. */
+const ROWS = 102_000
+
+/** Columns of a row with the id `n`, as SQL that both engines read. Texts are short: the search index takes most of the time. */
+const COLUMNS = {
+  id: 'n',
+  name: `case when n % 9 < 4 then 'shirt' when n % 9 < 5 then 'red coat' else 'lamp' end`,
+  description: `case when n % 97 = 0 then 'cotton' else '' end`,
+  price: '100 * (n % 700)',
+  stock: 'case when n % 19 = 0 then n % 23 else 0 end',
+  brand: `'b' || n % 5`,
+}
+
+interface Engine {
+  /** A common table expression of the numbers from 1 to ROWS. */
+  numbers: string
+  now: string
+  after: string[]
+  /** Returns a function that counts what matches until the count is cut off. */
+  counting(t: Test, app: App): (selection: Selection) => Promise<Count[]>
+}
+
+interface Row {
+  name: string
+  description: string
+  /** In hundredths. */
+  price: number
+  stock: number
+  brand: string
+}
+
+const FILTERS: Record<string, (row: Row) => boolean> = {
+  'search=shirt': ({ name }) => name === 'shirt',
+  'search=red': ({ name }) => name === 'red coat',
+  'search=cotton': ({ description }) => description === 'cotton',
+  'name__icontains!=lamp': ({ name }) => name !== 'lamp',
+  'name__istartswith!=re': ({ name }) => name !== 'red coat',
+  'stock__gte=1': ({ stock }) => stock >= 1,
+  'stock!=7': ({ stock }) => stock !== 7,
+  'price__lt=350': ({ price }) => price < 35_000,
+  'price__range=100,110': ({ price }) => price >= 10_000 && price <= 11_000,
+  'brand=b3': ({ brand }) => brand === 'b3',
+  'brand__iexact!=B1': ({ brand }) => brand !== 'b1',
+  'brand__in=b1,b2,b4': ({ brand }) => ['b1', 'b2', 'b4'].includes(brand),
+}
+
+/** Rows visited before a count is cut off. */
+const CUTS = [400, 4_000, 40_000]
+const COUNT_LIMIT = 1_000_000
+/** Milliseconds: no list is to be given up on a slow machine. */
+const TIMEOUT = 60_000
+
+interface Filled {
+  app: App
+  rows: Row[]
+}
+
+const filled = new Map<string, Promise<Filled>>()
+
+/** One database for each engine, for all tests here: they only read. */
+function open(dialect: Dialect): Promise<Filled> {
+  const known = filled.get(dialect.name) ?? fill(dialect)
+  filled.set(dialect.name, known)
+  return known
+}
+
+async function fill(dialect: Dialect): Promise<Filled> {
+  const app = await build(tap, dialect)
+  const query = await connect(tap, app.config.DATABASE_URL)
+  const { numbers, now, after } = engines[dialect.name] as Engine
+  await query(`${numbers} insert into products (${Object.keys(COLUMNS)}, created_at, updated_at)
+    select ${Object.values(COLUMNS)}, ${now}, ${now} from numbers where n % 64 <> 0`)
+  await query('insert into products_search (id, name, description, brand) select id, name, description, brand from products')
+  for (const statement of after) await query(statement)
+  const rows = await query('select name, description, price, stock, brand from products')
+  return { app, rows: rows.map(({ price, stock, ...texts }) => ({ ...texts, price: Number(price), stock: Number(stock) }) as Row) }
+}
+
+const read = compileQuerystring(products.list.querystring)
+
+/** What a query asks of the database. */
+async function selectionOf(db: Database, text: string): Promise<Selection> {
+  const { values, faults } = read(text)
+  if (faults.length > 0) throw new Error(`${text}: ${JSON.stringify(faults)}`)
+  let asked: Selection | undefined
+  const noting: Database['list'] = async (selection) => {
+    asked = selection
+    return { ...listedOf(selection, [], { count: { rows: 0, exact: true }, offset: 0, back: false, others: false }), state: '' }
+  }
+  await list({ ...db, list: noting }, products, values, { countLimit: COUNT_LIMIT })
+  if (!asked) throw new Error(`${text} asked nothing`)
+  return asked
+}
+
+const cutAt =
+  (rows: number): Budget =>
+  (visited) => {
+    if (visited > rows) throw new Exceeded()
+  }
+
+const UNBOUNDED = Number.POSITIVE_INFINITY
+const LIMITS = { unseen: { rows: UNBOUNDED, postings: UNBOUNDED }, counts: 'partial', walk: UNBOUNDED } as const
+
+const readerOf = (t: Test, app: App): Reader => {
+  const reader = new Reader(app.config.DATABASE_URL.slice('file:'.length))
+  t.teardown(() => reader.connection.close())
+  return reader
+}
+
+const engines: Record<string, Engine> = {
+  sqlite: {
+    numbers: `with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < ${ROWS})`,
+    now: '0',
+    after: [],
+    counting(t, app) {
+      const reader = readerOf(t, app)
+      return async (selection) => {
+        const job = buildJob(selection, statementsOf(selection))
+        return CUTS.map((rows) => run(reader, job, { ...LIMITS, count: cutAt(rows), rows: () => {} }).listed.count)
+      }
+    },
+  },
+  pg: {
+    numbers: `with numbers (n) as (select * from generate_series(1, ${ROWS}))`,
+    now: 'now()',
+    after: ['analyze products, products_search'],
+    counting(t, app) {
+      const pool = (statementTimeout: number) => {
+        const made = createPool(app.config.DATABASE_URL, { max: 1, wait: TIMEOUT, statementTimeout })
+        t.teardown(() => made.end())
+        return made
+      }
+      // No machine counts that many rows in a millisecond.
+      const { list } = readingPostgres({ short: pool(1), long: pool(TIMEOUT) }, { timeout: TIMEOUT, countTime: 1 })
+      return async (selection) => [(await list(selection)).count]
+    },
+  },
+}
+
+const nameOf = (pair: string) => pair.split('=')[0]
+
+onEach('a count that is cut off never exceeds the number of matches', async (t, dialect) => {
+  const { app, rows } = await open(dialect)
+  t.ok(rows.length >= 100_000, `${rows.length} rows`)
+  const countsOf = (engines[dialect.name] as Engine).counting(t, app)
+  const entries = Object.entries(FILTERS)
+  const wrong: string[] = []
+  let cut = 0
+  for (const [index, [one, holds]] of entries.entries())
+    for (const [two, alsoHolds] of entries.slice(index + 1)) {
+      // A parameter that is given twice is refused.
+      if (nameOf(one) === nameOf(two)) continue
+      const truth = rows.filter((row) => holds(row) && alsoHolds(row)).length
+      for (const { rows: count, exact } of await countsOf(await selectionOf(app.db, `${one}&${two}`))) {
+        if (!exact) cut++
+        if (exact ? count !== truth : count > truth) wrong.push(`${one}&${two}: ${count}, exact: ${exact}; the truth is ${truth}`)
+      }
+    }
+  t.ok(cut > entries.length, `${cut} counts were cut off`)
+  t.strictSame(wrong, [])
+})
