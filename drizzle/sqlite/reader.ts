@@ -1,5 +1,6 @@
 // A connection that reads, and can be stopped: SQLite calls `tick()` while it visits rows, and an error in there ends the statement.
 // Threads that read lists load it, and Drizzle would take 70 MB of memory in each of them.
+import { randomInt } from 'node:crypto'
 import Driver from 'better-sqlite3'
 import { Prepared } from './prepared.ts'
 
@@ -11,6 +12,16 @@ export type Budget = (visited: number) => void
 
 /** Rows that are visited for each call of `tick()`, which takes as long as to visit several. A power of two. */
 export const VISITS_PER_TICK = 64
+
+/** Bits of `salt()`. A product with an id below 2^37 is still a whole number of SQLite's. */
+const SALT_BITS = 26
+const SAMPLE_BITS = Math.log2(VISITS_PER_TICK)
+
+/** The highest bits of an id times `salt()`: all of them are 0 for one row in VISITS_PER_TICK. */
+export const SAMPLE_MASK = (VISITS_PER_TICK - 1) << (SALT_BITS - SAMPLE_BITS)
+
+/** A random odd number. */
+const salt = () => BigInt(randomInt(2 ** (SALT_BITS - 1)) * 2 + 1)
 
 /** Rows between two looks at a clock, which takes longer than to visit one. */
 export const CLOCK = 256
@@ -25,9 +36,9 @@ export function cpuTime(): number {
 const BUSY_TIMEOUT = 1_000
 
 export class Reader extends Prepared {
-  /** Rows visited since `view` began, to within a few. */
+  /** Rows visited since `view` began, estimated from a random sample of one in VISITS_PER_TICK. */
   visited = 0
-  /** Of these, rows that a count has found to match. */
+  /** Rows that a count has found to match. Exact, and never more than do. */
   matched = 0
   readonly #begin: Driver.Statement
   readonly #commit: Driver.Statement
@@ -35,6 +46,8 @@ export class Reader extends Prepared {
 
   constructor(path: string) {
     super(new Driver(path, { readonly: true, timeout: BUSY_TIMEOUT }))
+    // SQLite calls it once for each execution of a statement. So the sample differs each time, and no choice of rows evades it.
+    this.connection.function('salt', { deterministic: true }, salt)
     this.connection.function('tick', () => {
       this.visited += VISITS_PER_TICK
       this.#budget(this.visited)

@@ -6,13 +6,13 @@ import type { Served } from '../database.ts'
 import type { Derived } from '../migrations.ts'
 import { FEW, type Guard, isFirst, limitOf, type Selection } from '../selection.ts'
 import { compiler, placeholder, type Statement } from '../statement.ts'
-import { VISITS_PER_TICK } from './reader.ts'
+import { SAMPLE_MASK } from './reader.ts'
 
 /** Clauses whose index may drive a statement; those behind them are only looked at row by row. */
 export const MAX_DRIVERS = 8
 
-/** Asks the reader's budget at one row in so many, since each time takes as long as to visit several. */
-const tick: Guard = (id) => sql`(${id} & ${sql.raw(String(VISITS_PER_TICK - 1))} or tick())`
+/** Calls `tick()` for a random sample of the visited rows. SQLite evaluates it before the conditions that follow it. */
+const tick: Guard = (id) => sql`(${id} * salt() & ${sql.raw(String(SAMPLE_MASK))} or tick())`
 export const compile = compiler(new SQLiteSyncDialect())
 
 const idsName = (table: string) => `${table}_ids`
@@ -107,10 +107,11 @@ function rowsOf(selection: Selection, rows: Rows): SQL {
   const { from, checks } = sourceOf(selection, driver, hintOf(selection, { ...rows, driver }))
   // Where an index gives exactly the rows of the page, there is nothing that could take long; the ids of a driver have asked already.
   const long = clauses.length > 0 || !isWalk(rows.order) || rows.offset !== undefined
-  const ticked = driver === undefined && long ? [tick(table.id), ...checks] : checks
-  // Of two bounds SQLite takes the one that it reads first, and that of the place is the narrower.
+  const ticks = driver === undefined && long ? [tick(table.id)] : []
+  // A scan of the whole table drops rows by the range too, and these were visited: it comes after `tick()`. Of two bounds SQLite takes
+  // the one that it reads first, and that of the place is the narrower.
   const select = (range: readonly SQL[]) =>
-    sql`select ${shown} from ${from} where ${and([...range, ...ticked])} ${orderBy(order)} limit ${limit}${offset}`
+    sql`select ${shown} from ${from} where ${and([...ticks, ...range, ...checks])} ${orderBy(order)} limit ${limit}${offset}`
   const ranges = rows.ranges?.(order) ?? []
   if (ranges.length < 2) return select(ranges)
   // SQLite runs the parts one after the other, and no further than to the limit.

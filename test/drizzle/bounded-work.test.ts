@@ -1,4 +1,4 @@
-// A count that is cut off never exceeds the truth.
+// A count that is cut off never exceeds the truth, and the bound on visited rows holds whichever rows a client leaves in the table.
 import tap, { type Test } from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { createPool } from '../../drizzle/pg/pool.ts'
@@ -175,4 +175,28 @@ onEach('a count that is cut off never exceeds the number of matches', async (t, 
     }
   t.ok(cut > entries.length, `${cut} counts were cut off`)
   t.strictSame(wrong, [])
+})
+
+/** Each of them estimates the visits from another sample. */
+const EXECUTIONS = 15
+
+onEach('visited rows are counted whichever ids are left', async (t, dialect) => {
+  if (dialect.name !== 'sqlite') return void t.pass('PostgreSQL ends statements by time')
+  const { app, rows } = await open(dialect)
+  const reader = readerOf(t, app)
+  const none = await selectionOf(app.db, 'brand__in!=b0,b1,b2,b3,b4')
+  const behindAll = { beside: ['c', 0, 0], backward: false, inclusive: false }
+  const scans: Record<string, Selection> = {
+    'no row matches': none,
+    'all rows are in front of the page': { ...(await selectionOf(app.db, 'ordering=brand,-price')), place: behindAll },
+  }
+  for (const [title, selection] of Object.entries(scans)) {
+    const job = buildJob({ ...selection, count: 'exact' }, statementsOf({ ...selection, count: 'exact' }))
+    const visits = Array.from({ length: EXECUTIONS }, () => {
+      const { known, visited } = run(reader, job, { ...LIMITS, count: () => {}, rows: () => {} })
+      return known.counted + visited
+    }).sort((a, b) => a - b)
+    const median = visits[Math.floor(EXECUTIONS / 2)] ?? 0
+    t.ok(median > 0.8 * rows.length && median < 1.2 * rows.length, `${title}: ${median} of ${rows.length} rows`)
+  }
 })
