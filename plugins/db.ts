@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Database } from '../drizzle/database.ts'
 import { type OpenOptions, open } from '../drizzle/open.ts'
-import { checkColumns } from '../src/query/resource.ts'
+import { checkResource } from '../src/query/checks.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -19,7 +19,7 @@ export default fp(
       ...(tables && { tables }),
     })
     try {
-      for (const resource of app.resources) checkColumns(resource, database)
+      for (const resource of app.resources) checkResource(resource, database)
       const applied = await database.migrate()
       if (applied.length > 0) app.log.info({ applied }, 'schema brought up to date')
     } catch (error) {

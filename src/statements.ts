@@ -18,7 +18,7 @@ interface Insert {
 }
 
 /** Fields that the service sets itself on every record. */
-const STAMPS = ['created_at', 'updated_at', 'version']
+export const STAMPS = ['created_at', 'updated_at', 'version']
 
 /** The statement that makes a record. */
 export const insertOf = perDatabase((db, resource: Resource): Insert => {

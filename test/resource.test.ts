@@ -4,7 +4,7 @@ import { generateDrizzleJson, generateMigration, generateSQLiteDrizzleJson, gene
 import { sql } from 'drizzle-orm'
 import type { Test } from 'tap'
 import { open } from '../drizzle/open.ts'
-import type { Kit } from '../drizzle/stamps.ts'
+import { type Kit, stamps as tableStamps } from '../drizzle/stamps.ts'
 import { defineTables } from '../drizzle/tables.ts'
 import { COMMAND_LINE } from '../src/changes.ts'
 import { declaredResources } from '../src/declared.ts'
@@ -36,6 +36,7 @@ const tables = (kit: Kit) => {
     },
     (t) => [
       kit.uniqueIndex('widgets_shelf_label', t.shelf, t.label),
+      kit.uniqueIndex('widgets_label_without_shelf', t.label).where(sql`shelf is null`),
       kit.index('widgets_by_label', t.label, t.id),
       kit.index('widgets_by_note', t.note, t.id),
       kit.index('widgets_by_weight', t.weight, t.id),
@@ -283,6 +284,28 @@ const base = {
 }
 const long = { ...base.contract, description: text({ maxLength: 256 }) }
 const other = { ...base.contract, category: reference('products') }
+const sku = nullable(text({ maxLength: 64 }))
+const named = { contract: { ...base.contract, sku }, unique: [['sku']] }
+const price = decimal({ precision: 10, scale: 2, readOnly: true })
+/** Sets with fields that can be null, without the indexes that compare the rows without them. */
+const shelved = {
+  table: 'widgets',
+  contract: {
+    id: id(),
+    label: text({ maxLength: 50 }),
+    shelf: nullable(integer({ minimum: 0, maximum: 9 })),
+    place: nullable(integer({ minimum: 0, maximum: 9 })),
+    ...stamps,
+  },
+}
+const shelvedTables = (kit: Kit) => ({
+  ...defineTables(kit),
+  widgets: kit.table(
+    'widgets',
+    { id: kit.id(), label: kit.text().notNull(), shelf: kit.integer(), place: kit.integer(), ...tableStamps(kit) },
+    (t) => [kit.uniqueIndex('widgets_shelf_label', t.shelf, t.label), kit.uniqueIndex('widgets_shelf_place', t.shelf, t.place)],
+  ),
+})
 const bad: [title: string, declaration: object, message: RegExp][] = [
   ['a field that is no column', { contract: { ...base.contract, colour: text({ maxLength: 10 }) } }, /products.*colour/],
   ['a filter on no field', { filter: { colour: ['exact'] } }, /products.*colour/],
@@ -301,6 +324,21 @@ const bad: [title: string, declaration: object, message: RegExp][] = [
   ['an order that no index has', { contract: long, order: ['id', 'description'] }, /products\.description.*index/],
   ['a default order that is not offered', { defaultOrder: 'name' }, /cannot order by name/],
   ['the slug of what has none', { contract: other, filter: { category: ['slug'] } }, /products.*slug/],
+  ['no stamps', { contract: { id: id(), name: base.contract.name } }, /products lacks created_at, updated_at, version .*\.\.\.stamps/],
+  ['unique without a unique index', { unique: [['name']] }, /products: name must be unique.*kit\.uniqueIndex\('products_name', t\.name\)/],
+  ['a unique index that is not declared', { contract: named.contract }, /products: the unique index products_sku.*add \['sku'\] to unique/],
+  [
+    'rows without a value that are not compared',
+    { ...shelved, unique: [['shelf', 'label']] },
+    /shelf and label.*rows without shelf: add kit\.uniqueIndex\('widgets_label_without_shelf', t\.label\)\.where\(sql`shelf is null`\)/,
+  ],
+  ['two fields that can be null in one set', { ...shelved, unique: [['shelf', 'place']] }, /widgets: shelf and place can be null/],
+  ['a NOT NULL column that is not in the contract', named, /products\.price is NOT NULL without a default, and it is not in the contract/],
+  [
+    'a NOT NULL column that bodies cannot set',
+    { ...named, contract: { ...named.contract, price } },
+    /products\.price is NOT NULL without a default, and bodies cannot set it/,
+  ],
   ['what is under, in a table that is no tree', { contract: other, filter: { category: ['under'] } }, /products.*parent/],
 ]
 
@@ -309,7 +347,7 @@ onEach('a declaration that contradicts itself or its table is refused before the
   for (const [title, declaration, message] of bad) {
     const building = async () => {
       const resource = defineResource({ table: 'products', singular: 'product', ...base, ...declaration } as never)
-      await build(t, existing(dialect, url), { resources: [resource], routes: t.testdir() })
+      await build(t, existing(dialect, url), { resources: [resource], routes: t.testdir(), tables: shelvedTables as never })
     }
     await t.rejects(building(), { message }, title)
   }

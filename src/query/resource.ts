@@ -1,23 +1,24 @@
 // The declaration of a resource, and all that is compiled from it, once.
 import { type TObject, type TSchema, Type } from '@sinclair/typebox'
-import { getTableColumns } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, Served } from '../../drizzle/database.ts'
+import type { Served } from '../../drizzle/database.ts'
 import type { ServedName, Tables } from '../../drizzle/tables.ts'
 import type { Access } from '../roles.ts'
-import { type Field, type Kind, meta } from './fields.ts'
+import { type Field, type Kind, meta, stamps } from './fields.ts'
 import type { LookupOf } from './lookups.ts'
 import { compileParameters, type ListParameters } from './params.ts'
 
 type Row<T extends ServedName> = Tables[T]['$inferSelect']
 type Contract = Record<string, Field>
+/** The fields that every resource has. */
+type Stamped = Record<'id' | keyof typeof stamps, Field>
+const STAMPED = ['id', ...Object.keys(stamps)]
 /** Anything where `A` and `B` are the same type, nothing otherwise: a column that can be null needs a field that can be. */
 type Same<A, B> = [A, B] extends [B, A] ? unknown : never
 type KindOf<F> = F extends Field<infer K, unknown> ? K : never
 type Named<C, K extends Kind> = { [F in keyof C & string]: KindOf<C[F]> extends K ? F : never }[keyof C & string]
 
 /** What an engineer writes to serve a table. */
-export interface Declaration<T extends ServedName, C extends Contract, O extends keyof C & string> {
+export interface Declaration<T extends ServedName, C extends Contract & Stamped, O extends keyof C & string> {
   /** The table's name is the resource's: in URLs, in the OpenAPI document and in its components. */
   table: T
   /** One record, in a sentence: `product`. */
@@ -59,17 +60,20 @@ export interface Resource {
 }
 
 /** Lookups that need the field's folded text, and those of them that need an index over all of it. */
-const FOLDED = ['iexact', 'icontains', 'istartswith']
+export const FOLDED = ['iexact', 'icontains', 'istartswith']
 const PREFIXED = ['iexact', 'istartswith']
 /** PostgreSQL cannot index a text of more than 2,704 bytes; so many code points are never more. */
 const MAX_PREFIXED_LENGTH = 255
 
 /** Throws a TypeError where the declaration contradicts itself in a way that its types cannot see. */
-export function defineResource<T extends ServedName, const C extends Contract, const O extends keyof C & string>(
+export function defineResource<T extends ServedName, const C extends Contract & Stamped, const O extends keyof C & string>(
   declaration: Declaration<T, C, O>,
 ): Resource {
   const { table, singular, access = { read: 'read', write: 'write' }, search, unique = [], slug } = declaration
   const contract: Contract = declaration.contract
+  const unstamped = STAMPED.filter((field) => !(field in contract))
+  if (unstamped.length > 0)
+    throw new TypeError(`${table} lacks ${unstamped.join(', ')} in its contract: begin it with id: id(), and end it with ...stamps`)
   const entries = Object.entries(contract)
   const writable = entries.filter(([, schema]) => !schema.readOnly)
   const lookupsOf = (field: string) => (declaration.filter as Record<string, readonly string[] | undefined>)[field] ?? []
@@ -117,56 +121,3 @@ function schemasOf(name: string, contract: Contract): Resource['schemas'] {
 const readOnly = ({ description }: TSchema) => Type.Unsafe({ readOnly: true, description: `${description ?? 'Read-only'}. Ignored` })
 
 const capitalise = (word: string) => word.charAt(0).toUpperCase() + word.slice(1)
-
-/** What a column of each kind is called in either database's SQL. */
-const SQL_TYPES: Record<Kind, RegExp> = {
-  text: /^text/,
-  boolean: /^(integer|boolean)$/,
-  integer: /^(integer|bigint)$/,
-  reference: /^(integer|bigint)$/,
-  decimal: /^(integer|bigint)$/,
-  time: /^(integer|timestamp)/,
-  json: /^text/,
-}
-
-/**
- * Throws a TypeError where a field and its column do not hold the same: another kind, another scale, a lookup that the table referred
- * to has no column for; and where no index leads to what a list can be filtered or ordered by.
- */
-export function checkColumns(resource: Resource, { tables, dialect }: Database): void {
-  for (const [field, { [meta]: known }] of Object.entries(resource.contract)) {
-    const column = (getTableColumns(tables[resource.table]) as Record<string, SQLiteColumn>)[field]
-    const name = `${resource.table}.${field}`
-    if (!column) throw new TypeError(`${name} has no column`)
-    if (!SQL_TYPES[known.kind].test(column.getSQLType()))
-      throw new TypeError(`${name} is ${known.kind}, and its column ${column.getSQLType()}`)
-    if (known.kind === 'decimal' && Number(column.mapToDriverValue(known.line?.data(1n))) !== 1)
-      throw new TypeError(`${name} has another scale than its column`)
-    for (const [lookup, needed] of [
-      ['slug', 'slug'],
-      ['under', 'parent'],
-    ]) {
-      const offered = resource.list.filters.has(`${field}__${lookup}`) && known.target
-      if (offered && needed && !(needed in getTableColumns(tables[offered])))
-        throw new TypeError(`${name} cannot have the lookup ${lookup}: ${offered} has no column ${needed}`)
-    }
-  }
-  const indexes = dialect.indexes(tables[resource.table])
-  const isIndexed = (field: string) => indexes.some(({ columns, where }) => where === undefined && columns[0] === field)
-  for (const field of indexedFields(resource)) {
-    if (!isIndexed(field))
-      throw new TypeError(
-        `${resource.table}.${field} can be filtered or ordered by, and no index begins with it: add kit.index('${resource.table}_by_${field}', t.${field}, t.id)`,
-      )
-  }
-}
-
-/** What lists look up in an index of the table's own. Folded text has indexes beside it, and the id is the key. */
-function indexedFields({ list }: Resource): Set<string> {
-  const filtered = [...list.filters.keys()]
-    .map((name) => name.replace('!', '').split('__'))
-    .filter(([, lookup]) => !FOLDED.includes(lookup ?? ''))
-  const fields = new Set([...list.orderable, ...filtered.map(([field = '']) => field)])
-  fields.delete('id')
-  return fields
-}

@@ -40,26 +40,31 @@ defineResource(right)
 
 // A table and its columns. What else there is in a declaration follows from the contract.
 const bare = { singular: 'product', filter: {}, search: [], order: ['id'], defaultOrder: 'id' } as const
+const bareContract = { id: id(), ...stamps }
 
-defineResource({ ...bare, table: 'products', contract: { id: id(), category: nullable(reference('categories')) } })
+defineResource({ ...bare, table: 'products', contract: { ...bareContract, category: nullable(reference('categories')) } })
 // @ts-expect-error no table
-defineResource({ ...bare, table: 'suppliers', contract: { id: id() } })
+defineResource({ ...bare, table: 'suppliers', contract: bareContract })
 // @ts-expect-error a column of another table
-defineResource({ ...bare, table: 'categories', contract: { id: id(), sku: nullable(text({ maxLength: 64 })) } })
+defineResource({ ...bare, table: 'categories', contract: { ...bareContract, sku: nullable(text({ maxLength: 64 })) } })
 // @ts-expect-error no column
-defineResource({ ...bare, table: 'products', contract: { id: id(), colour: text({ maxLength: 10 }) } })
+defineResource({ ...bare, table: 'products', contract: { ...bareContract, colour: text({ maxLength: 10 }) } })
 // @ts-expect-error a text for a whole number
-defineResource({ ...bare, table: 'products', contract: { id: id(), stock: text({ maxLength: 10 }) } })
+defineResource({ ...bare, table: 'products', contract: { ...bareContract, stock: text({ maxLength: 10 }) } })
 // @ts-expect-error a whole number for a price
-defineResource({ ...bare, table: 'products', contract: { id: id(), price: integer({ minimum: 0, maximum: 9 }) } })
+defineResource({ ...bare, table: 'products', contract: { ...bareContract, price: integer({ minimum: 0, maximum: 9 }) } })
 // @ts-expect-error a price for a whole number
-defineResource({ ...bare, table: 'products', contract: { id: id(), stock: decimal({ precision: 5, scale: 2 }) } })
+defineResource({ ...bare, table: 'products', contract: { ...bareContract, stock: decimal({ precision: 5, scale: 2 }) } })
 // @ts-expect-error null for a column that has none
-defineResource({ ...bare, table: 'products', contract: { id: id(), name: nullable(text({ maxLength: 64 })) } })
+defineResource({ ...bare, table: 'products', contract: { ...bareContract, name: nullable(text({ maxLength: 64 })) } })
 // @ts-expect-error a column that has nulls
-defineResource({ ...bare, table: 'products', contract: { id: id(), sku: text({ maxLength: 64 }) } })
+defineResource({ ...bare, table: 'products', contract: { ...bareContract, sku: text({ maxLength: 64 }) } })
 // @ts-expect-error no field
-defineResource({ ...bare, table: 'products', contract: { id: id(), name: { type: 'string' } } })
+defineResource({ ...bare, table: 'products', contract: { ...bareContract, name: { type: 'string' } } })
+// @ts-expect-error no stamps
+defineResource({ ...bare, table: 'products', contract: { id: id(), category: nullable(reference('categories')) } })
+// @ts-expect-error no id
+defineResource({ ...bare, table: 'products', contract: { ...stamps } })
 // @ts-expect-error a reference to no table
 reference('suppliers')
 

@@ -1,0 +1,142 @@
+// Compares declarations with their tables, before the first request: what does not fit would answer 500 later, or let wrong rows in.
+import { getTableColumns } from 'drizzle-orm'
+import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import type { Database } from '../../drizzle/database.ts'
+import type { Index } from '../../drizzle/schema-parts.ts'
+import { STAMPS } from '../statements.ts'
+import { type Kind, meta } from './fields.ts'
+import { FOLDED, type Resource } from './resource.ts'
+
+/** What a column of each kind is called in either database's SQL. */
+const SQL_TYPES: Record<Kind, RegExp> = {
+  text: /^text/,
+  boolean: /^(integer|boolean)$/,
+  integer: /^(integer|bigint)$/,
+  reference: /^(integer|bigint)$/,
+  decimal: /^(integer|bigint)$/,
+  time: /^(integer|timestamp)/,
+  json: /^text/,
+}
+
+/** A resource, with the columns and indexes of its table. */
+interface Checked {
+  resource: Resource
+  columns: Record<string, SQLiteColumn>
+  indexes: readonly Index[]
+}
+
+/** Throws a TypeError that says what to change where a declaration does not fit its table. */
+export function checkResource(resource: Resource, { tables, dialect }: Database): void {
+  const table = tables[resource.table]
+  const checked = { resource, columns: getTableColumns(table) as Record<string, SQLiteColumn>, indexes: dialect.indexes(table) }
+  checkColumns(checked)
+  checkLookups(resource, tables)
+  checkIndexes(checked)
+  // A resource without writable fields is written by code of its own.
+  if (resource.writable.size === 0) return
+  checkUnique(checked)
+  checkInserted(checked)
+}
+
+/** Each field has a column of its kind and scale. */
+function checkColumns({ resource: { table, contract }, columns }: Checked): void {
+  for (const [field, { [meta]: known }] of Object.entries(contract)) {
+    const column = columns[field]
+    const name = `${table}.${field}`
+    if (!column) throw new TypeError(`${name} has no column`)
+    if (!SQL_TYPES[known.kind].test(column.getSQLType()))
+      throw new TypeError(`${name} is ${known.kind}, and its column ${column.getSQLType()}`)
+    if (known.kind === 'decimal' && Number(column.mapToDriverValue(known.line?.data(1n))) !== 1)
+      throw new TypeError(`${name} has another scale than its column`)
+  }
+}
+
+/** Lookups that read a column of the table that is referred to. */
+const NEEDED = { slug: 'slug', under: 'parent' }
+
+function checkLookups({ table, contract, list }: Resource, tables: Database['tables']): void {
+  for (const [field, { [meta]: known }] of Object.entries(contract)) {
+    for (const [lookup, needed] of Object.entries(NEEDED)) {
+      const offered = list.filters.has(`${field}__${lookup}`) && known.target
+      if (offered && !(needed in getTableColumns(tables[offered])))
+        throw new TypeError(`${table}.${field} cannot have the lookup ${lookup}: ${offered} has no column ${needed}`)
+    }
+  }
+}
+
+/** An index leads to whatever lists are filtered or ordered by. */
+function checkIndexes({ resource, indexes }: Checked): void {
+  const { table } = resource
+  for (const field of indexedFields(resource)) {
+    if (!indexes.some(({ columns, where }) => where === undefined && columns[0] === field))
+      throw new TypeError(
+        `${table}.${field} can be filtered or ordered by, and no index begins with it: add kit.index('${table}_by_${field}', t.${field}, t.id)`,
+      )
+  }
+}
+
+/** What lists look up in an index of the table's own. Folded text has indexes beside it, and the id is the key. */
+function indexedFields({ list }: Resource): Set<string> {
+  const filtered = [...list.filters.keys()]
+    .map((name) => name.replace('!', '').split('__'))
+    .filter(([, lookup]) => !FOLDED.includes(lookup ?? ''))
+  const fields = new Set([...list.orderable, ...filtered.map(([field = '']) => field)])
+  fields.delete('id')
+  return fields
+}
+
+/** `parent is null`, however it is quoted and qualified. */
+const IS_NULL = /^(?:\W?\w+\W?\.)?\W?(\w+)\W? is null$/i
+
+const isSameSet = (fields: readonly string[], columns: Index['columns']) =>
+  fields.length === columns.length && fields.every((field) => columns.includes(field))
+
+/**
+ * What is declared unique has a unique index, since two transactions do not see each other's rows. Whatever has one is declared:
+ * otherwise its conflicts would be answered 500.
+ */
+function checkUnique({ resource: { table, unique, slug }, columns, indexes }: Checked): void {
+  const whole = indexes.filter((index) => index.unique && index.where === undefined)
+  const sets = [...unique, ...(slug ? [[slug.field]] : [])]
+  for (const fields of sets) {
+    const listed = fields.map((field) => `t.${field}`).join(', ')
+    if (!whole.some((index) => isSameSet(fields, index.columns)))
+      throw new TypeError(
+        `${table}: ${fields.join(' and ')} must be unique, and no unique index says so: add kit.uniqueIndex('${table}_${fields.join('_')}', ${listed})`,
+      )
+    if (fields.length > 1) checkNulls(table, fields, { columns, indexes })
+  }
+  const undeclared = whole.find((index) => !sets.some((fields) => isSameSet(fields, index.columns)))
+  if (undeclared)
+    throw new TypeError(
+      `${table}: the unique index ${undeclared.name} is not declared: add [${undeclared.columns.map((name) => `'${name}'`).join(', ')}] to unique`,
+    )
+}
+
+/** In a unique index NULLs differ from each other. Among the fields of a set they are equal, which takes an index of its own. */
+function checkNulls(table: string, fields: readonly string[], { columns, indexes }: Pick<Checked, 'columns' | 'indexes'>): void {
+  const [nullable, another] = fields.filter((field) => !columns[field]?.notNull)
+  if (another)
+    throw new TypeError(`${table}: ${nullable} and ${another} can be null: of the fields that are unique together only one can be`)
+  if (!nullable) return
+  const others = fields.filter((field) => field !== nullable)
+  const isCovered = indexes.some(
+    (index) => index.unique && isSameSet(others, index.columns) && index.where !== undefined && IS_NULL.exec(index.where)?.[1] === nullable,
+  )
+  if (!isCovered)
+    throw new TypeError(
+      `${table}: ${fields.join(' and ')} must be unique, and no unique index compares the rows without ${nullable}: add kit.uniqueIndex('${table}_${others.join('_')}_without_${nullable}', ${others.map((field) => `t.${field}`).join(', ')}).where(sql\`${nullable} is null\`)`,
+    )
+}
+
+/** A new record has a value for every column that cannot be null. */
+function checkInserted({ resource: { table, contract, writable, slug }, columns }: Checked): void {
+  for (const [field, column] of Object.entries(columns)) {
+    const isSet = writable.has(field) || field === slug?.field || STAMPS.includes(field) || column.primary
+    if (isSet || !column.notNull || column.default !== undefined || column.generated || column.generatedIdentity) continue
+    const reason = field in contract ? 'bodies cannot set it' : 'it is not in the contract'
+    throw new TypeError(
+      `${table}.${field} is NOT NULL without a default, and ${reason}: no record could be created. Give the column a default, or make the field writable`,
+    )
+  }
+}
