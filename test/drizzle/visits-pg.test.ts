@@ -1,0 +1,6 @@
+import t from 'tap'
+import { DIALECTS } from '../dialects.ts'
+import { checkVisits } from './visits.ts'
+
+for (const dialect of DIALECTS.filter(({ name }) => name === 'pg'))
+  t.test('a list visits few rows', { skip: dialect.skip }, (t) => checkVisits(t, dialect))
