@@ -1,6 +1,7 @@
-// What several operations of an OpenAPI document say alike, said once: programs that show or use it work through all of it.
+// Shares what several operations of an OpenAPI document have in common: programs that show or use the document work through all of it.
+import { STATUS_CODES } from 'node:http'
 
-/** The parts of an OpenAPI document that are looked at here. */
+/** The parts of an OpenAPI document that this file reads. */
 export interface Document {
   paths: Record<string, Record<string, { responses: Record<string, Response> }>>
   components: Record<string, object>
@@ -8,15 +9,25 @@ export interface Document {
 
 interface Response {
   description: string
-  headers?: Record<string, object>
+  headers?: Record<string, Header>
+  content?: Record<string, { schema?: { $ref?: string } }>
 }
 
-/** Moves responses and headers that occur more than once to `components`, and leaves a `$ref` wherever they were. */
+interface Header {
+  schema?: { const?: unknown }
+}
+
+/**
+ * Moves responses and headers that occur more than once to `components`, and puts a `$ref` in their places. Names are identifiers in
+ * PascalCase, because generators of clients turn them into names of types.
+ */
 export function shareComponents(document: Document): void {
   const operations = Object.values(document.paths).flatMap((item) => Object.values(item))
   const answers = operations.flatMap(({ responses }) => Object.entries(responses))
-  const responses = shared(answers.map(([status, response]) => [nameOf(status, response), response]))
-  const headers = shared(answers.flatMap(([, response]) => Object.entries(response.headers ?? {})))
+  const responses = shared(answers.map(([status, response]) => [nameResponse(status, response), response]))
+  const headers = shared(
+    answers.flatMap(([, response]) => Object.entries(response.headers ?? {})).map(([name, header]) => [nameHeader(name, header), header]),
+  )
 
   for (const operation of operations) operation.responses = referring('responses', operation.responses, responses)
   for (const [, response] of answers) if (response.headers) response.headers = referring('headers', response.headers, headers)
@@ -24,16 +35,33 @@ export function shareComponents(document: Document): void {
   Object.assign(document.components, { responses: components(responses), headers: components(headers) })
 }
 
-/** A problem is known by its codes, which its description begins with. */
-const nameOf = (status: string, { description }: Response) =>
-  [...description.matchAll(/`([\w-]+)`: /g)].map(([, code]) => code).join('.') || status
+/** `not-unique` → `NotUnique` */
+const pascalCase = (text: string) =>
+  text
+    .split(/[^A-Za-z0-9]+/)
+    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
+    .join('')
+
+/** Reads the codes that the description of a problem begins with: `NotUniqueOrCycle`. Other responses: `Accepted`, `JobAccepted`. */
+function nameResponse(status: string, { description, content = {} }: Response): string {
+  const codes = [...description.matchAll(/`([\w-]+)`: /g)].map(([, code = '']) => pascalCase(code))
+  if (codes.length > 0) return codes.join('Or')
+  const shown = Object.values(content)[0]?.schema?.$ref?.split('/').at(-1) ?? ''
+  return shown + pascalCase(STATUS_CODES[status]?.toLowerCase() ?? `status ${status}`)
+}
+
+/** A header whose only value is one word is named with it: `CacheControlNoStore`. */
+function nameHeader(name: string, { schema }: Header): string {
+  const value = String(schema?.const ?? '')
+  return pascalCase(/^[\w-]+$/.test(value) ? `${name} ${value}` : name)
+}
 
 interface Shared {
   byName: Map<string, object>
   names: Map<string, string>
 }
 
-/** What occurs more than once. Of two that differ and have the same name, the second is `name.2`. */
+/** Finds what occurs more than once. The second of two different values with one name gets `Name2`. */
 function shared(occurring: [name: string, value: object][]): Shared {
   const byName = new Map<string, object>()
   const names = new Map<string, string>()
@@ -41,7 +69,7 @@ function shared(occurring: [name: string, value: object][]): Shared {
     if (!first || others.length === 0) continue
     const [wanted, value] = first
     let name = wanted
-    for (let number = 2; byName.has(name); number++) name = `${wanted}.${number}`
+    for (let number = 2; byName.has(name); number++) name = `${wanted}${number}`
     byName.set(name, value)
     names.set(text, name)
   }

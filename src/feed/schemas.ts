@@ -58,7 +58,7 @@ const members = (record: object) => ({
   changes: Type.Unsafe({
     type: 'object',
     description: 'The old and the new value of each field that differs; null where there was, or is, no record',
-    additionalProperties: { type: 'array', minItems: 2, maxItems: 2 },
+    additionalProperties: { type: 'array', items: {}, minItems: 2, maxItems: 2 },
   }),
   record: Type.Unsafe({
     ...record,

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process'
 import diagnostics from 'node:diagnostics_channel'
 import { once } from 'node:events'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
@@ -101,6 +101,32 @@ t.test('the document is OpenAPI 3.1 without an error or a warning', async (t) =>
   const { totals, problems } = JSON.parse(output)
   t.strictSame(problems, [])
   t.strictSame([code, totals], [0, { errors: 0, warnings: 0, ignored: 0 }])
+})
+
+t.test('spectral:oas finds no error in the document', async (t) => {
+  const document = await documentOf(await build(t, embedded))
+  const folder = t.testdir({ 'openapi.json': JSON.stringify(document), 'ruleset.json': JSON.stringify({ extends: ['spectral:oas'] }) })
+  const { output } = await run(
+    '@stoplight/spectral-cli/dist/index.js',
+    ['lint', 'openapi.json', '--ruleset', 'ruleset.json', '--format', 'json', '--quiet'],
+    folder,
+  )
+  const findings: { severity: number }[] = JSON.parse(output)
+  t.ok(findings.length > 0, 'warnings are reported: it ran')
+  t.strictSame(
+    findings.filter(({ severity }) => severity === 0),
+    [],
+  )
+})
+
+t.test('names of components are identifiers', async (t) => {
+  const { components } = await documentOf(await build(t, embedded))
+  const names = Object.entries(components).flatMap(([section, named]) => Object.keys(named).map((name) => `${section} ${name}`))
+  t.strictSame(
+    names.filter((name) => !/^\w+ [A-Za-z][A-Za-z0-9]*$/.test(name)),
+    [],
+  )
+  for (const name of ['NotFound', 'NotUnique', 'Forbidden', 'NoContent', 'JobAccepted']) t.ok(components.responses?.[name], name)
 })
 
 t.test('every route is in the document, and nothing else', async (t) => {
@@ -679,24 +705,59 @@ const compilerOptions = {
   skipLibCheck: true,
 }
 
-t.test('a client made from the document type-checks, and its misuse does not', async (t) => {
+/** Uses the clients of other generators than the README's. */
+const others = `
+import { productsList, productsMerge } from './hey/sdk.gen.ts'
+import { productsList as list, productsMerge as merge } from './orval.ts'
+
+const { data } = await productsList({ query: { price__gte: 50, 'brand__in!': ['Acme'], ordering: ['-price'], search: 'shirt' } })
+export const price: string | undefined = data?.results[0]?.price
+await productsMerge({ path: { id: 1 }, body: { stock: 12 } })
+// @ts-expect-error no such parameter
+await productsList({ query: { price__gt3: 1 } })
+
+const answer = await list({ price__gte: 50, 'brand__in!': ['Acme'], ordering: ['-price'], search: 'shirt' })
+export const name: string | undefined = answer.status === 200 ? answer.data.results[0]?.name : undefined
+await merge(1, { stock: 12 })
+// @ts-expect-error no such parameter
+await list({ price__gt3: 1 })
+`
+
+const withoutDirectives = (code: string) => code.replaceAll('// @ts-expect-error', '//')
+
+t.test('clients made from the document type-check, and their misuse does not', async (t) => {
   const app = await build(t, embedded)
   t.ok(clients.length > 0, 'README.md shows a client')
   const folder = t.testdir({
     'openapi.json': JSON.stringify(await documentOf(app)),
+    'package.json': '{ "type": "module" }',
     'misused.ts': misused,
+    'others.ts': others,
+    'misused-unmarked.ts': withoutDirectives(misused),
+    'others-unmarked.ts': withoutDirectives(others),
     ...Object.fromEntries(clients.map((code, n) => [`readme-${n}.ts`, code])),
-    'tsconfig.json': JSON.stringify({ compilerOptions, include: ['*.ts'] }),
+    'tsconfig.json': JSON.stringify({ compilerOptions, include: ['**/*.ts'] }),
   })
   const flags = generate.split(' ').filter((flag) => flag !== '')
-  const generated = await run('openapi-typescript/bin/cli.js', ['openapi.json', '-o', 'stockroom.d.ts', ...flags], folder)
-  t.equal(generated.code, 0, generated.output)
-  const check = () => run('typescript-7/lib/tsc.js', ['--project', folder], folder)
-  t.strictSame(await check(), { code: 0, output: '' })
-
-  writeFileSync(join(folder, 'misused.ts'), misused.replaceAll('// @ts-expect-error', '//'))
-  const { output } = await check()
-  t.equal(output.match(/^misused\.ts.*error TS/gm)?.length, misused.match(/@ts-expect-error/g)?.length, 'each for its own reason')
+  const generators: [script: string, args: string[]][] = [
+    ['openapi-typescript/bin/cli.js', ['openapi.json', '-o', 'stockroom.d.ts', ...flags]],
+    ['@hey-api/openapi-ts/bin/run.js', ['-i', 'openapi.json', '-o', 'hey']],
+    ['orval/dist/bin/orval.mjs', ['--input', 'openapi.json', '--output', 'orval.ts', '--client', 'fetch']],
+  ]
+  for (const [script, args] of generators) {
+    const { code, output } = await run(script, args, folder)
+    t.equal(code, 0, `${script}: ${output}`)
+  }
+  // One run for all: where a mistake is not marked as expected, each has to be an error of its own.
+  const { output } = await run('typescript-7/lib/tsc.js', ['--project', folder], folder)
+  const errors = output.split('\n').filter((line) => /error TS/.test(line))
+  const isUnmarked = (line: string) => /^(misused|others)-unmarked\.ts/.test(line)
+  t.strictSame(
+    errors.filter((line) => !isUnmarked(line)),
+    [],
+    'no other errors',
+  )
+  t.equal(errors.length, `${misused}${others}`.match(/@ts-expect-error/g)?.length, 'each for its own reason')
 })
 
 t.test('/docs/ is a page whose parts are all there, and which shows the document', async (t) => {
