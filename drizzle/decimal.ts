@@ -1,8 +1,9 @@
 // Decimal text to and from whole minor units, by digits alone: no price ever passes through binary floating point.
 
-/** `"29.9"` at scale 2 → `2990`. `text` is plain digits with an optional `-` and at most `scale` decimals. */
+/** `"29.9"` at scale 2 → `2990`. `text` is plain digits with an optional `-`. Throws a RangeError for more than `scale` decimals. */
 export function toUnits(text: string, scale: number): number {
   const [whole = '', fraction = ''] = text.split('.')
+  if (fraction.length > scale) throw new RangeError(`${text} has more than ${scale} decimals`)
   return Number(whole + fraction.padEnd(scale, '0'))
 }
 

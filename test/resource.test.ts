@@ -1,6 +1,5 @@
 // A resource is one declaration: here one that the project does not have, with every kind of field, on a table of its own.
 
-import { generateDrizzleJson, generateMigration, generateSQLiteDrizzleJson, generateSQLiteMigration } from 'drizzle-kit/api'
 import { sql } from 'drizzle-orm'
 import type { Test } from 'tap'
 import { open } from '../drizzle/open.ts'
@@ -14,6 +13,7 @@ import { defineResource } from '../src/query/resource.ts'
 import { create } from '../src/records.ts'
 import { categories } from '../src/resources/categories.ts'
 import type { App } from '../src/routes.ts'
+import { ddl } from './ddl.ts'
 import { type Dialect, existing } from './dialects.ts'
 import { type Answer, ask, build, get, onEach } from './helper.ts'
 
@@ -86,12 +86,6 @@ const widgets = defineResource({
   unique: [['shelf', 'label']],
 })
 
-/** What drizzle-kit would write into a migration. */
-const ddl: Record<string, (made: Record<string, unknown>) => Promise<string[]>> = {
-  sqlite: async (made) => generateSQLiteMigration(await generateSQLiteDrizzleJson({}), await generateSQLiteDrizzleJson(made)),
-  pg: async (made) => generateMigration(generateDrizzleJson({}), generateDrizzleJson(made)),
-}
-
 /** Makes the table, and the application over it with its two route files. */
 async function buildWithWidgets(t: Test, dialect: Dialect): Promise<App> {
   const url = await dialect.create(t)
@@ -99,7 +93,7 @@ async function buildWithWidgets(t: Test, dialect: Dialect): Promise<App> {
   await own.migrate()
   await own.close()
   const db = await open(url, { served: [], tables })
-  const statements = (await ddl[dialect.name]?.({ widgets: db.tables.widgets })) ?? []
+  const statements = await ddl(dialect.name, { widgets: db.tables.widgets })
   await db.write(async (tx) => {
     for (const statement of statements) await tx.run(sql.raw(statement))
   })

@@ -11,6 +11,7 @@ import {
   uniqueIndex as pgUniqueIndex,
 } from 'drizzle-orm/pg-core'
 import { fromUnits, toUnits } from '../decimal.ts'
+import { encodeDefault } from '../defaults.ts'
 
 export const table = pgTable
 
@@ -26,12 +27,15 @@ export const text = customType<{ data: string }>({ dataType: () => 'text collate
 
 export const reference = (target: () => AnyPgColumn) => bigint({ mode: 'number' }).references(target, { onDelete: 'restrict' })
 
-export const decimal = (scale: number) =>
-  customType<{ data: string; driverData: number | string }>({
+export const decimal = (scale: number) => {
+  const toDriver = (text: string) => toUnits(text, scale)
+  const column = customType<{ data: string; driverData: number | string }>({
     dataType: () => 'bigint',
-    toDriver: (text) => toUnits(text, scale),
+    toDriver,
     fromDriver: (units) => fromUnits(units, scale),
-  })()
+  })
+  return encodeDefault(column(), toDriver)
+}
 
 /** The years that every client and both databases can hold; a filter's value beyond them is before or after every row. */
 const EARLIEST = Date.parse('0001-01-01T00:00:00.000Z')
@@ -53,12 +57,15 @@ export const time = customType<{ data: string; driverData: string }>({
   fromDriver: (text) => `${text.slice(0, DATE)}T${text.slice(DATE + 1, -OFFSET).padEnd(CLOCK, text.includes('.') ? '0' : '.000')}Z`,
 })
 
-export const json = <T>() =>
-  customType<{ data: T; driverData: string }>({
+export const json = <T>() => {
+  const toDriver = (value: T) => JSON.stringify(value)
+  const column = customType<{ data: T; driverData: string }>({
     dataType: () => 'text collate "C"',
-    toDriver: (value) => JSON.stringify(value),
+    toDriver,
     fromDriver: (text) => JSON.parse(text),
-  })()
+  })
+  return encodeDefault(column(), toDriver)
+}
 
 /** NULLs first only where there can be any: an index on a NOT NULL column serves every ORDER BY as it is. */
 export const index = (name: string, ...columns: ExtraConfigColumn[]) => {

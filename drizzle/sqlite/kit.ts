@@ -9,6 +9,7 @@ import {
   uniqueIndex as sqliteUniqueIndex,
 } from 'drizzle-orm/sqlite-core'
 import { fromUnits, toUnits } from '../decimal.ts'
+import { encodeDefault } from '../defaults.ts'
 import { fromMilliseconds } from '../time.ts'
 
 export const table = sqliteTable
@@ -27,27 +28,31 @@ export const text = () => sqliteText()
 export const reference = (target: () => AnySQLiteColumn) => sqliteInteger().references(target, { onDelete: 'restrict' })
 
 /** Exact decimal text outside (`"29.90"`), whole minor units inside (`2990`). */
-export const decimal = (scale: number) =>
-  customType<{ data: string; driverData: number }>({
+export const decimal = (scale: number) => {
+  const toDriver = (text: string) => toUnits(text, scale)
+  const column = customType<{ data: string; driverData: number }>({
     dataType: () => 'integer',
-    toDriver: (text) => toUnits(text, scale),
+    toDriver,
     fromDriver: (units) => fromUnits(units, scale),
-  })()
+  })
+  return encodeDefault(column(), toDriver)
+}
 
 /** RFC 3339 text in UTC outside (`"2026-01-31T12:00:00.000Z"`), milliseconds since 1970 inside. */
-export const time = customType<{ data: string; driverData: number }>({
+export const time = () => encodeDefault(timeColumn(), Date.parse)
+
+const timeColumn = customType<{ data: string; driverData: number }>({
   dataType: () => 'integer',
   toDriver: (text) => Date.parse(text),
   fromDriver: fromMilliseconds,
 })
 
 /** A value as its JSON. */
-export const json = <T>() =>
-  customType<{ data: T; driverData: string }>({
-    dataType: () => 'text',
-    toDriver: (value) => JSON.stringify(value),
-    fromDriver: (text) => JSON.parse(text),
-  })()
+export const json = <T>() => {
+  const toDriver = (value: T) => JSON.stringify(value)
+  const column = customType<{ data: T; driverData: string }>({ dataType: () => 'text', toDriver, fromDriver: (text) => JSON.parse(text) })
+  return encodeDefault(column(), toDriver)
+}
 
 /** An index that can be walked in the order of a list, NULLs first. */
 export const index = (name: string, ...columns: [AnySQLiteColumn, ...AnySQLiteColumn[]]) => sqliteIndex(name).on(...columns)

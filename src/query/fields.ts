@@ -2,7 +2,10 @@
 import { type TSchema, type TUnsafe, Type } from '@sinclair/typebox'
 import { fromUnits } from '../../drizzle/decimal.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
+import { acceptsNull, MAX_INTEGER, refuseChoice, refuseDefault, refuseDigits, refuseRange } from './field-checks.ts'
 import { type Line, type Point, readNumber, readText, readTime, Unreadable } from './values.ts'
+
+export { MAX_INTEGER }
 
 /** How a value is read from a URL, and written back into a link in the one spelling that it has there. */
 export interface Codec<T = unknown> {
@@ -48,18 +51,28 @@ const writePoint = (point: Point) => point.text
 export const textCodec: Codec<string> = { read: readText, write: (value) => value }
 
 /** Text, trimmed before anything else. Lengths count code points. */
-export const text = (options: Options & { minLength?: number; maxLength: number; default?: string }): Field<'text', string> =>
-  field({ type: 'string', ...options }, { type: 'string', 'x-trimmed': true, ...options }, { kind: 'text', codec: textCodec })
+export const text = (options: Options & { minLength?: number; maxLength: number; default?: string }): Field<'text', string> => {
+  const { minLength = 0, maxLength } = options
+  refuseRange('a text', 'length', { minimum: minLength, maximum: maxLength })
+  refuseDefault('a text', options, (value) => value.trim() === value && [...value].length >= minLength && [...value].length <= maxLength)
+  return field({ type: 'string', ...options }, { type: 'string', 'x-trimmed': true, ...options }, { kind: 'text', codec: textCodec })
+}
 
-/** A value of any shape, by its schema. It cannot be filtered or ordered by. */
-export const json = <T>(schema: TSchema): Field<'json', T> => field(schema, schema, { kind: 'json', codec: textCodec })
+/** A value of any shape but null, by its schema. It cannot be filtered or ordered by. */
+export const json = <T>(schema: TSchema): Field<'json', T> => {
+  // A column stores it as NULL.
+  if (acceptsNull(schema)) throw new TypeError('the schema of a json field accepts null: take it out, and write nullable(json(…))')
+  return field(schema, schema, { kind: 'json', codec: textCodec })
+}
 
 /** One of some words. */
-export const choice = (words: readonly string[], options: Options & { default?: string } = {}): Field<'text', string> => {
+export const choice = <const W extends string>(words: readonly W[], options: Options & { default?: NoInfer<W> } = {}): Field<'text', W> => {
+  refuseChoice(words)
+  refuseDefault('a choice', options, (value) => words.includes(value))
   const schema = { type: 'string', enum: words, ...options }
   const read = (raw: string) => {
     const word = raw.trim()
-    if (!words.includes(word)) throw new Unreadable({ detail: 'is not one of the allowed values', allowed: words })
+    if (!words.some((known) => known === word)) throw new Unreadable({ detail: 'is not one of the allowed values', allowed: words })
     return word
   }
   return field(schema, schema, { kind: 'text', codec: { read, write: (word: string) => word } })
@@ -86,28 +99,36 @@ export const boolean = (options: Options & { default?: boolean } = {}): Field<'b
   field({ type: 'boolean', ...options }, { type: 'boolean', ...options }, { kind: 'boolean', codec: flagCodec })
 
 /** A whole number between `minimum` and `maximum`, which are at most 2^53 - 1 apart from 0. */
-export const integer = (options: Options & { minimum: number; maximum: number; default?: number }): Field<'integer', number> =>
-  field(
+export const integer = (options: Options & { minimum: number; maximum: number; default?: number }): Field<'integer', number> => {
+  const { minimum, maximum } = options
+  refuseRange('an integer', 'range', options)
+  refuseDefault('an integer', options, (value) => Number.isInteger(value) && value >= minimum && value <= maximum)
+  return field(
     { type: 'integer', ...options },
     { type: 'integer', ...options },
     {
       kind: 'integer',
       codec: { read: (raw: string) => readNumber(raw.trim(), 0), write: writePoint },
-      line: { min: BigInt(options.minimum), max: BigInt(options.maximum), data: Number },
+      line: { min: BigInt(minimum), max: BigInt(maximum), data: Number },
     },
   )
+}
 
 /**
  * A decimal that is never rounded, not negative: `"29.90"` in records, a string or a JSON number in bodies.
- * `precision` counts all of its digits, `scale` those behind the point.
+ * `precision` counts all of its digits, `scale` those behind the point. Throws a TypeError for more than 15 digits: neither JavaScript
+ * nor the codecs of the columns hold those exactly.
  */
 export const decimal = ({
   precision,
   scale,
   ...options
-}: Options & { precision: number; scale: number; default?: string }): Field<'decimal', string> =>
-  field(
-    { type: 'string', pattern: `^\\d{1,${precision - scale}}\\.\\d{${scale}}$`, ...options },
+}: Options & { precision: number; scale: number; default?: string }): Field<'decimal', string> => {
+  refuseDigits(precision, scale)
+  const pattern = `^\\d{1,${precision - scale}}${scale === 0 ? '' : `\\.\\d{${scale}}`}$`
+  refuseDefault('a decimal', options, (value) => new RegExp(pattern).test(value))
+  return field(
+    { type: 'string', pattern, ...options },
     {
       type: ['string', 'number'],
       'x-decimal': { precision, scale },
@@ -120,6 +141,7 @@ export const decimal = ({
       line: { min: 0n, max: 10n ** BigInt(precision) - 1n, data: (units) => fromUnits(units, scale) },
     },
   )
+}
 
 /** A time in UTC, to the millisecond: `"2026-01-31T12:00:00.000Z"`. */
 export const time = (options: Options): Field<'time', string> =>
@@ -137,9 +159,6 @@ export const time = (options: Options): Field<'time', string> =>
     },
   )
 
-/** The largest integer that JSON carries safely (RFC 8259, section 6). */
-export const MAX_INTEGER = Number.MAX_SAFE_INTEGER
-
 /** The id of a row of `target`. */
 export const reference = (target: ServedName, options: Options = {}): Field<'reference', number> => {
   const { [meta]: whole, ...schema } = integer({ minimum: 1, maximum: MAX_INTEGER, ...options })
@@ -148,8 +167,17 @@ export const reference = (target: ServedName, options: Options = {}): Field<'ref
 
 /** The field, or null. A body that leaves it out means null. */
 export const nullable = <K extends Kind, T>(of: Field<K, T>): Field<K, T | null> => {
-  const orNull = (schema: TSchema) => Type.Unsafe<T | null>({ ...schema, type: [schema.type, 'null'].flat(), default: null })
+  if ('default' in of) throw new TypeError('a field that can be null has null as its default: leave out the other one')
+  const orNull = (schema: TSchema) => Type.Unsafe<T | null>(withNull(schema))
   return Object.assign(orNull(of), { [meta]: { ...of[meta], input: orNull(of[meta].input), nullable: true } })
+}
+
+function withNull({ readOnly, ...schema }: TSchema): object {
+  const rest = { default: null, ...(readOnly !== undefined && { readOnly }) }
+  // Beside a list of values a second type allows nothing more.
+  if (schema.enum) return { ...schema, type: [schema.type, 'null'].flat(), enum: [...schema.enum, null], ...rest }
+  if (schema.type === undefined || 'const' in schema) return { anyOf: [schema, { type: 'null' }], ...rest }
+  return { ...schema, type: [schema.type, 'null'].flat(), ...rest }
 }
 
 /** What every resource has. */

@@ -12,8 +12,9 @@ type Contract = Record<string, Field>
 /** The fields that every resource has. */
 type Stamped = Record<'id' | keyof typeof stamps, Field>
 const STAMPED = ['id', ...Object.keys(stamps)]
-/** Anything where `A` and `B` are the same type, nothing otherwise: a column that can be null needs a field that can be. */
-type Same<A, B> = [A, B] extends [B, A] ? unknown : never
+type CanBeNull<T> = null extends T ? true : false
+/** Anything where a column of type `C` can hold the field's `F`, as `text` can hold a choice, and both can be null or neither; nothing otherwise. */
+type Fits<F, C> = CanBeNull<F> extends CanBeNull<C> ? ([NonNullable<F>] extends [NonNullable<C>] ? unknown : never) : never
 type KindOf<F> = F extends Field<infer K, unknown> ? K : never
 type Named<C, K extends Kind> = { [F in keyof C & string]: KindOf<C[F]> extends K ? F : never }[keyof C & string]
 
@@ -26,7 +27,7 @@ export interface Declaration<T extends ServedName, C extends Contract & Stamped,
   /** Who may read and who may write; otherwise those who may read and write at all. */
   access?: Resource['access']
   /** What records show and bodies hold. Every field is a column of the table, with the same type of value. */
-  contract: C & { [F in keyof C]: F extends keyof Row<T> ? Same<C[F]['static'], Row<T>[F]> : never }
+  contract: C & { [F in keyof C]: F extends keyof Row<T> ? Fits<C[F]['static'], Row<T>[F]> : never }
   /** The lookups that each field can be filtered by. */
   filter: { [F in keyof C & string]?: readonly LookupOf<KindOf<C[F]>>[] }
   /** The fields that `search` looks into. */

@@ -5,6 +5,10 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { fromUnits, toUnits } from '../../drizzle/decimal.ts'
+import { open } from '../../drizzle/open.ts'
+import * as kit from '../../drizzle/sqlite/kit.ts'
+import type { Kit } from '../../drizzle/stamps.ts'
+import { ddl } from '../ddl.ts'
 import { build, idsWhere, onEach } from '../helper.ts'
 
 const cases: [text: string, scale: number, units: number, written: string][] = [
@@ -157,4 +161,54 @@ onEach('a time beyond what a column holds is before or after every row', async (
       .where(sql`${products.updated_at} > ${sql.param(beyond, products.updated_at)}`)
     t.equal(rows.length, after, beyond)
   }
+})
+
+/** Columns with the default that each declares, as rows show it. */
+const gadgetTables = (kit: Kit) => ({
+  gadgets: kit.table('gadgets', {
+    id: kit.id(),
+    label: kit.text().notNull().default("it's"),
+    price: kit.decimal(2).notNull().default('29.90'),
+    count: kit.integer().notNull().default(7),
+    fragile: kit.boolean().notNull().default(true),
+    due: kit.time().notNull().default('2026-01-31T12:00:00.500Z'),
+    tags: kit
+      .json<unknown[]>()
+      .notNull()
+      .default([{ "it's": 'a "b" \\' }, 1]),
+    settings: kit.json<object>().default({ colour: null }),
+    note: kit.json<string>().default('text'),
+  }),
+})
+const GADGET = {
+  label: "it's",
+  price: '29.90',
+  count: 7,
+  fragile: true,
+  due: '2026-01-31T12:00:00.500Z',
+  tags: [{ "it's": 'a "b" \\' }, 1],
+  settings: { colour: null },
+  note: 'text',
+}
+
+onEach('a column has the default that is declared, in rows of other programs too', async (t, dialect) => {
+  const url = await dialect.create(t)
+  const db = await open(url, { served: [], tables: gadgetTables as never })
+  t.teardown(() => db.close())
+  const { gadgets } = db.tables as unknown as ReturnType<typeof gadgetTables>
+  await db.write(async (tx) => {
+    for (const statement of await ddl(dialect.name, { gadgets })) await tx.run(sql.raw(statement))
+    await tx.run(sql`insert into gadgets (id) values (1)`)
+    await tx.insert(gadgets).values({ id: 2 })
+  })
+  t.strictSame(
+    await db.read.select().from(gadgets),
+    [1, 2].map((id) => ({ id, ...GADGET })),
+  )
+})
+
+t.test('a default that its column cannot store is refused', async (t) => {
+  t.throws(() => kit.decimal(2).default('1.005'), { message: /1\.005 has more than 2 decimals/ })
+  t.throws(() => kit.decimal(2).default('free'), { message: /the default "free" is no value of its column/ })
+  t.throws(() => kit.time().default('tomorrow'), { message: /the default "tomorrow" is no value of its column/ })
 })

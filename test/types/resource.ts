@@ -1,5 +1,5 @@
 // What a declaration cannot say: each line below an `@ts-expect-error` has to be refused by the type check, and all the others not.
-import { decimal, id, integer, nullable, reference, stamps, text, time } from '../../src/query/fields.ts'
+import { choice, decimal, id, integer, nullable, reference, stamps, text, time } from '../../src/query/fields.ts'
 import { numeric, textual, tree } from '../../src/query/lookups.ts'
 import { type Declaration, defineResource } from '../../src/query/resource.ts'
 
@@ -67,6 +67,19 @@ defineResource({ ...bare, table: 'products', contract: { id: id(), category: nul
 defineResource({ ...bare, table: 'products', contract: { ...stamps } })
 // @ts-expect-error a reference to no table
 reference('suppliers')
+
+// A choice is the union of its words. Its column holds text, or the same words.
+const size = choice(['S', 'M', 'L'], { default: 'M' })
+export const word: 'S' | 'M' | 'L' = size.static
+defineResource({ ...bare, table: 'products', contract: { ...bareContract, name: size, sku: nullable(size) } })
+// @ts-expect-error none of the words
+export const noWord: 'S' | 'M' = size.static
+// @ts-expect-error a default that is none of the words
+choice(['S', 'M', 'L'], { default: 'XL' })
+// @ts-expect-error null for a column that has none
+defineResource({ ...bare, table: 'products', contract: { ...bareContract, name: nullable(size) } })
+// @ts-expect-error a word for a whole number
+defineResource({ ...bare, table: 'products', contract: { ...bareContract, stock: size } })
 
 // Filters.
 // @ts-expect-error no field

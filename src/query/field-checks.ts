@@ -1,0 +1,46 @@
+// Refuses declarations of fields that no column could hold, or that contradict themselves. Each throws a TypeError.
+import type { TSchema } from '@sinclair/typebox'
+
+/** The largest integer that JSON carries safely (RFC 8259, section 6). */
+export const MAX_INTEGER = Number.MAX_SAFE_INTEGER
+
+/** Digits of a decimal. Its whole units are a number of JavaScript, which is exact up to 2^53: 16 digits, but not all of them. */
+const MAX_PRECISION = 15
+
+const isWithin = (value: number, minimum: number, maximum: number) => Number.isInteger(value) && value >= minimum && value <= maximum
+
+export function refuseDigits(precision: number, scale: number): void {
+  if (!isWithin(precision, 1, MAX_PRECISION))
+    throw new TypeError(
+      `the precision of a decimal is ${precision}: write a whole number from 1 to ${MAX_PRECISION}; more digits would be rounded`,
+    )
+  if (!isWithin(scale, 0, precision - 1))
+    throw new TypeError(`the scale of a decimal of ${precision} digits is ${scale}: write a whole number from 0 to ${precision - 1}`)
+}
+
+export function refuseRange(field: string, range: string, { minimum, maximum }: { minimum: number; maximum: number }): void {
+  if (!isWithin(minimum, -MAX_INTEGER, MAX_INTEGER) || !isWithin(maximum, minimum, MAX_INTEGER))
+    throw new TypeError(
+      `the ${range} of ${field} is ${minimum} to ${maximum}: write whole numbers up to ${MAX_INTEGER}, the smaller one first`,
+    )
+}
+
+export function refuseChoice(words: readonly string[]): void {
+  const bad = words.find((word, index) => word === '' || word.trim() !== word || words.indexOf(word) < index)
+  if (words.length === 0 || bad !== undefined)
+    throw new TypeError(`the words of a choice are ${JSON.stringify(words)}: write one or more, each once, without spaces around it`)
+}
+
+export function refuseDefault<T>(field: string, options: { default?: T | undefined }, isValue: (value: T) => boolean): void {
+  if (options.default !== undefined && !isValue(options.default))
+    throw new TypeError(`the default of ${field} is ${JSON.stringify(options.default)}: write it as a record would show it`)
+}
+
+/** Whether null is a value of the schema. */
+export function acceptsNull({ type, anyOf, oneOf, enum: values, ...schema }: TSchema): boolean {
+  const parts: TSchema[] | undefined = anyOf ?? oneOf
+  if (parts) return parts.some(acceptsNull)
+  if (values) return values.includes(null)
+  if ('const' in schema) return schema.const === null
+  return type === undefined ? !('$ref' in schema || 'allOf' in schema) : [type].flat().includes('null')
+}

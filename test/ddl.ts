@@ -1,0 +1,12 @@
+// The SQL that drizzle-kit would write into a migration for tables that have none.
+import { generateDrizzleJson, generateMigration, generateSQLiteDrizzleJson, generateSQLiteMigration } from 'drizzle-kit/api'
+
+type Generate = (tables: Record<string, unknown>) => Promise<string[]>
+
+const generators: Record<string, Generate> = {
+  sqlite: async (tables) => generateSQLiteMigration(await generateSQLiteDrizzleJson({}), await generateSQLiteDrizzleJson(tables)),
+  pg: async (tables) => generateMigration(generateDrizzleJson({}), generateDrizzleJson(tables)),
+}
+
+/** Returns the statements that create `tables` on the database of a name. */
+export const ddl = async (name: string, tables: Record<string, unknown>): Promise<string[]> => (await generators[name]?.(tables)) ?? []
