@@ -333,31 +333,29 @@ on('sqlite', 'while another program keeps the file locked, writes are refused an
   const { db } = app
   const release = await lock(t, app.config.DATABASE_URL)
   const begun = performance.now()
-  const merging = db.bulk((_staging, merge) => merge((tx) => insert(tx, db, 'a'))).catch((error) => db.failure(error))
-  const writing = Promise.all(Array.from({ length: 3 }, () => ask(app, 'POST', '/api/products/', PRODUCT)))
-  let stop = false
-  const stopped = Promise.all([writing, merging]).finally(() => {
-    stop = true
-  })
-  let slowest = 0
-  const statuses = new Set<number>()
-  while (!stop) {
-    const asked = performance.now()
-    statuses.add((await get(app, '/api/products/')).status)
-    slowest = Math.max(slowest, performance.now() - asked)
+  const waits: number[] = []
+  const refused = () => void waits.push(performance.now() - begun)
+  const merging = db
+    .bulk((_staging, merge) => merge((tx) => insert(tx, db, 'a')))
+    .catch((error) => db.failure(error))
+    .finally(refused)
+  const writing = Promise.all(Array.from({ length: 3 }, () => ask(app, 'POST', '/api/products/', PRODUCT).finally(refused)))
+  const stopped = Promise.all([writing, merging])
+  const statuses: number[] = []
+  while (waits.length === 0) {
+    statuses.push((await get(app, '/api/products/')).status)
     await setTimeout(20)
   }
-  const waited = Math.round(performance.now() - begun)
   const [answers, merged] = await stopped
   for (const { status, headers, body } of answers) {
     t.match({ status, body }, { status: 503, body: { code: 'database-busy' } })
     t.match(headers, { 'retry-after': /^\d+$/, 'content-type': /problem\+json/ })
   }
   t.equal(merged, 'busy', 'a merge fails as well')
-  t.ok(waited > 4_000, `they are given some time first: ${waited} ms`)
-  t.ok(waited < 8_000, `they wait at the same time, not one after the other: ${waited} ms`)
-  t.same([...statuses], [200])
-  t.ok(slowest < 1_000, `the slowest read took ${Math.round(slowest)} ms`)
+  const [first = 0, last = 0] = [Math.min(...waits), Math.max(...waits)]
+  t.ok(first > 4_000, `they are given some time first: ${first} ms`)
+  t.ok(last < 2 * first, `they wait at the same time, not one after the other: ${first} to ${last} ms`)
+  t.ok(statuses.length > 3 && statuses.every((status) => status === 200), `${statuses.length} reads were answered meanwhile`)
   await release()
   t.equal((await ask(app, 'POST', '/api/products/', PRODUCT)).status, 201, 'and accepted again when it is free')
 })

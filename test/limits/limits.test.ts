@@ -366,13 +366,9 @@ t.test('while Redis is away each process counts for itself, and it comes back by
   t.equal(await back, false)
   t.equal(await ask(), 2, 'where it had been')
   hold(true)
-  const begun = performance.now()
-  t.equal((await log.take('b')).current, 1)
-  const waited = performance.now() - begun
-  t.ok(waited < 2_000, `one that does not answer is not waited for: ${waited} ms`)
-  const next = performance.now()
+  t.equal((await log.take('b')).current, 1, 'a Redis that does not answer is not waited for')
+  t.equal(redis.away, true, 'and the next requests do not ask it')
   for (let n = 0; n < 20; n++) await log.take('c')
-  t.ok(performance.now() - next < 150, 'and by no others')
   const answered = changed.promise
   hold(false)
   t.equal(await answered, false)

@@ -162,24 +162,22 @@ t.test('the terms of any search are none of them empty and none of them twice, a
   )
 })
 
-/** A bound so wide that only time that grows with the square of the length goes beyond it. */
-const AT_ONCE = 2_000
+/** Characters: time that grows with the square of the length would outlast the limit of the test file. */
+const LONG = 2_000_000
 
 t.test('splitting takes time in proportion to the length of the text', async (t) => {
   const rows: Record<string, () => unknown> = {
-    'spaces before a quoted item': () => splitList(`a,${' '.repeat(200_000)}"b"c`),
-    'quotes in a list': () => splitList('"'.repeat(200_001)),
-    'commas in a list': () => splitList('a,'.repeat(100_000)),
-    'escaped quotes in a search': () => readSearch(`"${'\\" '.repeat(70_000)}`),
-    'quotes in a search': () => readSearch(`"'`.repeat(100_000)),
-    'commas in a search': () => readSearch(`${','.repeat(200_000)}a`),
+    'spaces before a quoted item': () => splitList(`a,${' '.repeat(LONG)}"b"c`),
+    'quotes in a list': () => splitList('"'.repeat(LONG + 1)),
+    'commas in a list': () => splitList('a,'.repeat(LONG / 2)),
+    'escaped quotes in a search': () => readSearch(`"${'\\" '.repeat(LONG / 3)}`),
+    'quotes in a search': () => readSearch(`"'`.repeat(LONG / 2)),
+    'commas in a search': () => readSearch(`${','.repeat(LONG)}a`),
   }
   for (const [title, split] of Object.entries(rows)) {
-    const start = performance.now()
     try {
       split()
     } catch {}
-    const took = performance.now() - start
-    t.ok(took < AT_ONCE, title, { took })
+    t.pass(title)
   }
 })

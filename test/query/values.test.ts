@@ -356,23 +356,21 @@ t.test('the spelling of a time reads as the same time, beyond the years 0 and 99
   )
 })
 
-/** A bound so wide that only time that grows with the square of the length goes beyond it. */
-const AT_ONCE = 2_000
+/** Characters: time that grows with the square of the length would outlast the limit of the test file. */
+const LONG = 2_000_000
 
 t.test('reading takes time in proportion to the length of the text', async (t) => {
-  const zeros = '0'.repeat(100_000)
+  const zeros = '0'.repeat(LONG)
   const rows: Record<string, () => unknown> = {
     'zeros behind the point': () => readNumber(`0.${zeros}1`, 2),
     'zeros before the point': () => readNumber(`${zeros}1x`, 2),
     'zeros behind the second': () => readTime(`2026-01-31T12:00:00.${zeros}1Z`),
-    spaces: () => readText(`${' '.repeat(100_000)}x`),
+    spaces: () => readText(`${' '.repeat(LONG)}x`),
   }
   for (const [title, read] of Object.entries(rows)) {
-    const start = performance.now()
     try {
       read()
     } catch {}
-    const took = performance.now() - start
-    t.ok(took < AT_ONCE, title, { took })
+    t.pass(title)
   }
 })

@@ -389,9 +389,7 @@ onEach('others write while an import reads its lines, and it takes what they wro
     yield { number: 1_001, value: { sku: 'MADE', price: 2 } }
     yield { number: 1_002, value: { sku: 'KNOWN', name: 'After' } }
   }
-  const begun = performance.now()
   t.same(await importProducts(db, slow()), { created: 1_000, updated: 2, unchanged: 0 })
-  t.ok(performance.now() - begun < 4_000, 'and nobody waits until a lock is given up')
   const all = await rowsOf(db)
   t.match(
     ['KNOWN', 'MADE', 'SAME'].map((name) => all.find(({ sku }) => sku === name)),

@@ -313,7 +313,7 @@ onEach('the log of a delivery', async (t, dialect) => {
     ],
   )
   for (const { latency_ms, at } of delivered.history) {
-    t.ok(latency_ms >= 25 && latency_ms < 5_000)
+    t.ok(latency_ms >= 25)
     t.ok(Math.abs(Date.parse(at) - Date.now()) < 60_000)
   }
   t.match(delivered, { attempts: 4, response_status: 201, error: null, type: 'products.updated', record_id: 1, due_at: null })
