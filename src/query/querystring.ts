@@ -5,6 +5,7 @@ import { LRUCache } from 'lru-cache'
 import type { Fault } from '../errors.ts'
 import { nearest } from '../nearest.ts'
 import { type Codec, meta } from './fields.ts'
+import { lookups } from './lookups.ts'
 import { Unreadable } from './values.ts'
 
 export const codec: unique symbol = Symbol('codec')
@@ -38,6 +39,9 @@ const MAX_KNOWN_LENGTH = 1_000
 /** A client may misspell; nobody means so many parameters. */
 const MAX_PARAMETERS = 200
 
+/** Unknown parameters of a request for which a name is suggested. Each is compared with more than a hundred names. */
+export const MAX_SUGGESTIONS = 5
+
 type Reading = { values: Query; faults: Fault[] }
 
 /** How what is unknown is handled (RFC 7240, section 4.4): as a fault, or as Django REST Framework does. */
@@ -46,11 +50,11 @@ export type Handling = 'strict' | 'lenient'
 /**
  * Returns the reader of a query string. An unknown, a repeated and an unreadable parameter are faults; an empty one is absent. With
  * lenient handling an unknown one is absent too, and some codecs take what they can of a value. A query string that comes again gives
- * the very same values.
+ * the very same values. `suggest` finds the name that was meant.
  */
-export function compileQuerystring(schema: TObject): (raw: string, handling?: Handling) => Reading {
+export function compileQuerystring(schema: TObject, suggest = nearest): (raw: string, handling?: Handling) => Reading {
   const codecs = new Map(Object.entries(schema.properties).map(([name, property]) => [name, codecOf(property)]))
-  const names = [...codecs.keys()]
+  const unknownParameter = describeUnknown([...codecs.keys()], suggest)
   const known = new LRUCache<string, Reading>({ max: MAX_KNOWN })
   return (raw, handling = 'strict') => {
     const key = `${handling} ${raw}`
@@ -66,11 +70,12 @@ export function compileQuerystring(schema: TObject): (raw: string, handling?: Ha
     const { pairs, faults } = decode(raw)
     const values: Record<string, unknown> = {}
     const given = Map.groupBy(pairs, ([name]) => name)
+    let unknown = 0
     for (const [name, [[, text = ''] = [], ...others]] of given) {
       const known = codecs.get(name)
       if (!known && handling === 'lenient') continue
       if (known) readInto(values, faults, name, text, handling === 'lenient' ? (known.readLeniently ?? known.read) : known.read)
-      else faults.push(unknownParameter(name, names))
+      else faults.push(unknownParameter(name, unknown++ < MAX_SUGGESTIONS))
       if (others.length > 0) faults.push({ parameter: clip(name), detail: 'is given more than once' })
     }
     return { values: Object.freeze(values), faults }
@@ -111,16 +116,31 @@ function readInto(values: Record<string, unknown>, faults: Fault[], name: string
 /** The part of a name before its lookup. */
 const fieldOf = (name: string) => name.split('__', 1)[0]?.replace('!', '') ?? ''
 
-function unknownParameter(name: string, names: readonly string[]): Fault {
-  const sameField = names.filter((known) => fieldOf(known) === fieldOf(name))
-  const allowed = sameField.length > 0 ? sameField.filter((known) => !known.endsWith('!')) : [...new Set(names.map(fieldOf))]
-  const suggestion = nearest(name, sameField.length > 0 ? sameField : names)
-  return {
-    parameter: clip(name),
-    detail: `is not known${suggestion ? `; did you mean ${suggestion}?` : ''}`,
-    allowed,
-    ...(suggestion && { suggestion }),
+/** Returns a function that describes an unknown parameter, and suggests another where `suggested` is true. */
+function describeUnknown(names: readonly string[], suggest: typeof nearest): (name: string, suggested: boolean) => Fault {
+  const byField = Map.groupBy(names, fieldOf)
+  const fields = [...byField.keys()]
+  if (fields.length === 0) return (name) => ({ parameter: clip(name), detail: 'is not known: this URL takes no parameters' })
+  return (name, suggested) => {
+    const sameField = byField.get(fieldOf(name))
+    const suggestion = suggested ? (slugFor(name, sameField, suggest) ?? suggest(name, sameField ?? names)) : undefined
+    return {
+      parameter: clip(name),
+      detail: `is not known${suggestion ? `; did you mean ${suggestion}?` : ''}`,
+      allowed: sameField?.filter((known) => !known.endsWith('!')) ?? fields,
+      ...(suggestion && { suggestion }),
+    }
   }
+}
+
+/** Clients name any field of the record that a reference leads to, as in `category__name`. The slug is the one that there is. */
+function slugFor(name: string, sameField: readonly string[] = [], suggest: typeof nearest): string | undefined {
+  const slug = `${fieldOf(name)}__slug`
+  if (!sameField.includes(slug)) return undefined
+  const lookupOf = (parameter: string) => parameter.slice(fieldOf(name).length + '__'.length).replace('!', '')
+  const lookup = lookupOf(name)
+  if (lookup === '' || Object.hasOwn(lookups, lookup) || suggest(lookup, sameField.map(lookupOf))) return undefined
+  return name.endsWith('!') ? `${slug}!` : slug
 }
 
 /** The names and values of a query string, by the URL Standard's rules for forms (application/x-www-form-urlencoded), but strict. */

@@ -1,6 +1,8 @@
 // What is refused in a query string, and what the answer says of it.
 import { type AddressInfo, connect } from 'node:net'
 import t, { type Test } from 'tap'
+import { nearest } from '../../src/nearest.ts'
+import { compileQuerystring, MAX_SUGGESTIONS } from '../../src/query/querystring.ts'
 import { products } from '../../src/resources/products.ts'
 import type { App } from '../../src/routes.ts'
 import type { Dialect } from '../dialects.ts'
@@ -76,7 +78,10 @@ const ROWS: [query: string, ...faults: Fault[]][] = [
   ['price__gte__lte=1', unknown('price__gte__lte', null, PRICES)],
   ['price__=1', { ...wrong('price__', /^is not known/), allowed: PRICES }],
   ['category__gt=1', { ...wrong('category__gt', /^is not known/), allowed: CATEGORY }],
-  ['category__name=Food', { ...wrong('category__name', /^is not known/), allowed: CATEGORY }],
+  ['category__name=Food', unknown('category__name', 'category__slug', CATEGORY)],
+  ['category__title!=Food', unknown('category__title!', 'category__slug!', CATEGORY)],
+  ['category__isnul=true', unknown('category__isnul', 'category__isnull', CATEGORY)],
+  ['category__contains=food', unknown('category__contains', 'category__slug', CATEGORY)],
   ['description=soft', unknown('description', null, ['description__icontains'])],
 
   ['price=1&price=2', repeated('price')],
@@ -293,7 +298,8 @@ onEach('a URL that takes no parameters refuses them, before anything is done', a
   for (const [method, url, payload] of rows) {
     for (const name of ['price__gte', 'page', 'search', 'bogus']) {
       const answer = await ask(app, method, `${url}?${name}=1`, payload)
-      checkFaults(t, answer, [unknown(name)], `${method} ${url}?${name}=1`)
+      checkFaults(t, answer, [wrong(name, /^is not known: this URL takes no parameters$/)], `${method} ${url}?${name}=1`)
+      t.notOk('allowed' in answer.body.errors[0], 'no empty list of what is allowed')
     }
     checkFaults(
       t,
@@ -324,6 +330,18 @@ onEach('a query string of more than 200 parameters is refused as a whole, and no
   t.match(refused, { status: 400, body: { code: 'invalid-request' } })
   t.match(refused.body.errors, [{ detail: /more than 200 parameters/ }])
   t.equal(refused.body.errors.length, 1)
+})
+
+t.test('only the first unknown parameters are compared with the names that there are', async (t) => {
+  let searches = 0
+  const read = compileQuerystring(products.list.querystring, (name, names) => {
+    searches++
+    return nearest(name, names)
+  })
+  const { faults } = read(Array.from({ length: 200 }, (_, index) => `pric${index}=1`).join('&'))
+  t.equal(faults.length, 200, 'all are named')
+  t.equal(faults.filter(({ suggestion }) => suggestion === 'price').length, MAX_SUGGESTIONS)
+  t.equal(searches, MAX_SUGGESTIONS)
 })
 
 onEach('an answer does not grow with what was sent', async (t, dialect) => {
