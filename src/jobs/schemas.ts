@@ -55,13 +55,18 @@ export interface Place {
   id: string
 }
 
+/** The time at which a job was made, as links have it. */
+const CREATED_AT = /^2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
+
 /** Where a page begins, as one text: no client is to make one. */
 export const jobCursor = parameter<Place>(
   { type: 'string', maxLength: 200, description: 'As `next` has it' },
   {
     read(text) {
       const [created_at = '', id = ''] = Buffer.from(text, 'base64url').toString().split(' ')
-      if (!ID.test(id) || Number.isNaN(Date.parse(created_at))) throw new Unreadable('is no cursor: follow a link as it is')
+      // Other times than a job has, as of the year -200000, are an error of PostgreSQL.
+      if (!ID.test(id) || !CREATED_AT.test(created_at) || Number.isNaN(Date.parse(created_at)))
+        throw new Unreadable('is no cursor: follow a link as it is')
       return { created_at: new Date(created_at).toISOString(), id }
     },
     write: ({ created_at, id }) => Buffer.from(`${created_at} ${id}`).toString('base64url'),

@@ -239,7 +239,10 @@ onEach('the list of jobs', async (t, dialect) => {
   t.equal((await list('status=waiting')).results.length, 5)
   t.equal((await list('status=waiting&kind=retention')).results.length, 1)
   t.equal((await list('status=failed')).results.length, 0)
-  for (const query of ['status=lost', 'kind=none', 'page_size=0', 'page_size=101', 'cursor=x', 'ordering=id'])
+  // A time is one to JavaScript and none to PostgreSQL, and the reverse.
+  const times = ['-200000-01-01T00:00:00.000Z', '+275760-09-13T00:00:00.000Z', '0000-01-01T00:00:00.000Z', '2026', 'now', 'infinity']
+  const invented = times.map((time) => `cursor=${Buffer.from(`${time} ${ids[0]}`).toString('base64url')}`)
+  for (const query of ['status=lost', 'kind=none', 'page_size=0', 'page_size=101', 'cursor=x', 'ordering=id', ...invented])
     t.equal((await get(app, `/api/jobs/?${query}`)).status, 400, query)
 })
 
