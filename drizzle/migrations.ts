@@ -29,10 +29,18 @@ function readMigrations(folder: URL): Step[] {
   }))
 }
 
-const hash = (step: Step & { version?: number }) =>
-  createHash('sha256')
+const hashes = new WeakMap<Step, string>()
+
+/** Computes the SHA-256 of a step, once for each object: `/readyz` compares all of them. */
+function hash(step: Step & { version?: number }): string {
+  const known = hashes.get(step)
+  if (known !== undefined) return known
+  const computed = createHash('sha256')
     .update([...step.statements, ...(step.version ? [step.version] : [])].join('\n'))
     .digest('hex')
+  hashes.set(step, computed)
+  return computed
+}
 
 /**
  * Runs inside an exclusive transaction. Returns the names of what it did, which is nothing the second time. Throws DatabaseUnusable
@@ -42,7 +50,7 @@ export async function migrate(tx: Queries, folder: URL, derived: Derived[], sche
   await tx.run(
     sql`create table if not exists stockroom_schema (kind text not null, name text not null, hash text not null, primary key (kind, name))`,
   )
-  const migrations = await pending(tx, folder)
+  const migrations = await pending(tx, readMigrations(folder))
   const removed = await applyMigrations(tx, migrations, schema)
   await refuseMissing(tx, schema, removed)
 
@@ -55,17 +63,23 @@ export async function migrate(tx: Queries, folder: URL, derived: Derived[], sche
   return [...migrations, ...stale].map(({ name }) => name)
 }
 
-/** Throws unless the database has every migration and every derived part as the code has it. */
-export async function checkMigrated(tx: Queries, folder: URL, derived: Derived[]): Promise<void> {
-  const made = await applied(tx, 'derived')
-  const behind = [...(await pending(tx, folder)), ...derived.filter((part) => made.get(part.name) !== hash(part))]
-  if (behind.length === 0) return
-  throw new DatabaseUnusable(`The schema is behind the code (${behind.map(({ name }) => name).join(', ')}): run "stockroom migrate"`)
+/**
+ * Returns a function that throws unless the database has every migration and every derived part as the code has it. The files are read
+ * at its first call.
+ */
+export function migratedCheck(folder: URL, derived: Derived[]): (tx: Queries) => Promise<void> {
+  let all: Step[] | undefined
+  return async (tx) => {
+    all ??= readMigrations(folder)
+    const made = await applied(tx, 'derived')
+    const behind = [...(await pending(tx, all)), ...derived.filter((part) => made.get(part.name) !== hash(part))]
+    if (behind.length === 0) return
+    throw new DatabaseUnusable(`The schema is behind the code (${behind.map(({ name }) => name).join(', ')}): run "stockroom migrate"`)
+  }
 }
 
-/** The migrations that the database has not. One that is ahead of the code, or was made by other files, is refused. */
-async function pending(tx: Queries, folder: URL): Promise<Step[]> {
-  const all = readMigrations(folder)
+/** The migrations of `all` that the database has not. One that is ahead of the code, or was made by other files, is refused. */
+async function pending(tx: Queries, all: readonly Step[]): Promise<Step[]> {
   const done = await applied(tx, 'migration')
   for (const [name, doneHash] of done) {
     const known = all.find((migration) => migration.name === name)

@@ -5,7 +5,7 @@ import { drizzle } from 'drizzle-orm/node-postgres'
 import type pg from 'pg'
 import { causes, type Database, DatabaseUnusable, type Dialect, outermost, type Queries, type Served } from '../database.ts'
 import { feedTable } from '../feed.ts'
-import { checkMigrated, type Derived, migrate } from '../migrations.ts'
+import { type Derived, migrate, migratedCheck } from '../migrations.ts'
 import type { EngineOptions } from '../open.ts'
 import { cursorSecret, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
@@ -70,6 +70,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   const long = createPool(url, { max: LONG_READERS, wait: queryTimeout, statementTimeout: queryTimeout })
   const writers = createPool(url, { max: WRITERS, wait: CONNECT_TIMEOUT })
   const derived = [counterTable, secretTable, feedTable, grams, ...served.flatMap(derive)]
+  const checkMigrated = migratedCheck(MIGRATIONS, derived)
   const read = queries(long)
   const { list, rows, interrupt } = reading({ short, long }, { timeout: queryTimeout, countTime: COUNT_TIME })
   const watched = watchState(url, { short, long })
@@ -108,7 +109,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
         await checkUsable(tx)
         return [...(await migrate(tx, MIGRATIONS, derived, parts)), ...(await adoptLog(tx))]
       }),
-    ready: () => checkMigrated(queries(short), MIGRATIONS, derived),
+    ready: () => checkMigrated(queries(short)),
     failure,
     interrupt,
     close: async () => {

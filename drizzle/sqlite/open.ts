@@ -5,7 +5,7 @@ import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { type Database, DatabaseBusy, type Dialect, type Failure, failureOf, outermost, type Queries, type Served } from '../database.ts'
 import { feedTable } from '../feed.ts'
-import { checkMigrated, type Derived } from '../migrations.ts'
+import { type Derived, migratedCheck } from '../migrations.ts'
 import type { EngineOptions } from '../open.ts'
 import { cursorSecret, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
@@ -71,6 +71,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
 
   const watched = watchState(path)
   const derived = [counterTable, secretTable, feedTable, ...served.flatMap(derive)]
+  const checkMigrated = migratedCheck(MIGRATIONS, derived)
   const tx = queries(writer)
   const read = queries(reader.connection, reader)
   const inTurn = queue()
@@ -113,7 +114,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
           writer.pragma('foreign_keys = on')
         }
       }),
-    ready: () => checkMigrated(read, MIGRATIONS, derived),
+    ready: () => checkMigrated(read),
     failure: (error) => failureOf(error, failures),
     interrupt,
     close: () =>

@@ -1,12 +1,13 @@
 // Schemas brought up to date: from nothing, from an older version, by several processes at once, and not at all where that would do harm.
 import { once } from 'node:events'
-import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { sql } from 'drizzle-orm'
 import type { Test } from 'tap'
 import type { Database, Served } from '../../drizzle/database.ts'
+import { type Derived, migratedCheck } from '../../drizzle/migrations.ts'
 import { open } from '../../drizzle/open.ts'
 import type { Kit } from '../../drizzle/stamps.ts'
 import { defineTables, type Tables } from '../../drizzle/tables.ts'
@@ -422,4 +423,26 @@ onEach('processes that migrate an empty database at once all succeed', async (t,
   const applied = await Promise.all([migrate(), migrate()])
   t.equal(applied.filter((names) => names.length > 0).length, 1, 'one of them did it')
   await (await opened(t, url)).ready()
+})
+
+onEach('migrations are read and hashed once, however often readiness is checked', async (t, dialect) => {
+  const db = await opened(t, await dialect.create(t))
+  await db.migrate()
+  const folder = t.testdir()
+  cpSync(new URL(`drizzle/${dialect.name}/migrations`, ROOT), folder, { recursive: true })
+  let hashed = 0
+  const missing: Derived = {
+    name: 'missing',
+    lostInRebuild: false,
+    get statements() {
+      hashed++
+      return []
+    },
+    fill: async () => {},
+  }
+  const check = migratedCheck(pathToFileURL(`${folder}/`), [missing])
+  await t.rejects(check(db.read), { message: /behind the code \(missing\)/ })
+  rmSync(folder, { recursive: true })
+  await t.rejects(check(db.read), { message: /behind the code \(missing\)/ }, 'no file is needed any more')
+  t.equal(hashed, 1)
 })
