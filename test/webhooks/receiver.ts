@@ -27,7 +27,7 @@ export interface Received {
 export type Reply = (response: ServerResponse, received: Received) => unknown
 
 /** Milliseconds for which a test waits for what is to happen. */
-export const PATIENCE = 45_000
+export const PATIENCE = 300_000
 
 export class Receiver {
   readonly all: Received[] = []

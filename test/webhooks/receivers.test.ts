@@ -87,35 +87,32 @@ onEach('one that is down for a while gets it when it is back', async (t, dialect
   t.equal((await stateOf(app, id)).failing_since, null)
 })
 
-onEach('one that hangs keeps nobody else waiting', async (t, dialect) => {
-  const app = await start(t, dialect, { webhooks: { ...QUICK, timeout: 6_000 } })
+/** Never ends an attempt of its own accord. */
+const PATIENT: Options = { webhooks: { timeout: 3_600_000 } }
+
+onEach('a receiver that hangs delays neither writers nor other receivers', async (t, dialect) => {
+  const app = await start(t, dialect, PATIENT)
   const hanging = await Receiver.start(t, () => {})
   const other = await Receiver.start(t)
   const slow = await webhook(app, hanging.url)
   await webhook(app, other.url)
-  const begun = Date.now()
-  for (let stock = 1; stock <= 30; stock++) {
-    const asked = Date.now()
-    t.equal((await change(app, stock)).status, 200)
-    t.ok(Date.now() - asked < 2_000)
-  }
+  for (let stock = 1; stock <= 30; stock++) t.equal((await change(app, stock)).status, 200)
   await hanging.count(10)
   await other.count(30)
-  const took = Date.now() - begun
-  t.comment(`${took} ms`)
   const ended = (await deliveriesOf(app, slow.id)).filter(({ attempts }) => attempts > 0)
-  t.strictSame(ended, [], 'all that was sent to the other was, before the first to this one was given up')
+  t.strictSame(ended, [], 'all deliveries to the other one end while those to the first are under way')
   t.equal(hanging.all.length, 10, 'so many are under way to one, and no more')
-  const given = await deliveryWhere(app, `webhook=${slow.id}`, ({ attempts }) => attempts > 0)
-  t.match(given, { response_status: null, error: 'no answer within 6 s' })
-  t.ok(given.latency_ms >= 5_900 && given.latency_ms < 12_000, 'its time', { latency: given.latency_ms })
-  const asked = Date.now()
-  await ask(app, 'DELETE', `/api/webhooks/${slow.id}/`)
-  t.ok(Date.now() - asked < 2_000)
+  t.equal((await ask(app, 'DELETE', `/api/webhooks/${slow.id}/`)).status, 204)
 })
 
-/** Never ends an attempt of its own accord. */
-const PATIENT: Options = { webhooks: { timeout: 3_600_000 } }
+onEach('an attempt without an answer ends at its timeout', async (t, dialect) => {
+  const app = await start(t, dialect, { webhooks: { ...QUICK, timeout: 1_000 } })
+  const { id } = await webhook(app, (await Receiver.start(t, () => {})).url)
+  await change(app, 1)
+  const given = await deliveryWhere(app, `webhook=${id}`, ({ attempts }) => attempts > 0)
+  t.match(given, { response_status: null, error: 'no answer within 1 s' })
+  t.ok(given.latency_ms >= 990, 'its time', { latency: given.latency_ms })
+})
 
 onEach('a receiver that hangs does not delay another one on its origin', async (t, dialect) => {
   const app = await start(t, dialect, PATIENT)
