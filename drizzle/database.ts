@@ -28,8 +28,11 @@ export interface Served {
   prefixed: readonly string[]
 }
 
-/** Why a statement failed, where the caller can do something about it. */
-export type Failure = 'unique' | 'reference' | 'busy' | 'unavailable' | 'expensive'
+/**
+ * Why a statement failed, where the caller can do something about it: `busy` and `locked` are others' transactions, `exhausted` are all
+ * connections in use, `full` is the disk.
+ */
+export type Failure = 'unique' | 'reference' | 'busy' | 'locked' | 'exhausted' | 'readOnly' | 'full' | 'unavailable' | 'expensive'
 
 /** The fragments that differ between the engines. Values, so that query code never asks which engine it has. */
 export interface Dialect {
@@ -68,11 +71,15 @@ export interface LogOrder {
   descending: SQL
 }
 
+export interface ServerConnections {
+  executeSql(text: string, values?: unknown[]): Promise<{ rows: Record<string, unknown>[] }>
+}
+
 export interface Database {
   readonly tables: Tables
   readonly dialect: Dialect
-  /** The URL of the server that it is on, for who connects by himself; undefined for a database in this process. */
-  readonly server: string | undefined
+  /** Runs the statements of the queue of jobs on connections of their own; undefined for a database in this process. */
+  readonly server: ServerConnections | undefined
   /** Sees committed rows only. */
   readonly read: Queries
   /**

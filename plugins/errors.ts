@@ -6,6 +6,7 @@ import type { ConnectionError, FastifyError, FastifyInstance, FastifyReply, Fast
 import fp from 'fastify-plugin'
 import type { Failure } from '../drizzle/database.ts'
 import { type ErrorCode, errors, invalid, Problem, problemDocument } from '../src/errors.ts'
+import { databaseProblems } from '../src/failures.ts'
 import { FIXED_HEADERS, MERGE_PATCH } from '../src/query/responses.ts'
 
 const CONTENT_TYPE = 'application/problem+json; charset=utf-8'
@@ -17,18 +18,6 @@ const frameworkProblems: Record<string, [ErrorCode, string]> = {
   FST_ERR_CTP_BODY_TOO_LARGE: ['body-too-large', 'The body is larger than BODY_LIMIT allows, or BULK_BODY_LIMIT where many are written.'],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: ['unsupported-media-type', 'Send application/json.'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['malformed-request', 'The body is not as long as Content-Length says.'],
-}
-
-/** The first two are found before the database has to refuse them, unless a declaration does not name a constraint of its table. */
-const databaseProblems: Record<Failure, [ErrorCode, string]> = {
-  unique: ['not-unique', 'Another record has a value of this one.'],
-  reference: ['in-use', 'Another record refers to this one, or this one to none.'],
-  busy: ['database-busy', 'Others are writing to the database at the same time. Try again.'],
-  expensive: [
-    'query-too-expensive',
-    'The list takes longer than it may, or too many that take long are read already. Ask for fewer records, or try again.',
-  ],
-  unavailable: ['database-unavailable', 'The database does not answer. Try again.'],
 }
 
 /** Seconds after which a 503 can be tried again. */

@@ -3,6 +3,7 @@ import type { Server } from 'node:http'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
+import { databaseProblems } from '../src/failures.ts'
 import { logLag } from '../src/log.ts'
 
 declare module 'fastify' {
@@ -18,6 +19,9 @@ declare module 'fastify' {
     drain(milliseconds: number, wait?: (milliseconds: number) => Promise<unknown>): Promise<void>
   }
 }
+
+/** Milliseconds in which the database has to answer a check. */
+const READY_LIMIT = 2_000
 
 /** Turns of the event loop in a row without a new connection or request after which the listener closes, and turns after which it does anyway. */
 const QUIET_TURNS = 3
@@ -47,14 +51,32 @@ export default fp(
       if (stopping) throw new Problem('not-ready', 'The service is stopping.')
       if (!app.load.hasSettled) throw new Problem('not-ready', 'The service has just started.')
       const checked = Promise.all([logLag(app.db), app.db.ready()])
-      const [lag] = await checked.catch((cause) => {
-        throw new Problem('not-ready', 'The database does not answer, or its schema is behind the code.', { cause })
+      const [lag] = await within(READY_LIMIT, checked).catch((cause) => {
+        if (cause instanceof Problem) throw cause
+        const failure = app.db.failure(cause)
+        throw new Problem('not-ready', failure ? databaseProblems[failure][1] : 'The schema of the database is not that of the code.', {
+          cause,
+        })
       })
       return lag
     })
   },
   { name: 'health', dependencies: ['db', 'pressure', 'feed'] },
 )
+
+/** Throws `not-ready` where `work` takes longer than a number of milliseconds. */
+async function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
+  const late = new AbortController()
+  const limit = setTimeout(milliseconds, undefined, { signal: late.signal }).then(() => {
+    throw new Problem('not-ready', `The database has not answered for ${milliseconds / 1_000} s.`)
+  })
+  try {
+    return await Promise.race([work, limit])
+  } finally {
+    late.abort()
+    limit.catch(() => {})
+  }
+}
 
 /**
  * Waits for turns of the event loop in which no connection and no request arrives. The kernel resets connections that wait for `accept`

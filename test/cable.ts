@@ -11,6 +11,8 @@ export interface Cable {
   plug(): Promise<void>
   /** Connections stay, and nothing that clients say gets through. */
   hold(on: boolean): void
+  /** Connections that are there stay, and nothing gets through any more, as after a fail-over. New ones work. */
+  abandon(): void
 }
 
 /** `defaultPort` is that of a URL without one. */
@@ -18,6 +20,7 @@ export async function cable(t: Pick<Test, 'teardown'>, url: string, defaultPort:
   const target = new URL(url)
   const [host, hostPort] = [target.hostname, Number(target.port || defaultPort)]
   const sockets = new Set<Socket>()
+  const abandoned = new WeakSet<Socket>()
   let held = false
   const server = createServer((near) => {
     const far = connect(hostPort, host)
@@ -29,8 +32,8 @@ export async function cable(t: Pick<Test, 'teardown'>, url: string, defaultPort:
       one.on('error', () => {})
       one.on('close', () => other.destroy())
     }
-    near.on('data', (chunk) => held || far.write(chunk))
-    far.pipe(near)
+    near.on('data', (chunk) => held || abandoned.has(near) || far.write(chunk))
+    far.on('data', (chunk) => abandoned.has(far) || near.write(chunk))
   })
   const plug = async (port: number) => void (await once(server.listen(port, '127.0.0.1'), 'listening'))
   const cut = async () => {
@@ -51,6 +54,9 @@ export async function cable(t: Pick<Test, 'teardown'>, url: string, defaultPort:
     plug: () => plug(port),
     hold: (on) => {
       held = on
+    },
+    abandon: () => {
+      for (const socket of sockets) abandoned.add(socket)
     },
   }
 }

@@ -11,24 +11,44 @@ import { cursorSecret, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
 import { getIndexes, schemaParts } from './catalogue.ts'
 import { counterTable, counterTriggers } from './counters.ts'
+import { explain, failure } from './failures.ts'
 import { adoptLog, log } from './log.ts'
-import { createPool, failure, toTheEnd, transaction } from './pool.ts'
+import { createPool, LOCK_SHARE, type PoolOptions, toTheEnd, transaction } from './pool.ts'
 import { compile, rowsOf } from './prepared.ts'
 import { reading } from './reading.ts'
 import { kit } from './schema.ts'
 import { contains, grams, gramsOf, searchIndex } from './search.ts'
+import { SilenceWatch } from './silence.ts'
 import { watchState } from './state.ts'
+import { Writable } from './writable.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
 
-/** Connections of one process. Neither writers that wait for each other nor lists that take long must keep short reads waiting, so each have their own. */
-const READERS = 6
-const LONG_READERS = 4
-const WRITERS = 4
-/** Milliseconds to wait for one of them. */
+/** Milliseconds to wait for a connection. */
 const CONNECT_TIMEOUT = 5_000
 /** Milliseconds after which what is read is no longer short. */
 const SHORT = 50
+/** Milliseconds after which a write that waits for another transaction is given up, and one that takes long. */
+const LOCK_LIMIT = 5_000
+const WRITE_LIMIT = 7_000
+/** Milliseconds for a statement of the queue of jobs: its own maintenance takes longer than a claim. */
+const JOBS_LIMIT = 20_000
+
+/**
+ * Connections of one process. Neither writers that wait for each other nor lists that take long must keep short reads waiting, so each
+ * have their own; so have migrations and imports, whose statements take as long as they take.
+ */
+function connect(url: string, queryTimeout: number, silence: SilenceWatch) {
+  const pool = (options: PoolOptions) => createPool(url, options, silence)
+  return {
+    short: pool({ max: 6, wait: CONNECT_TIMEOUT, statementTimeout: SHORT }),
+    long: pool({ max: 4, wait: queryTimeout, statementTimeout: queryTimeout, lockTimeout: queryTimeout * LOCK_SHARE }),
+    writers: pool({ max: 4, wait: CONNECT_TIMEOUT, statementTimeout: WRITE_LIMIT, lockTimeout: LOCK_LIMIT }),
+    jobs: pool({ max: 4, wait: CONNECT_TIMEOUT, statementTimeout: JOBS_LIMIT }),
+    unhurried: pool({ max: 2, wait: CONNECT_TIMEOUT }),
+  }
+}
+
 /** How often a transaction runs that the engine ended to resolve a deadlock. */
 const ATTEMPTS = 5
 
@@ -66,55 +86,78 @@ const dialect: Dialect = {
 }
 
 export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {
-  const short = createPool(url, { max: READERS, wait: CONNECT_TIMEOUT, statementTimeout: SHORT })
-  const long = createPool(url, { max: LONG_READERS, wait: queryTimeout, statementTimeout: queryTimeout })
-  const writers = createPool(url, { max: WRITERS, wait: CONNECT_TIMEOUT })
+  const silence = new SilenceWatch()
+  const pools = connect(url, queryTimeout, silence)
+  const { short, long, writers, jobs, unhurried } = pools
   const derived = [counterTable, secretTable, feedTable, grams, ...served.flatMap(derive)]
   const checkMigrated = migratedCheck(MIGRATIONS, derived)
   const read = queries(long)
   const { list, rows, interrupt } = reading({ short, long }, { timeout: queryTimeout, countTime: COUNT_TIME })
-  const watched = watchState(url, { short, long })
+  const watched = watchState(url, { short, long }, silence)
+  const writable = new Writable(short, writers)
   const exclusive = outermost()
 
-  // Whether a transaction that failed was committed is not always known.
-  const write: Database['write'] = (work) =>
-    exclusive(() => retry(() => transaction(writers, 'begin', (client) => work(queries(client))))).finally(watched.changed)
+  /** Each of a transaction and its retries, or of what runs them. */
+  async function noted<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work
+    } catch (error) {
+      writable.note(error)
+      throw error
+    } finally {
+      // Whether a transaction that failed was committed is not always known.
+      watched.changed()
+    }
+  }
+  const writeOn = <T>(pool: pg.Pool, work: (tx: Queries) => Promise<T>): Promise<T> =>
+    noted(exclusive(() => retry(() => transaction(pool, 'begin', (client) => work(queries(client))))))
   const declared = tables(kit)
   const parts = schemaParts(declared)
   return {
     tables: declared,
     dialect,
-    server: url,
+    server: { executeSql: (text, values) => jobs.query(text, values) },
     read,
     list,
     state: watched.state,
     rows,
     secret: cursorSecret(read),
-    write,
+    write: (work) => writeOn(writers, work),
     bulk: async (work) => {
-      const client = await writers.connect()
+      const client = await unhurried.connect()
       try {
         const staging = queries(client)
         return await work(staging, (merge) =>
-          exclusive(() => retry(() => client.query('begin').then(() => toTheEnd(client, () => merge(staging))))).finally(watched.changed),
+          noted(exclusive(() => retry(() => client.query('begin').then(() => toTheEnd(client, () => merge(staging)))))),
         )
       } finally {
         // Not given back to the pool: its temporary tables would be there for the next one.
         client.release(true)
       }
     },
-    migrate: () =>
-      write(async (tx) => {
-        await tx.run(sql`select pg_advisory_xact_lock(${MIGRATION_LOCK})`)
-        await checkUsable(tx)
-        return [...(await migrate(tx, MIGRATIONS, derived, parts)), ...(await adoptLog(tx))]
-      }),
-    ready: () => checkMigrated(queries(short)),
+    migrate: async () => {
+      try {
+        // Fails within seconds where the server accepts connections and says nothing.
+        await writable.check()
+        return await writeOn(unhurried, async (tx) => {
+          await tx.run(sql`select pg_advisory_xact_lock(${MIGRATION_LOCK})`)
+          await checkUsable(tx)
+          return [...(await migrate(tx, MIGRATIONS, derived, parts)), ...(await adoptLog(tx))]
+        })
+      } catch (error) {
+        throw explain(error, url)
+      }
+    },
+    ready: async () => {
+      await writable.check()
+      await checkMigrated(queries(short))
+    },
     failure,
     interrupt,
     close: async () => {
       await watched.close()
-      await Promise.all([short.end(), long.end(), writers.end()])
+      await Promise.all(Object.values(pools).map((pool) => pool.end()))
+      silence.stop()
     },
   }
 }

@@ -1,59 +1,79 @@
 // Connections to PostgreSQL, and transactions on them.
 import pg from 'pg'
-import { type Failure, failureOf, QueryTooExpensive } from '../database.ts'
+import { QueryTooExpensive } from '../database.ts'
+import { ALL_IN_USE, hasEnded } from './failures.ts'
+import { SILENCE, SilenceWatch } from './silence.ts'
 
 /**
  * Plans made for the values at hand: after five runs PostgreSQL would otherwise plan for any value, which is up to a thousand times
  * slower here. By one process: the parts of a list are to come in their order. And for pages that are in memory or on a disk that does
  * not turn: it would otherwise read a whole table to find a thousand rows. A merge join begins at the end of one of its indexes, however
  * far from there the page is.
+ * The server too asks whether its client is still there, and lets go of the locks of one that is not.
  */
 const SETTINGS =
-  '-c timezone=UTC -c datestyle=ISO -c plan_cache_mode=force_custom_plan -c max_parallel_workers_per_gather=0 -c random_page_cost=1.1 -c enable_mergejoin=off'
+  '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=5 -c timezone=UTC -c datestyle=ISO -c plan_cache_mode=force_custom_plan -c max_parallel_workers_per_gather=0 -c random_page_cost=1.1 -c enable_mergejoin=off'
 
-/** By SQLSTATE, by Node's code where no connection was made, or by the driver's words where it gives no code. */
-const failures: Record<string, Failure> = {
-  '23505': 'unique',
-  '23503': 'reference',
-  '23001': 'reference',
-  '40001': 'busy',
-  '40P01': 'busy',
-  '57014': 'expensive',
-  '53300': 'unavailable',
-  '57P01': 'unavailable',
-  '57P02': 'unavailable',
-  '57P03': 'unavailable',
-  '08006': 'unavailable',
-  ECONNREFUSED: 'unavailable',
-  ECONNRESET: 'unavailable',
-  ENOTFOUND: 'unavailable',
-  ETIMEDOUT: 'unavailable',
-  EPIPE: 'unavailable',
-  'Connection terminated': 'unavailable',
-  'Connection terminated unexpectedly': 'unavailable',
-  'Client has encountered a connection error and is not queryable': 'unavailable',
-  'Client was closed and is not queryable': 'unavailable',
-  'Connection terminated due to connection timeout': 'unavailable',
-  'timeout exceeded when trying to connect': 'unavailable',
-}
+/** Milliseconds after which the kernel asks whether the server is still there, while nothing is said; it gives up 10 s later. */
+const KEEP_ALIVE = 10_000
 
-export const failure = (error: unknown): Failure | undefined => failureOf(error, failures)
+/** What every connection has. */
+export const connectionOptions = (connectionString: string, timeout: number): pg.ClientConfig => ({
+  connectionString,
+  connectionTimeoutMillis: timeout,
+  keepAlive: true,
+  keepAliveInitialDelayMillis: KEEP_ALIVE,
+})
 
+/** Times in milliseconds; without one there is no limit. */
 export interface PoolOptions {
   max: number
-  /** Milliseconds to wait for a connection. */
+  /** To wait for a connection. */
   wait: number
-  /** Milliseconds after which the server ends a statement. */
+  /** After which the server ends a statement. */
   statementTimeout?: number
+  /** After which the server ends a statement that waits for a lock. */
+  lockTimeout?: number
 }
 
-export function createPool(connectionString: string, { max, wait, statementTimeout = 0 }: PoolOptions): pg.Pool {
-  const options = `${SETTINGS} -c statement_timeout=${Math.ceil(statementTimeout)}`
-  const connections = new pg.Pool({ connectionString, max, connectionTimeoutMillis: wait, options })
+export function createPool(
+  connectionString: string,
+  { max, wait, statementTimeout = 0, lockTimeout = 0 }: PoolOptions,
+  watch = new SilenceWatch(),
+): pg.Pool {
+  const options = `${SETTINGS} -c statement_timeout=${Math.ceil(statementTimeout)} -c lock_timeout=${Math.ceil(lockTimeout)}`
+  const connections = new Connections({ ...connectionOptions(connectionString, wait), max, options })
   // A connection that the server ends is replaced, and what was under way on it fails; without a listener the process would end.
   connections.on('error', () => {})
   connections.on('connect', (client) => client.on('error', () => {}))
+  watch.pool(connections, statementTimeout > 0 ? statementTimeout + SILENCE : Number.POSITIVE_INFINITY)
   return connections
+}
+
+type Connected = Parameters<typeof pg.Pool.prototype.connect>[0]
+
+/** A pool that says whether a connection was not to be had because all are in use, or because the server does not answer. */
+class Connections extends pg.Pool {
+  #established = 0
+
+  constructor(config: pg.PoolConfig) {
+    super(config)
+    this.on('connect', () => void this.#established++)
+    this.on('remove', () => void this.#established--)
+  }
+
+  override connect(): Promise<pg.PoolClient>
+  override connect(callback: Connected): void
+  override connect(callback?: Connected): Promise<pg.PoolClient> | undefined {
+    if (!callback) return super.connect().catch((error) => Promise.reject(this.#explain(error)))
+    super.connect((error, client, done) => callback(error && this.#explain(error), client, done))
+    return undefined
+  }
+
+  #explain(error: Error): Error {
+    const isFull = error.message === 'timeout exceeded when trying to connect' && this.#established === this.options.max
+    return isFull ? new Error(ALL_IN_USE, { cause: error }) : error
+  }
 }
 
 export async function transaction<T>(
@@ -78,7 +98,7 @@ async function begun(from: pg.Pool, begin: string | (() => string)): Promise<pg.
       return client
     } catch (error) {
       client.release(true)
-      if (others === 0 || failure(error) !== 'unavailable') throw error
+      if (others === 0 || !hasEnded(error)) throw error
     }
   }
 }
@@ -97,9 +117,12 @@ export async function toTheEnd<C extends pg.ClientBase, T>(client: C, work: (cli
   }
 }
 
+/** Of the time of a statement: a lock is given up sooner, so that a locked table is told from a list that takes long. */
+export const LOCK_SHARE = 0.75
+
 /** Lets the statements of a transaction run until `deadline`, and no longer than `most` milliseconds each. */
 export function timeoutUntil(deadline: number, most = Number.POSITIVE_INFINITY): string {
   const left = Math.ceil(Math.min(deadline - performance.now(), most))
   if (left <= 0) throw new QueryTooExpensive('a list waited for longer than it may take')
-  return `set local statement_timeout = ${left}`
+  return `set local statement_timeout = ${left}; set local lock_timeout = ${Math.ceil(left * LOCK_SHARE)}`
 }

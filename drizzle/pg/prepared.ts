@@ -1,8 +1,8 @@
 // Runs statements that each connection prepares once.
 import { PgDialect } from 'drizzle-orm/pg-core'
 import pg from 'pg'
-import { causes } from '../database.ts'
 import { compiler, type Statement } from '../statement.ts'
+import { hasEnded } from './failures.ts'
 
 export const compile = compiler(new PgDialect())
 
@@ -41,10 +41,7 @@ export async function rowsOf(on: pg.Pool | pg.ClientBase, { text, binds }: State
     try {
       return (await run()).rows
     } catch (error) {
-      if (others === 0 || !causes(error).some(({ code, message }) => ENDED.includes(String(code ?? message)))) throw error
+      if (others === 0 || !hasEnded(error)) throw error
     }
   }
 }
-
-/** A connection that the server ended while it was idle, which may only be noticed when it is used. */
-const ENDED = ['57P01', 'ECONNRESET', 'EPIPE', 'Connection terminated', 'Connection terminated unexpectedly']

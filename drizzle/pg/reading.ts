@@ -5,7 +5,8 @@ import { type Database, QueryTooExpensive } from '../database.ts'
 import { type Count, FEW, headOf, isNone, type Listed, limitOf, listedOf, pageOf, type Selection, shapeOf, valuesOf } from '../selection.ts'
 import type { Statement } from '../statement.ts'
 import { turns } from '../turns.ts'
-import { failure, timeoutUntil, transaction } from './pool.ts'
+import { failure, isOutOfTime } from './failures.ts'
+import { timeoutUntil, transaction } from './pool.ts'
 import { compile, rowsOf } from './prepared.ts'
 import { type Statements, statementsOf } from './statements.ts'
 
@@ -130,7 +131,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
     try {
       return await read(way)
     } catch (error) {
-      if (!walking || stopped || failure(error) !== 'expensive') throw error
+      if (!walking || stopped || !isOutOfTime(error)) throw error
       await client.query(`rollback to savepoint reading; ${timeoutUntil(deadline)}`)
       return read('sort')
     }
@@ -160,7 +161,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
       if (partial) await client.query('rollback to savepoint counting')
       return { rows: Math.min(seen, limit), exact: seen <= limit }
     } catch (error) {
-      if (!partial || stopped || failure(error) !== 'expensive') throw error
+      if (!partial || stopped || !isOutOfTime(error)) throw error
       await client.query('rollback to savepoint counting')
       return { rows: seen, exact: false }
     }
@@ -174,9 +175,8 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
     })
   }
 
-  async function later(job: Job, deadline: number): Promise<Listed | undefined> {
-    return inTurn.run(deadline, () => unlessExpensive(inSnapshot(job, { deadline, counts: true })))
-  }
+  const later = (job: Job, deadline: number): Promise<Listed | undefined> =>
+    inTurn.run(deadline, () => unlessExpensive(inSnapshot(job, { deadline, counts: true })))
 
   return {
     async list(selection) {

@@ -4,12 +4,15 @@ import pg from 'pg'
 import { type Database, STATE_AGE } from '../database.ts'
 import type { Statement } from '../statement.ts'
 import { States } from '../states.ts'
-import { failure } from './pool.ts'
+import { failure } from './failures.ts'
+import { connectionOptions } from './pool.ts'
 import { rowsOf } from './prepared.ts'
+import type { SilenceWatch } from './silence.ts'
 
 const CHANNEL = 'stockroom_changed'
-/** Milliseconds after which a connection that was lost is made again. */
+/** Milliseconds after which a connection that was lost is made again, and in which it has to be there. */
 const RETRY_AFTER = 1_000
+const CONNECT_TIMEOUT = 5_000
 
 const COUNTERS: Statement = {
   text: 'select name, sum(version)::text, sum(nonce)::text from stockroom_counters group by name',
@@ -23,7 +26,7 @@ export interface Watching extends Pick<Database, 'state'> {
 }
 
 /** What `short` does not answer in its time, because the table is locked for a while, `long` is asked. */
-export function watchState(url: string, { short: pool, long }: { short: pg.Pool; long: pg.Pool }): Watching {
+export function watchState(url: string, { short: pool, long }: { short: pg.Pool; long: pg.Pool }, silence: SilenceWatch): Watching {
   const me = randomUUID()
   /** Counts the writes that were heard of. What was read is as new as the count at which the reading began. */
   let heard = 0
@@ -56,8 +59,10 @@ export function watchState(url: string, { short: pool, long }: { short: pg.Pool;
   }
 
   async function listen(): Promise<void> {
-    const client = new pg.Client({ connectionString: url, keepAlive: true })
+    const client = new pg.Client({ ...connectionOptions(url, CONNECT_TIMEOUT), query_timeout: CONNECT_TIMEOUT })
+    silence.add(client)
     const lost = () => {
+      silence.remove(client)
       if (client !== listener) return
       listener = undefined
       client.end().catch(() => {})

@@ -56,9 +56,9 @@ const failures: Record<string, Failure> = {
   SQLITE_BUSY: 'busy',
   SQLITE_BUSY_SNAPSHOT: 'busy',
   SQLITE_BUSY_RECOVERY: 'busy',
-  SQLITE_FULL: 'unavailable',
+  SQLITE_FULL: 'full',
   SQLITE_CANTOPEN: 'unavailable',
-  SQLITE_READONLY: 'unavailable',
+  SQLITE_READONLY: 'readOnly',
 }
 
 export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {

@@ -2,14 +2,12 @@
 import { randomUUID } from 'node:crypto'
 import { type SQL, sql } from 'drizzle-orm'
 import { fromDrizzle, PgBoss } from 'pg-boss'
-import type { Queries } from '../../drizzle/database.ts'
+import type { Queries, ServerConnections } from '../../drizzle/database.ts'
 import { type Data, readData, STATUS_OF, shown } from './boss-rows.ts'
 import { type Claimed, type Job, LEASE, type ListedBy, MAX_ERROR, type NewJob, type Queue, type QueueOptions, type Terms } from './queue.ts'
 
 /** Milliseconds. To look is a query for each kind. */
 const INTERVAL = 500
-/** Connections of its own. */
-const CONNECTIONS = 4
 /** Seconds between two looks for workers that are not heard of. */
 const SUPERVISE = 5
 /** Seconds after which no job is believed to run, whatever it says. */
@@ -19,7 +17,7 @@ const DAY = 24 * 3_600
 const FOR_EVER = 10_000 * DAY
 
 export interface BossOptions extends QueueOptions {
-  url: string
+  server: ServerConnections
 }
 
 export class BossQueue implements Queue {
@@ -138,11 +136,9 @@ export class BossQueue implements Queue {
   }
 
   async #start(): Promise<PgBoss> {
-    const { url, works, onError } = this.#options
+    const { server, works, onError } = this.#options
     const boss = new PgBoss({
-      connectionString: url,
-      application_name: 'stockroom jobs',
-      max: CONNECTIONS,
+      db: server,
       schedule: false,
       supervise: works,
       superviseIntervalSeconds: SUPERVISE,

@@ -4,4 +4,4 @@ import type { Queue, QueueOptions } from './queue.ts'
 import { TableQueue } from './table.ts'
 
 export const openQueue = (options: QueueOptions): Queue =>
-  options.db.server === undefined ? new TableQueue(options.db, options.terms) : new BossQueue({ ...options, url: options.db.server })
+  options.db.server === undefined ? new TableQueue(options.db, options.terms) : new BossQueue({ ...options, server: options.db.server })

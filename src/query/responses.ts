@@ -50,8 +50,8 @@ export const guard = (access: Access): readonly ErrorCode[] =>
           ? []
           : (['key-required', ...(access === 'read' || access === 'key' ? [] : ['forbidden' as const])] as const)),
       ]
-export const READING: readonly ErrorCode[] = ['database-unavailable']
-export const WRITING: readonly ErrorCode[] = [...READING, 'database-busy']
+export const READING: readonly ErrorCode[] = ['database-unavailable', 'database-busy']
+export const WRITING: readonly ErrorCode[] = READING
 export const WITH_BODY: readonly ErrorCode[] = ['malformed-json', 'body-too-large', 'unsupported-media-type']
 
 /** What a browser is not to make of an answer. The page at /docs/ has others. */

@@ -1,0 +1,84 @@
+// What went wrong on PostgreSQL: by SQLSTATE, by Node's code where there is no connection, or by the driver's words where it gives no code.
+import { causes, DatabaseUnusable, type Failure, failureOf } from '../database.ts'
+
+/** Words of errors that this folder throws. */
+export const ALL_IN_USE = 'all connections are in use'
+export const SILENT = 'the server does not answer on this connection'
+
+const failures: Record<string, Failure> = {
+  '23505': 'unique',
+  '23503': 'reference',
+  '23001': 'reference',
+  '40001': 'busy',
+  '40P01': 'busy',
+  '55P03': 'locked',
+  '57014': 'expensive',
+  '25006': 'readOnly',
+  '53100': 'full',
+  '53300': 'exhausted',
+  [ALL_IN_USE]: 'exhausted',
+  '08000': 'unavailable',
+  '08001': 'unavailable',
+  '08003': 'unavailable',
+  '08004': 'unavailable',
+  '08006': 'unavailable',
+  '08P01': 'unavailable',
+  '28000': 'unavailable',
+  '28P01': 'unavailable',
+  '3D000': 'unavailable',
+  '53200': 'unavailable',
+  '57P01': 'unavailable',
+  '57P02': 'unavailable',
+  '57P03': 'unavailable',
+  '57P04': 'unavailable',
+  '58030': 'unavailable',
+  EAI_AGAIN: 'unavailable',
+  ECONNREFUSED: 'unavailable',
+  ECONNRESET: 'unavailable',
+  EHOSTUNREACH: 'unavailable',
+  ENETUNREACH: 'unavailable',
+  ENOTFOUND: 'unavailable',
+  ETIMEDOUT: 'unavailable',
+  EPIPE: 'unavailable',
+  [SILENT]: 'unavailable',
+  'Connection terminated': 'unavailable',
+  'Connection terminated unexpectedly': 'unavailable',
+  'Client has encountered a connection error and is not queryable': 'unavailable',
+  'Client was closed and is not queryable': 'unavailable',
+  'Connection terminated due to connection timeout': 'unavailable',
+  'timeout expired': 'unavailable',
+  'timeout exceeded when trying to connect': 'unavailable',
+}
+
+export const failure = (error: unknown): Failure | undefined => failureOf(error, failures)
+
+/** Whether the server ended a statement because it took too long, or waited too long for a lock. */
+export const isOutOfTime = (error: unknown): boolean => ['expensive', 'locked'].includes(failure(error) ?? '')
+
+/** A connection that the server ended while it was idle, which may only be noticed when it is used. */
+const ENDED = ['57P01', 'ECONNRESET', 'EPIPE', 'Connection terminated', 'Connection terminated unexpectedly']
+
+/** Whether nothing was done because the server had ended the connection: another one can be asked. */
+export const hasEnded = (error: unknown): boolean => causes(error).some(({ code, message }) => ENDED.includes(String(code ?? message)))
+
+/** Why the service cannot start, and what to do about it. */
+const reasons: Partial<Record<Failure, string>> = {
+  unavailable: 'does not answer. Check DATABASE_URL, and that the server runs',
+  exhausted: 'has no connection left. Raise max_connections, or end other programs',
+  readOnly: 'is read-only, as a replica is, so its schema cannot be brought up to date. Set DATABASE_URL to the primary',
+  full: 'has no space left on its disk, so its schema cannot be brought up to date',
+  locked: 'is locked by another program, so its schema cannot be brought up to date. Try again',
+}
+
+/** SQLSTATE of a user who lacks a privilege. */
+const FORBIDDEN = '42501'
+
+/** The error as a sentence for the operator; the error itself where it is none of the server's. */
+export function explain(error: unknown, url: string): unknown {
+  if (error instanceof DatabaseUnusable) return error
+  const { host, pathname } = new URL(url)
+  const cause = [...causes(error)].at(-1)
+  const reason = cause?.code === FORBIDDEN ? 'refuses this user. Let the user own the database' : reasons[failure(error) as Failure]
+  if (!cause || !reason) return error
+  return new DatabaseUnusable(`PostgreSQL at ${host}${pathname} ${reason} (${cause.message || cause.code}).`, { cause: error })
+}

@@ -1,0 +1,76 @@
+// Finds connections whose server is gone without having said so: a cut network or a fail-over ends no connection.
+import { Socket } from 'node:net'
+import type pg from 'pg'
+import { SILENT } from './failures.ts'
+
+/** Milliseconds between two looks. */
+const EVERY = 500
+
+/** Milliseconds beyond the time that a statement may take in which the server has to say something. */
+export const SILENCE = 3_000
+
+interface Watched {
+  /** Milliseconds of silence while it is in use that mean that it is dead. */
+  limit: number
+  inUse: boolean
+  bytesRead: number
+  /** Milliseconds, counted by looks: a late event loop must not take an answer that waits to be read for silence. */
+  silent: number
+}
+
+export class SilenceWatch {
+  readonly #watched = new Map<pg.Client, Watched>()
+  #timer: NodeJS.Timeout | undefined
+
+  /** Watches the connections of a pool while they are in use. */
+  pool(pool: pg.Pool, limit: number): void {
+    pool.on('connect', (client) => this.add(client, limit))
+    pool.on('acquire', (client) => this.#use(client, true))
+    pool.on('release', (_error, client) => this.#use(client, false))
+    pool.on('remove', (client) => this.remove(client))
+  }
+
+  /** Watches a connection. An idle one ends when another turns out to be dead. */
+  add(client: pg.Client, limit = Number.POSITIVE_INFINITY): void {
+    this.#watched.set(client, { limit, inUse: false, bytesRead: 0, silent: 0 })
+    this.#timer ??= setInterval(() => this.#look(), EVERY).unref()
+  }
+
+  remove(client: pg.Client): void {
+    this.#watched.delete(client)
+    if (this.#watched.size === 0) this.stop()
+  }
+
+  stop(): void {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+  }
+
+  #use(client: pg.Client, inUse: boolean): void {
+    const watched = this.#watched.get(client)
+    if (watched) Object.assign(watched, { inUse, bytesRead: bytesRead(client), silent: 0 })
+  }
+
+  #look(): void {
+    let hasDied = false
+    for (const [client, watched] of this.#watched) {
+      if (!watched.inUse) continue
+      const read = bytesRead(client)
+      watched.silent = read === watched.bytesRead ? watched.silent + EVERY : 0
+      watched.bytesRead = read
+      hasDied ||= watched.silent >= watched.limit
+    }
+    if (hasDied) this.#endSuspects()
+  }
+
+  /** Whatever made one connection dead has made the others dead that are as old: those which are idle, and those which wait as long. */
+  #endSuspects(): void {
+    for (const [client, { inUse, silent, limit }] of this.#watched) {
+      if (inUse && (silent < SILENCE || limit === Number.POSITIVE_INFINITY)) continue
+      this.remove(client)
+      client.connection.stream.destroy(new Error(SILENT))
+    }
+  }
+}
+
+const bytesRead = ({ connection: { stream } }: pg.Client): number => (stream instanceof Socket ? stream.bytesRead : 0)
