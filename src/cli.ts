@@ -6,7 +6,8 @@ import packageJson from '../package.json' with { type: 'json' }
 import { commands, type Terminal } from './commands.ts'
 import { ConfigError } from './config.ts'
 import { Problem } from './errors.ts'
-import { ImportRefused } from './transfer/merge.ts'
+import { escapeLines } from './printable.ts'
+import { ImportRefused, ImportStopped } from './transfer/faults.ts'
 
 /** Exit codes besides 0: it failed, or what was asked for could not be understood. */
 const FAILED = 1
@@ -60,11 +61,12 @@ function reportError(error: unknown, { stderr }: Terminal): number {
   const expected =
     error instanceof ConfigError ||
     error instanceof ImportRefused ||
+    error instanceof ImportStopped ||
     error instanceof DatabaseUnusable ||
     error instanceof DatabaseBusy ||
     error instanceof Problem ||
     (error instanceof Error && 'code' in error)
-  stderr.write(`${expected ? wordsOf(error as Error) : error instanceof Error ? error.stack : error}\n`)
+  stderr.write(`${escapeLines(String(expected ? wordsOf(error as Error) : error instanceof Error ? error.stack : error))}\n`)
   return error instanceof ConfigError ? MISUSED : FAILED
 }
 

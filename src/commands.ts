@@ -1,8 +1,5 @@
 // The commands of the command line, each with what it takes and does.
-import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
 import type { Writable } from 'node:stream'
-import { Presets, SingleBar } from 'cli-progress'
 import { InvalidArgumentError, Option } from 'commander'
 import { sql } from 'drizzle-orm'
 import type { Database } from '../drizzle/database.ts'
@@ -17,9 +14,8 @@ import { type Row, shownOf } from './query/rows.ts'
 import { keys } from './resources/keys.ts'
 import { ROLES } from './roles.ts'
 import { parseToken } from './token.ts'
-import { importProducts } from './transfer/import.ts'
-import type { ImportResult } from './transfer/merge.ts'
-import { readNdjson } from './transfer/ndjson.ts'
+import { importFile } from './transfer/file.ts'
+import { type ImportResult, importProducts } from './transfer/import.ts'
 import { compileBody } from './validate.ts'
 
 // What serves is loaded by what serves: the others start in half the time.
@@ -84,9 +80,10 @@ export const commands: Record<
   import: {
     summary: 'Import products: one JSON object a line, told apart by sku',
     argument: ['<file>', 'the file, or - for standard input'],
-    run: (terminal, file: string) =>
+    options: [new Option('--atomic', 'merge in one transaction, for which other writers may have to wait')],
+    run: (terminal, file: string, options: { atomic?: boolean }) =>
       withDatabase(terminal, async (db) => {
-        report(terminal, await importFile(terminal, db, file))
+        report(terminal, await importFile(db, file, { ...terminal, ...options }))
       }),
   },
   'keys create': {
@@ -153,26 +150,6 @@ const isEmpty = async (db: Database) => (await db.read.all(sql`select 1 from pro
 
 const report = (terminal: Terminal, { created, updated, unchanged }: ImportResult) =>
   say(terminal, `${created} created, ${updated} updated, ${unchanged} unchanged.`)
-
-async function importFile({ stdin, stderr }: Terminal, db: Database, file: string): Promise<ImportResult> {
-  // Asked first: a stream of a file that is not there fails before anyone listens.
-  const size = file === '-' ? 0 : (await stat(file)).size
-  const input = file === '-' ? stdin : createReadStream(file)
-  const bar = new SingleBar({ format: '{bar} {percentage}% | {lines} lines', hideCursor: true, noTTYOutput: false }, Presets.shades_classic)
-  let bytes = 0
-  async function* counted() {
-    for await (const chunk of input) {
-      bytes += chunk.length
-      yield chunk as Buffer
-    }
-  }
-  if (stderr.isTTY && size > 0) bar.start(size, 0, { lines: 0 })
-  try {
-    return await importProducts(db, readNdjson(counted()), (lines) => bar.update(bytes, { lines }))
-  } finally {
-    bar.stop()
-  }
-}
 
 /** What the first start says besides: the key, and something to try it on. */
 const introduce = (url: string, key: string): string[] => [

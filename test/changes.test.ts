@@ -147,8 +147,7 @@ onEach('an import is recorded line by line', async (t, dialect) => {
       { ...shirt, category: ['Clothing', 'Shirts'] },
       { sku: 'B', name: 'Hat', price: 1 },
     ]),
-    undefined,
-    { key: 7, request: 'import' },
+    { by: { key: 7, request: 'import' } },
   )
   const first = await recorded(app)
   t.match(

@@ -130,7 +130,7 @@ t.test('what fails exits with 1 and says why', async (t) => {
       'a refused import',
       ['import', join(folder, 'bad.ndjson')],
       `file:${join(folder, 'c.db')}`,
-      /^Nothing was imported:\n {2}line 2: name is required for a new product\n/,
+      /^Nothing was imported:\n {2}line 2: name is required for a new product; price is required for a new product\n/,
     ],
     ['a locked database', ['migrate'], `file:${join(folder, 'locked.db')}`, /lock/],
     ['a file that is no database', ['migrate'], `file:${join(folder, 'not.db')}`, /not a database/],
@@ -155,11 +155,49 @@ onEach('the commands do their work', async (t, dialect) => {
       /^2 created, 0 updated, 0 unchanged\.\n$/,
       '{"sku": "A", "name": "a", "price": 3}\r\n{"sku": "C", "name": "c", "price": 1}\r\n',
     ],
+    [
+      ['import', '--atomic', '-'],
+      /^1 created, 1 updated, 0 unchanged\.\n$/,
+      '{"sku": "A", "price": 4}\n{"sku": "D", "name": "d", "price": 1}\n',
+    ],
     [['seed', '--count', '5'], /^The database has products already: nothing was added\.\n$/],
-    [['reindex'], /^categories: 0\ndeliveries: 0\nkeys: 0\nproducts: 2\nwebhooks: 0\n$/],
+    [['reindex'], /^categories: 0\ndeliveries: 0\nkeys: 0\nproducts: 3\nwebhooks: 0\n$/],
   ]
   for (const [args, out, input] of steps)
     t.match(await run(args, { env, ...(input && { input }) }), { code: 0, err: '', out }, args.join(' '))
+})
+
+t.test('nothing that an import prints can control a terminal', async (t) => {
+  const env = { DATABASE_URL: `file:${join(t.testdir(), 'a.db')}` }
+  const input = [
+    '{"sku": "A", "name": "a", "price": 1, "\u001b[2J\u009b1m": 1}'.replace('\u001b', '\\u001b'),
+    'no JSON \u001b]0;title\u0007',
+    '{"sku": "B\u202e\u2028\\n\u0085", "price": 1, "nam\\ne": 1}',
+  ].join('\n')
+  const { code, err } = await run(['import', '-'], { env, input })
+  t.equal(code, 1)
+  t.match(err, /line 1: \\u\{1b\}\[2J\\u\{9b\}1m is not known/)
+  t.notMatch(err, /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)
+  t.equal(err.trimEnd().split('\n').length, 4, 'no line of the file makes two')
+})
+
+onEach('an import that is killed is finished by the same import again', async (t, dialect) => {
+  const env = { DATABASE_URL: await dialect.create(t) }
+  const input = Array.from({ length: 3_000 }, (_, n) => `{"sku": "S${n}", "name": "Shirt", "price": 1}`).join('\n')
+  await run(['migrate'], { env })
+  const db = await open(env.DATABASE_URL, { served: [] })
+  t.teardown(() => db.close())
+  const count = async () => (await db.read.select({ id: db.tables.products.id }).from(db.tables.products)).length
+  const child = start(t, ['import', '-'], { env })
+  const closed = once(child, 'close')
+  child.stdin.end(input)
+  while ((await count()) === 0) await setTimeout(2)
+  child.kill('SIGKILL')
+  await closed
+  const before = await count()
+  t.comment(`${before} lines before it was killed`)
+  const { out } = await run(['import', '-'], { env, input })
+  t.equal(out, `${3_000 - before} created, 0 updated, ${before} unchanged.\n`)
 })
 
 t.test('without a setting the database is a file below the working directory', async (t) => {

@@ -2,7 +2,6 @@
 
 import { sql } from 'drizzle-orm'
 import type { Test } from 'tap'
-import { open } from '../drizzle/open.ts'
 import { type Kit, stamps as tableStamps } from '../drizzle/stamps.ts'
 import { defineTables } from '../drizzle/tables.ts'
 import { COMMAND_LINE } from '../src/changes.ts'
@@ -13,49 +12,9 @@ import { defineResource } from '../src/query/resource.ts'
 import { create } from '../src/records.ts'
 import { categories } from '../src/resources/categories.ts'
 import type { App } from '../src/routes.ts'
-import { ddl } from './ddl.ts'
 import { type Dialect, existing } from './dialects.ts'
+import { createExtraTables, tables } from './extra-tables.ts'
 import { type Answer, ask, build, get, onEach } from './helper.ts'
-
-const tables = (kit: Kit) => {
-  const known = defineTables(kit)
-  const widgets = kit.table(
-    'widgets',
-    {
-      id: kit.id(),
-      label: kit.text().notNull(),
-      note: kit.text(),
-      weight: kit.decimal(3).notNull(),
-      shelf: kit.integer(),
-      fragile: kit.boolean().notNull().default(false),
-      due: kit.time(),
-      category: kit.reference(() => known.categories.id),
-      created_at: kit.time().notNull(),
-      updated_at: kit.time().notNull(),
-      version: kit.integer().notNull().default(1),
-    },
-    (t) => [
-      kit.uniqueIndex('widgets_shelf_label', t.shelf, t.label),
-      kit.uniqueIndex('widgets_label_without_shelf', t.label).where(sql`shelf is null`),
-      kit.index('widgets_by_label', t.label, t.id),
-      kit.index('widgets_by_note', t.note, t.id),
-      kit.index('widgets_by_weight', t.weight, t.id),
-      kit.index('widgets_by_shelf', t.shelf, t.id),
-      kit.index('widgets_by_fragile', t.fragile, t.id),
-      kit.index('widgets_by_due', t.due, t.id),
-      kit.index('widgets_by_category', t.category, t.id),
-      kit.index('widgets_by_created_at', t.created_at, t.id),
-      kit.index('widgets_by_updated_at', t.updated_at, t.id),
-    ],
-  )
-  return { ...known, widgets }
-}
-
-declare module '../drizzle/tables.ts' {
-  interface Tables {
-    widgets: ReturnType<typeof tables>['widgets']
-  }
-}
 
 const widgets = defineResource({
   table: 'widgets',
@@ -89,15 +48,7 @@ const widgets = defineResource({
 /** Makes the table, and the application over it with its two route files. */
 async function buildWithWidgets(t: Test, dialect: Dialect): Promise<App> {
   const url = await dialect.create(t)
-  const own = await open(url, { served: [] })
-  await own.migrate()
-  await own.close()
-  const db = await open(url, { served: [], tables })
-  const statements = await ddl(dialect.name, { widgets: db.tables.widgets })
-  await db.write(async (tx) => {
-    for (const statement of statements) await tx.run(sql.raw(statement))
-  })
-  await db.close()
+  await createExtraTables(dialect, url)
 
   const routeFile = (...operations: string[]) => `
     import { ${operations.join(', ')} } from ${JSON.stringify(new URL('../src/routes.ts', import.meta.url).href)}

@@ -27,6 +27,11 @@ const MIGRATIONS = new URL('migrations/', import.meta.url)
 const BUSY_LIMIT = 5_000
 const BUSY_RETRY = 10
 
+/** Milliseconds that a bulk merge waits for its turn: it comes after others on purpose. */
+const BULK_BUSY_LIMIT = 60_000
+/** Milliseconds between two merges of a bulk: others try several times in them. */
+const BULK_PAUSE = 3 * BUSY_RETRY
+
 const dialect: Dialect = {
   anyOf: (column, values) => ({
     values: [JSON.stringify(values.map((value) => column.mapToDriverValue(value)))],
@@ -98,7 +103,13 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
       try {
         await whileBusy(() => configure(connection))
         const staging = queries(connection)
-        return await work(staging, (merge) => exclusive(() => transaction(connection, () => merge(staging))).finally(watched.changed))
+        let pause = 0
+        return await work(staging, async (merge) => {
+          await setTimeout(pause)
+          pause = BULK_PAUSE
+          const deadline = performance.now() + BULK_BUSY_LIMIT
+          return exclusive(() => transaction(connection, () => merge(staging), deadline)).finally(watched.changed)
+        })
       } finally {
         connection.close()
       }

@@ -1,106 +1,106 @@
-// Imports products from lines of JSON: a new `sku` is made, a known one is changed, and where a line is bad nothing is done at all.
-import { Type } from '@sinclair/typebox'
-import { getTableColumns, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+// Imports products from lines of JSON: a new `sku` is created, a known one is changed, and where any line is bad nothing is done at all.
+import { sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
-import { BATCH } from '../../drizzle/search.ts'
 import { type Actor, COMMAND_LINE } from '../changes.ts'
-import type { Fault } from '../errors.ts'
-import { meta, text } from '../query/fields.ts'
 import { retried } from '../records.ts'
 import { categories } from '../resources/categories.ts'
 import { products } from '../resources/products.ts'
-import { inserter, stored } from '../statements.ts'
-import { compileBody } from '../validate.ts'
-import { FIELDS, type ImportResult, MAX_REFUSED, mergeStaged, refuse } from './merge.ts'
+import { describeFaults, findConflicts, findRepeated, ImportRefused, ImportStopped } from './faults.ts'
+import { type Merged, mergeLines } from './merge.ts'
 import type { Line } from './ndjson.ts'
+import { type ImportPlan, planImport, type Range } from './plan.ts'
+import { createStaging, stageLines } from './stage.ts'
 
-/** Levels of a category's path. */
-const MAX_DEPTH = 20
+export interface ImportResult extends Merged {
+  unchanged: number
+}
 
-/** Told apart by `sku`, so it has to be there. What a line leaves out stays as it is, or has its default in a new product. */
-const { required: _, properties } = products.schemas.merge
-const validate = compileBody(
-  Type.Object(
-    {
-      ...properties,
-      sku: text({ minLength: 1, maxLength: properties.sku?.maxLength })[meta].input,
-      category: Type.Optional(Type.Array(categories.schemas.create.properties.name as never, { maxItems: MAX_DEPTH })),
-    },
-    { additionalProperties: false },
-  ),
-)
+export interface ImportOptions {
+  /** Merges in one transaction, however long others wait for it. */
+  atomic?: boolean
+  by?: Actor
+  /** Called after each batch of lines that was read. */
+  onProgress?(lines: number): void
+  /** Called after each batch of lines that was merged, with the number of all lines. */
+  onMerged?(lines: number, of: number): void
+}
 
-/** Throws ImportRefused. `onProgress` is called now and then with the number of lines read. */
-export const importProducts = (
+/** Milliseconds for which a batch holds the database, as far as the last one tells. */
+const BATCH_TIME = 100
+/** Lines of the first batch, and the bounds of the others. */
+const FIRST_BATCH = 200
+const MIN_BATCH = 20
+const MAX_BATCH = 10_000
+
+/** Returns a function that imports records of a resource. It throws ImportRefused, and ImportStopped after the first batch. */
+export function importer(plan: ImportPlan) {
+  return (db: Database, lines: AsyncIterable<Line>, options: ImportOptions = {}): Promise<ImportResult> =>
+    db.bulk(async (staging, merge) => {
+      await createStaging(staging, plan)
+      await stageLines(db, staging, plan, lines, options.onProgress ?? (() => {}))
+      const [all] = await staging.all<{ last: number | null; count: number }>(
+        sql`select max(staged_line) as last, count(*) as count from staged`,
+      )
+      const range = { after: 0, last: Number(all?.last) }
+      await findRepeated(staging, plan)
+      await findConflicts(staging, plan, range)
+      const faults = await describeFaults(staging, plan)
+      if (faults.length > 0) throw new ImportRefused(['Nothing was imported:', ...faults].join('\n  '))
+      return mergeAll(db, plan, { staging, merge, count: Number(all?.count), ...options })
+    })
+}
+
+export const importProducts = importer(planImport(products, { key: 'sku', path: 'category', tree: categories }))
+
+interface Merging extends ImportOptions {
+  staging: Queries
+  merge: Database['write']
+  count: number
+}
+
+/** Merges batch by batch, so that others write in between. A batch that fails leaves those before it. */
+async function mergeAll(
   db: Database,
-  lines: AsyncIterable<Line>,
-  onProgress: (lines: number) => void = () => {},
-  by: Actor = COMMAND_LINE,
-): Promise<ImportResult> =>
-  db.bulk(async (staging, merge) => {
-    await staging.run(sql`create temporary table staged as select * from products where false`)
-    await staging.run(sql`alter table staged add column line bigint`)
-    await staging.run(sql`alter table staged add column path text`)
-    await staging.run(sql`create temporary table staged_before as select * from products where false`)
-    // It is read in batches, in the order of the ids.
-    await staging.run(sql`create index staged_before_id on staged_before (id)`)
-    await staging.run(sql`create temporary table staged_paths (path text primary key, id bigint)`)
-    const count = await stage(db, staging, lines, onProgress)
-    await refuseRepeated(staging)
-    return retried(db, () => merge((tx) => mergeStaged(db, tx, count, by)))
-  })
-
-interface Staged {
-  line: number
-  path: string | null
-  values: Record<string, unknown>
-}
-
-async function stage(db: Database, staging: Queries, lines: AsyncIterable<Line>, onProgress: (lines: number) => void): Promise<number> {
-  const refused: string[] = []
-  let batch: Staged[] = []
-  let count = 0
-  let last = 0
-  for await (const line of lines) {
-    last = line.number
-    const faults = 'fault' in line ? [line.fault] : validate(line.value).map(describe)
-    if (faults.length > 0) refused.push(`line ${line.number}: ${faults.join('; ')}`)
-    if (refused.length === MAX_REFUSED) break
-    if (refused.length > 0 || 'fault' in line) continue
-    const { category, ...values } = line.value as Record<string, unknown>
-    batch.push({ line: line.number, path: category === undefined ? null : JSON.stringify(category), values })
-    count++
-    if (batch.length === BATCH) {
-      await insertStaged(db, staging, batch)
-      onProgress(line.number)
-      batch = []
-    }
+  plan: ImportPlan,
+  { staging, merge, count, atomic, by = COMMAND_LINE, onMerged }: Merging,
+): Promise<ImportResult> {
+  const result = { created: 0, updated: 0 }
+  let merged = 0
+  let after = 0
+  for (let size = atomic ? count : FIRST_BATCH; merged < count; ) {
+    const { range, lines } = await nextBatch(staging, after, size)
+    let begun = 0
+    const { created, updated } = await retried(db, () =>
+      merge((tx) => {
+        begun = performance.now()
+        return mergeLines(db, tx, plan, range, by)
+      }),
+    ).catch((error) => {
+      throw stoppedAfter(after, error)
+    })
+    result.created += created
+    result.updated += updated
+    merged += lines
+    after = range.last
+    onMerged?.(merged, count)
+    const fitting = Math.round((lines * BATCH_TIME) / (performance.now() - begun))
+    size = Math.max(MIN_BATCH, Math.min(fitting, 2 * size, MAX_BATCH))
   }
-  refuse(refused)
-  await insertStaged(db, staging, batch)
-  onProgress(last)
-  return count
+  return { ...result, unchanged: count - result.created - result.updated }
 }
 
-const describe = (fault: Fault) => `${'pointer' in fault ? fault.pointer.slice(1) || 'the line' : fault.parameter} ${fault.detail}`
-
-const insert = inserter('staged', ['line', 'path', ...FIELDS])
-
-async function insertStaged(db: Database, staging: Queries, batch: Staged[]): Promise<void> {
-  if (batch.length === 0) return
-  const columns = getTableColumns(db.tables.products) as Record<string, SQLiteColumn>
-  // What a line leaves out is null, which no field but the category can be given.
-  const value = (field: string, value: unknown) => (value === undefined ? null : stored(columns[field], value))
-  await insert(
-    staging,
-    batch.map(({ line, path, values }) => [line, path, ...FIELDS.map((field) => value(field, values[field]))]),
+async function nextBatch(staging: Queries, after: number, size: number): Promise<{ range: Range; lines: number }> {
+  const [batch] = await staging.all<{ last: number; lines: number }>(
+    sql`select max(staged_line) as last, count(*) as lines from (select staged_line from staged where staged_line > ${after} order by staged_line limit ${size}) batch`,
   )
+  return { range: { after, last: Number(batch?.last) }, lines: Number(batch?.lines) }
 }
 
-async function refuseRepeated(staging: Queries): Promise<void> {
-  const repeated = await staging.all<{ sku: string; first: number; last: number }>(
-    sql`select sku, min(line) as first, max(line) as last from staged group by sku having count(*) > 1 order by 2 limit ${MAX_REFUSED}`,
+function stoppedAfter(line: number, error: unknown): unknown {
+  const reasons = error instanceof Error ? error.message.split('\n') : [String(error)]
+  if (line === 0) return error instanceof ImportRefused ? new ImportRefused(['Nothing was imported:', ...reasons].join('\n  ')) : error
+  return new ImportStopped(
+    [`The lines up to ${line} were imported, and the others were not. Import the same file again to go on:`, ...reasons].join('\n  '),
+    { cause: error },
   )
-  refuse(repeated.map(({ sku, first, last }) => `line ${last}: sku ${JSON.stringify(sku)} is on line ${first} too`))
 }

@@ -1,77 +1,49 @@
-// The second half of an import: from the staged lines into the tables, inside one transaction.
-import { and, eq, getTableColumns, isNull, type SQL, type SQLChunk, sql } from 'drizzle-orm'
+// The second half of an import: from the staged lines into the tables, inside a transaction.
+import { getTableColumns, type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../../drizzle/database.ts'
+import { placeholder } from '../../drizzle/statement.ts'
 import type { Actor } from '../changes.ts'
 import { createWithin } from '../records.ts'
-import { categories } from '../resources/categories.ts'
-import { products } from '../resources/products.ts'
+import { describeFaults, findConflicts, ImportRefused } from './faults.ts'
+import { currentValue, type ImportPlan, isKnown, isSameKey, isWithin, list, nextValue, type Range, stagedValue, table } from './plan.ts'
 import { recordCreated, recordUpdated } from './recorded.ts'
 
-/** Bad lines that are named before the reading is given up. */
-export const MAX_REFUSED = 20
-
-export interface ImportResult {
+export interface Merged {
   created: number
   updated: number
-  unchanged: number
 }
 
-/** Nothing was imported. The message names each bad line, and says why. */
-export class ImportRefused extends Error {}
-
-export function refuse(lines: string[]): void {
-  if (lines.length > 0) throw new ImportRefused(`Nothing was imported:\n${lines.map((line) => `  ${line}`).join('\n')}`)
-}
-
-/** The columns that a line sets as it is. The category is a path of names. */
-export const FIELDS = [...products.writable.keys()].filter((field) => field !== 'category')
-const REQUIRED = FIELDS.filter((field) => !('default' in (products.writable.get(field) ?? {})))
-
-const list = (parts: SQLChunk[]) => sql.join(parts, sql`, `)
-
-export async function mergeStaged(db: Database, tx: Queries, count: number, by: Actor): Promise<ImportResult> {
-  await refuseIncomplete(tx)
-  await makeCategories(db, tx, by)
-  const columns = getTableColumns(db.tables.products) as Record<string, SQLiteColumn>
+/** Merges the lines in a range. Throws ImportRefused for lines that what others have written meanwhile does not allow. */
+export async function mergeLines(db: Database, tx: Queries, plan: ImportPlan, range: Range, by: Actor): Promise<Merged> {
+  await findConflicts(tx, plan, range)
+  const faults = await describeFaults(tx, plan)
+  if (faults.length > 0) throw new ImportRefused(faults.join('\n'))
+  await createPaths(db, tx, plan, range, by)
+  const columns = getTableColumns(db.tables[plan.resource.table]) as Record<string, SQLiteColumn>
   const now = sql.param(new Date().toISOString(), columns.updated_at)
-  // In this order: what another transaction makes after the first statement is seen by the second.
-  const created = await insertNew(tx, now, columns)
-  await keepKnown(db, tx)
-  await updateKnown(tx, now)
-  await recordCreated(db, tx, created, by)
-  const updated = await recordUpdated(db, tx, by)
-  return { created: created.length, updated, unchanged: count - created.length - updated }
+  // In this order: what another transaction creates after the first statement is seen by the second.
+  const created = await insertNew(tx, plan, range, now, columns)
+  await copyChanging(db, tx, plan, range)
+  await updateChanging(tx, plan, now)
+  await recordCreated(db, tx, plan.resource, created, by)
+  return { created: created.length, updated: await recordUpdated(db, tx, plan.resource, by) }
 }
 
-const KNOWN = sql`exists (select 1 from products known where known.sku = staged.sku)`
-
-async function refuseIncomplete(tx: Queries): Promise<void> {
-  const missing = REQUIRED.map(
-    (field) => sql`select line, ${field} as field from staged where ${sql.identifier(field)} is null and not ${KNOWN}`,
-  )
-  const lines = await tx.all<{ line: number; field: string }>(
-    sql`select * from (${sql.join(missing, sql` union all `)}) missing order by line limit ${MAX_REFUSED}`,
-  )
-  refuse(lines.map(({ line, field }) => `line ${line}: ${field} is required for a new product`))
-}
-
-/** Makes what is missing of every path, and notes the id at its end. */
-async function makeCategories(db: Database, tx: Queries, by: Actor): Promise<void> {
+/** Creates the records that are missing from every path, and stores the id at the end of each. */
+async function createPaths(db: Database, tx: Queries, plan: ImportPlan, range: Range, by: Actor): Promise<void> {
   await tx.run(sql`delete from staged_paths`)
+  const find = pathFinder(plan)
   const ids = new Map<string, number>()
-  const table = db.tables.categories
   for (const { path } of await tx.all<{ path: string }>(
-    sql`select path from staged where path is not null group by path order by min(line)`,
+    sql`select staged_path as path from staged where ${isWithin(range)} and staged_path is not null group by staged_path order by min(staged_line)`,
   )) {
     const names = JSON.parse(path) as string[]
     let parent: number | null = null
     for (const [depth, name] of names.entries()) {
       const prefix = JSON.stringify(names.slice(0, depth + 1))
       const id: number =
-        ids.get(prefix) ??
-        (await findCategory(tx, table, parent, name)) ??
-        (await createWithin(tx, db, categories, { name, parent }, by)).id
+        ids.get(prefix) ?? (await find(tx, parent, name)) ?? (await createWithin(tx, db, plan.tree, { name, parent }, by)).id
       ids.set(prefix, id)
       parent = id
     }
@@ -79,58 +51,60 @@ async function makeCategories(db: Database, tx: Queries, by: Actor): Promise<voi
   }
 }
 
-async function findCategory(
-  tx: Queries,
-  table: Database['tables']['categories'],
-  parent: number | null,
-  name: string,
-): Promise<number | undefined> {
-  const below = parent === null ? isNull(table.parent) : eq(table.parent, parent)
-  const [found] = await tx
-    .select({ id: table.id })
-    .from(table)
-    .where(and(below, eq(table.name, name)))
-  return found?.id
+function pathFinder({ tree }: ImportPlan): (tx: Queries, parent: number | null, name: string) => Promise<number | undefined> {
+  const rows = sql`select id from ${sql.identifier(tree.table)} where name = ${placeholder(0)}`
+  const root = sql`${rows} and parent is null`
+  const child = sql`${rows} and parent = ${placeholder(1)}`
+  return async (tx, parent, name) => {
+    const [[id] = []] = await (parent === null ? tx.prepared(root, [name]) : tx.prepared(child, [name, parent]))
+    return id === undefined ? undefined : Number(id)
+  }
 }
 
-const staged = (field: string) => sql`staged.${sql.identifier(field)}`
-const current = (field: string) => sql`products.${sql.identifier(field)}`
+/** The id at the end of the path of a line; null for the path without names. */
+const PATH_ID = sql`(select staged_paths.id from staged_paths where staged_paths.path = staged.staged_path)`
 
-/** Of the category that a line names; null for the path without names. */
-const CATEGORY = sql`(select staged_paths.id from staged_paths where staged_paths.path = staged.path)`
+const pathColumn = (plan: ImportPlan): SQL => sql`${sql.identifier(plan.path)}`
 
-/** A product in which nothing differs is left alone, with its version. The others are kept as they are, for the record, and nobody changes them meanwhile. */
-async function keepKnown(db: Database, tx: Queries): Promise<void> {
-  const differs = FIELDS.map((field) => sql`${staged(field)} <> ${current(field)}`)
+/** Copies the records that will change as they are, for the change log. Others are left alone, with their version. Locks those copied. */
+async function copyChanging(db: Database, tx: Queries, plan: ImportPlan, range: Range): Promise<void> {
+  const differs = plan.fields.map((field) => sql`${nextValue(plan, field)} is distinct from ${currentValue(plan, field)}`)
   await tx.run(sql`delete from staged_before`)
-  await tx.run(sql`insert into staged_before select products.* from products join staged on products.sku = staged.sku
-    where ${sql.join(differs, sql` or `)} or (staged.path is not null and products.category is distinct from ${CATEGORY})${db.dialect.forUpdate}`)
+  await tx.run(sql`insert into staged_before select ${table(plan)}.* from ${table(plan)} join staged on ${isSameKey(plan)}
+    where ${isWithin(range)} and (${sql.join(differs, sql` or `)} or
+      (staged.staged_path is not null and ${currentValue(plan, plan.path)} is distinct from ${PATH_ID}))${db.dialect.forUpdate}`)
 }
 
-/** Only what was kept: another may have come to differ since. */
-async function updateKnown(tx: Queries, now: unknown): Promise<void> {
-  const values = FIELDS.map((field) => sql`${sql.identifier(field)} = coalesce(${staged(field)}, ${current(field)})`)
+/** Changes only what was copied: another record may have come to differ since. */
+async function updateChanging(tx: Queries, plan: ImportPlan, now: unknown): Promise<void> {
+  const values = plan.fields.map((field) => sql`${sql.identifier(field)} = ${nextValue(plan, field)}`)
+  const key = sql.identifier(plan.key)
   await tx.run(
-    sql`update products set ${list(values)}, category = case when staged.path is null then products.category else ${CATEGORY} end,
-      version = products.version + 1, updated_at = ${now}
-    from staged_before join staged on staged.sku = staged_before.sku
-    where products.id = staged_before.id`,
+    sql`update ${table(plan)} set ${list(values)},
+      ${pathColumn(plan)} = case when staged.staged_path is null then ${currentValue(plan, plan.path)} else ${PATH_ID} end,
+      version = ${currentValue(plan, 'version')} + 1, updated_at = ${now}
+    from staged_before join staged on staged.${key} = staged_before.${key}
+    where ${currentValue(plan, 'id')} = staged_before.id`,
   )
 }
 
 /** In the order of the lines, so that ids follow it. */
-function insertNew(tx: Queries, now: unknown, columns: Record<string, SQLiteColumn>): Promise<number[]> {
-  const values = FIELDS.map((field) => {
-    const fallback = products.writable.get(field)?.default
-    const staged = sql`staged.${sql.identifier(field)}`
-    return fallback === undefined || fallback === null ? staged : sql`coalesce(${staged}, ${sql.param(fallback, columns[field])})`
+async function insertNew(
+  tx: Queries,
+  plan: ImportPlan,
+  range: Range,
+  now: unknown,
+  columns: Record<string, SQLiteColumn>,
+): Promise<number[]> {
+  const values = plan.fields.map((field) => {
+    const fallback = plan.resource.writable.get(field)?.default
+    const value = stagedValue(field)
+    return fallback === undefined || fallback === null ? value : sql`coalesce(${value}, ${sql.param(fallback, columns[field])})`
   })
-  return idsOf(
-    tx,
-    sql`insert into products (${list(FIELDS.map((field) => sql.identifier(field)))}, category, created_at, updated_at, version)
-    select ${list(values)}, staged_paths.id, ${now}, ${now}, 1 from staged left join staged_paths on staged_paths.path = staged.path
-    where not ${KNOWN} order by staged.line returning id`,
+  const rows = await tx.all<{ id: number }>(
+    sql`insert into ${table(plan)} (${list(plan.fields.map((field) => sql.identifier(field)))}, ${pathColumn(plan)}, created_at, updated_at, version)
+    select ${list(values)}, staged_paths.id, ${now}, ${now}, 1 from staged left join staged_paths on staged_paths.path = staged.staged_path
+    where ${isWithin(range)} and not ${isKnown(plan)} order by staged.staged_line returning id`,
   )
+  return rows.map(({ id }) => Number(id))
 }
-
-const idsOf = async (tx: Queries, query: SQL) => (await tx.all<{ id: number }>(query)).map(({ id }) => Number(id))

@@ -4,15 +4,15 @@ import { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import fc from 'fast-check'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { open } from '../../drizzle/open.ts'
 import { COMMAND_LINE } from '../../src/changes.ts'
-import { create, merge } from '../../src/records.ts'
+import { create, merge, remove } from '../../src/records.ts'
 import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
+import { ImportRefused, ImportStopped } from '../../src/transfer/faults.ts'
 import { importProducts } from '../../src/transfer/import.ts'
-import { ImportRefused } from '../../src/transfer/merge.ts'
 import { type Line, readNdjson } from '../../src/transfer/ndjson.ts'
 import { sampleProducts } from '../../src/transfer/sample.ts'
 import sampleDepartments from '../../src/transfer/sample-departments.json' with { type: 'json' }
@@ -174,7 +174,7 @@ onEach('ids follow the order of the lines', async (t, dialect) => {
   const skus = Array.from({ length: 1_100 }, (_, index) => `${(index * 7_919) % 1_100}`)
   const progress: number[] = []
   const rows = skus.map((sku) => ({ sku, name: sku, price: 1 }))
-  t.same(await importProducts(db, lines(rows), (line) => progress.push(line)), { created: 1_100, updated: 0, unchanged: 0 })
+  t.same(await importProducts(db, lines(rows), { onProgress: (line) => progress.push(line) }), { created: 1_100, updated: 0, unchanged: 0 })
   t.same(
     (await rowsOf(db)).map(({ id, sku }) => [id, sku]),
     skus.map((sku, index) => [index + 1, sku]),
@@ -240,7 +240,7 @@ const bad: [what: string, file: (string | Buffer)[], says: RegExp][] = [
   ['a sku twice, once with spaces', [`${NEW}\n`, '{"sku": " N", "name": "m", "price": 1}'], /line 2: sku "N" is on line 1 too/],
   [
     'a line that is too long',
-    [`${NEW}\n`, `{"sku": "X", "name": "${'a'.repeat(MIB)}"}\n`, NEW],
+    [`${NEW}\n`, `{"sku": "X", "name": "${'a'.repeat(MIB)}"}\n`, '{"sku": "O", "name": "o", "price": 1}'],
     /^ {2}line 2: is longer than 1048576 bytes$/m,
   ],
   ['a line that never ends', [NEW, ...Array(40).fill(' '.repeat(65_536))], /line 1: is longer than 1048576 bytes/],
@@ -263,25 +263,45 @@ onEach('a bad line is named with the reason, and then nothing at all is changed'
   t.equal(await content(db), before)
 })
 
-onEach('no more than 20 bad lines are named', async (t, dialect) => {
+/** Lines that cannot be imported, for each reason, and how many are bad. */
+const manyBad: [what: string, rows: Row[], bad: number][] = [
+  ['one more than are named', Array.from({ length: 21 }, () => ({ name: 5 })), 21],
+  ['that cannot be read', Array.from({ length: 1_050 }, () => ({ name: 5 })), 1_050],
+  ['of new products without a price', Array.from({ length: 50 }, (_, index) => ({ sku: `${index}`, name: 'n' })), 50],
+  ['with the sku of an earlier line', Array.from({ length: 100 }, (_, index) => ({ sku: `${index % 50}`, name: 'n', price: 1 })), 50],
+]
+
+onEach('20 bad lines are named, and the others are counted', async (t, dialect) => {
   const { db } = await build(t, dialect)
-  const many: Record<string, Row[]> = {
-    'that cannot be read': Array.from({ length: 50 }, () => ({ sku: 'x', name: 5 })),
-    'of new products without a price': Array.from({ length: 50 }, (_, index) => ({ sku: `${index}`, name: 'n' })),
-    'with a sku that is there already': Array.from({ length: 100 }, (_, index) => ({ sku: `${index % 50}`, name: 'n', price: 1 })),
+  for (const [what, rows, bad] of manyBad) {
+    const { message } = await importProducts(db, lines(rows)).catch((error) => error)
+    t.equal(message.match(/line \d+:/g)?.length, 20, what)
+    const more = bad - 20
+    t.equal(message.split('\n').at(-1), `  ${more} more ${more === 1 ? 'line has' : 'lines have'} faults`, what)
   }
-  for (const [what, rows] of Object.entries(many)) {
-    let read = 0
-    async function* counted() {
-      for await (const line of lines(rows)) {
-        read++
-        yield line
-      }
-    }
-    const error = await importProducts(db, counted()).catch((error) => error)
-    t.equal(error.message.match(/line \d+:/g)?.length, 20, what)
-    if (what === 'that cannot be read') t.equal(read, 20, 'and no more are read')
-  }
+  const named = await importProducts(db, lines(Array.from({ length: 20 }, () => ({ name: 5 })))).catch((error) => error.message)
+  t.notMatch(named, /more/)
+})
+
+onEach('faults of every kind are told in one run', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  await importProducts(db, lines([{ sku: 'OLD', name: 'Old', price: 1 }]))
+  const rows = [
+    { sku: 'A', price: 'x', category: [''] },
+    { sku: 'B', name: 'b' },
+    { sku: 'C', name: 'c', price: 1 },
+    { sku: 'A', name: 'a', price: 1 },
+    { sku: 'C', name: 'c', stock: -1 },
+    { sku: 'OLD', price: 2 },
+  ]
+  const { message } = await importProducts(db, lines(rows)).catch((error) => error)
+  t.strictSame(message.split('\n'), [
+    'Nothing was imported:',
+    '  line 1: price is not a number: write plain digits, such as 12 or -0.5; category/0 must NOT have fewer than 1 characters; name is required for a new product',
+    '  line 2: price is required for a new product',
+    '  line 4: sku "A" is on line 1 too',
+    '  line 5: stock must be >= 0; sku "C" is on line 3 too; price is required for a new product',
+  ])
 })
 
 const row = (sku: string) => ({ sku, name: 'n', price: 1 })
@@ -373,6 +393,77 @@ t.test('a large sample stays varied and believable', async (t) => {
 t.test('a smaller sample is the beginning of a larger one', async (t) => {
   const [small, large] = [await collect(sampleProducts(10)), await collect(sampleProducts(30))]
   t.same(small, large.slice(0, 10))
+})
+
+/** New products, in more lines than the first two batches have. */
+const many = (count = 1_000) => Array.from({ length: count }, (_, index) => ({ sku: `S${index}`, name: 'Shirt', price: 1 }))
+
+onEach('others write between two batches', async (t, dialect) => {
+  const { db, config } = await build(t, dialect)
+  const other = await open(config.DATABASE_URL, { served: [categories.served, products.served] })
+  t.teardown(() => other.close())
+  const merged: number[] = []
+  let written = 0
+  const write = async (n: number) => {
+    await create(other, products, { sku: `OTHER ${n}`, name: 'By another', price: '1.00' }, COMMAND_LINE)
+    written = n
+  }
+  const seen: number[] = []
+  const onMerged = (lines: number, of: number) => {
+    t.equal(of, 1_000)
+    seen.push(written)
+    void write(merged.push(lines))
+  }
+  t.same(await importProducts(db, lines(many()), { onMerged }), { created: 1_000, updated: 0, unchanged: 0 })
+  t.ok(merged.length > 1, 'there are several batches')
+  t.equal(merged.at(-1), 1_000)
+  t.ok(Number(seen.at(-1)) > 0, 'a write that began after the first batch was over before the last')
+})
+
+onEach('an atomic import has one batch', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  const merged: number[] = []
+  const onMerged = (lines: number) => merged.push(lines)
+  t.same(await importProducts(db, lines(many()), { atomic: true, onMerged }), { created: 1_000, updated: 0, unchanged: 0 })
+  t.same(merged, [1_000])
+})
+
+/** Every product is in the search table and once in the change log, or not there at all. */
+async function consistent(t: Test, db: Database): Promise<number> {
+  const [counted] = await db.read.all<Record<string, number>>(sql`select (select count(*) from products) as products,
+    (select count(*) from products join products_search on products_search.id = products.id) as found,
+    (select count(*) from changes where resource = 'products' and operation = 'create')
+      - (select count(*) from changes where resource = 'products' and operation = 'delete') as recorded`)
+  const count = Number(counted?.products)
+  t.match([Number(counted?.found), Number(counted?.recorded)], [count, count])
+  return count
+}
+
+onEach('an import that stops is finished by the same import again', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  const onMerged = () => {
+    throw new Error('stopped')
+  }
+  await t.rejects(importProducts(db, lines(many()), { onMerged }), /stopped/)
+  const count = await consistent(t, db)
+  t.ok(count > 0 && count < 1_000)
+  t.same(await importProducts(db, lines(many())), { created: 1_000 - count, updated: 0, unchanged: count })
+  t.equal(await consistent(t, db), 1_000)
+})
+
+onEach('a line that others have made impossible stops the import at its batch', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  const known = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' }, COMMAND_LINE)
+  let removed: Promise<void> | undefined
+  const onMerged = () => {
+    removed ??= remove(db, products, known.id, [], COMMAND_LINE)
+  }
+  const error = await importProducts(db, lines([...many(), { sku: 'KNOWN', stock: 1 }]), { onMerged }).catch((error) => error)
+  await removed
+  t.type(error, ImportStopped)
+  const [, last] = /^The lines up to (\d+) were imported, and the others were not\./.exec(error.message) ?? []
+  t.match(error.message, /\n {2}line 1001: name is required for a new product; price is required for a new product$/)
+  t.equal(await consistent(t, db), Number(last))
 })
 
 onEach('others write while an import reads its lines, and it takes what they wrote into account', async (t, dialect) => {

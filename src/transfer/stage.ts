@@ -1,0 +1,90 @@
+// The first half of an import: reads the lines into a temporary table, while others write.
+import { getTableColumns, sql } from 'drizzle-orm'
+import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import type { Database, Queries } from '../../drizzle/database.ts'
+import { BATCH } from '../../drizzle/search.ts'
+import type { Fault } from '../errors.ts'
+import { inserter, stored } from '../statements.ts'
+import { addFaults, createFaults } from './faults.ts'
+import type { Line } from './ndjson.ts'
+import { type ImportPlan, table } from './plan.ts'
+
+/** Creates the temporary tables. Their own columns have a prefix, since they have those of the resource too. */
+export async function createStaging(staging: Queries, plan: ImportPlan): Promise<void> {
+  const copy = sql`as select * from ${table(plan)} where false`
+  await staging.run(sql`create temporary table staged ${copy}`)
+  for (const column of ['staged_line bigint', 'staged_path text', 'staged_nulls bigint', 'staged_absent bigint'])
+    await staging.run(sql`alter table staged add column ${sql.raw(column)}`)
+  await staging.run(sql`create index staged_by_line on staged (staged_line)`)
+  await staging.run(sql`create temporary table staged_before ${copy}`)
+  // It is read in batches, in the order of the ids.
+  await staging.run(sql`create index staged_before_id on staged_before (id)`)
+  await staging.run(sql`create temporary table staged_paths (path text primary key, id bigint)`)
+  await createFaults(staging)
+}
+
+/** Reads all lines, and calls `onProgress` with the number of lines read after each batch. */
+export async function stageLines(
+  db: Database,
+  staging: Queries,
+  plan: ImportPlan,
+  lines: AsyncIterable<Line>,
+  onProgress: (lines: number) => void,
+): Promise<void> {
+  const insertRows = rowInserter(db, plan)
+  let rows: Row[] = []
+  let faults: { line: number; detail: string }[] = []
+  let last = 0
+  const flush = async () => {
+    await insertRows(staging, rows)
+    await addFaults(staging, faults)
+    rows = []
+    faults = []
+    onProgress(last)
+  }
+  for await (const line of lines) {
+    last = line.number
+    const found = 'fault' in line ? [] : plan.validate(line.value)
+    const detail = 'fault' in line ? line.fault : found.map(describe).join('; ')
+    if (detail !== '') faults.push({ line: line.number, detail })
+    const row = 'fault' in line ? undefined : rowFrom(plan, line.number, line.value, found)
+    if (row) rows.push(row)
+    if (rows.length === BATCH || faults.length === BATCH) await flush()
+  }
+  await flush()
+}
+
+const describe = (fault: Fault) => `${pointerOf(fault) || 'the line'} ${fault.detail}`
+const pointerOf = (fault: Fault) => ('pointer' in fault ? fault.pointer.slice(1) : fault.parameter)
+
+interface Row {
+  line: number
+  values: Record<string, unknown>
+  /** Bits of the required fields that the line leaves out. */
+  absent: number
+}
+
+/** A line with its good members: a bad one is staged too, to find what else is wrong with it. Undefined where it has no good key. */
+function rowFrom(plan: ImportPlan, line: number, value: unknown, faults: readonly Fault[]): Row | undefined {
+  const bad = new Set(faults.map((fault) => pointerOf(fault).split('/')[0]))
+  if (bad.has('') || bad.has(plan.key)) return undefined
+  const members = Object.entries(value as Record<string, unknown>)
+  const absent = plan.required.reduce((mask, field, place) => (members.some(([name]) => name === field) ? mask : mask + 2 ** place), 0)
+  return { line, values: Object.fromEntries(members.filter(([name]) => !bad.has(name))), absent }
+}
+
+function rowInserter(db: Database, plan: ImportPlan): (staging: Queries, rows: readonly Row[]) => Promise<void> {
+  const columns = getTableColumns(db.tables[plan.resource.table]) as Record<string, SQLiteColumn>
+  const insert = inserter('staged', ['staged_line', 'staged_path', 'staged_nulls', 'staged_absent', ...plan.fields])
+  return (staging, rows) =>
+    insert(
+      staging,
+      rows.map(({ line, values, absent }) => [
+        line,
+        values[plan.path] === undefined ? null : JSON.stringify(values[plan.path]),
+        plan.nullMask(values),
+        absent,
+        ...plan.fields.map((field) => stored(columns[field], values[field] ?? null)),
+      ]),
+    )
+}

@@ -1,0 +1,119 @@
+// Imports of a resource that has more columns than products: references, values that can be null, and other unique values.
+import type { Test } from 'tap'
+import type { Database } from '../../drizzle/database.ts'
+import { open } from '../../drizzle/open.ts'
+import { COMMAND_LINE } from '../../src/changes.ts'
+import { decimal, id, integer, nullable, reference, stamps, text } from '../../src/query/fields.ts'
+import { defineResource } from '../../src/query/resource.ts'
+import { create } from '../../src/records.ts'
+import { categories } from '../../src/resources/categories.ts'
+import { importer } from '../../src/transfer/import.ts'
+import { planImport } from '../../src/transfer/plan.ts'
+import type { Dialect } from '../dialects.ts'
+import { createExtraTables, tables } from '../extra-tables.ts'
+import { lines, onEach } from '../helper.ts'
+
+const articles = defineResource({
+  table: 'articles',
+  singular: 'article',
+  contract: {
+    id: id(),
+    sku: text({ minLength: 1, maxLength: 64 }),
+    name: text({ minLength: 1, maxLength: 255 }),
+    price: decimal({ precision: 10, scale: 2 }),
+    ean: nullable(text({ minLength: 1, maxLength: 20 })),
+    rating: nullable(integer({ minimum: 1, maximum: 5 })),
+    shelf: nullable(reference('categories')),
+    category: nullable(reference('categories')),
+    ...stamps,
+  },
+  filter: {},
+  search: ['name'],
+  order: ['id'],
+  defaultOrder: 'id',
+  unique: [['sku'], ['ean']],
+})
+
+const importArticles = importer(planImport(articles, { key: 'sku', path: 'category', tree: categories }))
+
+/** A database with the table, and with one category, whose id is 1. */
+async function articleDatabase(t: Test, dialect: Dialect): Promise<Database> {
+  const url = await dialect.create(t)
+  await createExtraTables(dialect, url)
+  const db = await open(url, { served: [categories.served, articles.served], tables })
+  t.teardown(() => db.close())
+  await db.migrate()
+  await create(db, categories, { name: 'Shelf' }, COMMAND_LINE)
+  return db
+}
+
+const rowsOf = (db: Database) => db.read.select().from(db.tables.articles).orderBy(db.tables.articles.id)
+
+const whole = { sku: 'A', name: 'a', price: '1.00', ean: '1', rating: 3, shelf: 1 }
+/** What a line says of that article, and what is another in it then. */
+const changes: [line: object, changed: object][] = [
+  [{}, {}],
+  [{ shelf: 1, rating: 3 }, {}],
+  [{ shelf: null }, { shelf: null }],
+  [{ rating: null }, { rating: null }],
+  [{ ean: null }, { ean: null }],
+  [
+    { ean: null, rating: null, shelf: null, name: 'b' },
+    { ean: null, rating: null, shelf: null, name: 'b' },
+  ],
+]
+
+onEach('null empties a column, and a column that was empty is filled', async (t, dialect) => {
+  const db = await articleDatabase(t, dialect)
+  for (const [line, changed] of changes) {
+    await importArticles(db, lines([whole]))
+    const [before] = await rowsOf(db)
+    const isChanged = Object.keys(changed).length > 0
+    t.match(await importArticles(db, lines([{ sku: 'A', ...line }])), { updated: isChanged ? 1 : 0, unchanged: isChanged ? 0 : 1 })
+    const [after] = await rowsOf(db)
+    t.match(after, { ...whole, ...changed, version: Number(before?.version) + (isChanged ? 1 : 0) }, JSON.stringify(line))
+    t.match(await importArticles(db, lines([{ sku: 'A', ...line }])), { unchanged: 1 }, 'the same line changes nothing')
+  }
+})
+
+onEach('a new record has null where its line says so or leaves it out', async (t, dialect) => {
+  const db = await articleDatabase(t, dialect)
+  const given = { name: 'a', price: '1.00' }
+  await importArticles(
+    db,
+    lines([
+      { sku: 'A', ...given, rating: null, shelf: null },
+      { sku: 'B', ...given },
+    ]),
+  )
+  const empty = { ean: null, rating: null, shelf: null, category: null }
+  t.match(await rowsOf(db), [
+    { sku: 'A', ...empty },
+    { sku: 'B', ...empty },
+  ])
+})
+
+onEach('references to nothing and unique values that are taken are faults', async (t, dialect) => {
+  const db = await articleDatabase(t, dialect)
+  await importArticles(db, lines([whole, { ...whole, sku: 'B', ean: '2' }]))
+  const before = await rowsOf(db)
+  const given = { name: 'a', price: '1.00' }
+  const rows = [
+    { sku: 'A', shelf: 9 },
+    { sku: 'C', ...given, shelf: 1, ean: '2' },
+    { sku: 'D', ...given, ean: '7' },
+    { sku: 'B', ean: '7', shelf: 8 },
+    { sku: 'E', ...given, rating: 9 },
+    { sku: 'F', ...given, ean: null },
+  ]
+  const { message } = await importArticles(db, lines(rows)).catch((error) => error)
+  t.strictSame(message.split('\n'), [
+    'Nothing was imported:',
+    '  line 1: shelf is 9, and no row of categories has that id',
+    '  line 2: ean "2" is that of the article 2',
+    '  line 4: shelf is 8, and no row of categories has that id; ean "7" is on line 3 too',
+    '  line 5: rating must be <= 5',
+  ])
+  t.strictSame(await rowsOf(db), before)
+  t.match(await importArticles(db, lines([{ sku: 'A', ean: '1', shelf: 1 }])), { unchanged: 1 }, 'its own value is not taken')
+})
