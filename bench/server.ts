@@ -18,7 +18,12 @@ export interface ServerInput {
 
 const { url, limited = false, body, settings } = inputOf<ServerInput>()
 const limit = limited ? '100000' : '0'
-const limits = { RATE_LIMIT_ANONYMOUS: limit, RATE_LIMIT_AUTHENTICATED: limit, RATE_LIMIT_WINDOW: '1' }
+const limits = {
+  RATE_LIMIT_ANONYMOUS: limit,
+  RATE_LIMIT_AUTHENTICATED: limit,
+  RATE_LIMIT_WINDOW: '1',
+  MAX_CONNECTIONS_PER_ADDRESS: '0',
+}
 const app = await buildApp({ config: loadConfig({ LOG_LEVEL: 'silent', DATABASE_URL: url, CACHE_TTL: '0', ...limits, ...settings }) })
 if (body !== undefined) {
   const bytes = Buffer.from(body)

@@ -55,7 +55,7 @@ export default fp(
     const { anonymous, authenticated, 'failed-authentication': failures } = app.limits
 
     app.addHook('onRoute', (route) => {
-      const access = route.config?.access ?? (isForeign(route) ? 'unchecked' : undefined)
+      const access = route.config?.access ?? accessOfPackages(route)
       if (!access) throw new TypeError(`${route.method} ${route.url} does not say who may call it: give it config.access`)
       route.config = { ...route.config, access }
       if (!route.schema?.hide) route.schema = { ...route.schema, security: securityOf(neededFor(access)) }
@@ -104,8 +104,12 @@ export default fp(
   { name: 'auth', dependencies: ['db', 'rate-limit'] },
 )
 
-/** The files of the documentation page, and the answers to preflights, are routes of packages. */
-const isForeign = ({ url, method, schema }: RouteOptions) => schema?.hide === true && (/^\/docs(\/|$)/.test(url) || method === 'OPTIONS')
+/** Routes of packages cannot say it themselves: the files of the documentation page, which count as requests, and the answers to preflights. */
+function accessOfPackages({ url, method, schema }: RouteOptions): Access | undefined {
+  if (schema?.hide !== true) return undefined
+  if (method === 'OPTIONS') return 'unchecked'
+  return /^\/docs(\/|$)/.test(url) ? 'anyone' : undefined
+}
 
 function authorise(key: Key | null, needed: Role): void {
   if (!key) throw unauthorised('key-required', `This needs a key whose role is ${needed}${needed === 'admin' ? '' : ' or more'}.`)

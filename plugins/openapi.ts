@@ -84,6 +84,10 @@ async function docsPage(docs: FastifyInstance) {
     crossOriginOpenerPolicy: false,
     originAgentCluster: false,
   })
+  // The document has one URL, where it is one buffer for all.
+  docs.addHook('onRoute', (route) => {
+    if (/^\/docs\/(json|yaml)$/.test(route.url)) route.handler = (_request, reply) => reply.redirect('/openapi.json')
+  })
   await docs.register(swaggerUi, {
     routePrefix: '/docs',
     theme: { title: 'Stockroom API' },

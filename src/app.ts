@@ -21,6 +21,7 @@ import schemas from '../plugins/schemas.ts'
 import type { Config } from './config.ts'
 import { declaredResources } from './declared.ts'
 import { MAX_HEADER_SIZE, requestId, TIMEOUTS } from './http.ts'
+import { limitConnections } from './http-connections.ts'
 import type { Handler } from './jobs/handlers.ts'
 import { networkTest } from './limits/address.ts'
 import { type LogStream, logger } from './logger.ts'
@@ -72,11 +73,12 @@ export async function buildApp({
   shedding,
   log,
 }: AppOptions): Promise<App> {
-  const { headers, request, idle, keepAlive, check } = { ...TIMEOUTS, ...timeouts }
+  const { headers, request, idle, untaken, keepAlive, check } = { ...TIMEOUTS, ...timeouts }
+  const isProxy = networkTest(config.TRUST_PROXY)
   const app = Fastify({
     logger: logger(config, log),
     bodyLimit: config.BODY_LIMIT,
-    trustProxy: config.TRUST_PROXY !== '' && networkTest(config.TRUST_PROXY),
+    trustProxy: config.TRUST_PROXY !== '' && isProxy,
     genReqId: requestId,
     // A Host header that is missing, and a request while stopping, are answered by plugins/routing.ts and plugins/health.ts.
     http: { requireHostHeader: false, maxHeaderSize: MAX_HEADER_SIZE, headersTimeout: headers, connectionsCheckingInterval: check },
@@ -90,6 +92,13 @@ export async function buildApp({
     frameworkErrors,
     clientErrorHandler,
   }).withTypeProvider<TypeBoxTypeProvider>()
+  limitConnections(app.server, {
+    perAddress: config.MAX_CONNECTIONS_PER_ADDRESS,
+    isProxy,
+    untaken,
+    check,
+    onRefuse: (client) => app.log.warn({ client }, 'connections refused: the address has MAX_CONNECTIONS_PER_ADDRESS already'),
+  })
   app.server.on('checkExpectation', (_request, { socket }) => socket && answerRaw(app, socket, unmetExpectation))
   app.server.on('connect', (_request, socket) => answerRaw(app, socket, noProxy))
   app.addHttpMethod('DELETE', { hasBody: false, overrideExisting: true })

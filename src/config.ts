@@ -51,6 +51,12 @@ export const Config = Type.Object({
     description: 'Requests that a key may make in a window; 0: no limit',
   }),
   RATE_LIMIT_WINDOW: Type.Integer({ default: 60, minimum: 1, maximum: 3_600, description: 'Length of that window, in seconds' }),
+  MAX_CONNECTIONS_PER_ADDRESS: Type.Integer({
+    default: 256,
+    minimum: 0,
+    maximum: 65_535,
+    description: 'Connections that an address may have at a time, but for those of `TRUST_PROXY`; 0: no limit',
+  }),
   REDIS_URL: Type.String({
     default: '',
     pattern: '^(rediss?://.+)?$',

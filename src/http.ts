@@ -8,8 +8,10 @@ export const TIMEOUTS = {
   headers: 10_000,
   /** The same, until the body is there too. */
   request: 30_000,
-  /** In which nothing moves, as with a client that does not read its answer. No list takes as long (QUERY_TIMEOUT). */
+  /** In which nothing moves, neither way. No list takes as long (QUERY_TIMEOUT). */
   idle: 120_000,
+  /** In which a client takes nothing of an answer that waits for it. */
+  untaken: 30_000,
   /** Without a request. Load balancers keep connections for up to 60 s, and would be told of the end of one just as they use it. */
   keepAlive: 72_000,
   /** Between two looks at who is late, so a request may take so much longer. */
