@@ -1,5 +1,6 @@
 // What the feed of changes has to remember of entries that are no longer there.
 import type { Derived } from './migrations.ts'
+import { columnParts } from './schema-parts.ts'
 
 /**
  * `pruned` is the last entry that was forgotten: who had come just so far has missed nothing. Up to `restored` the log has another order
@@ -8,6 +9,7 @@ import type { Derived } from './migrations.ts'
 export const feedTable: Derived = {
   name: 'stockroom_feed',
   lostInRebuild: false,
+  needs: columnParts('stockroom_feed', ['name', 'change', 'digest']),
   statements: ['create table if not exists stockroom_feed (name text primary key, change bigint not null, digest text not null)'],
   fill: async () => {},
 }

@@ -6,7 +6,7 @@ import { DatabaseUnusable, type Queries } from './database.ts'
 import type { Part, SchemaParts } from './schema-parts.ts'
 
 /** A step that is remembered by its name and its text. */
-interface Step {
+export interface Step {
   name: string
   statements: string[]
 }
@@ -17,11 +17,13 @@ export interface Derived extends Step {
   version?: number
   /** It has triggers on a served table, which a migration that rebuilds the table drops with it. */
   lostInRebuild: boolean
+  /** What the running code reads or writes of it, in the words of `SchemaParts`. A newer version may have made it otherwise. */
+  needs: readonly string[]
   fill(tx: Queries): Promise<unknown>
 }
 
 /** `folder` is what drizzle-kit wrote: a journal, and a file of SQL for each entry. */
-function readMigrations(folder: URL): Step[] {
+export function readMigrations(folder: URL): Step[] {
   const journal = JSON.parse(readFileSync(new URL('meta/_journal.json', folder), 'utf8')) as { entries: { tag: string }[] }
   return journal.entries.map(({ tag }) => ({
     name: tag,
@@ -32,7 +34,7 @@ function readMigrations(folder: URL): Step[] {
 const hashes = new WeakMap<Step, string>()
 
 /** Computes the SHA-256 of a step, once for each object: `/readyz` compares all of them. */
-function hash(step: Step & { version?: number }): string {
+export function hash(step: Step & { version?: number }): string {
   const known = hashes.get(step)
   if (known !== undefined) return known
   const computed = createHash('sha256')
@@ -63,31 +65,20 @@ export async function migrate(tx: Queries, folder: URL, derived: Derived[], sche
   return [...migrations, ...stale].map(({ name }) => name)
 }
 
-/**
- * Returns a function that throws unless the database has every migration and every derived part as the code has it. The files are read
- * at its first call.
- */
-export function migratedCheck(folder: URL, derived: Derived[]): (tx: Queries) => Promise<void> {
-  let all: Step[] | undefined
-  return async (tx) => {
-    all ??= readMigrations(folder)
-    const made = await applied(tx, 'derived')
-    const behind = [...(await pending(tx, all)), ...derived.filter((part) => made.get(part.name) !== hash(part))]
-    if (behind.length === 0) return
-    throw new DatabaseUnusable(`The schema is behind the code (${behind.map(({ name }) => name).join(', ')}): run "stockroom migrate"`)
-  }
-}
-
 /** The migrations of `all` that the database has not. One that is ahead of the code, or was made by other files, is refused. */
 async function pending(tx: Queries, all: readonly Step[]): Promise<Step[]> {
   const done = await applied(tx, 'migration')
-  for (const [name, doneHash] of done) {
-    const known = all.find((migration) => migration.name === name)
-    if (!known)
-      throw new DatabaseUnusable(`The database has migration ${name}, which this version does not know: run the version that made it`)
-    if (hash(known) !== doneHash) throw new DatabaseUnusable(`Migration ${name} was changed after it was applied: restore its file`)
-  }
+  const ahead = [...done.keys()].find((name) => !all.some((migration) => migration.name === name))
+  if (ahead !== undefined)
+    throw new DatabaseUnusable(`The database has migration ${ahead}, which this version does not know: run the version that made it`)
+  refuseChanged(all, done)
   return all.filter(({ name }) => !done.has(name))
+}
+
+/** Throws where a migration of `all` has another text than when it was applied. */
+export function refuseChanged(all: readonly Step[], done: ReadonlyMap<string, string>): void {
+  const changed = all.find((migration) => done.has(migration.name) && done.get(migration.name) !== hash(migration))
+  if (changed) throw new DatabaseUnusable(`Migration ${changed.name} was changed after it was applied: restore its file`)
 }
 
 async function applied(tx: Queries, kind: 'migration' | 'derived'): Promise<Map<string, string>> {
@@ -148,8 +139,16 @@ const neverAdded = (parts: readonly string[]) =>
       'Write the migration that adds this: npm run migrations -- --name NAME. If a migration adds it already, it was removed by hand: add it again.',
   )
 
+/** A line of a migration after which older versions cannot use the database, although all that they declare is there. */
+const BREAKING = /^-- stockroom: breaking$/m
+
 async function apply(tx: Queries, kind: 'migration' | 'derived', step: Step): Promise<void> {
   for (const statement of step.statements) await tx.run(sql.raw(statement))
+  await remember(tx, kind, step)
+  if (step.statements.some((statement) => BREAKING.test(statement))) await remember(tx, 'breaking', step)
+}
+
+async function remember(tx: Queries, kind: string, step: Step): Promise<void> {
   await tx.run(sql`insert into stockroom_schema (kind, name, hash) values (${kind}, ${step.name}, ${hash(step)})
     on conflict (kind, name) do update set hash = excluded.hash`)
 }

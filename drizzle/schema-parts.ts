@@ -46,7 +46,16 @@ export interface SchemaParts {
   declared: Parts
   /** Reads the descriptions of what the database has. */
   read(tx: Queries): Promise<ReadonlySet<string>>
+  /** Reads the columns without which no row can be inserted: NOT NULL, and without a default. */
+  readRequired(tx: Queries): Promise<Parts>
 }
+
+/** Describes columns. */
+export const columnParts = (table: string, columns: readonly string[]): string[] => columns.map((column) => `column ${table}.${column}`)
+
+/** Rows of a query for required columns, as parts. */
+export const requiredParts = (rows: readonly { table_name: string; column_name: string }[]): Parts =>
+  new Map(rows.map(({ table_name: table, column_name: column }) => [`column ${table}.${column}`, { table, column }]))
 
 /** Describes all that a table declares. `indexes` are those of `listIndexes`. The queries of each engine's `catalogue.ts` write the same words. */
 export function describeTable({ name: table, columns, foreignKeys }: TableConfig, indexes: readonly Index[]): [string, Part][] {

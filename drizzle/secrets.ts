@@ -3,12 +3,14 @@ import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import type { Queries } from './database.ts'
 import type { Derived } from './migrations.ts'
+import { columnParts } from './schema-parts.ts'
 
 const BYTES = 32
 
 export const secretTable: Derived = {
   name: 'stockroom_secrets',
   lostInRebuild: false,
+  needs: columnParts('stockroom_secrets', ['name', 'value']),
   statements: ['create table if not exists stockroom_secrets (name text primary key, value text not null)'],
   fill: (tx) =>
     tx.run(

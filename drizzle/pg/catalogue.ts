@@ -2,7 +2,7 @@
 import { sql } from 'drizzle-orm'
 import { getTableConfig, PgDialect, type PgTable } from 'drizzle-orm/pg-core'
 import type { SQLiteTable } from 'drizzle-orm/sqlite-core'
-import { describeTable, type Index, listIndexes, type SchemaParts } from '../schema-parts.ts'
+import { describeTable, type Index, listIndexes, requiredParts, type SchemaParts } from '../schema-parts.ts'
 import type { Tables } from '../tables.ts'
 
 const dialect = new PgDialect()
@@ -15,6 +15,7 @@ export const getIndexes = (table: SQLiteTable): Index[] => listIndexes(getConfig
 export const schemaParts = (tables: Tables): SchemaParts => ({
   declared: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getConfig(table), getIndexes(table)))),
   read: async (tx) => new Set((await tx.all<{ part: string }>(PARTS)).map(({ part }) => part)),
+  readRequired: async (tx) => requiredParts(await tx.all(REQUIRED)),
 })
 
 /** An index that a failed `create index concurrently` left behind is not valid: it ensures nothing. */
@@ -36,3 +37,8 @@ const PARTS = sql`
         select string_agg(coalesce(attname::text, 'expression'), ', ' order by place) from unnest(indkey::int2[]) with ordinality keys (number, place)
           left join pg_attribute on attrelid = tables.oid and attnum = keys.number where place <= indnkeyatts) || ')'
     from tables join pg_index on indrelid = tables.oid join pg_class index on index.oid = indexrelid where indisvalid`
+
+const REQUIRED = sql`
+  select relname as table_name, attname as column_name from pg_class join pg_attribute on attrelid = pg_class.oid
+    where relkind in ('r', 'p') and pg_table_is_visible(pg_class.oid) and relnamespace <> 'pg_catalog'::regnamespace
+      and attnum > 0 and not attisdropped and attnotnull and not atthasdef and attidentity = '' and attgenerated = ''`

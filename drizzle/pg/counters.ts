@@ -2,6 +2,7 @@
 import { sql } from 'drizzle-orm'
 import type { Served } from '../database.ts'
 import type { Derived } from '../migrations.ts'
+import { columnParts } from '../schema-parts.ts'
 
 /** One counter row would make all writers of a table wait for each other; each transaction takes one of these that is free. */
 const SLOTS = 64
@@ -12,6 +13,7 @@ const NONCE = '(random() * 1099511627776)::bigint'
 export const counterTable: Derived = {
   name: 'stockroom_counters',
   lostInRebuild: false,
+  needs: columnParts('stockroom_counters', ['name', 'slot', 'version', 'nonce', 'row_count']),
   statements: [
     // Half-empty pages let an update stay on its page, so that the counters do not grow an index.
     `create table if not exists stockroom_counters (name text, slot integer, version bigint not null, row_count bigint not null, primary key (name, slot))
@@ -52,6 +54,7 @@ export function counterTriggers({ table }: Served): Derived {
   return {
     name: `${table}_counters`,
     lostInRebuild: true,
+    needs: [],
     statements: Object.entries(triggers).flatMap(([event, when]) => [
       `drop trigger if exists ${table}_${event} on ${table}`,
       `create trigger ${table}_${event} ${when} execute function stockroom_${event}()`,

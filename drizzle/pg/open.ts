@@ -3,9 +3,10 @@ import { setTimeout } from 'node:timers/promises'
 import { getTableName, type SQL, sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import type pg from 'pg'
+import { compatibilityCheck } from '../compatibility.ts'
 import { causes, type Database, DatabaseUnusable, type Dialect, outermost, type Queries, type Served } from '../database.ts'
 import { feedTable } from '../feed.ts'
-import { type Derived, migrate, migratedCheck } from '../migrations.ts'
+import { type Derived, migrate } from '../migrations.ts'
 import type { EngineOptions } from '../open.ts'
 import { cursorSecret, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
@@ -90,7 +91,6 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   const pools = connect(url, queryTimeout, silence)
   const { short, long, writers, jobs, unhurried } = pools
   const derived = [counterTable, secretTable, feedTable, grams, ...served.flatMap(derive)]
-  const checkMigrated = migratedCheck(MIGRATIONS, derived)
   const read = queries(long)
   const { list, rows, interrupt } = reading({ short, long }, { timeout: queryTimeout, countTime: COUNT_TIME })
   const watched = watchState(url, { short, long }, silence)
@@ -113,6 +113,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
     noted(exclusive(() => retry(() => transaction(pool, 'begin', (client) => work(queries(client))))))
   const declared = tables(kit)
   const parts = schemaParts(declared)
+  const checkCompatible = compatibilityCheck(MIGRATIONS, derived, parts)
   return {
     tables: declared,
     dialect,
@@ -150,7 +151,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
     },
     ready: async () => {
       await writable.check()
-      await checkMigrated(queries(short))
+      await checkCompatible(queries(short))
     },
     failure,
     interrupt,

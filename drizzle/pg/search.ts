@@ -4,12 +4,14 @@ import { and } from '../conditions.ts'
 import type { Dialect, Served } from '../database.ts'
 import { FOLD_VERSION, fold } from '../fold.ts'
 import type { Derived } from '../migrations.ts'
+import { columnParts } from '../schema-parts.ts'
 import { reindex, searchTable } from '../search.ts'
 
 /** Every sequence of one and two characters of a text with a character beyond ASCII in it. Words of Chinese are that short; ASCII ones of use are not. */
 export const grams: Derived = {
   name: 'stockroom_grams',
   lostInRebuild: false,
+  needs: [],
   statements: [
     `create or replace function stockroom_grams(content text) returns text[] language sql immutable strict parallel safe as $$
       select case when octet_length(content) = char_length(content) then '{}' else (
@@ -36,6 +38,7 @@ export function searchIndex(served: Served, dialect: Dialect): Derived {
     name: table,
     version: FOLD_VERSION,
     lostInRebuild: false,
+    needs: columnParts(table, ['id', ...served.folded, 'grams']),
     statements: [
       `drop table if exists ${table}`,
       `create table ${table} (

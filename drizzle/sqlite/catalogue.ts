@@ -1,7 +1,7 @@
 // What a SQLite schema consists of: as declared, and as the database has it.
 import { sql } from 'drizzle-orm'
 import { getTableConfig, SQLiteSyncDialect, type SQLiteTable } from 'drizzle-orm/sqlite-core'
-import { describeTable, type Index, listIndexes, type SchemaParts } from '../schema-parts.ts'
+import { describeTable, type Index, listIndexes, requiredParts, type SchemaParts } from '../schema-parts.ts'
 import type { Tables } from '../tables.ts'
 
 const dialect = new SQLiteSyncDialect()
@@ -11,6 +11,7 @@ export const getIndexes = (table: SQLiteTable): Index[] => listIndexes(getTableC
 export const schemaParts = (tables: Tables): SchemaParts => ({
   declared: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getTableConfig(table), getIndexes(table)))),
   read: async (tx) => new Set((await tx.all<{ part: string }>(PARTS)).map(({ part }) => part)),
+  readRequired: async (tx) => requiredParts(await tx.all(REQUIRED)),
 })
 
 const PARTS = sql`
@@ -25,3 +26,8 @@ const PARTS = sql`
   select iif(found.partial, 'partial ', '') || iif(found."unique", 'unique ', '') || 'index ' || found.name || ' on ' || tables.name || ' (' ||
       (select group_concat(coalesce(key.name, 'expression'), ', ' order by key.seqno) from pragma_index_info(found.name) key) || ')'
     from tables, pragma_index_list(tables.name) found`
+
+/** The key of a table with a single integer key is made by SQLite. */
+const REQUIRED = sql`
+  select tables.name as table_name, found.name as column_name from sqlite_master tables, pragma_table_info(tables.name) found
+    where tables.type = 'table' and found."notnull" = 1 and found.dflt_value is null and found.pk = 0`

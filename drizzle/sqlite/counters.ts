@@ -2,11 +2,13 @@
 import { sql } from 'drizzle-orm'
 import type { Served } from '../database.ts'
 import type { Derived } from '../migrations.ts'
+import { columnParts } from '../schema-parts.ts'
 import { searchTable } from '../search.ts'
 
 export const counterTable: Derived = {
   name: 'stockroom_counters',
   lostInRebuild: false,
+  needs: columnParts('stockroom_counters', ['name', 'version', 'nonce', 'row_count']),
   // Whoever changes this changes the triggers too: they are then made anew, and fill it again.
   statements: [
     'drop table if exists stockroom_counters',
@@ -32,6 +34,7 @@ export function counterTriggers({ table, folded }: Served): Derived {
   return {
     name: `${table}_counters`,
     lostInRebuild: true,
+    needs: [],
     statements: Object.entries(triggers).flatMap(([event, body]) => [
       `drop trigger if exists ${table}_${event}`,
       `create trigger ${table}_${event} ${body}`,

@@ -3,9 +3,10 @@ import { setTimeout } from 'node:timers/promises'
 import Driver from 'better-sqlite3'
 import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
+import { compatibilityCheck } from '../compatibility.ts'
 import { type Database, DatabaseBusy, type Dialect, type Failure, failureOf, outermost, type Queries, type Served } from '../database.ts'
 import { feedTable } from '../feed.ts'
-import { type Derived, migratedCheck } from '../migrations.ts'
+import type { Derived } from '../migrations.ts'
 import type { EngineOptions } from '../open.ts'
 import { cursorSecret, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
@@ -76,7 +77,6 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
 
   const watched = watchState(path)
   const derived = [counterTable, secretTable, feedTable, ...served.flatMap(derive)]
-  const checkMigrated = migratedCheck(MIGRATIONS, derived)
   const tx = queries(writer)
   const read = queries(reader.connection, reader)
   const inTurn = queue()
@@ -84,6 +84,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
 
   const declared = tables(kit)
   const parts = schemaParts(declared)
+  const checkCompatible = compatibilityCheck(MIGRATIONS, derived, parts)
 
   return {
     tables: declared,
@@ -125,7 +126,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
           writer.pragma('foreign_keys = on')
         }
       }),
-    ready: () => checkMigrated(read),
+    ready: () => checkCompatible(read),
     failure: (error) => failureOf(error, failures),
     interrupt,
     close: () =>

@@ -4,6 +4,7 @@ import { and } from '../conditions.ts'
 import type { Dialect, Served } from '../database.ts'
 import { FOLD_VERSION, fold } from '../fold.ts'
 import type { Derived } from '../migrations.ts'
+import { columnParts } from '../schema-parts.ts'
 import { reindex, searchTable } from '../search.ts'
 
 /** A term of one or two characters has no trigram, but is the beginning of one if two characters follow the end of every text. */
@@ -20,6 +21,7 @@ export function searchIndex(served: Served, dialect: Dialect): Derived {
     name: table,
     version: FOLD_VERSION,
     lostInRebuild: false,
+    needs: [...columnParts(table, ['id', ...served.folded]), ...columnParts(index, served.folded), `table ${postings}`],
     statements: [
       `drop table if exists ${postings}`,
       `drop table if exists ${index}`,

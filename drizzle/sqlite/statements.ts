@@ -21,6 +21,7 @@ const idsName = (table: string) => `${table}_ids`
 export const idIndex = ({ table }: Served): Derived => ({
   name: idsName(table),
   lostInRebuild: true,
+  needs: [`index ${idsName(table)} on ${table} (id)`],
   statements: [`create index if not exists ${idsName(table)} on ${table} (id)`],
   fill: async () => {},
 })

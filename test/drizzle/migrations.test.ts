@@ -6,8 +6,9 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { sql } from 'drizzle-orm'
 import type { Test } from 'tap'
+import { compatibilityCheck } from '../../drizzle/compatibility.ts'
 import type { Database, Served } from '../../drizzle/database.ts'
-import { type Derived, migratedCheck } from '../../drizzle/migrations.ts'
+import type { Derived } from '../../drizzle/migrations.ts'
 import { open } from '../../drizzle/open.ts'
 import type { Kit } from '../../drizzle/stamps.ts'
 import { defineTables, type Tables } from '../../drizzle/tables.ts'
@@ -356,22 +357,35 @@ onEach('what is declared, and neither a migration nor anybody has made, is named
   })
 })
 
-const refused: Record<string, { newer: Parameters<typeof versionWith>[2]; changes?: (text: string) => string; says: RegExp }> = {
-  'ahead of the code': { newer: { '0001_newer': ['CREATE TABLE newer (id bigint);'] }, says: /0001_newer.*does not know.*run the version/ },
+interface Refused {
+  newer: Parameters<typeof versionWith>[2]
+  changes?: (text: string) => string
+  says: RegExp
+  /** An instance that runs already stays ready. */
+  ready?: boolean
+}
+
+const refused: Record<string, Refused> = {
+  'ahead of the code': {
+    newer: { '0001_newer': ['CREATE TABLE newer (id bigint);'] },
+    says: /0001_newer.*does not know.*run the version/,
+    ready: true,
+  },
   'made by a file that was changed since': {
     newer: {},
     changes: (text) => `${text}\n-- tidied up`,
     says: /0000_init was changed.*restore/,
   },
 }
-for (const [what, { newer, changes, says }] of Object.entries(refused)) {
-  onEach(`a database ${what} is refused`, async (t, dialect) => {
+for (const [what, { newer, changes, says, ready = false }] of Object.entries(refused)) {
+  onEach(`a database ${what} is refused at the start`, async (t, dialect) => {
     const url = await dialect.create(t)
     const query = await connect(t, url)
     await (await opened(t, url, await versionWith(t, dialect, newer, changes))).migrate()
     const before = await dump(dialect, query)
     const db = await opened(t, url)
-    for (const [door, attempt] of Object.entries({ migrate: () => db.migrate(), ready: () => db.ready() })) {
+    const doors = { migrate: () => db.migrate(), ...(!ready && { ready: () => db.ready() }) }
+    for (const [door, attempt] of Object.entries(doors)) {
       const error: Error = await attempt().then(
         () => t.fail(`${door} went through`),
         (error) => error,
@@ -380,6 +394,47 @@ for (const [what, { newer, changes, says }] of Object.entries(refused)) {
       t.match(error.message, says, door)
     }
     t.equal(await dump(dialect, query), before)
+  })
+}
+
+/** What a newer version does to the table of pauses, and whether an older one that runs can go on. */
+const rollouts: [what: string, pauses: Record<string, string>, more: string[], says: RegExp | undefined][] = [
+  ['adds a table', {}, ['create table added (id bigint)'], undefined],
+  ['adds a column that may be empty', { note: 'text' }, [], undefined],
+  ['adds a column with a default', { note: "text not null default ''" }, [], undefined],
+  ['adds a column that has to be given', { note: 'text not null' }, [], /column webhook_pauses\.note is required/],
+  ['renames a column', { until: '' }, [], /column webhook_pauses\.until is missing/],
+  [
+    'says that it breaks older versions',
+    {},
+    ['-- stockroom: breaking\ncreate table added (id bigint)'],
+    /0001_newer is marked as breaking/,
+  ],
+]
+for (const [what, changes, more, says] of rollouts) {
+  onEach(`an older instance is ${says ? 'not ' : ''}ready when a newer version ${what}`, async (t, dialect) => {
+    const url = await dialect.create(t)
+    const older = await opened(t, url)
+    await older.migrate()
+    await older.ready()
+    const kinds: Record<string, string> = { webhook: 'bigint not null references webhooks (id)' }
+    const time = dialect.name === 'pg' ? 'timestamptz' : 'text'
+    const columns = Object.entries({ ...kinds, until: `${time} not null`, ...changes }).filter(([, kind]) => kind)
+    const rebuilt = `create table webhook_pauses (${columns.map((column) => column.join(' ')).join(', ')})`
+    const index = 'create unique index webhook_pauses_webhook on webhook_pauses (webhook)'
+    const statements = Object.keys(changes).length > 0 ? ['drop table webhook_pauses', rebuilt, index] : []
+    const tables = (kit: Kit): Tables => {
+      const { webhook_pauses, ...tables } = defineTables(kit)
+      return tables as Tables
+    }
+    const version = await versionWith(t, dialect, { '0001_newer': [...statements, ...more] })
+    const newer = await version(url, { served: SERVED, tables })
+    t.teardown(() => newer.close())
+    t.equal((await newer.migrate())[0], '0001_newer')
+    if (says) await t.rejects(older.ready(), { message: says })
+    else await older.ready()
+    const [row] = await older.read.all<{ count: number }>(sql`select count(*) as count from products`)
+    t.equal(Number(row?.count), 0, 'and answers')
   })
 }
 
@@ -434,13 +489,15 @@ onEach('migrations are read and hashed once, however often readiness is checked'
   const missing: Derived = {
     name: 'missing',
     lostInRebuild: false,
+    needs: [],
     get statements() {
       hashed++
       return []
     },
     fill: async () => {},
   }
-  const check = migratedCheck(pathToFileURL(`${folder}/`), [missing])
+  const none = { declared: new Map(), read: async () => new Set<string>(), readRequired: async () => new Map() }
+  const check = compatibilityCheck(pathToFileURL(`${folder}/`), [missing], none)
   await t.rejects(check(db.read), { message: /behind the code \(missing\)/ })
   rmSync(folder, { recursive: true })
   await t.rejects(check(db.read), { message: /behind the code \(missing\)/ }, 'no file is needed any more')

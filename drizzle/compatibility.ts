@@ -1,0 +1,68 @@
+// Whether the schema of a database serves the running code: it is the code's own, or a newer one that older code can use (docs/operations.md).
+import { sql } from 'drizzle-orm'
+import { DatabaseUnusable, type Queries } from './database.ts'
+import { type Derived, hash, readMigrations, refuseChanged, type Step } from './migrations.ts'
+import type { SchemaParts } from './schema-parts.ts'
+
+/** What `stockroom_schema` holds: hashes by name, for each kind. */
+type Applied = Record<'migration' | 'derived' | 'breaking', Map<string, string>>
+
+/**
+ * Returns a function that throws unless the code can use the schema. It reads the files of the migrations at its first call, and looks at
+ * tables and columns only where another version has changed the schema since its last call.
+ */
+export function compatibilityCheck(folder: URL, derived: readonly Derived[], schema: SchemaParts): (tx: Queries) => Promise<void> {
+  let migrations: Step[] | undefined
+  let checked: string | undefined
+  return async (tx) => {
+    migrations ??= readMigrations(folder)
+    const rows = await tx.all<{ kind: string; name: string; hash: string }>(
+      sql`select kind, name, hash from stockroom_schema order by kind, name`,
+    )
+    const state = JSON.stringify(rows)
+    if (state === checked) return
+    const applied: Applied = { migration: new Map(), derived: new Map(), breaking: new Map() }
+    for (const { kind, name, hash } of rows) applied[kind as keyof Applied]?.set(name, hash)
+    await check(tx, migrations, derived, schema, applied)
+    checked = state
+  }
+}
+
+async function check(
+  tx: Queries,
+  migrations: readonly Step[],
+  derived: readonly Derived[],
+  schema: SchemaParts,
+  applied: Applied,
+): Promise<void> {
+  refuseChanged(migrations, applied.migration)
+  const behind = [
+    ...migrations.filter(({ name }) => !applied.migration.has(name)),
+    ...derived.filter(({ name }) => !applied.derived.has(name)),
+  ]
+  // This version made its own when it started: whatever differs was made by another version since.
+  const others = derived.filter((part) => applied.derived.has(part.name) && applied.derived.get(part.name) !== hash(part))
+  const newer = [...applied.migration.keys()].filter((name) => !migrations.some((migration) => migration.name === name))
+  if (others.length > 0 || newer.length > 0) {
+    const present = await schema.read(tx)
+    behind.push(...others.filter(({ needs }) => needs.some((part) => !present.has(part))))
+  }
+  if (behind.length > 0)
+    throw new DatabaseUnusable(`The schema is behind the code (${behind.map(({ name }) => name).join(', ')}): run "stockroom migrate"`)
+  if (newer.length > 0) await refuseIncompatible(tx, newer, schema, applied)
+}
+
+async function refuseIncompatible(tx: Queries, newer: readonly string[], schema: SchemaParts, { breaking }: Applied): Promise<void> {
+  const [present, required] = [await schema.read(tx), await schema.readRequired(tx)]
+  const faults = [
+    ...newer.filter((name) => breaking.has(name)).map((name) => `${name} is marked as breaking`),
+    ...[...schema.declared.keys()].filter((part) => !present.has(part)).map((part) => `${part} is missing`),
+    ...[...required]
+      .filter(([part, { table }]) => schema.declared.has(`table ${table}`) && !schema.declared.has(part))
+      .map(([part]) => `${part} is required, and this version does not give it`),
+  ]
+  if (faults.length > 0)
+    throw new DatabaseUnusable(
+      `A newer version has migrated the database (${newer.join(', ')}), and this one cannot use it: ${faults.join('; ')}`,
+    )
+}
