@@ -47,18 +47,25 @@ export default fp(
       if (lettingGo) reply.header('connection', 'close')
       done(null, payload)
     })
+    /** Why the last check failed, in the words of the log. */
+    let told: string | undefined
     app.decorate('checkReady', async () => {
       if (stopping) throw new Problem('not-ready', 'The service is stopping.')
       if (!app.load.hasSettled) throw new Problem('not-ready', 'The service has just started.')
-      const checked = Promise.all([logLag(app.db), app.db.ready()])
-      const [lag] = await within(READY_LIMIT, checked).catch((cause) => {
+      try {
+        const [lag] = await within(READY_LIMIT, Promise.all([logLag(app.db), app.db.ready()]))
+        told = undefined
+        return lag
+      } catch (cause) {
+        const reason = cause instanceof Error ? cause.message : String(cause)
+        if (reason !== told) app.log.warn({ err: cause }, 'not ready')
+        told = reason
         if (cause instanceof Problem) throw cause
         const failure = app.db.failure(cause)
         throw new Problem('not-ready', failure ? databaseProblems[failure][1] : 'The schema of the database is not that of the code.', {
           cause,
         })
-      })
-      return lag
+      }
     })
   },
   { name: 'health', dependencies: ['db', 'pressure', 'feed'] },

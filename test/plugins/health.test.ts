@@ -40,7 +40,8 @@ onEach('a service that runs and can answer says so', async (t, dialect) => {
 })
 
 onEach('a service whose schema is not that of its code is not ready', async (t, dialect) => {
-  const app = await build(t, dialect)
+  const log: string[] = []
+  const app = await build(t, dialect, { env: { LOG_LEVEL: 'warn' }, log: { write: (line) => log.push(line) } })
   const rows = await app.db.read.all<{ kind: string; name: string; hash: string }>(sql`select kind, name, hash from stockroom_schema`)
   const insert = ({ kind, name, hash }: { kind: string; name: string; hash: string }) =>
     app.db.write((tx) => tx.run(sql`insert into stockroom_schema (kind, name, hash) values (${kind}, ${name}, ${hash})`))
@@ -60,7 +61,12 @@ onEach('a service whose schema is not that of its code is not ready', async (t, 
   const [part] = rows.filter(({ kind }) => kind === 'derived')
   if (!part) throw new Error('nothing is derived')
   await remove(part)
+  log.length = 0
   await isReady(t, app, false, `without ${part.name}`)
+  await isReady(t, app, false, `still without ${part.name}`)
+  const lines = log.map((line) => JSON.parse(line))
+  t.match(lines, [{ msg: 'not ready', err: { message: new RegExp(`behind the code .*${part.name}`) } }], 'the log says why')
+  t.equal(lines.length, 1, 'once')
   t.strictSame(await app.db.migrate(), [part.name])
   await isReady(t, app, true, 'after another instance has migrated')
 })
