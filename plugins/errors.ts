@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
 import type { ConnectionError, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Failure } from '../drizzle/database.ts'
-import { type ErrorCode, errors, invalid, Problem, problemDocument } from '../src/errors.ts'
+import { type ErrorCode, errors, type Fault, invalid, membersOf, Problem, problemDocument } from '../src/errors.ts'
 import { databaseProblems } from '../src/failures.ts'
 import { FIXED_HEADERS, MERGE_PATCH } from '../src/query/responses.ts'
 
@@ -32,8 +32,8 @@ export default fp(
       addHeaders(reply, request)
       done()
     })
-    app.setErrorHandler((error, request, reply) => {
-      const problem = withQueryFaults(problemOf(error, app), error, request)
+    app.setErrorHandler(async (error, request, reply) => {
+      const problem = await withAllFaults(problemOf(error, app), error, request)
       if (errors[problem.code].status >= 500 && !UNREPORTED.includes(problem.code)) request.log.error({ err: error }, problem.message)
       return send(reply, request, problem)
     })
@@ -106,11 +106,32 @@ function problemOf(error: unknown, app?: FastifyInstance): Problem {
   return new Problem('internal-error', 'The log has more under the id of this request.', { cause: error })
 }
 
-/** Fastify stops at the first part of a request that has faults. The client is to see them all. */
-function withQueryFaults(problem: Problem, error: unknown, request: FastifyRequest): Problem {
-  if (problem.code !== 'invalid-request' || (error as FastifyError).validationContext !== 'body') return problem
-  const result = request.getValidationFunction('querystring')?.(request.query) as { error?: Problem } | undefined
-  return result?.error ? invalid([...problem.faults, ...result.error.faults]) : problem
+/** Fastify stops at the first part of a request that has faults. The client is to see them all, and those that only the database can tell. */
+async function withAllFaults(problem: Problem, error: unknown, request: FastifyRequest): Promise<Problem> {
+  if (problem.code !== 'invalid-request') return problem
+  const { validationContext: part } = error as FastifyError
+  if (part !== 'body' && part !== 'querystring') return problem
+  const inBody = part === 'body' ? problem.faults : []
+  const query =
+    part === 'body' ? (request.getValidationFunction('querystring')?.(request.query) as { error?: Problem } | undefined) : undefined
+  const inQuery = part === 'body' ? (query?.error?.faults ?? []) : problem.faults
+  const others = await furtherFaults(request, inBody)
+  return query?.error || others.length > 0 ? invalid([...inBody, ...others, ...inQuery]) : problem
+}
+
+/** Nothing is looked up for a body whose members cannot be told apart. */
+async function furtherFaults(request: FastifyRequest, faults: readonly Fault[]): Promise<readonly Fault[]> {
+  const { findFaults } = request.routeOptions.config
+  const { body } = request
+  const faulty = membersOf(faults)
+  if (!findFaults || typeof body !== 'object' || body === null || Array.isArray(body) || faulty.has('')) return []
+  try {
+    return await findFaults(request, faulty)
+  } catch (err) {
+    // What is known already is true all the same.
+    request.log.warn({ err }, 'further faults of a request could not be looked for')
+    return []
+  }
 }
 
 function send(reply: FastifyReply, request: FastifyRequest, problem: Problem): FastifyReply {

@@ -2,10 +2,10 @@
 import type { TObject, TSchema } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { parse as parseSecurely } from 'secure-json-parse'
-import { BulkResult } from '../src/bulk/bulk.ts'
+import { BulkResult } from '../src/bulk/schemas.ts'
 import { invalid, Problem } from '../src/errors.ts'
 import { JobList, JobSchema } from '../src/jobs/schemas.ts'
+import { isPoisoned, parseBody, repeatedMembers } from '../src/json.ts'
 import { compilePath, compileQuerystring, type Handling } from '../src/query/querystring.ts'
 import { MERGE_PATCH, Problem as ProblemSchema } from '../src/query/responses.ts'
 import { listOf, NoParameters } from '../src/query/schemas.ts'
@@ -52,7 +52,7 @@ const parts: Record<string, (schema: TSchema) => Validate> = {
       if (members > MAX_MEMBERS)
         return { error: invalid([{ pointer: '', detail: `has ${members} members: at most ${MAX_MEMBERS} are read` }]) }
       if (body === null && schema['x-optional']) return { value: {} }
-      const faults = body === null ? [{ pointer: '', detail: 'must be a JSON object' }] : check(body)
+      const faults = body === null ? [{ pointer: '', detail: 'must be a JSON object' }] : [...check(body), ...repeatedMembers(body)]
       return faults.length > 0 ? { error: invalid(faults) } : { value: body }
     }
   },
@@ -71,9 +71,6 @@ function preferredHandling(prefer: string | string[]): Handling | undefined {
 
 const HANDLINGS: readonly Handling[] = ['strict', 'lenient']
 
-const UTF8 = new TextDecoder('utf-8', { fatal: true })
-
-/** Bytes that are not UTF-8 would be replaced, and stored, if they were decoded leniently. */
 function parseJson(request: FastifyRequest, body: Buffer): unknown {
   const { headers } = request
   request.bytes = body
@@ -83,23 +80,9 @@ function parseJson(request: FastifyRequest, body: Buffer): unknown {
     throw new Problem('unsupported-media-type', 'Send JSON in UTF-8, not compressed.')
   if (body.length === 0) return undefined
   try {
-    return parseGuarded(UTF8.decode(body))
+    return parseBody(body)
   } catch (error) {
     throw new Problem('malformed-json', error instanceof SyntaxError ? `${error.message}.` : 'The body is not UTF-8.', { cause: error })
-  }
-}
-
-/** Bodies that would change a prototype if they were copied: with a member `__proto__`, or `constructor` with `prototype` in it. */
-const poisoned = new WeakSet<object>()
-
-/** One that is poisoned is let through to validation, which names the member and every other fault where the schema is closed. */
-function parseGuarded(text: string): unknown {
-  try {
-    return parseSecurely(text, { protoAction: 'error', constructorAction: 'error' })
-  } catch {
-    const value = JSON.parse(text)
-    poisoned.add(value)
-    return value
   }
 }
 
@@ -128,7 +111,7 @@ export default fp(
     })
     // Where the schema is open.
     app.addHook('preHandler', ({ body }, _reply, done) => {
-      if (poisoned.has(body as object))
+      if (isPoisoned(body))
         throw invalid([{ pointer: '', detail: 'has a member __proto__, or constructor with a member prototype: no body may have them' }])
       done()
     })

@@ -16,37 +16,78 @@ export interface Writing {
   table: ServedTable
 }
 
-/** Checks `values` against the other rows, and adds what is derived from them. `current` is the record that they change. */
-export async function checked(writing: Writing, values: Body, current?: Row): Promise<Body> {
-  const { db, tx, resource } = writing
-  const faults: Fault[] = []
-  for (const { field, target } of resource.references) {
-    const id = values[field]
-    if (typeof id === 'number' && !(await exists(tx, db.tables[target], id)))
-      faults.push({ pointer: `/${field}`, detail: `no row of ${target} has the id ${id}` })
-  }
-  if (faults.length > 0) throw invalid(faults)
-  if (current) await refuseCycle(writing, values, current)
-  const complete = { ...values, ...(await derived(writing, values, current)) }
-  await refuseTaken(writing, complete, current)
-  return complete
+/** A fault of values that other records, or the record itself, decide. */
+export interface Conflict {
+  code: 'invalid-request' | 'cycle' | 'not-unique'
+  /** What the answer says where it is of this code. */
+  detail: string
+  fault: Fault
 }
 
-/** A record must not come to stand below itself. The tree is held, so that two moves cannot make a circle between them. */
-async function refuseCycle({ db, tx, resource, table }: Writing, values: Body, current: Row): Promise<void> {
+/** Checks `values` against the other rows, and adds what is derived from them. `current` is the record that they change. Throws all faults. */
+export async function checked(writing: Writing, values: Body, current?: Row, found: readonly Conflict[] = []): Promise<Body> {
+  const { db, tx, resource, table } = writing
+  // The tree is locked, so that two moves cannot make a circle between them.
+  if (current && resource.references.some(({ field, target }) => target === resource.table && typeof values[field] === 'number'))
+    await db.dialect.lock(tx, table)
+  const conflicts = [...found, ...(await findConflicts(writing, values, current))]
+  if (conflicts.length > 0) throw problemOf(conflicts)
+  return { ...values, ...(await derived(writing, values, current)) }
+}
+
+/** The problem of all conflicts together. A request with faults is 400, whatever else is wrong; otherwise the first conflict decides. */
+function problemOf(conflicts: readonly Conflict[]): Problem {
+  const faults = conflicts.map(({ fault }) => fault)
+  const [first] = conflicts
+  return !first || conflicts.some(({ code }) => code === 'invalid-request')
+    ? invalid(faults)
+    : new Problem(first.code, first.detail, { faults })
+}
+
+/** Finds unknown references, a circle in a tree and taken values. What is wrong with the members in `faulty` is known already. */
+export async function findConflicts(
+  writing: Writing,
+  values: Body,
+  current?: Row,
+  faulty: ReadonlySet<string> = new Set(),
+): Promise<Conflict[]> {
+  const sound = Object.fromEntries(Object.entries(values).filter(([field]) => !faulty.has(field)))
+  return [
+    ...(await unknownReferences(writing, sound)),
+    ...(current ? await circles(writing, sound, current) : []),
+    ...(await takenValues(writing, sound, current, faulty)),
+  ]
+}
+
+async function unknownReferences({ db, tx, resource }: Writing, values: Body): Promise<Conflict[]> {
+  const conflicts: Conflict[] = []
+  for (const { field, target } of resource.references) {
+    const id = values[field]
+    if (typeof id !== 'number' || (await exists(tx, db.tables[target], id))) continue
+    const detail = `no row of ${target} has the id ${id}`
+    conflicts.push({ code: 'invalid-request', detail, fault: { pointer: `/${field}`, detail } })
+  }
+  return conflicts
+}
+
+/** A record must not come to stand below itself. */
+async function circles({ tx, resource, table }: Writing, values: Body, current: Row): Promise<Conflict[]> {
+  const conflicts: Conflict[] = []
   for (const { field, target } of resource.references) {
     const parent = values[field]
     if (target !== resource.table || typeof parent !== 'number') continue
-    await db.dialect.lock(tx, table)
     const column = sql.identifier(field)
     const [above] = await tx.all<{ id: number }>(sql`
       with recursive above (id) as (select id from ${table} where id = ${parent} union select higher.${column} from ${table} higher join above on higher.id = above.id)
       select id from above where id = ${current.id}`)
     if (above)
-      throw new Problem('cycle', `The ${resource.singular} ${current.id} would be below itself.`, {
-        faults: [{ pointer: `/${field}`, detail: `${parent} is ${current.id} or below it` }],
+      conflicts.push({
+        code: 'cycle',
+        detail: `The ${resource.singular} ${current.id} would be below itself.`,
+        fault: { pointer: `/${field}`, detail: `${parent} is ${current.id} or below it` },
       })
   }
+  return conflicts
 }
 
 async function derived({ db, tx, resource: { slug, singular }, table }: Writing, values: Body, current?: Row): Promise<Body> {
@@ -66,22 +107,34 @@ async function derived({ db, tx, resource: { slug, singular }, table }: Writing,
   return { [slug.field]: await freeSlug(slugOf(String(values[slug.from])) || singular, taken) }
 }
 
-/** Throws `not-unique`, naming each field whose value another record has. */
-async function refuseTaken({ tx, resource, table }: Writing, values: Body, current?: Row): Promise<void> {
+/** Finds each field whose value another record has. */
+async function takenValues(
+  { tx, resource, table }: Writing,
+  values: Body,
+  current?: Row,
+  faulty?: ReadonlySet<string>,
+): Promise<Conflict[]> {
   const columns = getTableColumns(table) as Record<string, SQLiteColumn>
   const row: Body = { ...current, ...values }
-  const faults: Fault[] = []
+  const conflicts: Conflict[] = []
   for (const fields of resource.unique) {
-    if (!fields.some((field) => field in values) || (fields.length === 1 && row[fields[0] as string] === null)) continue
+    const isKnown = fields.every((field) => row[field] !== undefined && !faulty?.has(field))
+    const isSet = fields.some((field) => field in values) && !(fields.length === 1 && row[fields[0] as string] === null)
+    if (!isKnown || !isSet) continue
     const given = fields.map((field): [SQLiteColumn, unknown] => [columns[field] as SQLiteColumn, row[field]])
     const [[other] = []] = await tx.prepared(sameAs(table, given), [
       current?.id ?? 0,
       ...given.map(([column, value]) => stored(column, value)),
     ])
-    if (other !== undefined)
-      faults.push({ pointer: `/${fields.at(-1)}`, detail: `the ${resource.singular} ${other} has the same ${fields.join(' and ')}` })
+    if (other === undefined) continue
+    const detail = `the ${resource.singular} ${other} has the same ${fields.join(' and ')}`
+    conflicts.push({
+      code: 'not-unique',
+      detail: `Another ${resource.singular} has this value.`,
+      fault: { pointer: `/${fields.at(-1)}`, detail },
+    })
   }
-  if (faults.length > 0) throw new Problem('not-unique', `Another ${resource.singular} has this value.`, { faults })
+  return conflicts
 }
 
 /** Throws `in-use` where records of `resources` refer to this one. */

@@ -75,9 +75,9 @@ const running = new WeakMap<Database, Map<string, Promise<unknown>>>()
 export async function once(
   db: Database,
   attempt: Attempt | undefined,
-  work: (tx: Queries) => Promise<PostAnswer>,
+  work: (tx: Queries, progress?: Progress) => Promise<PostAnswer>,
 ): Promise<PostAnswer & { replayed?: true }> {
-  if (!attempt) return retried(db, () => db.write(work))
+  if (!attempt) return retried(db, () => db.write((tx) => work(tx)))
   const ofDatabase = running.get(db) ?? new Map<string, Promise<unknown>>()
   running.set(db, ofDatabase)
   const name = `${attempt.caller} ${attempt.key}`
@@ -100,7 +100,7 @@ async function claimed(
   tx: Queries,
   db: Database,
   attempt: Attempt,
-  work: (tx: Queries) => Promise<PostAnswer>,
+  work: (tx: Queries, progress?: Progress) => Promise<PostAnswer>,
 ): Promise<PostAnswer & { replayed?: true }> {
   const { caller, key, fingerprint } = attempt
   const { idempotency_keys: table } = db.tables
@@ -110,16 +110,18 @@ async function claimed(
     })
   const same = and(eq(table.caller, caller), eq(table.key, key))
   const [known] = await tx.select().from(table).where(same)
+  let progress: Progress | undefined
   if (known && Date.parse(known.at) > Date.now() - KEPT_FOR) {
     if (known.fingerprint !== fingerprint)
       throw new Problem(
         'idempotency-key-reused',
         'This Idempotency-Key was used for a request with another URL or body. Make a new one for each request.',
       )
-    return { status: known.status, headers: JSON.parse(known.headers), body: unpackBody(known.body), replayed: true }
+    if (known.status === UNFINISHED) progress = unpackBody(known.body)
+    else return { status: known.status, headers: JSON.parse(known.headers), body: unpackBody(known.body), replayed: true }
   }
   if (known) await tx.delete(table).where(same)
-  const answer = await work(tx)
+  const answer = await work(tx, progress)
   const { status, headers, body, secret = [] } = answer
   const shown = { ...body, ...Object.fromEntries(secret.map((member) => [member, null])), ...(secret.length > 0 && { withheld: secret }) }
   await tx.insert(table).values({
@@ -130,6 +132,32 @@ async function claimed(
     at: new Date().toISOString(),
   })
   return answer
+}
+
+/** What earlier steps of a request have done. */
+type Progress = Record<string, unknown>
+
+/** The status that stands for the progress of a request, in place of its answer. */
+const UNFINISHED = 0
+
+export const unfinished = (progress: Progress): PostAnswer => ({ status: UNFINISHED, headers: {}, body: progress })
+
+/**
+ * Runs `step` in one transaction after the other, each with what the one before has returned as `unfinished`, until it returns an answer.
+ * Others write in between. With an attempt, progress is stored in the transaction that makes it: a request that was cut off and is sent
+ * again goes on from there.
+ */
+export async function onceInSteps(
+  db: Database,
+  attempt: Attempt | undefined,
+  step: (tx: Queries, progress?: Progress) => Promise<PostAnswer>,
+): Promise<PostAnswer & { replayed?: true }> {
+  for (let progress: Progress | undefined; ; ) {
+    const before = progress
+    const answer = await once(db, attempt, (tx, stored) => step(tx, stored ?? before))
+    if (answer.status !== UNFINISHED) return answer
+    progress = answer.body
+  }
 }
 
 /** Deletes answers that were stored before a time, as `pruneOld` does. */

@@ -4,7 +4,7 @@ import { and, eq } from 'drizzle-orm'
 import type { Database, Queries } from '../drizzle/database.ts'
 import { index } from '../drizzle/search.ts'
 import { type Actor, COMMAND_LINE, recordChanges } from './changes.ts'
-import { invalid, Problem } from './errors.ts'
+import { type Fault, invalid, Problem } from './errors.ts'
 import type { Body } from './query/resource.ts'
 import type { Row } from './query/rows.ts'
 import { changeHeld, createWithin, type Expected, held, retried } from './records.ts'
@@ -33,14 +33,18 @@ export interface Issued {
   token: string
 }
 
+/** Finds what the schema cannot tell of a key. */
+export const findKeyFaults = ({ expires_at }: Body): Fault[] =>
+  typeof expires_at === 'string' && Date.parse(expires_at) <= Date.now() ? [{ pointer: '/expires_at', detail: 'is past' }] : []
+
 /** Throws `invalid-request` for a key that has expired already. */
 export const issueKey = (db: Database, body: Body, actor: Actor): Promise<Issued> =>
   retried(db, () => db.write((tx) => issueWithin(tx, db, body, actor)))
 
 /** The same as part of a transaction. */
 export async function issueWithin(tx: Queries, db: Database, body: Body, actor: Actor): Promise<Issued> {
-  const { expires_at } = body
-  if (typeof expires_at === 'string' && Date.parse(expires_at) <= Date.now()) throw invalid([{ pointer: '/expires_at', detail: 'is past' }])
+  const faults = findKeyFaults(body)
+  if (faults.length > 0) throw invalid(faults)
   const record = await createWithin(tx, db, keys, body, actor)
   return { record, token: await setSecret(tx, db, record.id) }
 }

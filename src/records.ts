@@ -1,10 +1,13 @@
 // Writing: create, replace, merge and remove a record. Each is one transaction.
+import { isDeepStrictEqual } from 'node:util'
 import { eq, getTableColumns, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../drizzle/database.ts'
 import { index } from '../drizzle/search.ts'
 import { type Actor, created, deleted, recordChanges, updated } from './changes.ts'
-import { checked, refuseUsed, type Writing } from './constraints.ts'
+import { type Conflict, checked, findConflicts, refuseUsed, type Writing } from './constraints.ts'
+import type { Fault } from './errors.ts'
+import { mergeInto } from './merging.ts'
 import { noRecord } from './query/list.ts'
 import type { Body, Resource } from './query/resource.ts'
 import { columnsOf, type Row, shownOf } from './query/rows.ts'
@@ -17,7 +20,7 @@ export const create = (db: Database, resource: Resource, body: Body, by: Actor):
 /** The same as part of a transaction, which has to run again as a whole where another one was faster. */
 export async function createWithin(tx: Queries, db: Database, resource: Resource, body: Body, by: Actor): Promise<Row> {
   const writing: Writing = { db, tx, resource, table: db.tables[resource.table] }
-  const values = await checked(writing, { ...defaultsOf(resource), ...settable(resource, body) })
+  const values = await checked(writing, completed(resource, body))
   const now = new Date().toISOString()
   const row: Body = { ...values, created_at: now, updated_at: now, version: 1 }
   const { insert, inserted } = insertOf(db, resource)
@@ -32,31 +35,48 @@ export async function createWithin(tx: Queries, db: Database, resource: Resource
 
 /** PUT: what the body leaves out returns to its default. Throws as `create` does, and `not-found`. */
 export const replace = (db: Database, resource: Resource, id: number, body: Body, by: Actor, expected?: Expected): Promise<Row> =>
-  change(db, resource, id, { ...defaultsOf(resource), ...settable(resource, body) }, by, expected)
+  write(db, resource, async (writing) => updateLocked(writing, await held(writing, id, expected), completed(resource, body), by))
 
 /** PATCH (RFC 7396): what the body leaves out stays. Throws as `replace` does. */
 export const merge = (db: Database, resource: Resource, id: number, body: Body, by: Actor, expected?: Expected): Promise<Row> =>
-  change(db, resource, id, settable(resource, body), by, expected)
-
-/** Sets fields that a body may not set, too. A change that changes nothing leaves the version and `updated_at` as they are. */
-const change = (db: Database, resource: Resource, id: number, values: Body, by: Actor, expected?: Expected): Promise<Row> =>
-  write(db, resource, async (writing) => changeHeld(writing, await held(writing, id, expected), values, by))
+  write(db, resource, (writing) => mergeWithin(writing, id, body, by, expected))
 
 /** PATCH as part of a transaction. */
 export async function mergeWithin(writing: Writing, id: number, body: Body, by: Actor, expected?: Expected): Promise<Row> {
-  return changeHeld(writing, await held(writing, id, expected), settable(writing.resource, body), by)
+  const current = await held(writing, id, expected)
+  const { values, conflicts } = mergeInto(writing.resource, settable(writing.resource, body), current)
+  return updateLocked(writing, current, values, by, { conflicts })
 }
 
-/** Changes a record that this transaction holds. `reason` is put on record. */
-export async function changeHeld(writing: Writing, current: Row, values: Body, by: Actor, reason?: string): Promise<Row> {
+/**
+ * Changes a record that this transaction has locked. A change that changes nothing leaves the version and `updated_at` as they are.
+ * `reason` is put on record.
+ */
+export const changeHeld = (writing: Writing, current: Row, values: Body, by: Actor, reason?: string): Promise<Row> =>
+  updateLocked(writing, current, values, by, reason === undefined ? {} : { reason })
+
+interface UpdateOptions {
+  reason?: string
+  /** Faults of `values` that were found before. */
+  conflicts?: readonly Conflict[]
+}
+
+async function updateLocked(writing: Writing, current: Row, values: Body, by: Actor, options: UpdateOptions = {}): Promise<Row> {
+  const { reason, conflicts = [] } = options
   const { db, tx, resource, table } = writing
   const columns = getTableColumns(table) as Record<string, SQLiteColumn>
   const changes = Object.fromEntries(Object.entries(values).filter(([field, value]) => !sameValue(columns[field], value, current[field])))
-  if (Object.keys(changes).length === 0) return current
-  const row = { ...(await checked(writing, changes, current)), updated_at: new Date().toISOString(), version: sql`${table.version} + 1` }
+  if (Object.keys(changes).length === 0 && conflicts.length === 0) return current
+  const row = {
+    ...(await checked(writing, changes, current, conflicts)),
+    updated_at: new Date().toISOString(),
+    version: sql`${table.version} + 1`,
+  }
   const [made] = await tx.update(table).set(row).where(eq(table.id, current.id)).returning(columnsOf(db, resource))
   await recordChanges(tx, db, resource, by, [{ ...updated(resource, current, made as Row), ...(reason !== undefined && { reason }) }])
-  return indexed(writing, made as Row)
+  // To index a long text anew takes longer than all the rest.
+  const isIndexed = resource.served.folded.every((field) => current[field] === (made as Row)[field])
+  return isIndexed ? (made as Row) : indexed(writing, made as Row)
 }
 
 /** Throws where a record is not as the client expects it to be. */
@@ -71,8 +91,12 @@ export async function held(writing: Writing, id: number, expected?: Expected): P
 }
 
 /** The same; undefined where there is none, which holds nothing. */
-export async function heldIfThere({ db, tx, resource, table }: Writing, id: number): Promise<Row | undefined> {
-  await db.dialect.lock(tx, table, id)
+export async function heldIfThere(writing: Writing, id: number): Promise<Row | undefined> {
+  await writing.db.dialect.lock(writing.tx, writing.table, id)
+  return findRow(writing, id)
+}
+
+export async function findRow({ db, tx, resource }: Writing, id: number): Promise<Row | undefined> {
   const { byId, toRow } = shownOf(db, resource)
   const [raw] = await tx.prepared(byId, [id])
   return raw && toRow(raw)
@@ -148,8 +172,38 @@ const defaultsOf = ({ writable }: Resource): Body =>
 export const settable = ({ writable }: Resource, body: Body): Body =>
   Object.fromEntries(Object.entries(body).filter(([field]) => writable.has(field)))
 
-/** Equal as the database stores them: a body may say 29.9 where the record says 29.90. */
-const sameValue = (column: SQLiteColumn | undefined, a: unknown, b: unknown) => stored(column, a) === stored(column, b)
+/** What a body sets where it leaves out nothing: members that are left out have their defaults. */
+const completed = (resource: Resource, body: Body): Body => ({ ...defaultsOf(resource), ...settable(resource, body) })
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
+
+/** Equal as the database stores them: a body may say 29.9 where the record says 29.90. The order of the members of JSON does not count. */
+function sameValue(column: SQLiteColumn | undefined, a: unknown, b: unknown): boolean {
+  const [one, other] = [stored(column, a), stored(column, b)]
+  return one === other || (isObject(a) && isObject(b) && isDeepStrictEqual(JSON.parse(String(one)), JSON.parse(String(other))))
+}
+
+/** How the members of a body become those of a record. */
+export type WriteMode = 'create' | 'replace' | 'merge'
+
+/**
+ * Finds the faults of a body that only the database can tell, where it has others already, in the members `faulty`. `current` is the
+ * record that it would change.
+ */
+export async function findFurtherFaults(
+  writing: Writing,
+  mode: WriteMode,
+  body: Body,
+  faulty: ReadonlySet<string>,
+  current?: Row,
+): Promise<Fault[]> {
+  const { resource } = writing
+  if (mode !== 'create' && !current) return []
+  const sound = Object.fromEntries(Object.entries(settable(resource, body)).filter(([field]) => !faulty.has(field)))
+  const { values, conflicts } =
+    mode === 'merge' && current ? mergeInto(resource, sound, current) : { values: { ...defaultsOf(resource), ...sound }, conflicts: [] }
+  return [...conflicts, ...(await findConflicts(writing, values, current, faulty))].map(({ fault }) => fault)
+}
 
 /** Keeps the search text of a record beside it. */
 async function indexed({ tx, resource: { served } }: Writing, row: Row): Promise<Row> {

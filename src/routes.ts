@@ -7,16 +7,17 @@ import type { Queries } from '../drizzle/database.ts'
 import { answer, type Question, tagAt } from './answer.ts'
 import type { Made } from './cache/answers.ts'
 import type { Actor } from './changes.ts'
-import { Problem } from './errors.ts'
+import { type Fault, Problem } from './errors.ts'
 import { type Attempt, fingerprintOf, once, type PostAnswer, readKey } from './idempotency.ts'
 import { checkUnchanged, type Preconditions, preconditionsOf, quoted } from './preconditions.ts'
 import { ask, list, readWithState } from './query/list.ts'
 import { envelope } from './query/page.ts'
 import type { ListQuery } from './query/params.ts'
-import type { Resource } from './query/resource.ts'
+import type { Body, Resource } from './query/resource.ts'
 import type { Row } from './query/rows.ts'
 import { createSchema, listSchema, mergeSchema, readSchema, removeSchema, replaceSchema } from './query/schemas.ts'
-import { createWithin, type Expected, merge, remove, replace } from './records.ts'
+import { createWithin, type Expected, findFurtherFaults, findRow, merge, remove, replace, type WriteMode } from './records.ts'
+import type { Access } from './roles.ts'
 import { digest, formOf, httpDate, recordTag, validatorsOf } from './tags.ts'
 
 export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
@@ -131,8 +132,27 @@ export function refuseConditions({ headers }: FastifyRequest): void {
     )
 }
 
+/** Finds the faults of a body that only the database can tell, where it has others, in the members `faulty`: one answer names all. */
+export type FindFaults = (request: FastifyRequest, faulty: ReadonlySet<string>) => Promise<readonly Fault[]>
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    findFaults?: FindFaults
+  }
+}
+
+/** The configuration of a route that writes a record. */
+export const writeConfig = (resource: Resource, mode: WriteMode): { access: Access; findFaults: FindFaults } => ({
+  access: resource.access.write,
+  async findFaults({ server: { db }, params, body }, faulty) {
+    const writing = { db, tx: db.read, resource, table: db.tables[resource.table] }
+    const current = mode === 'create' ? undefined : await findRow(writing, (params as { id: number }).id)
+    return findFurtherFaults(writing, mode, body as Body, faulty, current)
+  },
+})
+
 export function createRoute(app: App, resource: Resource): void {
-  app.post('/', { schema: createSchema(resource), config: { access: resource.access.write } }, (request, reply) => {
+  app.post('/', { schema: createSchema(resource), config: writeConfig(resource, 'create') }, (request, reply) => {
     refuseConditions(request)
     return post(request, reply, async (tx) =>
       madeAnswer(request, resource, await createWithin(tx, app.db, resource, request.body, actorOf(request))),
@@ -159,13 +179,13 @@ export function readRoute(app: App, resource: Resource): void {
 
 export function replaceRoute(app: App, resource: Resource): void {
   // Its answer has no ETag: the record is not what was sent, but what was made of it (RFC 9110, section 9.3.4).
-  app.put('/', { schema: replaceSchema(resource), config: { access: resource.access.write } }, (request) =>
+  app.put('/', { schema: replaceSchema(resource), config: writeConfig(resource, 'replace') }, (request) =>
     replace(app.db, resource, request.params.id, request.body, actorOf(request), expectedOf(request)),
   )
 }
 
 export function mergeRoute(app: App, resource: Resource): void {
-  app.patch('/', { schema: mergeSchema(resource), config: { access: resource.access.write } }, async (request, reply) => {
+  app.patch('/', { schema: mergeSchema(resource), config: writeConfig(resource, 'merge') }, async (request, reply) => {
     const record = await merge(app.db, resource, request.params.id, request.body, actorOf(request), expectedOf(request))
     return reply.headers(stateHeaders(record)).send(record)
   })

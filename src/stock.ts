@@ -2,7 +2,7 @@
 import { Type } from '@sinclair/typebox'
 import type { Database, Queries } from '../drizzle/database.ts'
 import type { Actor } from './changes.ts'
-import { invalid, Problem } from './errors.ts'
+import { type Fault, invalid, Problem } from './errors.ts'
 import { meta, text } from './query/fields.ts'
 import type { Row } from './query/rows.ts'
 import { changeHeld, type Expected, held } from './records.ts'
@@ -26,6 +26,10 @@ export const StockChange = Type.Object(
   { $id: 'StockChange', additionalProperties: false },
 )
 
+/** Finds what the schema cannot tell of a change of stock. */
+export const findStockFaults = ({ delta }: { delta?: number }): Fault[] =>
+  delta === 0 ? [{ pointer: '/delta', detail: 'must not be 0' }] : []
+
 /**
  * Adds to the stock of a product, whatever it is by then. Throws `not-found`, `insufficient-stock` where it would go below zero, with
  * what there is, and `invalid-request` where it would be more than a stock can be.
@@ -38,7 +42,8 @@ export async function changeStock(
   by: Actor,
   expected?: Expected,
 ): Promise<Row> {
-  if (delta === 0) throw invalid([{ pointer: '/delta', detail: 'must not be 0' }])
+  const faults = findStockFaults({ delta })
+  if (faults.length > 0) throw invalid(faults)
   const writing = { db, tx, resource: products, table: db.tables.products }
   const current = await held(writing, id, expected)
   const before = Number(current.stock)

@@ -29,10 +29,24 @@ function normalising<S>(
 const keywords = [
   normalising('x-trimmed', 'string', (text) => text),
   normalising('x-decimal', ['string', 'number'], readDecimal),
+  { keyword: 'x-nesting', errors: true, validate: checkNesting } satisfies FuncKeywordDefinition,
   // A body that need not be there.
   'x-optional',
   normalising('x-time', 'string', (text) => new Date(Number(readTime(text).floor)).toISOString()),
 ]
+
+/** Walks level by level: a value that is nested very deeply would overflow the stack of a recursive function. */
+function checkNesting(levels: number, data: unknown): boolean {
+  let level = [data]
+  for (let depth = 0; depth <= levels; depth++) {
+    const containers = level.filter((value): value is object => typeof value === 'object' && value !== null)
+    if (containers.length === 0) return true
+    level = containers.flatMap((container) => Object.values(container))
+  }
+  const failed: SchemaValidateFunction = checkNesting
+  failed.errors = [{ keyword: 'x-nesting', message: `is nested deeper than ${levels} levels`, params: {} }]
+  return false
+}
 
 function readDecimal(text: string, { precision, scale }: { precision: number; scale: number }): string {
   const { floor } = readNumber(text, scale)
@@ -69,7 +83,7 @@ function compile(ajv: Ajv2020, schema: TSchema): Validator {
 
 /** A name that is no member's is given back as far as the names of members go, and not longer. */
 const MAX_NAME_LENGTH = 100
-const escapePointer = (name: string) => name.slice(0, MAX_NAME_LENGTH).replaceAll('~', '~0').replaceAll('/', '~1')
+export const escapePointer = (name: string) => name.slice(0, MAX_NAME_LENGTH).replaceAll('~', '~0').replaceAll('/', '~1')
 
 /** What to say for a keyword where Ajv's own message does not say enough, and which member it is about. */
 const explained: Record<

@@ -1,97 +1,43 @@
-// Many writes in one request and one transaction: all of them or none, or each for itself.
+// Runs the operations of a bulk request: all of them or none, or each for itself.
 import { setImmediate } from 'node:timers/promises'
-import { Type } from '@sinclair/typebox'
 import { getTableColumns, inArray, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Queries } from '../../drizzle/database.ts'
 import type { Writing } from '../constraints.ts'
 import { errors, type Fault, invalid, MAX_FAULTS, Problem, problemDocument } from '../errors.ts'
 import { quoted } from '../preconditions.ts'
-import type { Resource } from '../query/resource.ts'
+import { type Resource, upsertKey } from '../query/resource.ts'
 import { retried } from '../records.ts'
 import { recordTag } from '../tags.ts'
-import { compileBody, MAX_MEMBERS } from '../validate.ts'
 import {
   type Context,
   checkOperation,
   type Done,
+  findOperationFaults,
   isOperation,
   type Operation,
   type OperationName,
-  operationSchema,
   operations,
-  upsertKey,
 } from './operations.ts'
+import type { BulkBody, Envelope } from './schemas.ts'
 
-/** Operations of one request. */
-export const MAX_OPERATIONS = 1_000
-
-/** Operations after which others have their turn: where the database is in this process, it answers at once. */
-const TURN = 20
+/** Milliseconds of work after which the event loop turns. One operation on a large record takes some itself. */
+const TURN = 10
 
 /** Faults that are named of one operation, where each stands for itself. */
 const MAX_FAULTS_OF_ONE = 10
 
-export interface BulkBody {
-  operations: unknown[]
-  atomic?: boolean
+/** Returns a function to await between two pieces of work: it lets the event loop turn where the last turn is long ago. */
+function sharing(): () => Promise<void> {
+  let since = performance.now()
+  return async () => {
+    if (performance.now() - since < TURN) return
+    await setImmediate()
+    since = performance.now()
+  }
 }
 
-const atomic = Type.Optional(
-  Type.Boolean({
-    default: true,
-    description: '`true`: where one operation fails, nothing is done, and its problem is the answer. `false`: each stands for itself',
-  }),
-)
-const bounds = { minItems: 1, maxItems: MAX_OPERATIONS }
-
-/** As the OpenAPI document shows it. */
-export const bulkInput = (resource: Resource) =>
-  Type.Unsafe<BulkBody>(
-    Type.Object(
-      { operations: Type.Array(operationSchema(resource), bounds), atomic },
-      { additionalProperties: false, examples: [{ operations: [{ op: 'create', body: exampleOf(resource) }], atomic: true }] },
-    ),
-  )
-
-/** A body that makes a record, of the examples of its fields. */
-const exampleOf = ({ writable, contract }: Resource) =>
-  Object.fromEntries([...writable.keys()].flatMap((field) => (contract[field]?.examples ? [[field, contract[field].examples[0]]] : [])))
-
-const checkBody = compileBody(Type.Object({ operations: Type.Array(Type.Unknown(), bounds), atomic }, { additionalProperties: false }))
-
-/** What is looked at before the operations are, one by one. Throws `invalid-request`. */
-export function checkEnvelope(body: unknown): void {
-  const faults = hasFewMembers(body) ? checkBody(body) : [{ pointer: '', detail: 'must be a JSON object with `operations`' }]
-  if (faults.length > 0) throw invalid(faults)
-}
-
-const hasFewMembers = (body: unknown) =>
-  typeof body === 'object' && body !== null && !Array.isArray(body) && Object.keys(body).length <= MAX_MEMBERS
-
-export const BulkResult = Type.Object(
-  {
-    results: Type.Array(
-      Type.Object(
-        {
-          op: Type.Optional(Type.String({ description: 'Left out where it is none' })),
-          status: Type.Integer({ description: 'As the operation by itself would have been answered with' }),
-          id: Type.Optional(Type.Integer({ description: 'Of the record' })),
-          version: Type.Optional(Type.Integer()),
-          etag: Type.Optional(Type.String({ description: 'The `ETag` of the record as it is now' })),
-          problem: Type.Optional(Type.Ref('Problem')),
-        },
-        { additionalProperties: false },
-      ),
-      { description: 'One for each operation, in their order' },
-    ),
-    succeeded: Type.Integer(),
-    failed: Type.Integer(),
-  },
-  { $id: 'BulkResult', additionalProperties: false },
-)
-
-interface Result extends Record<string, unknown> {
+export interface Result extends Record<string, unknown> {
   op?: OperationName
   status: number
 }
@@ -101,68 +47,114 @@ export interface BulkContext extends Context {
   instance: string
 }
 
-/** An operation that has been checked, or what is wrong with it. */
-type Checked = { operation: Operation } | { op: OperationName | null; problem: Problem }
+/** An operation with the faults that can be found without the database. Pointers begin at it. */
+export interface Checked {
+  place: number
+  given: unknown
+  op: OperationName | null
+  faults: readonly Fault[]
+  /** How many of its faults its own problem lists. */
+  listed: number
+}
 
-/**
- * Checks the operations of a request, one by one. Throws `invalid-request` with the faults of all where they stand and fall together.
- * Pointers begin with `/operations/<index>`.
- */
-export async function checkBulk(resource: Resource, { operations: given, atomic = true }: BulkBody): Promise<Checked[]> {
+/** Checks the operations of a request, before any transaction. */
+export async function checkBulk(resource: Resource, body: BulkBody, { repeated }: Envelope): Promise<Checked[]> {
   const check = checkOperation(resource)
-  const all: Fault[] = []
+  const share = sharing()
   const checked: Checked[] = []
-  let named = 0
-  for (const [index, operation] of given.entries()) {
-    if (index % TURN === TURN - 1) await setImmediate()
-    const faults = check(operation).map((fault) => below(`/operations/${index}`, fault))
-    if (faults.length === 0) checked.push({ operation: operation as Operation })
-    else {
-      const { op } = (operation ?? {}) as Partial<Operation>
-      // Of what is sent, an answer is not to give back more.
-      const shown = faults.slice(0, Math.min(MAX_FAULTS_OF_ONE, MAX_FAULTS - named))
-      named += shown.length
-      checked.push({ op: isOperation(op) ? op : null, problem: invalid(faults, shown) })
-      all.push(...faults)
-      if (atomic && all.length > MAX_FAULTS) break
-    }
+  let left = MAX_FAULTS
+  for (const [place, given] of body.operations.entries()) {
+    await share()
+    const faults = [...check(given), ...(repeated.get(place) ?? [])]
+    const { op } = (given ?? {}) as Partial<Operation>
+    // An answer must not give back more than was sent.
+    const listed = Math.min(MAX_FAULTS_OF_ONE, left)
+    left -= Math.min(listed, faults.length)
+    checked.push({ place, given, op: isOperation(op) ? op : null, faults, listed })
   }
-  if (atomic && all.length > 0) throw invalid(all)
   return checked
 }
 
-/** Does what was checked. Where it is atomic, throws the problem of the first operation that fails. */
-export async function runBulk(writing: Writing, checked: readonly Checked[], atomic: boolean, context: BulkContext): Promise<Result[]> {
+/**
+ * Runs all operations, and throws one problem with the faults of all that fail, as if those were left out. A request with faults is 400
+ * whatever else is wrong; otherwise the first operation that fails decides. `faults` are known before.
+ */
+export async function runAtomic(
+  writing: Writing,
+  checked: readonly Checked[],
+  context: BulkContext,
+  faults: readonly Fault[],
+): Promise<Result[]> {
+  await lockInOrder(writing, checked)
+  const share = sharing()
+  const results: Result[] = []
+  const problems = faults.length > 0 ? [invalid(faults)] : []
+  for (const one of checked) {
+    if (problems.reduce((sum, problem) => sum + problem.faults.length, 0) > MAX_FAULTS) break
+    await share()
+    try {
+      results.push(await runOne(writing, one, context, Number.POSITIVE_INFINITY))
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error
+      problems.push(error)
+    }
+  }
+  if (problems.length > 0) throw together(problems)
+  return results
+}
+
+function together(problems: readonly Problem[]): Problem {
+  const [first] = problems
+  const faults = problems.flatMap((problem) => problem.faults)
+  if (!first || problems.some(({ code }) => code === 'invalid-request')) return invalid(faults)
+  const { code, message, members, cause } = first
+  return new Problem(code, message, { faults: faults.slice(0, MAX_FAULTS), members, cause })
+}
+
+/** Runs operations of which each may fail by itself. */
+export async function runEach(writing: Writing, checked: readonly Checked[], context: BulkContext): Promise<Result[]> {
   const { db, tx } = writing
   await lockInOrder(writing, checked)
+  const share = sharing()
   const results: Result[] = []
-  const failed = (op: OperationName | null, problem: Problem) =>
-    results.push({ ...(op && { op }), status: errors[problem.code].status, problem: problemDocument(problem, context.instance) })
-  for (const [index, one] of checked.entries()) {
-    if (index % TURN === TURN - 1) await setImmediate()
-    if ('problem' in one) {
-      failed(one.op, one.problem)
-      continue
-    }
-    const { op } = one.operation
-    const run = () => operations[op].run(writing, one.operation, context)
-    const work = atomic ? run : () => retried(db, () => within(tx, run))
+  for (const one of checked) {
+    await share()
     try {
-      results.push(resultOf(op, await located(`/operations/${index}`, '/body', work)))
+      results.push(await retried(db, () => within(tx, () => runOne(writing, one, context, one.listed))))
     } catch (error) {
-      if (atomic || !(error instanceof Problem)) throw error
-      failed(op, error)
+      if (!(error instanceof Problem)) throw error
+      const { op } = one
+      results.push({ ...(op && { op }), status: errors[error.code].status, problem: problemDocument(error, context.instance) })
     }
   }
   return results
 }
 
+/** Throws a problem whose pointers begin at the whole body. It lists so many faults. */
+async function runOne(writing: Writing, { place, given, op, faults }: Checked, context: BulkContext, listed: number): Promise<Result> {
+  const at = `/operations/${place}`
+  const operation = given as Operation
+  if (op === null || faults.length > 0) {
+    const further = op === null ? [] : await findOperationFaults(writing, operation, faults)
+    const all = [...faults.map((fault) => below(at, fault)), ...further.map((fault) => below(`${at}/body`, fault))]
+    throw invalid(all, all.slice(0, listed))
+  }
+  try {
+    return resultOf(op, await operations[op].run(writing, operation, context))
+  } catch (error) {
+    if (!(error instanceof Problem)) throw error
+    const { code, message, members, cause } = error
+    const located = error.faults.map((fault) => below(`${at}/body`, fault))
+    throw new Problem(code, message, { faults: located.length > 0 ? located : [{ pointer: at, detail: message }], members, cause })
+  }
+}
+
 /**
- * Two that hold what the other wants would wait until the database ends one of them: so what they will want is held first, in an order
- * that is the same for all. Values in which no two records are equal are names, since a record that is to be made cannot be held yet.
+ * Two bulk requests could deadlock: so all locks are taken up front, in one global order. Values in which no two records are equal are
+ * names, since a record that is to be made cannot be locked yet.
  */
 async function lockInOrder({ db, tx, table, resource }: Writing, checked: readonly Checked[]): Promise<void> {
-  const given = checked.flatMap((one) => ('operation' in one ? [one.operation] : []))
+  const given = checked.filter(({ faults }) => faults.length === 0).map((one) => one.given as Operation)
   const key = upsertKey(resource)
   const fields = resource.unique.flatMap((unique) => (unique.length === 1 ? unique : []))
   const names = given.flatMap(({ body = {} }) =>
@@ -179,7 +171,7 @@ async function lockInOrder({ db, tx, table, resource }: Writing, checked: readon
   if (ids.length > 1) await tx.all(sql`select id from ${table} where ${inArray(table.id, ids)} order by id${db.dialect.forUpdate}`)
 }
 
-/** What fails is undone, and the transaction goes on. */
+/** Undoes what fails, and the transaction goes on. */
 async function within<T>(tx: Queries, work: () => Promise<T>): Promise<T> {
   await tx.run(sql`savepoint operation`)
   try {
@@ -201,15 +193,3 @@ const resultOf = (op: OperationName, { status, id, row }: Done): Result => ({
 })
 
 const below = (pointer: string, fault: Fault): Fault => ('pointer' in fault ? { ...fault, pointer: pointer + fault.pointer } : fault)
-
-/** The problem of an operation as that of the request: its pointers begin at the whole body. */
-async function located<T>(operation: string, member: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    if (!(error instanceof Problem)) throw error
-    const { code, message, members, cause } = error
-    const faults = error.faults.map((fault) => below(operation + member, fault))
-    throw new Problem(code, message, { faults: faults.length > 0 ? faults : [{ pointer: operation, detail: message }], members, cause })
-  }
-}

@@ -4,12 +4,13 @@ import { getTableColumns, inArray } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Actor } from '../changes.ts'
 import type { Writing } from '../constraints.ts'
-import { type Fault, invalid, Problem } from '../errors.ts'
+import { type Fault, invalid, membersOf, Problem } from '../errors.ts'
+import { mergeInto } from '../merging.ts'
 import { type Preconditions, preconditionsOf } from '../preconditions.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
-import type { Body, Resource } from '../query/resource.ts'
+import { type Body, type Resource, upsertKey } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
-import { createWithin, type Expected, mergeWithin, removeWithin } from '../records.ts'
+import { createWithin, type Expected, findFurtherFaults, findRow, mergeWithin, removeWithin } from '../records.ts'
 import { compileBody, MAX_MEMBERS, type Validator } from '../validate.ts'
 
 export interface Operation {
@@ -36,7 +37,7 @@ export interface Done {
 }
 
 interface Kind {
-  description: string
+  description(resource: Resource): string
   /** The members beside `op`. `of` is how a schema stands among them: itself, or by its name. */
   members(resource: Resource, of: (schema: TSchema) => TSchema): Record<string, TSchema>
   run(writing: Writing, operation: Operation, context: Context): Promise<Done>
@@ -56,7 +57,7 @@ const expectedOf = ({ if_match }: Operation, { expecting }: Context): Expected =
   expecting(if_match === undefined ? undefined : preconditionsOf({ 'if-match': if_match }))
 
 const create: Kind = {
-  description: 'As `POST`',
+  description: () => 'As `POST`',
   members: ({ schemas }, of) => ({ body: of(schemas.create) }),
   async run({ tx, db, resource }, { body }, { by }) {
     const row = await createWithin(tx, db, resource, body, by)
@@ -65,7 +66,7 @@ const create: Kind = {
 }
 
 const update: Kind = {
-  description: 'As `PATCH`',
+  description: () => 'As `PATCH`',
   members: ({ schemas }, of) => ({ id, body: of(schemas.merge), if_match }),
   async run(writing, operation, context) {
     const { id, body } = operation
@@ -74,27 +75,34 @@ const update: Kind = {
 }
 
 const upsert: Kind = {
-  description: 'As `update` of the record with this value of the field in which no two are equal, or as `create` where there is none',
+  description: (resource) => `As \`update\` of the record with this \`${upsertKey(resource)}\`, or as \`create\` where there is none`,
   members: ({ schemas }, of) => ({ body: of(schemas.merge), if_match }),
   async run(writing, operation, context) {
-    const { tx, table, resource } = writing
+    const { resource } = writing
     const key = String(upsertKey(resource))
-    const column = (getTableColumns(table) as Record<string, SQLiteColumn>)[key] as SQLiteColumn
-    const [known] = await tx
-      .select({ id: table.id })
-      .from(table)
-      .where(inArray(column, [operation.body[key]]))
-    if (known) return update.run(writing, { ...operation, id: Number(known.id) }, context)
+    const id = await findByKey(writing, key, operation.body[key])
+    if (id !== undefined) return update.run(writing, { ...operation, id }, context)
     if (operation.if_match !== undefined)
       throw new Problem('precondition-failed', `No ${resource.singular} has this ${key}, and so none is the one that was read.`)
-    const faults = bodyOf(resource)(operation.body)
-    if (faults.length > 0) throw invalid(faults)
-    return create.run(writing, operation, context)
+    // Merged into nothing: null removes a member of a JSON value here too.
+    const { values: body } = mergeInto(resource, operation.body, { id: 0 })
+    const faults = bodyOf(resource)(body)
+    if (faults.length > 0) throw invalid([...faults, ...(await findFurtherFaults(writing, 'create', body, membersOf(faults)))])
+    return create.run(writing, { ...operation, body }, context)
   },
 }
 
+async function findByKey({ tx, table }: Writing, key: string, value: unknown): Promise<number | undefined> {
+  const column = (getTableColumns(table) as Record<string, SQLiteColumn>)[key] as SQLiteColumn
+  const [known] = await tx
+    .select({ id: table.id })
+    .from(table)
+    .where(inArray(column, [value]))
+  return known && Number(known.id)
+}
+
 const remove: Kind = {
-  description: 'As `DELETE`',
+  description: () => 'As `DELETE`',
   members: () => ({ id, if_match }),
   async run(writing, operation, context) {
     await removeWithin(writing, operation.id, context.resources, context.by, expectedOf(operation, context))
@@ -109,9 +117,6 @@ export type OperationName = keyof typeof operations
 
 export const isOperation = (op: unknown): op is OperationName => typeof op === 'string' && Object.hasOwn(operations, op)
 
-/** The field by which `upsert` finds a record: the first in which no two are equal. Undefined where there is none, and so no `upsert`. */
-export const upsertKey = ({ unique }: Resource): string | undefined => unique.find((fields) => fields.length === 1)?.[0]
-
 const kindsFor = (resource: Resource): [OperationName, Kind][] =>
   (Object.entries(operations) as [OperationName, Kind][]).filter(([name]) => name !== 'upsert' || upsertKey(resource) !== undefined)
 
@@ -121,7 +126,7 @@ export const operationSchema = (resource: Resource): TSchema =>
     oneOf: kindsFor(resource).map(([name, { description, members }]) =>
       Type.Object(
         { op: Type.Literal(name), ...members(resource, ({ $id }) => Type.Ref(String($id))) },
-        { additionalProperties: false, title: name, description },
+        { additionalProperties: false, title: name, description: description(resource) },
       ),
     ),
   })
@@ -169,4 +174,23 @@ function compile(resource: Resource): (operation: unknown) => Fault[] {
     const value = body?.[key]
     return value === undefined || value === null ? [{ pointer: `/body/${key}`, detail: 'is required, to find the record by' }] : []
   }
+}
+
+const isObject = (value: unknown): value is Body => typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** Finds what only the database can tell of an operation that has other faults. Pointers begin at its body. */
+export async function findOperationFaults(writing: Writing, operation: Operation, faults: readonly Fault[]): Promise<Fault[]> {
+  const { op, body } = operation
+  const faulty = membersOf(faults)
+  if (!isObject(body) || faults.some((fault) => 'pointer' in fault && fault.pointer === '/body')) return []
+  const inBody = faults.flatMap((fault) =>
+    'pointer' in fault && fault.pointer.startsWith('/body/') ? [{ ...fault, pointer: fault.pointer.slice(5) }] : [],
+  )
+  const members = membersOf(inBody)
+  const key = upsertKey(writing.resource)
+  let id: number | undefined
+  if (op === 'update' && !faulty.has('id')) id = operation.id
+  if (op === 'upsert' && key !== undefined && !members.has(key)) id = await findByKey(writing, key, body[key])
+  if (op === 'create' || (op === 'upsert' && id === undefined)) return findFurtherFaults(writing, 'create', body, members)
+  return findFurtherFaults(writing, 'merge', body, members, id === undefined ? undefined : await findRow(writing, id))
 }

@@ -2,13 +2,16 @@
 import type { FastifySchema, FastifySchemaCompiler } from 'fastify'
 import type { Queries } from '../../drizzle/database.ts'
 import { turns } from '../../drizzle/turns.ts'
+import type { Writing } from '../constraints.ts'
 import { Problem } from '../errors.ts'
-import { once, type PostAnswer } from '../idempotency.ts'
+import { once, onceInSteps, type PostAnswer, unfinished } from '../idempotency.ts'
 import type { Preconditions } from '../preconditions.ts'
 import type { Resource } from '../query/resource.ts'
 import { bulkSchema } from '../query/schemas.ts'
 import { type App, actorOf, attemptOf, expecting, refuseConditions, sendPost } from '../routes.ts'
-import { bulkInput, checkBulk, checkEnvelope, runBulk } from './bulk.ts'
+import { checkBulk, type Result, runAtomic, runEach } from './bulk.ts'
+import { bulkInput, MAX_ATOMIC_BYTES, readEnvelope } from './schemas.ts'
+import { nextSlice } from './slices.ts'
 
 /** Bulk requests that write at the same time, and that wait for one of them: others are to have a connection too. */
 const MAX_BULKS = 2
@@ -33,27 +36,41 @@ export function bulkRoute(app: App, resource: Resource): void {
   const bulks = turns(MAX_BULKS, MAX_WAITING_BULKS)
   app.post('/', options, async (request, reply) => {
     refuseConditions(request)
-    checkEnvelope(request.body)
-    const { atomic = true } = request.body
-    const checked = await checkBulk(resource, request.body)
+    const envelope = readEnvelope(request.body)
+    const isAtomic = envelope.faults.length > 0 || request.body.atomic !== false
+    if (isAtomic && (request.bytes?.length ?? 0) > MAX_ATOMIC_BYTES) throw tooLarge
+    const checked = await checkBulk(resource, request.body, envelope)
     const context = {
       resources: app.resources,
       by: actorOf(request),
       expecting: (conditions: Preconditions | undefined) => expecting(conditions, needed),
       instance: request.id,
     }
-    const work = async (tx: Queries): Promise<PostAnswer> => {
-      const writing = { db: app.db, tx, resource, table: app.db.tables[resource.table] }
-      const results = await runBulk(writing, checked, atomic, context)
-      const failed = results.filter(({ status }) => status >= 400).length
-      return { status: failed > 0 ? 207 : 200, headers: {}, body: { results, succeeded: results.length - failed, failed } }
+    const writingIn = (tx: Queries): Writing => ({ db: app.db, tx, resource, table: app.db.tables[resource.table] })
+    const all = async (tx: Queries) => answerOf(await runAtomic(writingIn(tx), checked, context, envelope.faults))
+    const part = async (tx: Queries, progress?: { results?: Result[] }) => {
+      const { results: done = [] } = progress ?? {}
+      const results = [...done, ...(await runEach(writingIn(tx), nextSlice(checked, done.length), context))]
+      return results.length < checked.length ? unfinished({ results }) : answerOf(results)
     }
     const attempt = attemptOf(request)
     // The reply is sent after the turn has ended: a client that reads slowly must not keep others waiting.
-    const answer = await bulks.run(performance.now() + BULK_PATIENCE, () => once(app.db, attempt, work))
+    const answer = await bulks.run(performance.now() + BULK_PATIENCE, () =>
+      isAtomic ? once(app.db, attempt, all) : onceInSteps(app.db, attempt, part),
+    )
     return sendPost(reply, answer ?? refuseBulk())
   })
 }
+
+function answerOf(results: readonly Result[]): PostAnswer {
+  const failed = results.filter(({ status }) => status >= 400).length
+  return { status: failed > 0 ? 207 : 200, headers: {}, body: { results, succeeded: results.length - failed, failed } }
+}
+
+const tooLarge = new Problem(
+  'body-too-large',
+  `A bulk request may have ${MAX_ATOMIC_BYTES / 1_024} KiB, because it is one transaction. Send several, or say "atomic": false.`,
+)
 
 const exceptBody =
   (app: App): FastifySchemaCompiler<FastifySchema> =>

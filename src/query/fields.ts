@@ -58,11 +58,14 @@ export const text = (options: Options & { minLength?: number; maxLength: number;
   return field({ type: 'string', ...options }, { type: 'string', 'x-trimmed': true, ...options }, { kind: 'text', codec: textCodec })
 }
 
+/** Levels of objects and arrays in a value. */
+const MAX_NESTING = 64
+
 /** A value of any shape but null, by its schema. It cannot be filtered or ordered by. */
 export const json = <T>(schema: TSchema): Field<'json', T> => {
   // A column stores it as NULL.
   if (acceptsNull(schema)) throw new TypeError('the schema of a json field accepts null: take it out, and write nullable(json(…))')
-  return field(schema, schema, { kind: 'json', codec: textCodec })
+  return field(schema, { ...schema, 'x-nesting': MAX_NESTING }, { kind: 'json', codec: textCodec })
 }
 
 /** One of some words. */

@@ -53,6 +53,8 @@ export interface Resource {
   /** The fields that a body can set, with the value of each that it leaves out; those without one are required. */
   writable: ReadonlyMap<string, { default?: unknown }>
   unique: readonly (readonly string[])[]
+  /** The JSON fields that PATCH merges member by member, with the schema of the whole value. */
+  merged: ReadonlyMap<string, TSchema>
   slug?: { field: string; from: string }
   /** The fields that name a row of a table, which may be this one. */
   references: readonly { field: string; target: ServedName }[]
@@ -92,6 +94,7 @@ export function defineResource<T extends ServedName, const C extends Contract & 
     contract,
     search,
     unique,
+    merged: new Map(writable.filter(([, schema]) => isMerged(schema)).map(([field, schema]) => [field, schema[meta].input])),
     ...(slug && { slug }),
     list: compileParameters({ ...declaration, contract, filter: declaration.filter }),
     writable: new Map(writable.map(([name, schema]) => [name, 'default' in schema ? { default: schema.default } : {}])),
@@ -110,7 +113,10 @@ function schemasOf(name: string, contract: Contract): Resource['schemas'] {
     Object.entries(input).map(([field, schema]) => [field, schema.readOnly || 'default' in schema ? Type.Optional(schema) : schema]),
   )
   const merge = Object.fromEntries(
-    Object.entries(input).map(([field, { default: _, ...schema }]) => [field, Type.Optional(schema as TSchema)]),
+    Object.entries(input).map(([field, { default: _, ...schema }]) => [
+      field,
+      Type.Optional(isMerged(contract[field]) && !schema.readOnly ? mergePatchOf(schema as TSchema) : (schema as TSchema)),
+    ]),
   )
   return {
     record: Type.Object(contract, { $id: name, additionalProperties: false }),
@@ -118,6 +124,22 @@ function schemasOf(name: string, contract: Contract): Resource['schemas'] {
     merge: Type.Object(merge, { $id: `${name}Patch`, additionalProperties: false }),
   }
 }
+
+/** Whether a PATCH of the field may name some members only. What cannot be an object is replaced as a whole. */
+const isMerged = (schema: Field | undefined): boolean =>
+  schema?.[meta].kind === 'json' && (schema.type === undefined || [schema.type].flat().includes('object'))
+
+/** The merged value is checked, not the patch: it may leave out members that are required, and null removes one. */
+const mergePatchOf = ({ type, description, examples, 'x-nesting': levels }: TSchema): TSchema =>
+  Type.Unsafe({
+    ...(type !== undefined && { type }),
+    description: `${description ? `${description}. ` : ''}Merged member by member (RFC 7396): null removes a member, an array is replaced`,
+    ...(examples && { examples }),
+    'x-nesting': levels,
+  })
+
+/** The first field in which alone no two records are equal. Bulk requests find a record by it. */
+export const upsertKey = ({ unique }: Pick<Resource, 'unique'>): string | undefined => unique.find((fields) => fields.length === 1)?.[0]
 
 const readOnly = ({ description }: TSchema) => Type.Unsafe({ readOnly: true, description: `${description ?? 'Read-only'}. Ignored` })
 

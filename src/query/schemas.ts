@@ -4,7 +4,7 @@ import type { ErrorCode } from '../errors.ts'
 import { MAX_INTEGER } from './fields.ts'
 import { type ListQuery, MAX_FILTERS } from './params.ts'
 import { parameter } from './querystring.ts'
-import type { Body, Resource } from './resource.ts'
+import { type Body, type Resource, upsertKey } from './resource.ts'
 import {
   alike,
   CONDITIONS,
@@ -100,10 +100,15 @@ export const createSchema = (resource: Resource, made: Made = {}, codes: readonl
   ),
 })
 
+function upsertText(resource: Resource): string {
+  const key = upsertKey(resource)
+  return key === undefined ? '' : ` \`upsert\` changes the record with the same \`${key}\`, or makes it.`
+}
+
 /** `input` is what its bodies are. */
 export const bulkSchema = <B extends TSchema>(resource: Resource, input: B) => ({
   ...operation(resource, 'bulk', `Create, change and delete many ${resource.table}`),
-  description: 'In one transaction, in the order in which they are given. `upsert` changes the record with the same `sku`, or makes it.',
+  description: `In the order in which they are given, in one transaction unless \`atomic\` is false.${upsertText(resource)}`,
   querystring: NoParameters,
   headers: headersOf(IDEMPOTENCY_KEY),
   body: input,
@@ -192,7 +197,7 @@ export const replaceSchema = (resource: Resource) => ({
 
 export const mergeSchema = (resource: Resource) => ({
   ...ofRecord(resource, 'merge', 'Change'),
-  description: 'Members that are left out stay as they are (RFC 7396).',
+  description: 'Members that are left out stay as they are, and JSON values are merged member by member (RFC 7396).',
   consumes: ['application/json', MERGE_PATCH],
   headers: headersOf(CONDITIONS),
   body: Type.Unsafe<Body>(Type.Ref(resource.schemas.merge.$id as string)),

@@ -7,8 +7,9 @@ import { type Actor, COMMAND_LINE, recordChanges } from '../changes.ts'
 import { type Fault, invalid, Problem } from '../errors.ts'
 import type { Body, Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
-import { changeHeld, createWithin, type Expected, held, removeWithin } from '../records.ts'
+import { changeHeld, createWithin, type Expected, findRow, held, removeWithin } from '../records.ts'
 import { webhooks } from '../resources/webhooks.ts'
+import type { FindFaults } from '../routes.ts'
 import { type AddressPolicy, faultsOfUrl } from './address.ts'
 import { beginAtNewest } from './dispatch.ts'
 import { deliverTo, type Webhook } from './events.ts'
@@ -43,14 +44,35 @@ export const IssuedWebhook = Type.Object(
 
 /** Before anything is written, since a name may have to be looked up. Throws `invalid-request`. */
 export async function checkWebhook(body: Body, resources: readonly Resource[], policy: AddressPolicy, current?: Row): Promise<void> {
-  const events = (body.events ?? current?.events) as string[]
-  const filter = (body.filter ?? current?.filter ?? '') as string
-  const faults: Fault[] = [
-    ...(body.url === undefined ? [] : await faultsOfUrl(String(body.url), policy)),
-    ...(body.events === undefined ? [] : faultsOfTypes(events, resources)),
-  ]
-  if (faults.length === 0) faults.push(...faultsOfFilter(filter, events, resources))
+  const faults = await findWebhookFaults(body, resources, policy, current)
   if (faults.length > 0) throw invalid(faults)
+}
+
+/** Finds what the schema cannot tell of a webhook, in the members that a body has. */
+export async function findWebhookFaults(
+  body: Body,
+  resources: readonly Resource[],
+  policy: AddressPolicy,
+  current?: Row,
+): Promise<Fault[]> {
+  const { url, events = current?.events, filter = current?.filter ?? '' } = body
+  const types = events === undefined ? [] : (events as string[])
+  const faults = body.events === undefined ? [] : faultsOfTypes(types, resources)
+  return [
+    ...(url === undefined ? [] : await faultsOfUrl(String(url), policy)),
+    ...faults,
+    // Where the types are not known, the filter has to be one of some resource.
+    ...faultsOfFilter(String(filter), events === undefined || faults.length > 0 ? [ALL] : types, resources),
+  ]
+}
+
+/** For a body that has other faults, in the members `faulty`. */
+export const webhookFaults: FindFaults = async ({ server, params, body }, faulty) => {
+  const { db, resources, webhookPolicy } = server
+  const { id } = params as { id?: number }
+  const current = id === undefined ? undefined : await findRow({ db, tx: db.read, resource: webhooks, table: db.tables.webhooks }, id)
+  const sound = Object.fromEntries(Object.entries(body as Body).filter(([name]) => !faulty.has(name)))
+  return findWebhookFaults(sound, resources, webhookPolicy, current)
 }
 
 /** It has to be a filter of every resource that is named, and with `*` of one at least. */

@@ -190,7 +190,7 @@ t.test('the document says only what OpenAPI knows, and each thing once', async (
   const objects = [...walk(document)]
   // What a keyword of ours means is said beside it; tools pass over names that begin with x-.
   const extensions = objects.flatMap(({ object }) => Object.keys(object).filter((key) => key.startsWith('x-')))
-  t.strictSame([...new Set(extensions)].sort(), ['x-decimal', 'x-optional', 'x-time', 'x-trimmed'])
+  t.strictSame([...new Set(extensions)].sort(), ['x-decimal', 'x-nesting', 'x-optional', 'x-time', 'x-trimmed'])
   t.notMatch(JSON.stringify(document), /"\$id"|"def-\d|undefined|\[object/)
 
   const ids = operationsOf(document).map(({ operation }) => operation.operationId)

@@ -214,8 +214,8 @@ subjects('what a body may hold', {
     const baseJson = JSON.stringify(base)
     for (const [member, json, stored] of members) {
       const title = `${member}: ${json.slice(0, 40)}`
-      // Of two members with one name JSON.parse takes the last.
-      const whole = `${baseJson.slice(0, -1)},"${member}":${json}}`
+      const others = JSON.stringify({ ...base, [member]: undefined })
+      const whole = `${others.slice(0, -1)}${others === '{}' ? '' : ','}"${member}":${json}}`
       const posted = await send(app, 'POST', LIST, whole)
       if (stored !== REFUSED) await ask(app, 'DELETE', urlOf(posted.body))
       const patched = await send(app, 'PATCH', urlOf(record), `{"${member}":${json}}`)

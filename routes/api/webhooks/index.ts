@@ -1,12 +1,12 @@
 import { createSchema } from '../../../src/query/schemas.ts'
 import { webhooks } from '../../../src/resources/webhooks.ts'
 import { type App, actorOf, listRoute, madeAnswer, post, refuseConditions } from '../../../src/routes.ts'
-import { checkWebhook, IssuedWebhook, makeWebhook } from '../../../src/webhooks/webhooks.ts'
+import { checkWebhook, IssuedWebhook, makeWebhook, webhookFaults } from '../../../src/webhooks/webhooks.ts'
 
 export default async function (app: App) {
   listRoute(app, webhooks)
   const schema = { ...createSchema(webhooks, { schema: IssuedWebhook }, ['too-many-webhooks']) }
-  app.post('/', { schema, config: { access: webhooks.access.write } }, async (request, reply) => {
+  app.post('/', { schema, config: { access: webhooks.access.write, findFaults: webhookFaults } }, async (request, reply) => {
     refuseConditions(request)
     await checkWebhook(request.body, app.resources, app.webhookPolicy)
     return post(request, reply, async (tx) => {

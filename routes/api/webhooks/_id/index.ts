@@ -2,13 +2,13 @@ import { read } from '../../../../src/query/list.ts'
 import { mergeSchema, removeSchema } from '../../../../src/query/schemas.ts'
 import { webhooks } from '../../../../src/resources/webhooks.ts'
 import { type App, actorOf, expectedOf, readRoute, stateHeaders } from '../../../../src/routes.ts'
-import { changeWebhook, checkWebhook, removeWebhook } from '../../../../src/webhooks/webhooks.ts'
+import { changeWebhook, checkWebhook, removeWebhook, webhookFaults } from '../../../../src/webhooks/webhooks.ts'
 
 const config = { access: webhooks.access.write }
 
 export default async function (app: App) {
   readRoute(app, webhooks)
-  app.patch('/', { schema: mergeSchema(webhooks), config }, async (request, reply) => {
+  app.patch('/', { schema: mergeSchema(webhooks), config: { ...config, findFaults: webhookFaults } }, async (request, reply) => {
     const { id } = request.params
     await checkWebhook(request.body, app.resources, app.webhookPolicy, await read(app.db, webhooks, id))
     const record = await app.db.write((tx) => changeWebhook(tx, app.db, id, request.body, actorOf(request), expectedOf(request)))

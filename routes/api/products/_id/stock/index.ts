@@ -2,8 +2,8 @@ import { Type } from '@sinclair/typebox'
 import { WITH_BODY } from '../../../../../src/query/responses.ts'
 import { actionSchema } from '../../../../../src/query/schemas.ts'
 import { products } from '../../../../../src/resources/products.ts'
-import { type App, actorOf, expectedOf, post, stateHeaders } from '../../../../../src/routes.ts'
-import { changeStock, StockChange } from '../../../../../src/stock.ts'
+import { type App, actorOf, expectedOf, type FindFaults, post, stateHeaders } from '../../../../../src/routes.ts'
+import { changeStock, findStockFaults, StockChange } from '../../../../../src/stock.ts'
 
 const schema = {
   ...actionSchema(
@@ -19,8 +19,10 @@ const schema = {
   body: StockChange,
 }
 
+const findFaults: FindFaults = async ({ body }, faulty) => (faulty.has('delta') ? [] : findStockFaults(body as { delta?: number }))
+
 export default async function (app: App) {
-  app.post('/', { schema, config: { access: products.access.write } }, (request, reply) =>
+  app.post('/', { schema, config: { access: products.access.write, findFaults } }, (request, reply) =>
     post(request, reply, async (tx) => {
       const record = await changeStock(tx, app.db, request.params.id, request.body, actorOf(request), expectedOf(request))
       return { status: 200, headers: stateHeaders(record), body: record }
