@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
 import { addressOf } from '../src/limits/address.ts'
-import { type Quota, storeOf } from '../src/limits/log.ts'
+import { type Quota, type RequestLog, storeOf } from '../src/limits/log.ts'
 import { MemoryLog } from '../src/limits/memory.ts'
 import { RedisLog } from '../src/limits/redis.ts'
 
@@ -21,6 +21,8 @@ declare module 'fastify' {
 export interface Limit {
   /** Counts a request. Throws `quota-exceeded` for one too many, which is not counted. */
   take(request: FastifyRequest, reply: FastifyReply): Promise<void>
+  /** Counts so many further requests for one that does the work of several: all of them, or none. Never more than a client may ever have. */
+  takeFurther(request: FastifyRequest, reply: FastifyReply, requests: number): Promise<void>
 }
 
 /** Invalid keys of an address that are answered 401 in so many seconds; further ones are answered 429. */
@@ -30,7 +32,7 @@ const FAILURES_WINDOW = 60
 const byAddress = (request: FastifyRequest) => addressOf(request.ip, request.socket.remoteAddress)
 const byKey = (request: FastifyRequest) => String(request.key?.id)
 
-const UNLIMITED: Limit = { take: async () => {} }
+const UNLIMITED: Limit = { take: async () => {}, takeFurther: async () => {} }
 
 /** What has to be waited for, in words. */
 const refusals: Record<Policy, (max: number, seconds: number) => string> = {
@@ -58,7 +60,14 @@ export default fp(
       app.log.warn('more clients than can be remembered: those with the fewest requests are forgotten')
     }
     const inMemory = ({ limit, window }: Quota) => new MemoryLog({ limit, window, onForget, ...(clock && { clock }) })
-    const logOf = (quota: Quota) => (redis ? new RedisLog(redis, quota, inMemory(quota), { ...(clock && { clock }) }) : inMemory(quota))
+    const logs = new Map<string, RequestLog>()
+    const makeLog = (quota: Quota): RequestLog =>
+      redis ? new RedisLog(redis, quota, inMemory(quota), { ...(clock && { clock }) }) : inMemory(quota)
+    const logOf = (quota: Quota): RequestLog => {
+      const log = logs.get(quota.policy) ?? makeLog(quota)
+      logs.set(quota.policy, log)
+      return log
+    }
     await app.register(rateLimit, { global: false, store: storeOf(logOf) })
 
     const limit = (policy: Policy, max: number, seconds: number, keyGenerator: (request: FastifyRequest) => string): Limit => {
@@ -68,17 +77,25 @@ export default fp(
       const stated = `"${policy}";q=${max};w=${seconds}`
       const take = async (request: FastifyRequest, reply: FastifyReply) => {
         const usage = await count(request)
-        if (usage.isAllowed) return
-        const wait = usage.ttlInSeconds
+        if (!usage.isAllowed) tell(reply, usage.remaining, usage.ttlInSeconds, usage.isExceeded)
+      }
+      const takeFurther = async (request: FastifyRequest, reply: FastifyReply, requests: number) => {
+        // The request itself is counted already.
+        const further = Math.min(requests, max - 1)
+        if (further < 1) return
+        const { current, ttl } = await logOf({ policy, limit: max, window: seconds * 1_000 }).take(keyGenerator(request), further)
+        tell(reply, Math.max(0, max - current), Math.ceil(ttl / 1_000), current > max)
+      }
+      const tell = (reply: FastifyReply, remaining: number, wait: number, isExceeded: boolean) => {
         reply.header('ratelimit-policy', stated)
-        reply.header('ratelimit', `"${policy}";r=${usage.remaining};t=${wait}`)
-        if (usage.isExceeded)
+        reply.header('ratelimit', `"${policy}";r=${remaining};t=${wait}`)
+        if (isExceeded)
           throw new Problem('quota-exceeded', `${refusals[policy](max, seconds)} Try again in ${wait} second${wait === 1 ? '' : 's'}.`, {
             headers: { 'retry-after': String(wait) },
             members: { 'violated-policies': [policy] },
           })
       }
-      return { take }
+      return { take, takeFurther }
     }
     app.decorate('limits', {
       anonymous: limit('anonymous', RATE_LIMIT_ANONYMOUS, RATE_LIMIT_WINDOW, byAddress),

@@ -10,7 +10,7 @@ import type { Resource } from '../query/resource.ts'
 import { bulkSchema } from '../query/schemas.ts'
 import { type App, actorOf, attemptOf, expecting, refuseConditions, sendPost } from '../routes.ts'
 import { checkBulk, type Result, runAtomic, runEach } from './bulk.ts'
-import { bulkInput, MAX_ATOMIC_BYTES, readEnvelope } from './schemas.ts'
+import { bulkInput, MAX_ATOMIC_BYTES, OPERATIONS_PER_REQUEST, readEnvelope } from './schemas.ts'
 import { nextSlice } from './slices.ts'
 
 /** Bulk requests that write at the same time, and that wait for one of them: others are to have a connection too. */
@@ -39,6 +39,9 @@ export function bulkRoute(app: App, resource: Resource): void {
     const envelope = readEnvelope(request.body)
     const isAtomic = envelope.faults.length > 0 || request.body.atomic !== false
     if (isAtomic && (request.bytes?.length ?? 0) > MAX_ATOMIC_BYTES) throw tooLarge
+    const { length } = request.body.operations
+    const limit = request.key ? app.limits.authenticated : app.limits.anonymous
+    await limit.takeFurther(request, reply, Math.ceil(length / OPERATIONS_PER_REQUEST) - 1)
     const checked = await checkBulk(resource, request.body, envelope)
     const context = {
       resources: app.resources,

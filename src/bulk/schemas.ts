@@ -9,6 +9,9 @@ import { operationSchema } from './operations.ts'
 /** Operations of one request. */
 export const MAX_OPERATIONS = 1_000
 
+/** Operations that count as one request against the limit of a key. */
+export const OPERATIONS_PER_REQUEST = 10
+
 /** Bytes of a request that is done in one transaction: other writers wait for it on SQLite. */
 export const MAX_ATOMIC_BYTES = 524_288
 

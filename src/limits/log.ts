@@ -5,7 +5,7 @@ import type fastifyRateLimit from '@fastify/rate-limit'
 export interface Usage {
   /** Requests in the window that ends now, this one among them; one more than the limit for one that is refused. */
   current: number
-  /** Milliseconds until the oldest of them leaves the window, and one more is free; 0 where there is none. */
+  /** Milliseconds until the oldest of them leaves the window, and one more is free, or those that were refused are; 0 where there is none. */
   ttl: number
 }
 
@@ -18,7 +18,8 @@ export interface Quota {
 
 /** A sliding log: a request at `t` is weighed against those in `(t - window, t]`. One that is refused is not in it. */
 export interface RequestLog {
-  take(client: string): Usage | Promise<Usage>
+  /** Counts so many requests of a client, by default one and at most the limit: all of them, or none where they are too many. */
+  take(client: string, requests?: number): Usage | Promise<Usage>
   /** As `take`, but nothing is counted. */
   peek(client: string): Usage | Promise<Usage>
 }

@@ -76,15 +76,19 @@ export class MemoryLog implements RequestLog {
     return { clients: this.#numbers.size, requests: this.#kept }
   }
 
-  take(client: string): Usage {
+  take(client: string, requests = 1): Usage {
     const now = this.#clock()
     const known = this.#find(client, now)
     const count = this.#counts[known] ?? 0
-    if (count >= this.#limit) return { current: this.#limit + 1, ttl: this.#freeIn(known, now) }
-    while (this.#kept >= this.#maxRequests || (known === NONE && this.#numbers.size >= this.#maxClients)) this.#makeRoom(known, now)
-    const number = known === NONE ? this.#admit(client) : known
-    this.#record(number, now)
-    return { current: count + 1, ttl: this.#freeIn(number, now) }
+    const excess = count + requests - this.#limit
+    if (excess > 0) return { current: this.#limit + 1, ttl: this.#freeIn(known, now, excess) }
+    let number = known
+    for (let left = requests; left > 0; left--) {
+      while (this.#kept >= this.#maxRequests || (number === NONE && this.#numbers.size >= this.#maxClients)) this.#makeRoom(number, now)
+      if (number === NONE) number = this.#admit(client)
+      this.#record(number, now)
+    }
+    return { current: count + requests, ttl: this.#freeIn(number, now) }
   }
 
   peek(client: string): Usage {
@@ -94,8 +98,11 @@ export class MemoryLog implements RequestLog {
     return { current: this.#counts[known] ?? 0, ttl: this.#freeIn(known, now) }
   }
 
-  #freeIn(client: number, now: number): number {
-    return (this.#times[this.#ofClient.first(client)] ?? 0) + this.#window - now
+  /** Milliseconds until so many requests of a client have left the window. */
+  #freeIn(client: number, now: number, requests = 1): number {
+    let request = this.#ofClient.first(client)
+    for (let left = requests; left > 1; left--) request = this.#ofClient.after(request)
+    return (this.#times[request] ?? 0) + this.#window - now
   }
 
   /** The client's number, or NONE where it has asked nothing in the window. */

@@ -14,7 +14,7 @@ const KEY_OUTLIVES = 1_000
  * double, and then between the last two: however many have left it, that takes few looks.
  */
 const COUNT = `
-local key, limit, window, counting = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1'
+local key, limit, window, counting = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local now = tonumber(ARGV[4])
 if not now then
   local time = redis.call('TIME')
@@ -34,9 +34,10 @@ if low > 0 then
   count = count - low
 end
 local oldest = redis.call('LINDEX', key, 0)
-if counting then
-  if count >= limit then return { limit + 1, oldest + window - now } end
-  count = redis.call('RPUSH', key, string.format('%.0f', now))
+if counting > 0 then
+  local excess = count + counting - limit
+  if excess > 0 then return { limit + 1, redis.call('LINDEX', key, excess - 1) + window - now } end
+  for _ = 1, counting do count = redis.call('RPUSH', key, string.format('%.0f', now)) end
   redis.call('PEXPIRE', key, math.ceil(window / 1000) + ${KEY_OUTLIVES})
 end
 return { count, count > 0 and (oldest or now) + window - now or 0 }
@@ -48,7 +49,7 @@ declare module 'ioredis' {
       key: string,
       limit: number,
       window: number,
-      counting: 0 | 1,
+      counting: number,
       now: number | '',
     ): Result<[current: number, ttl: number], Context>
   }
@@ -94,9 +95,9 @@ export class RedisLog implements RequestLog {
     this.#prefix = `${options.prefix ?? PREFIX}${policy}:`
   }
 
-  take(client: string): Usage | Promise<Usage> {
-    if (this.#connection.away) return this.#fallback.take(client)
-    return this.#count(client, 1).then((usage) => usage ?? this.#fallback.take(client))
+  take(client: string, requests = 1): Usage | Promise<Usage> {
+    if (this.#connection.away) return this.#fallback.take(client, requests)
+    return this.#count(client, requests).then((usage) => usage ?? this.#fallback.take(client, requests))
   }
 
   peek(client: string): Usage | Promise<Usage> {
@@ -104,7 +105,7 @@ export class RedisLog implements RequestLog {
     return this.#count(client, 0).then((usage) => usage ?? this.#fallback.peek(client))
   }
 
-  async #count(client: string, counting: 0 | 1): Promise<Usage | undefined> {
+  async #count(client: string, counting: number): Promise<Usage | undefined> {
     const now = this.#clock ? inMicroseconds(this.#clock()) : ''
     const answer = await this.#connection.ask((redis) =>
       redis.stockroomCount(this.#prefix + client, this.#limit, this.#window, counting, now),

@@ -56,6 +56,18 @@ function onBoth(title: string, body: (t: Test, make: (limit: number, window: num
 
 const WINDOW = 60_000
 
+onBoth('several requests are counted together, all of them or none', async (t, make) => {
+  const { log, clock } = make(10, WINDOW)
+  t.strictSame(await log.take('a', 4), { current: 4, ttl: WINDOW })
+  clock.now += 10
+  t.strictSame(await log.take('a', 5), { current: 9, ttl: WINDOW - 10 })
+  t.strictSame(await log.take('a', 2), { current: 11, ttl: WINDOW - 10 }, 'refused, until one of the first has left')
+  t.strictSame(await log.take('a', 6), { current: 11, ttl: WINDOW }, 'refused, until one of the others has left')
+  t.strictSame(await log.take('a'), { current: 10, ttl: WINDOW - 10 }, 'those refused were not counted')
+  clock.now += WINDOW - 10
+  t.strictSame(await log.take('a', 4), { current: 10, ttl: 10 })
+})
+
 onBoth('a hundred in any minute', async (t, make) => {
   const { log, clock } = make(100, WINDOW)
   clock.now = 1_000

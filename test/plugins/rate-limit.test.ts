@@ -283,3 +283,25 @@ t.test('without the Redis that it is to have, a process counts for itself and sa
   t.match(lines.join(''), /Redis is away/)
   t.notMatch(lines.join(''), /hunter2/)
 })
+
+t.test('a bulk request counts as one for every ten operations', async (t) => {
+  const { app, clock, ask } = await serve(t)
+  const headers = bearer(await keyOf(app, 'write'))
+  const bulk = (operations: number) =>
+    ask({ url: '/api/products/bulk/', method: 'POST', headers, payload: { operations: Array(operations).fill({ op: 'delete', id: 1 }) } })
+  const left = async (operations: number) => {
+    const answer = await bulk(operations)
+    return [answer.statusCode, answer.headers.ratelimit]
+  }
+  t.strictSame(await left(10), [404, '"authenticated";r=7;t=60'])
+  t.strictSame(await left(11), [404, '"authenticated";r=5;t=60'])
+  t.strictSame(await left(50), [404, '"authenticated";r=0;t=60'])
+  clock.now += 60_000
+  t.strictSame(await left(31), [404, '"authenticated";r=4;t=60'])
+  const refused = await bulk(45)
+  t.match([refused.statusCode, refused.json()], [429, { code: 'quota-exceeded', 'violated-policies': ['authenticated'] }])
+  t.equal(refused.headers['retry-after'], '60')
+  t.strictSame(await left(10), [404, '"authenticated";r=2;t=60'], 'of one that is refused only the request itself counts')
+  clock.now += 60_000
+  t.strictSame(await left(1_000), [404, '"authenticated";r=0;t=60'], 'one that costs more than there can be has all of it')
+})
