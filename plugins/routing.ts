@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
-import { countHeaders, MAX_HEADERS } from '../src/http.ts'
+import { countHeaders, MAX_HEADERS, MAX_URL_LENGTH } from '../src/http.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -45,6 +45,8 @@ export default fp(
       // What is sent to a URL that does not exist is of no interest. Only `cors` has a route for OPTIONS, which is every URL's.
       const { is404, method, params } = request
       if (is404 || method === 'OPTIONS' || hasEmptySegment(params) || isMistaken(request)) unrouted(methodsOf, request, reply)
+      else if (request.url.length > MAX_URL_LENGTH)
+        throw new Problem('headers-too-large', `The URL is longer than ${MAX_URL_LENGTH} characters.`)
       else done()
     })
     app.setNotFoundHandler((request, reply) => unrouted(methodsOf, request, reply))

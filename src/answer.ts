@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream'
 import { negotiate } from '@fastify/accept-negotiator'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { LRUCache } from 'lru-cache'
+import { Memory } from '../drizzle/memory.ts'
 import type { Answered, Asked, Made, Source } from './cache/answers.ts'
 import { type Coding, type Kept, leftOf } from './cache/store.ts'
 import { CODING_SUFFIX, isNotModified, preconditionsOf, quoted, tagOf, type Validators } from './preconditions.ts'
@@ -15,11 +15,9 @@ export interface Question extends Asked {
 /** Bytes up to which compressing an answer is not worth its while. */
 const SMALL = 1_024
 
-/** Spellings of Accept-Encoding remembered. */
-const MAX_KNOWN = 200
-
 const CODINGS = ['br', 'gzip', 'identity']
-const negotiated = new LRUCache<string, Coding | 'identity'>({ max: MAX_KNOWN })
+/** By Accept-Encoding. */
+const negotiated = new Memory<Coding | 'identity'>()
 
 /** The state behind a tag that follows from it. */
 export const tagAt = (tag: string, state: string): string => `${tag}.${state}`

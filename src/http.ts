@@ -21,6 +21,9 @@ export const TIMEOUTS = {
 /** Bytes of a URL and its headers together. */
 export const MAX_HEADER_SIZE = 16_384
 
+/** Characters of a URL. No list needs as many: 8,000 are what every server should read (RFC 9110, section 4.1). */
+export const MAX_URL_LENGTH = 8_192
+
 /** Node itself leaves out what comes after 2,000, and says nothing. */
 export const MAX_HEADERS = 100
 

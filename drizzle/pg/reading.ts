@@ -1,8 +1,8 @@
 // Reads lists and records: on connections for what is short, and what is not on others, under a deadline.
-import { LRUCache } from 'lru-cache'
 import type pg from 'pg'
 import { type Database, QueryTooExpensive } from '../database.ts'
-import { type Count, FEW, headOf, isNone, type Listed, limitOf, listedOf, pageOf, type Selection, shapeOf, valuesOf } from '../selection.ts'
+import { ListMemory, listKeys } from '../list-memory.ts'
+import { type Count, FEW, headOf, isNone, type Listed, limitOf, listedOf, pageOf, type Selection, valuesOf } from '../selection.ts'
 import type { Statement } from '../statement.ts'
 import { turns } from '../turns.ts'
 import { failure, isOutOfTime } from './failures.ts'
@@ -16,13 +16,6 @@ const WALK_TIME = 200
 const MAX_QUEUE = 64
 /** Rows that an offset passes over before it is worth a round trip to learn which end of the list is nearer. */
 const DEEP = 2_000
-
-/** Shapes, filters and lists remembered. */
-const MAX_SHAPES = 500
-const MAX_KNOWN = 10_000
-const MAX_SLOW = 1_000
-/** Milliseconds for which a list that took long is not tried on the connections for short ones. */
-const SLOW_TIME = 10_000
 
 /** What was found of a filter before, and the version of the table for which that holds. */
 interface Known {
@@ -48,9 +41,7 @@ export interface Pools {
 
 /** In milliseconds: when a list is given up, counted from when it is asked for, and how long a count may take which need not be exact. */
 export function reading({ short, long }: Pools, { timeout, countTime }: { timeout: number; countTime: number }): Readers {
-  const shapes = new LRUCache<string, Statements>({ max: MAX_SHAPES })
-  const known = new LRUCache<string, Known>({ max: MAX_KNOWN })
-  const slow = new LRUCache<string, true>({ max: MAX_SLOW, ttl: SLOW_TIME })
+  const memory = new ListMemory<Statements, Known>(statementsOf)
   const running = new Set<number>()
   const inTurn = turns(long.options.max, MAX_QUEUE)
   let stopped = false
@@ -58,7 +49,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
   /** The usual case, in one round trip; undefined where it takes more. */
   async function atOnce({ statements, values, selection, filter }: Job): Promise<Listed | undefined> {
     const { clauses, place, size } = selection
-    const remembered = known.get(filter)
+    const remembered = memory.known.get(filter)
     if (clauses.length > 0 && !remembered) return undefined
     // Nothing is to be found, and all that is left is to see whether that still holds.
     if (remembered && isNone(remembered.count)) return undefined
@@ -88,7 +79,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
       try {
         const [[text] = []] = await rowsOf(client, statements.head, [])
         const head = headOf(text) ?? { version: '', count: { rows: 0, exact: true } }
-        const remembered = known.get(filter)
+        const remembered = memory.known.get(filter)
         const count =
           clauses.length === 0
             ? head.count
@@ -97,7 +88,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
               : counts
                 ? await countWithin(client, job, remembered, deadline)
                 : { rows: 0, exact: false }
-        if (clauses.length > 0 && counts) known.set(filter, { version: head.version, count })
+        if (clauses.length > 0 && counts) memory.known.set(filter, { version: head.version, count })
         const nothing = (page: number, before = false): Listed => ({ count, rows: [], page, before, after: false, state: head.version })
         if (isNone(count)) return nothing(pageOf(selection, count))
         if ('page' in place && place.page === 'last' && !count.exact) return nothing(0)
@@ -178,30 +169,26 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
   const later = (job: Job, deadline: number): Promise<Listed | undefined> =>
     inTurn.run(deadline, () => unlessExpensive(inSnapshot(job, { deadline, counts: true })))
 
+  async function list(selection: Selection): Promise<Listed> {
+    const deadline = performance.now() + timeout
+    const keys = listKeys(selection)
+    const statements = memory.statements(selection, keys)
+    const job: Job = { statements, values: valuesOf(selection), selection, filter: keys.filter }
+    if (!memory.isSlow(keys, selection)) {
+      const listed = await unlessExpensive(atOnce(job).then((found) => found ?? inSnapshot(job, { counts: true })))
+      if (listed) return listed
+      memory.noteSlow(keys, selection)
+    }
+    const listed =
+      (await later(job, deadline)) ??
+      // A page that is found at once is not to fail because its count takes long while all others do too.
+      (selection.count === 'exact' || stopped ? undefined : await unlessExpensive(inSnapshot(job, { counts: false })))
+    if (!listed) throw new QueryTooExpensive('a list took longer than it may')
+    return listed
+  }
+
   return {
-    async list(selection) {
-      const deadline = performance.now() + timeout
-      const shape = `${selection.name} ${selection.count} ${selection.countLimit} ${selection.size} ${shapeOf(selection)}`
-      const filter = `${selection.name} ${selection.count} ${selection.countLimit} ${selection.filter}`
-      let statements = shapes.get(shape)
-      if (!statements) {
-        statements = statementsOf(selection)
-        shapes.set(shape, statements)
-      }
-      const job: Job = { statements, values: valuesOf(selection), selection, filter }
-      const page = () => `${shape} ${filter} ${JSON.stringify(selection.place)}`
-      if (slow.size === 0 || !slow.has(page())) {
-        const listed = await unlessExpensive(atOnce(job).then((found) => found ?? inSnapshot(job, { counts: true })))
-        if (listed) return listed
-        slow.set(page(), true)
-      }
-      const listed =
-        (await later(job, deadline)) ??
-        // A page that is found at once is not to fail because its count takes long while all others do too.
-        (selection.count === 'exact' || stopped ? undefined : await unlessExpensive(inSnapshot(job, { counts: false })))
-      if (!listed) throw new QueryTooExpensive('a list took longer than it may')
-      return listed
-    },
+    list,
     async rows(query, values) {
       const statement = compile(query)
       return (await unlessExpensive(rowsOf(short, statement, values))) ?? (await rowsOf(long, statement, values))

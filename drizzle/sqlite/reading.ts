@@ -1,9 +1,8 @@
 // Reads lists: at once where that is short, and otherwise in a pool of threads, under a deadline.
-import { LRUCache } from 'lru-cache'
 import { Piscina } from 'piscina'
 import { type Database, QueryTooExpensive } from '../database.ts'
-import { type Selection, shapeOf, valuesOf } from '../selection.ts'
-import type { Statement } from '../statement.ts'
+import { ListMemory, listKeys } from '../list-memory.ts'
+import { type Selection, valuesOf } from '../selection.ts'
 import { type Job, type Known, type Limits, type Result, run } from './list.ts'
 import { type Budget, CLOCK, cpuTime, Exceeded, type Reader } from './reader.ts'
 import { MAX_DRIVERS, statementsOf } from './statements.ts'
@@ -21,13 +20,6 @@ const MAX_TIME = 4
 const MAX_WAIT = 20
 /** What it passes over without being able to stop: rows before a page, and entries of posting lists, some 5 ns each. */
 const UNSEEN = { rows: MAX_VISITED, postings: 1_000_000 }
-
-/** Shapes, filters and lists remembered. */
-const MAX_SHAPES = 500
-const MAX_KNOWN = 10_000
-const MAX_SLOW = 1_000
-/** Milliseconds for which a page that took long is not tried on the main thread. */
-const SLOW_TIME = 10_000
 
 export interface ReadingOptions {
   path: string
@@ -50,19 +42,7 @@ export function reading(
     idleTimeout: IDLE,
     workerData: { path, stopped } satisfies WorkerData,
   })
-  const shapes = new LRUCache<string, Record<string, Statement>>({ max: MAX_SHAPES })
-  const known = new LRUCache<string, Known>({ max: MAX_KNOWN })
-  /** Pages that visited too much for the main thread, and until when they are not tried there. */
-  const slow = new LRUCache<string, number>({ max: MAX_SLOW })
-
-  function statements(selection: Selection, shape: string): Record<string, Statement> {
-    let made = shapes.get(shape)
-    if (!made) {
-      made = statementsOf(selection)
-      shapes.set(shape, made)
-    }
-    return made
-  }
+  const memory = new ListMemory<Job['statements'], Known>(statementsOf)
 
   async function inPool(job: Job): Promise<Result | undefined> {
     if (stopped[0] !== 0 || pool.queueSize >= MAX_QUEUE) return undefined
@@ -75,18 +55,17 @@ export function reading(
 
   return {
     async list(selection) {
-      const { place, size, count, countLimit, clauses } = selection
-      const shape = `${selection.name} ${count} ${countLimit} ${size} ${shapeOf(selection)}`
-      const filter = `${selection.name} ${count} ${countLimit} ${selection.filter}`
-      const job = buildJob(selection, statements(selection, shape), clauses.length > 0 ? known.get(filter) : undefined)
-      const page = () => `${shape} ${filter} ${JSON.stringify(place)}`
-      const counts = job.known && job.known.counted > MAX_VISITED ? 'none' : 'refused'
-      let result = slow.size > 0 && (slow.get(page()) ?? 0) > Date.now() ? undefined : atOnce(main, job, counts)
+      const { clauses, count } = selection
+      const keys = listKeys(selection)
+      const remembered = clauses.length > 0 ? memory.known.get(keys.filter) : undefined
+      const job = buildJob(selection, memory.statements(selection, keys), remembered)
+      const counts = remembered && remembered.counted > MAX_VISITED ? 'none' : 'refused'
+      let result = memory.isSlow(keys, selection) ? undefined : atOnce(main, job, counts)
       if (!result) {
         result = await inPool(job)
-        if (!result || result.visited > MAX_VISITED) slow.set(page(), Date.now() + SLOW_TIME)
+        if (!result || result.visited > MAX_VISITED) memory.noteSlow(keys, selection)
       }
-      if (result && clauses.length > 0) known.set(filter, result.known)
+      if (result && clauses.length > 0) memory.known.set(keys.filter, result.known)
       // A page that is found at once is not to fail because its count takes long while the pool is full.
       if (!result && count !== 'exact') result = atOnce(main, job, 'partial')
       if (!result) throw new QueryTooExpensive('a list took longer than it may')

@@ -1,6 +1,6 @@
 // Cursors: the place of a page in its list, signed, so that nobody can make one up and none is taken to another list.
 import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto'
-import { LRUCache } from 'lru-cache'
+import { BYTES_PER_CHARACTER, Memory } from '../../drizzle/memory.ts'
 import type { Place } from '../../drizzle/selection.ts'
 
 /** Characters. A link with a longer one goes by its page number alone. */
@@ -18,18 +18,17 @@ export interface Scope {
   page: number
 }
 
-/** Cursors kept at hand, both ways: to sign one takes longer than to read a short page, and who was given one comes back with it. */
-const MAX_KEPT = 5_000
+/** Cursors of a database, both ways: to sign one takes longer than to read a short page, and clients come back with those they were given. */
 interface Kept {
-  cursors: LRUCache<string, string>
-  places: LRUCache<string, Beside>
+  cursors: Memory<string>
+  places: Memory<Beside>
 }
 const kept = new WeakMap<KeyObject, Kept>()
 
 function keptOf({ secret }: Scope): Kept {
   let known = kept.get(secret)
   if (!known) {
-    known = { cursors: new LRUCache({ max: MAX_KEPT }), places: new LRUCache({ max: MAX_KEPT }) }
+    known = { cursors: new Memory(), places: new Memory() }
     kept.set(secret, known)
   }
   return known
@@ -43,8 +42,8 @@ export function writeCursor(scope: Scope, place: Beside): string {
   const known = cursors.get(signed)
   if (known !== undefined) return known
   const cursor = Buffer.concat([sign(scope, payload), Buffer.from(payload)]).toString('base64url')
-  cursors.set(signed, cursor)
-  places.set(textOf(scope, cursor), place)
+  cursors.set(signed, cursor, BYTES_PER_CHARACTER * cursor.length)
+  places.set(textOf(scope, cursor), place, BYTES_PER_CHARACTER * payload.length)
   return cursor
 }
 
@@ -60,7 +59,7 @@ export function readCursor(scope: Scope, cursor: string): Beside | undefined {
   if (!timingSafeEqual(bytes.subarray(0, SIGNATURE), sign(scope, payload))) return undefined
   const [flags, ...beside] = JSON.parse(payload) as [number, ...unknown[]]
   const place = { beside, backward: (flags & 1) !== 0, inclusive: (flags & 2) !== 0 }
-  places.set(textOf(scope, cursor), place)
+  places.set(textOf(scope, cursor), place, BYTES_PER_CHARACTER * payload.length)
   return place
 }
 

@@ -1,7 +1,7 @@
 // Reads a query string by the TypeBox object that describes it. The object is in the OpenAPI document as it is; each of its
 // properties carries the codec by which it is read.
 import { type TObject, type TUnsafe, Type } from '@sinclair/typebox'
-import { LRUCache } from 'lru-cache'
+import { Memory } from '../../drizzle/memory.ts'
 import type { Fault } from '../errors.ts'
 import { nearest } from '../nearest.ts'
 import { type Codec, meta } from './fields.ts'
@@ -32,9 +32,11 @@ export const numberParameter = (maximum: number, description: string, fallback?:
 /** What was read: the value of each parameter that was given and is not empty. */
 export type Query = Readonly<Record<string, unknown>>
 
-/** Query strings that are kept as they were read, and the characters up to which one is. */
-const MAX_KNOWN = 1_000
+/** Characters up to which a query string is remembered as it was read. */
 const MAX_KNOWN_LENGTH = 1_000
+/** Bytes that are kept with it, such as its canonical form, its clauses and its links: for each query, and for each of its characters. */
+const KNOWN_BYTES = 4_000
+const KNOWN_PER_CHARACTER = 48
 
 /** A client may misspell; nobody means so many parameters. */
 const MAX_PARAMETERS = 200
@@ -55,13 +57,14 @@ export type Handling = 'strict' | 'lenient'
 export function compileQuerystring(schema: TObject, suggest = nearest): (raw: string, handling?: Handling) => Reading {
   const codecs = new Map(Object.entries(schema.properties).map(([name, property]) => [name, codecOf(property)]))
   const unknownParameter = describeUnknown([...codecs.keys()], suggest)
-  const known = new LRUCache<string, Reading>({ max: MAX_KNOWN })
+  const known = new Memory<Reading>()
   return (raw, handling = 'strict') => {
     const key = `${handling} ${raw}`
     let reading = raw.length > MAX_KNOWN_LENGTH ? undefined : known.get(key)
     if (!reading) {
       reading = readAll(raw, handling)
-      if (reading.faults.length === 0 && raw.length <= MAX_KNOWN_LENGTH) known.set(key, reading)
+      if (reading.faults.length === 0 && raw.length <= MAX_KNOWN_LENGTH)
+        known.set(key, reading, KNOWN_BYTES + KNOWN_PER_CHARACTER * raw.length)
     }
     return reading
   }

@@ -207,6 +207,7 @@ const protocol: Row[] = [
     'malformed-request',
   ],
   ['headers over 16 KiB', http('GET /livez', [`X-A: ${'a'.repeat(20_000)}`]), 431, 'headers-too-large'],
+  ['a URL over 8 KiB', http(`GET /api/products/?name=${'a'.repeat(8_192)}`), 431, 'headers-too-large'],
   ['a URL over 16 KiB', http(`GET /${'a'.repeat(20_000)}`), 431, 'headers-too-large'],
   ['an expectation that nobody knows', http('GET /livez', ['Expect: nonsense']), 417, 'expectation-failed'],
   ['no Host', raw('GET /livez HTTP/1.1', CLOSE), 400, 'malformed-request'],

@@ -1,0 +1,61 @@
+// What is remembered of lists: the statements of a shape, how many rows a filter matched, and which pages took long.
+import { BYTES_PER_CHARACTER, Memory } from './memory.ts'
+import { type Selection, shapeOf } from './selection.ts'
+import type { Statement } from './statement.ts'
+
+/** Milliseconds for which a page that took long is not tried where short ones are read. */
+const SLOW_TIME = 10_000
+
+/** Bytes of a statement beside its text. */
+const STATEMENT_OVERHEAD = 200
+
+/** The keys under which a selection is remembered. */
+export interface ListKeys {
+  shape: string
+  filter: string
+}
+
+export function listKeys(selection: Selection): ListKeys {
+  const { name, count, countLimit, size } = selection
+  return {
+    shape: `${name} ${count} ${countLimit} ${size} ${shapeOf(selection)}`,
+    filter: `${name} ${count} ${countLimit} ${selection.filter}`,
+  }
+}
+
+/** The key of one page. */
+const pageKey = ({ shape, filter }: ListKeys, { place }: Selection): string => `${shape} ${filter} ${JSON.stringify(place)}`
+
+/** `S` is the statements of a shape, `K` what is known of a filter. */
+export class ListMemory<S extends { [name in keyof S]: Statement }, K extends object> {
+  readonly known = new Memory<K>()
+  readonly #build: (selection: Selection) => S
+  readonly #statements = new Memory<S>()
+  readonly #slow = new Memory<number>()
+
+  /** `build` compiles the statements of a shape. */
+  constructor(build: (selection: Selection) => S) {
+    this.#build = build
+  }
+
+  statements(selection: Selection, { shape }: ListKeys): S {
+    let statements = this.#statements.get(shape)
+    if (!statements) {
+      statements = this.#build(selection)
+      this.#statements.set(shape, statements, bytesOf(Object.values<Statement>(statements)))
+    }
+    return statements
+  }
+
+  isSlow(keys: ListKeys, selection: Selection): boolean {
+    return this.#slow.size > 0 && (this.#slow.get(pageKey(keys, selection)) ?? 0) > Date.now()
+  }
+
+  noteSlow(keys: ListKeys, selection: Selection): void {
+    this.#slow.set(pageKey(keys, selection), Date.now() + SLOW_TIME)
+  }
+}
+
+function bytesOf(statements: readonly Statement[]): number {
+  return statements.reduce((sum, { text }) => sum + STATEMENT_OVERHEAD + BYTES_PER_CHARACTER * text.length, 0)
+}
