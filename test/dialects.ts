@@ -121,8 +121,11 @@ function urlFor(database: string): string {
 
 /** Fills a file beside the template and renames it: a process that comes meanwhile sees none or a whole one. */
 async function makeFile(template: string, fill: (url: string) => Promise<unknown>): Promise<void> {
-  for await (const stale of glob(join(tmpdir(), `${CHECKOUT}*`))) await rm(stale, { recursive: true, force: true })
-  const folder = await mkdtemp(join(tmpdir(), CHECKOUT))
+  const current = template.slice(0, -'.db'.length)
+  // Another process may be filling the same template in a folder whose name begins like this one's.
+  for await (const found of glob(join(tmpdir(), `${CHECKOUT}*`)))
+    if (!found.startsWith(current)) await rm(found, { recursive: true, force: true })
+  const folder = await mkdtemp(`${current}_`)
   const made = join(folder, 'template.db')
   await fill(`file:${made}`)
   await rename(made, template)
