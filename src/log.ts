@@ -24,6 +24,12 @@ export interface Stored {
   state: string | null
 }
 
+/** An entry without its texts, which may be large, and with their size. */
+export interface Head extends Pick<Stored, 'id' | 'resource' | 'record' | 'operation' | 'version' | 'at'> {
+  /** Bytes of `fields` and `state`. */
+  bytes: number
+}
+
 /** An entry of the change log. */
 export interface Entry extends Omit<Stored, 'fields' | 'state'> {
   fields: Record<string, [old: unknown, current: unknown]>
@@ -36,22 +42,39 @@ type On = Queries | Pick<Database, 'rows'>
 
 const run = (on: On, query: SQL, values: readonly unknown[]) => ('rows' in on ? on.rows(query, values) : on.prepared(query, values))
 
+/** Entries that one statement reads by their ids. */
+const BY_IDS = 100
+
 const statementsOf = perDatabase((db, changes: Database['tables']['changes']) => {
   const { log } = db.dialect
   const { id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state } = getTableColumns(changes)
   const columns: SQLiteColumn[] = [id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state]
   const decoded = columns.map((column) => (value: unknown) => (value === null ? null : column.mapFromDriverValue(value)))
   const shown = sql.join(columns, sql`, `)
+  // Neither engine reads a large text to tell its size.
+  const head = sql`${sql.join([id, resource, record_id, operation, version, at], sql`, `)}, octet_length(${fields}) + coalesce(octet_length(${state}), 0)`
+  const ids = Array.from({ length: BY_IDS }, (_, place) => placeholder(place))
   const ofRecord = sql`select ${shown} from ${changes} where resource = ${placeholder(0)} and record_id = ${placeholder(1)}`
   return {
     after: sql`select ${shown} from ${changes} where ${log.after(placeholder(0))} and ${log.settled} order by ${log.ascending} limit ${placeholder(1)}`,
     of: sql`select ${shown} from ${changes} where ${resource} = ${placeholder(1)} and ${log.after(placeholder(0))} order by ${log.ascending}`,
-    newest: sql`select ${shown} from ${changes} where ${log.settled} order by ${log.descending} limit 1`,
+    headsAfter: sql`select ${head} from ${changes} where ${log.after(placeholder(0))} and ${log.settled} order by ${log.ascending} limit ${placeholder(1)}`,
+    byIds: sql`select ${shown} from ${changes} where ${id} in (${sql.join(ids, sql`, `)})`,
+    newest: sql`select ${head} from ${changes} where ${log.settled} order by ${log.descending} limit 1`,
     waiting: sql`select ${at} from ${changes} where not (${log.settled}) order by ${log.ascending} limit 1`,
-    byId: sql`select ${shown} from ${changes} where ${id} = ${placeholder(0)}`,
+    byId: sql`select ${head} from ${changes} where ${id} = ${placeholder(0)}`,
     history: sql`${ofRecord} and ${version} < ${placeholder(2)} order by ${id} desc limit ${placeholder(3)}`,
     stateAt: sql`${ofRecord} and ${version} = ${placeholder(2)} and ${state} is not null order by ${id} desc limit 1`,
     timeOf: (raw: unknown): number => Date.parse(String(at.mapFromDriverValue(raw as never))),
+    toHead: ([id, resource, record, operation, version, time, bytes]: readonly unknown[]): Head => ({
+      id: Number(id),
+      resource: String(resource),
+      record: Number(record),
+      operation: operation as Operation,
+      version: Number(version),
+      at: String(at.mapFromDriverValue(time as never)),
+      bytes: Number(bytes),
+    }),
     toStored(raw: readonly unknown[]): Stored {
       const [id, resource, record, operation, version, key, request, at, fields, reason, state] = raw.map((value, place) =>
         decoded[place]?.(value),
@@ -100,14 +123,35 @@ export async function readAhead(on: Queries, db: Database, change: number, resou
 export const newestChange = async (on: On, db: Database): Promise<number> => (await newestEntry(on, db))?.id ?? 0
 
 /** The last entry that can be read. */
-export async function newestEntry(on: On, db: Database): Promise<Stored | undefined> {
-  const { newest, toStored } = statementsOf(db, db.tables.changes)
-  return (await run(on, newest, [])).map(toStored)[0]
+export async function newestEntry(on: On, db: Database): Promise<Head | undefined> {
+  const { newest, toHead } = statementsOf(db, db.tables.changes)
+  return (await run(on, newest, [])).map(toHead)[0]
 }
 
-export async function entryWith(on: On, db: Database, id: number): Promise<Stored | undefined> {
-  const { byId, toStored } = statementsOf(db, db.tables.changes)
-  return (await run(on, byId, [id])).map(toStored)[0]
+export async function entryWith(on: On, db: Database, id: number): Promise<Head | undefined> {
+  const { byId, toHead } = statementsOf(db, db.tables.changes)
+  return (await run(on, byId, [id])).map(toHead)[0]
+}
+
+/** Reads the heads of up to `limit` entries after one. */
+export async function readHeads(on: On, db: Database, change: number, limit: number): Promise<Head[]> {
+  const { headsAfter, toHead } = statementsOf(db, db.tables.changes)
+  return (await run(on, headsAfter, [change, limit])).map(toHead)
+}
+
+/** Reads the entries with these ids, in the same order. Those that were pruned meanwhile are left out. */
+export async function readByIds(on: On, db: Database, ids: readonly number[]): Promise<Stored[]> {
+  const { byIds, toStored } = statementsOf(db, db.tables.changes)
+  const found = new Map<number, Stored>()
+  for (let start = 0; start < ids.length; start += BY_IDS) {
+    // The statement has a fixed number of values, so the last id fills the rest.
+    const values = Array.from({ length: BY_IDS }, (_, place) => ids[Math.min(start + place, ids.length - 1)])
+    for (const raw of await run(on, byIds, values)) {
+      const entry = toStored(raw)
+      found.set(entry.id, entry)
+    }
+  }
+  return ids.flatMap((id) => found.get(id) ?? [])
 }
 
 /** Seconds for which the oldest entry that cannot be read yet has been there: a transaction that began before it is still under way. */

@@ -103,7 +103,7 @@ export const feedSchema = (resources: readonly Resource[]) => ({
   ...feed(
     'feed',
     'What was created, changed and deleted, in order',
-    'Who follows `next` misses nothing and sees nothing twice. What only admins may read is shown to them alone.',
+    'Who follows `next` misses nothing and sees nothing twice. What only admins may read is shown to them alone. A page ends before its changes and records exceed 1 MiB, and has at least one entry. With `resource`, or without the role `admin`, a page may be empty while `more` is true: `position` has moved on.',
   ),
   querystring: closed<FeedQuery>({
     since: sinceParameter('from the first change that is kept'),

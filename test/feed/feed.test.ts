@@ -2,7 +2,10 @@
 import { setTimeout } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import t from 'tap'
+import type { Database } from '../../drizzle/database.ts'
 import { COMMAND_LINE } from '../../src/changes.ts'
+import { MAX_PAGE_BYTES, readPage } from '../../src/feed/page.ts'
+import { endOf } from '../../src/feed/positions.ts'
 import { pruneChanges } from '../../src/feed/prune.ts'
 import { issueKey } from '../../src/keys.ts'
 import { readLog } from '../../src/log.ts'
@@ -148,6 +151,65 @@ onEach('a filter looks at so many entries and no more', async (t, dialect) => {
   t.not(first.position, first.results[0].position, 'the position is that of the last one looked at')
   const second = (await get(app, first.next.replace('http://localhost:80', ''))).body
   t.match([second.results.length, second.more, second.results[0].record], [1, false, { name: 'Shoes' }])
+})
+
+/** Adds changes of a product to the log, each with so many bytes. */
+async function addLarge(app: App, count: number, bytes: number): Promise<void> {
+  const at = app.db.tables.changes.at.mapToDriverValue(new Date().toISOString())
+  const fields = JSON.stringify({ description: ['', 'x'.repeat(bytes)] })
+  await app.db.write(async (tx) => {
+    for (let version = 1; version <= count; version++)
+      await tx.run(sql`insert into changes (resource, record_id, operation, version, at, fields, state)
+        values ('products', 1, 'update', ${version}, ${at}, ${fields}, '{"id":1}')`)
+  })
+}
+
+onEach('a page has a bounded number of bytes, and at least one entry', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await settled(app)
+  const start = (await readAll(app)).position
+  await addLarge(app, 25, 100_000)
+  await addLarge(app, 2, 2 * MAX_PAGE_BYTES)
+  await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
+  await readSoon(app, 28, start)
+  const seen: number[] = []
+  const pages: number[] = []
+  for (let url = `/api/changes/?page_size=1000&since=${start}`; url; ) {
+    const { body } = await get(app, url)
+    pages.push(body.results.length)
+    seen.push(...body.results.map(({ version }: { version: number }) => version))
+    const bytes = JSON.stringify(body.results).length
+    t.ok(body.results.length === 1 || bytes < 1.1 * MAX_PAGE_BYTES, `${bytes} bytes`)
+    url = body.more ? body.next.replace(/^https?:\/\/[^/]*/, '') : ''
+  }
+  t.strictSame(pages, [10, 10, 5, 1, 1, 1])
+  t.strictSame(seen, [...Array.from({ length: 25 }, (_, n) => n + 1), 1, 2, 1])
+})
+
+onEach('entries that a filter passes over are not read, and are looked at in slices', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await settled(app)
+  const since = await endOf(app.db)
+  await addLarge(app, 600, 10_000)
+  await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
+  await addLarge(app, 600, 10_000)
+  await settled(app)
+  const reads: { rows: number; bytes: number }[] = []
+  const rows: Database['rows'] = async (query, values) => {
+    const result = await app.db.rows(query, values)
+    reads.push({ rows: result.length, bytes: JSON.stringify(result).length })
+    return result
+  }
+  const reader = { key: { id: 1, role: 'read' as const }, resources: app.resources, resource: 'categories' }
+  const page = await readPage({ ...app.db, rows }, since, 100, reader)
+  t.match([page.results.map(({ event }) => event), page.more], [['categories.create'], true])
+  t.ok(
+    reads.every(({ rows }) => rows <= 251),
+    'no statement looks at more',
+  )
+  t.ok(reads.reduce((sum, { bytes }) => sum + bytes, 0) < 200_000, 'of the others only the heads are read')
+  const rest = await readPage({ ...app.db, rows }, page.position, 100, reader)
+  t.match([rest.results, rest.more], [[], false])
 })
 
 /** Puts old entries into the log, in its order before all others. */
