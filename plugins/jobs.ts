@@ -18,8 +18,9 @@ declare module 'fastify' {
   }
 }
 
-/** Milliseconds between two looks for what webhooks wait for. */
+/** Milliseconds between two looks for what webhooks wait for, and for the first webhook. */
 const PULSE = 250
+const PULSE_WITHOUT_WEBHOOKS = 1_000
 /** Milliseconds after which to look again where the database does not answer. */
 const RETRY_AFTER = 1_000
 
@@ -93,19 +94,20 @@ async function pulse({ db, jobs, log }: FastifyInstance, signal: AbortSignal): P
     }
   }
   const called = async () => {
-    const { dispatch, deliver } = await findDue(db)
-    if (!dispatch && deliver.length === 0) return
+    const { isEnabled, dispatch, deliver } = await findDue(db)
+    if (!dispatch && deliver.length === 0) return isEnabled
     await db.write(async (tx) => {
       if (dispatch) await jobs.enqueue(tx, 'webhooks.dispatch', {}, { key: 'webhooks' })
       for (const webhook of deliver) await jobs.enqueue(tx, 'webhooks.deliver' satisfies Kind, { webhook }, { key: String(webhook) })
     })
     jobs.wake()
+    return true
   }
   while (!signal.aborted) {
     let wait = PULSE
     try {
       await scheduled()
-      await called()
+      if (!(await called())) wait = PULSE_WITHOUT_WEBHOOKS
     } catch (err) {
       if (!signal.aborted) log.warn({ err }, 'jobs could not be asked for')
       wait = RETRY_AFTER

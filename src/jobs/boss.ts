@@ -6,7 +6,7 @@ import type { Queries, ServerConnections } from '../../drizzle/database.ts'
 import { type Data, readData, STATUS_OF, shown } from './boss-rows.ts'
 import { type Claimed, type Job, LEASE, type ListedBy, MAX_ERROR, type NewJob, type Queue, type QueueOptions, type Terms } from './queue.ts'
 
-/** Milliseconds. To look is a query for each kind. */
+/** Milliseconds. */
 const INTERVAL = 500
 /** Seconds between two looks for workers that are not heard of. */
 const SUPERVISE = 5
@@ -34,6 +34,12 @@ export class BossQueue implements Queue {
     const data: Data = { payload, key: by.key, request: by.request }
     const options = { id, singletonKey: key ?? id, ...(runAt && { startAfter: runAt }), db: within(tx) }
     return (await boss.send(kind, data, options)) ?? undefined
+  }
+
+  async findDueKinds(kinds: readonly string[]): Promise<readonly string[]> {
+    await this.#boss()
+    const { rows } = await this.#options.server.executeSql(DUE, [kinds])
+    return rows.map(({ name }) => String(name))
   }
 
   async claim(kind: string, max: number): Promise<Claimed[]> {
@@ -171,6 +177,9 @@ export class BossQueue implements Queue {
     await boss.updateQueue(kind, options)
   }
 }
+
+const DUE = `select name from unnest($1::text[]) as kinds (name) where exists (
+  select from pgboss.job where job.name = kinds.name and state < 'active' and start_after <= pgboss.job_now())`
 
 /** To the millisecond, as it is shown: a page begins behind what the last one showed. */
 const CREATED = sql`date_trunc('milliseconds', created_on)`

@@ -73,6 +73,8 @@ export interface Queue {
   readonly interval: number
   /** Adds a job in a transaction of the caller's, and returns its id; undefined where one with its key waits, or with its id is there. */
   add(tx: Queries, job: NewJob): Promise<string | undefined>
+  /** Finds which of some kinds may have a job that is due: one look, however many kinds there are. */
+  findDueKinds(kinds: readonly string[]): Promise<readonly string[]>
   /** Takes jobs that are due, at most `max`, and those whose worker has not been heard of for a lease. */
   claim(kind: string, max: number): Promise<Claimed[]>
   /** Says that they are still worked on. */

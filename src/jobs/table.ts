@@ -52,6 +52,11 @@ export class TableQueue implements Queue {
     return added === undefined ? undefined : String(added)
   }
 
+  /** To claim is a look in this process. */
+  async findDueKinds(kinds: readonly string[]): Promise<readonly string[]> {
+    return kinds
+  }
+
   async claim(kind: string, max: number): Promise<Claimed[]> {
     const table = this.#table
     const at = now()

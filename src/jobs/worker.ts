@@ -63,7 +63,8 @@ export class Worker {
     while (!this.#stopping.signal.aborted) {
       let wait = queue.interval
       try {
-        for (const kind of this.#options.concurrency.keys()) await this.#claim(kind)
+        const kinds = [...this.#options.concurrency.keys()].filter((kind) => this.#countFree(kind) > 0)
+        for (const kind of await queue.findDueKinds(kinds)) await this.#claim(kind)
       } catch (err) {
         if (!this.#stopping.signal.aborted) log.warn({ err }, 'the queue of jobs does not answer')
         wait = RETRY_AFTER
@@ -72,10 +73,15 @@ export class Worker {
     }
   }
 
-  async #claim(kind: string): Promise<void> {
-    const { queue, concurrency } = this.#options
+  /** Counts the jobs of a kind that this process may begin now. */
+  #countFree(kind: string): number {
     const busy = [...this.#running.keys()].filter((job) => job.kind === kind).length
-    const free = (concurrency.get(kind) ?? 0) - busy
+    return (this.#options.concurrency.get(kind) ?? 0) - busy
+  }
+
+  async #claim(kind: string): Promise<void> {
+    const { queue } = this.#options
+    const free = this.#countFree(kind)
     if (free <= 0 || this.#stopping.signal.aborted) return
     for (const job of await queue.claim(kind, free)) this.#running.set(job, this.#run(job))
   }

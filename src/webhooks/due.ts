@@ -6,6 +6,8 @@ import { MAX_IN_FLIGHT } from './deliver.ts'
 import { dispatched } from './dispatch.ts'
 
 export interface Due {
+  /** There is a webhook to look for. */
+  isEnabled: boolean
   /** There is something in the change log that was not looked at yet. */
   dispatch: boolean
   /** The webhooks to which something is to be sent now. */
@@ -15,7 +17,7 @@ export interface Due {
 export async function findDue(db: Database): Promise<Due> {
   const { webhooks, webhook_pauses: pauses, deliveries } = db.tables
   const [enabled] = await db.read.select({ id: webhooks.id }).from(webhooks).where(eq(webhooks.enabled, true)).limit(1)
-  if (!enabled) return { dispatch: false, deliver: [] }
+  if (!enabled) return { isEnabled: false, dispatch: false, deliver: [] }
   const now = new Date().toISOString()
   const one = sql<number>`1`.as('one')
   const due = and(eq(deliveries.webhook, webhooks.id), inArray(deliveries.status, ['pending', 'sending']), lte(deliveries.due_at, now))
@@ -36,5 +38,5 @@ export async function findDue(db: Database): Promise<Due> {
     )
   // Not whether it is the newest: where all was forgotten since, there is none.
   const unread = await readLog(db.read, db, await dispatched(db.read, db), 1)
-  return { dispatch: unread.length > 0, deliver: waiting.map(({ id }) => id) }
+  return { isEnabled: true, dispatch: unread.length > 0, deliver: waiting.map(({ id }) => id) }
 }
