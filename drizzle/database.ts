@@ -83,10 +83,10 @@ export interface Database {
   /** Sees committed rows only. */
   readonly read: Queries
   /**
-   * Reads a page of a list and counts it, all of one moment, with the state that the tables had then. Throws QueryTooExpensive where
-   * that takes longer than QUERY_TIMEOUT.
+   * Reads a page of a list and counts it, all of one moment, with the state that the tables had then. Throws QueryTooExpensive at
+   * `deadline`, in milliseconds of `performance.now()`; without one, QUERY_TIMEOUT after the call.
    */
-  list(selection: Selection): Promise<Listed>
+  list(selection: Selection, deadline?: number): Promise<Listed>
   /**
    * The state of tables: a text that changes with every write to them, whoever makes it, and never comes back. It is not older than the
    * last write that this process made or, in the same SQLite file, anybody; of the writes of others to PostgreSQL it may know as much

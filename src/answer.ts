@@ -2,6 +2,7 @@
 import { Readable } from 'node:stream'
 import { negotiate } from '@fastify/accept-negotiator'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import { beforeDeadline } from '../drizzle/deadline.ts'
 import { Memory } from '../drizzle/memory.ts'
 import type { Answered, Asked, Made, Source } from './cache/answers.ts'
 import { type Coding, type Kept, leftOf } from './cache/store.ts'
@@ -26,12 +27,19 @@ type Answering = FastifyReply | Promise<FastifyReply>
 
 /**
  * Answers with what is kept, or with what `read` reads. What is ready is answered at once, without a promise. Throws
- * `precondition-failed`, and what `read` throws.
+ * `precondition-failed`, and what `read` throws. With a `deadline`, throws QueryTooExpensive where the state is not known by then.
  */
-export function answer(request: FastifyRequest, reply: FastifyReply, question: Question, read: () => Promise<Made>): Answering {
+export function answer(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  question: Question,
+  read: () => Promise<Made>,
+  deadline?: number,
+): Answering {
   const state = request.server.answers.state(question.tables)
-  if (typeof state !== 'string') return state.then((state) => answerAt(state, request, reply, question, read))
-  return answerAt(state, request, reply, question, read)
+  if (typeof state === 'string') return answerAt(state, request, reply, question, read)
+  const known = deadline === undefined ? state : beforeDeadline(deadline, state)
+  return known.then((state) => answerAt(state, request, reply, question, read))
 }
 
 function answerAt(state: string, request: FastifyRequest, reply: FastifyReply, question: Question, read: () => Promise<Made>): Answering {

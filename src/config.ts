@@ -101,7 +101,7 @@ export const Config = Type.Object({
     default: 2,
     minimum: 0.1,
     maximum: 60,
-    description: 'Seconds after which a list that takes long is given up',
+    description: 'Seconds after which a list is given up, counted from the arrival of its request',
   }),
   COUNT_LIMIT: Type.Integer({
     default: 100_000,

@@ -89,11 +89,11 @@ export const madeAnswer = (request: FastifyRequest, resource: Resource, record: 
 interface Known {
   origin: string
   question: Question
-  read(): Promise<Made>
+  read(deadline: number): Promise<Made>
 }
 
 export function listRoute(app: App, resource: Resource): void {
-  const { COUNT_LIMIT: countLimit } = app.config
+  const { COUNT_LIMIT: countLimit, QUERY_TIMEOUT } = app.config
   const form = formOf(resource)
   const known = new WeakMap<ListQuery, Known>()
   const knownOf = (request: FastifyRequest, query: ListQuery): Known => {
@@ -102,8 +102,8 @@ export function listRoute(app: App, resource: Resource): void {
     const key = `${form} ${countLimit} ${url}?${link}`
     // The state of the tables follows it.
     const tag = digest(key)
-    const read = async () => {
-      const page = await list(app.db, resource, query, { countLimit })
+    const read = async (deadline: number) => {
+      const page = await list(app.db, resource, query, { countLimit, deadline })
       const { body, headers } = envelope(url, page)
       // How far a count came before it was given up is another time another.
       const counted = page.exact ? '' : `.~${page.count}`
@@ -119,7 +119,10 @@ export function listRoute(app: App, resource: Resource): void {
       asked = knownOf(request, query)
       known.set(query, asked)
     }
-    return answer(request, reply, asked.question, asked.read)
+    const { question, read } = asked
+    // It runs from the arrival of the request.
+    const deadline = performance.now() - reply.elapsedTime + QUERY_TIMEOUT * 1_000
+    return answer(request, reply, question, () => read(deadline), deadline)
   })
 }
 

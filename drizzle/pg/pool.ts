@@ -97,7 +97,8 @@ async function begun(from: pg.Pool, begin: string | (() => string)): Promise<pg.
       await client.query(typeof begin === 'string' ? begin : begin())
       return client
     } catch (error) {
-      client.release(true)
+      // Past a deadline nothing was sent.
+      client.release(!(error instanceof QueryTooExpensive))
       if (others === 0 || !hasEnded(error)) throw error
     }
   }

@@ -1,6 +1,7 @@
 // Reads lists and records: on connections for what is short, and what is not on others, under a deadline.
 import type pg from 'pg'
 import { type Database, QueryTooExpensive } from '../database.ts'
+import { beforeDeadline, checkDeadline, lastTry } from '../deadline.ts'
 import { ListMemory, listKeys } from '../list-memory.ts'
 import { type Count, FEW, headOf, isNone, type Listed, limitOf, listedOf, pageOf, type Selection, valuesOf } from '../selection.ts'
 import type { Statement } from '../statement.ts'
@@ -28,6 +29,8 @@ interface Job {
   values: readonly unknown[]
   selection: Selection
   filter: string
+  /** When the whole list is given up. */
+  deadline: number
 }
 
 type Readers = Pick<Database, 'list' | 'rows' | 'interrupt'>
@@ -72,7 +75,11 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
   function inSnapshot(job: Job, { deadline, counts }: { deadline?: number; counts: boolean }): Promise<Listed> {
     const { statements, values, selection, filter } = job
     const { clauses, place, size } = selection
-    const begin = () => `begin isolation level repeatable read, read only${deadline === undefined ? '' : `; ${timeoutUntil(deadline)}`}`
+    const begin = () => {
+      // Nobody waits for it any more.
+      checkDeadline(job.deadline)
+      return `begin isolation level repeatable read, read only${deadline === undefined ? '' : `; ${timeoutUntil(deadline)}`}`
+    }
     return transaction(deadline === undefined ? short : long, begin, async (client) => {
       const pid = (client as pg.PoolClient & { processID: number }).processID
       if (deadline !== undefined) running.add(pid)
@@ -166,21 +173,22 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
     })
   }
 
+  /** Undefined where the deadline comes first, also while the list waits for a connection. */
   const later = (job: Job, deadline: number): Promise<Listed | undefined> =>
     inTurn.run(deadline, () => unlessExpensive(inSnapshot(job, { deadline, counts: true })))
 
-  async function list(selection: Selection): Promise<Listed> {
-    const deadline = performance.now() + timeout
+  async function listBefore(selection: Selection, deadline: number): Promise<Listed> {
+    checkDeadline(deadline)
     const keys = listKeys(selection)
     const statements = memory.statements(selection, keys)
-    const job: Job = { statements, values: valuesOf(selection), selection, filter: keys.filter }
+    const job: Job = { statements, values: valuesOf(selection), selection, filter: keys.filter, deadline }
     if (!memory.isSlow(keys, selection)) {
       const listed = await unlessExpensive(atOnce(job).then((found) => found ?? inSnapshot(job, { counts: true })))
       if (listed) return listed
       memory.noteSlow(keys, selection)
     }
     const listed =
-      (await later(job, deadline)) ??
+      (await later(job, lastTry(deadline, timeout))) ??
       // A page that is found at once is not to fail because its count takes long while all others do too.
       (selection.count === 'exact' || stopped ? undefined : await unlessExpensive(inSnapshot(job, { counts: false })))
     if (!listed) throw new QueryTooExpensive('a list took longer than it may')
@@ -188,7 +196,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
   }
 
   return {
-    list,
+    list: (selection, deadline = performance.now() + timeout) => beforeDeadline(deadline, listBefore(selection, deadline)),
     async rows(query, values) {
       const statement = compile(query)
       return (await unlessExpensive(rowsOf(short, statement, values))) ?? (await rowsOf(long, statement, values))

@@ -1,6 +1,7 @@
 // Reads lists: at once where that is short, and otherwise in a pool of threads, under a deadline.
 import { Piscina } from 'piscina'
 import { type Database, QueryTooExpensive } from '../database.ts'
+import { beforeDeadline, checkDeadline, lastTry } from '../deadline.ts'
 import { ListMemory, listKeys } from '../list-memory.ts'
 import { type Selection, valuesOf } from '../selection.ts'
 import { type Job, type Known, type Limits, type Result, run } from './list.ts'
@@ -44,17 +45,20 @@ export function reading(
   })
   const memory = new ListMemory<Job['statements'], Known>(statementsOf)
 
-  async function inPool(job: Job): Promise<Result | undefined> {
-    if (stopped[0] !== 0 || pool.queueSize >= MAX_QUEUE) return undefined
-    return pool.run({ ...job, deadline: Date.now() + timeout, countTime }).catch((error) => {
+  /** Undefined where the deadline comes first, also while the job waits for a thread. */
+  async function inPool(job: Job, deadline: number): Promise<Result | undefined> {
+    const left = deadline - performance.now()
+    if (stopped[0] !== 0 || pool.queueSize >= MAX_QUEUE || left <= 0) return undefined
+    return beforeDeadline(deadline, pool.run({ ...job, deadline: Date.now() + left, countTime })).catch((error) => {
       // The threads are ended with what they have left to do.
-      if (stopped[0] !== 0) return undefined
+      if (stopped[0] !== 0 || error instanceof QueryTooExpensive) return undefined
       throw error
     })
   }
 
   return {
-    async list(selection) {
+    async list(selection, deadline = performance.now() + timeout) {
+      checkDeadline(deadline)
       const { clauses, count } = selection
       const keys = listKeys(selection)
       const remembered = clauses.length > 0 ? memory.known.get(keys.filter) : undefined
@@ -62,11 +66,12 @@ export function reading(
       const counts = remembered && remembered.counted > MAX_VISITED ? 'none' : 'refused'
       let result = memory.isSlow(keys, selection) ? undefined : atOnce(main, job, counts)
       if (!result) {
-        result = await inPool(job)
+        result = await inPool(job, lastTry(deadline, timeout))
         if (!result || result.visited > MAX_VISITED) memory.noteSlow(keys, selection)
       }
       if (result && clauses.length > 0) memory.known.set(keys.filter, result.known)
       // A page that is found at once is not to fail because its count takes long while the pool is full.
+      checkDeadline(deadline)
       if (!result && count !== 'exact') result = atOnce(main, job, 'partial')
       if (!result) throw new QueryTooExpensive('a list took longer than it may')
       return { ...result.listed, state: result.known.version }

@@ -36,6 +36,8 @@ export interface Page {
 export interface ListOptions {
   /** Matches up to which a bounded count is exact. */
   countLimit: number
+  /** When it is given up, in milliseconds of `performance.now()`; otherwise QUERY_TIMEOUT after the call. */
+  deadline?: number
 }
 
 /** What a query comes to, whatever page of it is asked for. */
@@ -88,7 +90,7 @@ export function ask(db: Database, resource: Resource, query: ListQuery): Asked {
  * Reads a page. Throws `page-not-found` for one past the end (the first is there even where no row is), and `invalid-request` for a
  * cursor of another list and for a last page that is not known.
  */
-export async function list(db: Database, resource: Resource, query: ListQuery, { countLimit }: ListOptions): Promise<Page> {
+export async function list(db: Database, resource: Resource, query: ListQuery, { countLimit, deadline }: ListOptions): Promise<Page> {
   const { places, spelling, list, tables: _, link: __, ...chosen } = ask(db, resource, query)
   const { columns, toRow } = shownOf(db, resource)
   const number = query.page ?? 1
@@ -106,7 +108,7 @@ export async function list(db: Database, resource: Resource, query: ListQuery, {
     count: query.count ?? COUNT_MODES[0],
     countLimit,
   }
-  const listed = await db.list(selection)
+  const listed = await db.list(selection, deadline)
   if ('page' in place) checkPage(place.page, selection.size, listed)
   return pageOf(selection, listed, { toRow, places, spelling, scope, number: number === 'last' ? listed.page : number })
 }
