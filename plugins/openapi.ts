@@ -40,7 +40,7 @@ export default fp(
       // Fastify names a schema def-0 unless it is told that its id is its name.
       refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `def-${index}`) },
       // Both forms of a URL are routes; the documented one ends in a slash where Django REST Framework's does.
-      transform: ({ schema, url }) => ({ schema, url: url.replace(/\/$/, '') + (url.startsWith('/api/') ? '/' : '') }),
+      transform: ({ schema, url }) => ({ schema, url: url.replace(/\/$/, '') + (/^\/api(\/|$)/.test(url) ? '/' : '') }),
       transformObject(made) {
         const document = 'openapiObject' in made ? made.openapiObject : made.swaggerObject
         shareComponents(document as unknown as Document)

@@ -71,6 +71,7 @@ const operations: [operation: string, status: number, id?: string, since?: strin
   ['service.live', 200],
   ['service.ready', 200],
   ['service.openapi', 200],
+  ['service.root', 200],
 ]
 
 /** What a declaration gives every resource is tried on products: each takes a browser seconds. */

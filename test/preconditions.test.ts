@@ -210,7 +210,7 @@ onEach('a 304 has the tag of what the client has', async (t, dialect) => {
   await ask(app, 'POST', LIST, { name: 'Short', price: 1 })
   const operations = Array.from({ length: 1_000 }, (_, n) => ({ op: 'create', body: { name: `Many ${n}`, price: n, brand: 'Many' } }))
   for (const _ of [1, 2]) t.equal((await ask(app, 'POST', `${LIST}bulk/`, { operations })).status, 200)
-  for (const url of [`${LIST}1/`, `${LIST}2/`, LIST, `${LIST}?brand=Many`, '/openapi.json']) {
+  for (const url of [`${LIST}1/`, `${LIST}2/`, LIST, `${LIST}?brand=Many`, '/openapi.json', '/api/']) {
     for (const method of ['GET', 'HEAD'] as const) {
       for (const coding of ['identity', 'gzip', 'br']) {
         const accept = { 'accept-encoding': coding }

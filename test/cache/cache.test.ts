@@ -221,7 +221,7 @@ t.test('who may keep it, and how long', async (t) => {
   for (const [env, anonymous, withKey] of rows) {
     const app = await build(t, embedded, { env })
     await fill(app)
-    for (const url of [...READ, '/openapi.json']) {
+    for (const url of [...READ, '/openapi.json', '/api/']) {
       for (const conditions of [{}, { 'if-none-match': '*' }]) {
         const control = async (headers: Record<string, string>) =>
           (await app.inject({ url, headers: { ...headers, ...conditions } })).headers['cache-control']

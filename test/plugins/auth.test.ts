@@ -72,6 +72,8 @@ const expected: Record<string, [keyof typeof refusals, number, body?: object, qu
   'GET /api/deliveries': ['admin', 200],
   'GET /api/deliveries/:id': ['admin', 404],
   'POST /api/deliveries/:id/replay': ['admin', 404],
+  'GET /': ['anyone', 302],
+  'GET /api': ['anyone', 200],
   'GET /openapi.json': ['anyone', 200],
   'GET /livez': ['unchecked', 200],
   'GET /readyz': ['unchecked', 200],
@@ -140,7 +142,7 @@ onEach('every route, asked by every kind of caller', async (t, dialect) => {
         refusals[rule === 'read' && REQUIRE_KEY_TO_READ === 'true' ? 'read, with REQUIRE_KEY_TO_READ' : rule]
       for (const caller of CALLERS) {
         // What is not there cannot be deleted for the next caller.
-        for (const url of [path, `${path}/`].map((url) => url.replace(':id', status === 404 ? '99999' : '1'))) {
+        for (const url of (path === '/' ? [path] : [path, `${path}/`]).map((url) => url.replace(':id', status === 404 ? '99999' : '1'))) {
           if (url === '/docs') continue
           const answer = await ask(app, {
             method,

@@ -132,7 +132,8 @@ t.test('names of components are identifiers', async (t) => {
 t.test('every route is in the document, and nothing else', async (t) => {
   const { app, routes } = await buildNoting(t)
   const served = routes
-    .filter((route) => !isDocsPage(route))
+    // `/` only leads elsewhere.
+    .filter((route) => !isDocsPage(route) && route.url !== '/')
     .flatMap((route) => methodsOf(route).map((method) => `${method} ${plain(route.url)}`))
     .filter((route) => !route.startsWith('HEAD '))
   const documented = operationsOf(await documentOf(app)).map(({ method, path }) => `${method} ${plain(path)}`)
@@ -210,6 +211,7 @@ t.test('the document says only what OpenAPI knows, and each thing once', async (
       'service.live',
       'service.openapi',
       'service.ready',
+      'service.root',
     ].sort(),
     'operationIds are as clients know them',
   )
@@ -519,6 +521,10 @@ const requests: Row[] = [
   ['service.live', '/livez?x=1', 400],
   ['service.ready', '/readyz', 200],
   ['service.ready', '/readyz?x=1', 400],
+  ['service.root', '/api/', 200],
+  having(ANY, ['service.root', '/api/', 304]),
+  having(OTHER, ['service.root', '/api/', 412]),
+  ['service.root', '/api/?x=1', 400],
   ['service.openapi', '/openapi.json', 200],
   having(ANY, ['service.openapi', '/openapi.json', 304]),
   having(OTHER, ['service.openapi', '/openapi.json', 412]),
@@ -786,6 +792,7 @@ t.test('/docs/ is a page whose parts are all there, and which shows the document
     }
     const script = (await app.inject('/docs/static/swagger-initializer.js')).body
     const [, shown = ''] = /url: resolveUrl\('([^']+)'\)/.exec(script) ?? []
-    t.strictSame((await get(app, new URL(shown, 'http://a/docs/').pathname)).body, await documentOf(app), 'it shows the document')
+    const { statusCode: moved, headers: leading } = await app.inject(new URL(shown, 'http://a/docs/').pathname)
+    t.strictSame([moved, leading.location], [302, '/openapi.json'], 'it shows the document, which has one URL')
   }
 })

@@ -294,6 +294,7 @@ onEach('a URL that takes no parameters refuses them, before anything is done', a
     ['GET', '/livez'],
     ['GET', '/readyz'],
     ['GET', '/openapi.json'],
+    ['GET', '/api/'],
   ]
   for (const [method, url, payload] of rows) {
     for (const name of ['price__gte', 'page', 'search', 'bogus']) {

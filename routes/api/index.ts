@@ -1,0 +1,43 @@
+import { Type } from '@sinclair/typebox'
+import { answerWith } from '../../src/answer.ts'
+import type { Kept } from '../../src/cache/store.ts'
+import { guard, headersOf, NONE_MATCH, notModified, responses } from '../../src/query/responses.ts'
+import type { App } from '../../src/routes.ts'
+import { digest } from '../../src/tags.ts'
+
+/** Returns the path of each list by its name, and those of the documentation. */
+const pathsOf = ({ resources }: App): Record<string, string> => ({
+  ...Object.fromEntries([...resources.map(({ table }) => table), 'changes', 'jobs'].map((name) => [name, `/api/${name}/`])),
+  docs: '/docs/',
+  openapi: '/openapi.json',
+})
+
+export default async function (app: App) {
+  const paths = Object.entries(pathsOf(app))
+  const links = Type.Object(
+    Object.fromEntries(
+      paths.map(([name, path]) => [name, Type.String({ format: 'uri', examples: [`https://api.example.com${path}`], description: path })]),
+    ),
+  )
+  const schema = {
+    tags: ['service'],
+    operationId: 'service.root',
+    summary: 'Where everything is: the URLs of all lists and of the documentation',
+    headers: headersOf(NONE_MATCH),
+    response: responses(200, { description: 'URLs by name', schema: links, cached: true, others: notModified() }, [
+      ...guard('anyone'),
+      'precondition-failed',
+    ]),
+  }
+
+  // Nearly all requests come to the same origin.
+  let last: { origin: string; kept: Kept } | undefined
+  const rootAt = (origin: string) => {
+    const body = JSON.stringify(Object.fromEntries(paths.map(([name, path]) => [name, origin + path])))
+    return { origin, kept: app.answers.keep({ state: '', tag: digest(body), headers: {}, body }) }
+  }
+  app.get('/', { schema, config: { access: 'anyone' } }, ({ origin }, reply) => {
+    if (last?.origin !== origin) last = rootAt(origin)
+    return answerWith(reply.request, reply, '', { kept: last.kept, source: 'bypass' })
+  })
+}

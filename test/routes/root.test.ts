@@ -1,0 +1,50 @@
+// Where a client begins that knows nothing but the host: the API root, and what `/` leads to.
+import t from 'tap'
+import { DIALECTS, type Dialect } from '../dialects.ts'
+import { authorization, build, get } from '../helper.ts'
+
+const [embedded] = DIALECTS as [Dialect]
+
+t.test('the API root names the URL of every list and of the documentation', async (t) => {
+  const app = await build(t, embedded)
+  const { status, body } = await get(app, '/api/')
+  t.equal(status, 200)
+  const { paths } = (await get(app, '/openapi.json')).body
+  const lists = Object.keys(paths).filter((path) => /^\/api\/[^/]+\/$/.test(path) && paths[path].get)
+  t.strictSame(
+    Object.values(body).sort(),
+    [...lists, '/docs/', '/openapi.json'].map((path) => `http://localhost:80${path}`).sort(),
+    'a list that the document has is at the root too',
+  )
+  for (const [name, url] of Object.entries<string>(body)) {
+    const { statusCode } = await app.inject({ url: new URL(url).pathname, headers: authorization(app) })
+    t.equal(statusCode, 200, name)
+  }
+  t.strictSame((await get(app, '/api')).body, body, 'without its last slash')
+})
+
+t.test('the URLs at the API root are those of the origin that was asked', async (t) => {
+  const app = await build(t, embedded)
+  const rootAt = async (host: string) => (await app.inject({ url: '/api/', headers: { host } })).json()
+  for (const host of ['a.test', 'b.test:8080', 'a.test']) t.equal((await rootAt(host)).products, `http://${host}/api/products/`)
+  const behind = await build(t, embedded, { env: { PUBLIC_URL: 'https://api.example.com' } })
+  t.equal((await get(behind, '/api/')).body.products, 'https://api.example.com/api/products/')
+})
+
+/** By whom, with which Accept header, and where it leads. */
+const visitors: [who: string, accept: string | undefined, location: string][] = [
+  ['a browser', 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8', '/docs/'],
+  ['curl', '*/*', '/api/'],
+  ['a program', 'application/json', '/api/'],
+  ['a client that does not say', undefined, '/api/'],
+]
+
+t.test('/ leads browsers to the docs and programs to the API root', async (t) => {
+  const app = await build(t, embedded)
+  for (const method of ['GET', 'HEAD'] as const)
+    for (const [who, accept, location] of visitors) {
+      const { statusCode, headers } = await app.inject({ method, url: '/', headers: accept === undefined ? {} : { accept } })
+      t.match({ statusCode, headers }, { statusCode: 302, headers: { location, vary: /\bAccept\b/ } }, `${method} by ${who}`)
+      t.match((await app.inject({ url: location })).statusCode, 200)
+    }
+})
