@@ -45,25 +45,20 @@ const widgets = defineResource({
   unique: [['shelf', 'label']],
 })
 
-/** Makes the table, and the application over it with its two route files. */
+const moduleUrl = (path: string) => JSON.stringify(new URL(path, import.meta.url).href)
+
+const routeFile = (table: string) => `
+  import { resourceRoutes } from ${moduleUrl('../src/resource-routes.ts')}
+  export default async function (app) {
+    resourceRoutes(app, app.resources.find((resource) => resource.table === '${table}'), { without: ['restore'] })
+  }`
+
+/** Makes the table, and the application over it with its route file. */
 async function buildWithWidgets(t: Test, dialect: Dialect): Promise<App> {
   const url = await dialect.create(t)
   await createExtraTables(dialect, url)
 
-  const routeFile = (...operations: string[]) => `
-    import { ${operations.join(', ')} } from ${JSON.stringify(new URL('../src/routes.ts', import.meta.url).href)}
-    export default async function (app) {
-      const widgets = app.resources.find(({ table }) => table === 'widgets')
-      for (const route of [${operations.join(', ')}]) route(app, widgets)
-    }`
-  const routes = t.testdir({
-    api: {
-      widgets: {
-        'index.js': routeFile('listRoute', 'createRoute'),
-        _id: { 'index.js': routeFile('readRoute', 'replaceRoute', 'mergeRoute', 'removeRoute') },
-      },
-    },
-  })
+  const routes = t.testdir({ api: { widgets: { 'index.js': routeFile('widgets') } } })
   return build(t, existing(dialect, url), { resources: [...(await declaredResources()), widgets], routes, tables })
 }
 
@@ -206,8 +201,9 @@ onEach('a declaration gives a resource its lists, its five operations and its do
       .map(({ operationId }) => operationId)
     t.strictSame(
       operations.sort(),
-      ['create', 'list', 'merge', 'read', 'remove', 'replace'].map((name) => `widgets.${name}`),
+      ['bulk', 'create', 'history', 'list', 'merge', 'read', 'remove', 'replace'].map((name) => `widgets.${name}`),
     )
+    t.notOk(JSON.stringify(document.paths[`${LIST}bulk/`]).includes('"example"'), 'fields without examples make no example')
     t.ok(['Widget', 'WidgetInput', 'WidgetPatch', 'WidgetList'].every((name) => name in document.components.schemas))
     t.strictSame(Object.keys(document.components.schemas.Widget?.properties ?? {}), Object.keys(widgets.contract))
     const parameters = document.paths[LIST]?.get?.parameters.map(({ name }) => name)
@@ -216,6 +212,13 @@ onEach('a declaration gives a resource its lists, its five operations and its do
       filters.filter((name) => !parameters?.includes(String(name))),
       [],
     )
+  })
+})
+
+onEach('a route file in the folder of another resource is refused', async (t, dialect) => {
+  const routes = t.testdir({ api: { gadgets: { 'index.js': routeFile('products') } } })
+  await t.rejects(build(t, dialect, { routes }), {
+    message: 'the routes of products are added at /api/gadgets: move the file to routes/api/products/index.ts',
   })
 })
 

@@ -33,13 +33,17 @@ export const bulkInput = (resource: Resource) =>
   Type.Unsafe<BulkBody>(
     Type.Object(
       { operations: Type.Array(operationSchema(resource), bounds), atomic },
-      { additionalProperties: false, examples: [{ operations: [{ op: 'create', body: exampleOf(resource) }], atomic: true }] },
+      { additionalProperties: false, ...bulkExamples(resource) },
     ),
   )
 
-/** A body that makes a record, of the examples of its fields. */
-const exampleOf = ({ writable, contract }: Resource) =>
-  Object.fromEntries([...writable.keys()].flatMap((field) => (contract[field]?.examples ? [[field, contract[field].examples[0]]] : [])))
+/** A request that creates a record, made of the examples of its fields. Returns none where a required field has no example. */
+function bulkExamples({ writable, contract }: Resource): { examples?: BulkBody[] } {
+  const fields = [...writable].map(([field, { default: fallback }]) => ({ field, fallback, examples: contract[field]?.examples }))
+  if (fields.some(({ fallback, examples }) => fallback === undefined && !examples)) return {}
+  const body = Object.fromEntries(fields.flatMap(({ field, examples }) => (examples ? [[field, examples[0]]] : [])))
+  return { examples: [{ operations: [{ op: 'create', body }], atomic: true }] }
+}
 
 const checkBody = compileBody(Type.Object({ operations: Type.Array(Type.Unknown(), bounds), atomic }, { additionalProperties: false }))
 

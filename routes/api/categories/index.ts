@@ -1,7 +1,7 @@
+import { resourceRoutes } from '../../../src/resource-routes.ts'
 import { categories } from '../../../src/resources/categories.ts'
-import { type App, createRoute, listRoute } from '../../../src/routes.ts'
+import type { App } from '../../../src/routes.ts'
 
 export default async function (app: App) {
-  listRoute(app, categories)
-  createRoute(app, categories)
+  resourceRoutes(app, categories, { without: ['bulk'] })
 }

@@ -1,6 +1,7 @@
+import { resourceRoutes } from '../../../src/resource-routes.ts'
 import { deliveries } from '../../../src/resources/deliveries.ts'
-import { type App, listRoute } from '../../../src/routes.ts'
+import type { App } from '../../../src/routes.ts'
 
 export default async function (app: App) {
-  listRoute(app, deliveries)
+  resourceRoutes(app, deliveries, { only: ['list', 'read'] })
 }

@@ -1,7 +1,7 @@
+import { resourceRoutes } from '../../../src/resource-routes.ts'
 import { products } from '../../../src/resources/products.ts'
-import { type App, createRoute, listRoute } from '../../../src/routes.ts'
+import type { App } from '../../../src/routes.ts'
 
 export default async function (app: App) {
-  listRoute(app, products)
-  createRoute(app, products)
+  resourceRoutes(app, products)
 }

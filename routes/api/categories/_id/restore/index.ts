@@ -1,7 +1,0 @@
-import { restoreRoute } from '../../../../../src/feed/history.ts'
-import { categories } from '../../../../../src/resources/categories.ts'
-import type { App } from '../../../../../src/routes.ts'
-
-export default async function (app: App) {
-  restoreRoute(app, categories)
-}

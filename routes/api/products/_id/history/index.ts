@@ -1,7 +1,0 @@
-import { historyRoute } from '../../../../../src/feed/history.ts'
-import { products } from '../../../../../src/resources/products.ts'
-import type { App } from '../../../../../src/routes.ts'
-
-export default async function (app: App) {
-  historyRoute(app, products)
-}
