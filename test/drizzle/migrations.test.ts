@@ -265,45 +265,45 @@ for (const [what, { statements, says }] of Object.entries(failing)) {
 }
 
 /** A table that two sets of migrations change: ours add to it, theirs rebuilds it as it was before. */
-const withSuppliers = (kit: Kit): Tables => {
+const withMakers = (kit: Kit): Tables => {
   const known = defineTables(kit)
-  const suppliers = kit.table(
-    'suppliers',
+  const makers = kit.table(
+    'makers',
     { id: kit.id(), name: kit.text().notNull(), rating: kit.integer(), product: kit.reference(() => known.products.id) },
-    (t) => [kit.uniqueIndex('suppliers_name', t.name), kit.index('suppliers_by_rating', t.rating, t.id)],
+    (t) => [kit.uniqueIndex('makers_name', t.name), kit.index('makers_by_rating', t.rating, t.id)],
   )
   // Another test adds a table to the interface.
-  return { ...known, suppliers } as unknown as Tables
+  return { ...known, makers } as unknown as Tables
 }
-const MAKE_SUPPLIERS = 'CREATE TABLE "suppliers" ("id" integer PRIMARY KEY NOT NULL, "name" text NOT NULL);'
+const CREATE_MAKERS = 'CREATE TABLE "makers" ("id" integer PRIMARY KEY NOT NULL, "name" text NOT NULL);'
 const OURS = {
-  '0100_suppliers': [MAKE_SUPPLIERS],
+  '0100_makers': [CREATE_MAKERS],
   '0101_rating': [
-    'ALTER TABLE "suppliers" ADD COLUMN "rating" bigint;',
-    'ALTER TABLE "suppliers" ADD COLUMN "product" bigint REFERENCES "products" ("id");',
-    'CREATE UNIQUE INDEX "suppliers_name" ON "suppliers" ("name");',
-    'CREATE INDEX "suppliers_by_rating" ON "suppliers" ("rating", "id");',
+    'ALTER TABLE "makers" ADD COLUMN "rating" bigint;',
+    'ALTER TABLE "makers" ADD COLUMN "product" bigint REFERENCES "products" ("id");',
+    'CREATE UNIQUE INDEX "makers_name" ON "makers" ("name");',
+    'CREATE INDEX "makers_by_rating" ON "makers" ("rating", "id");',
   ],
 }
 const THEIRS = {
   '0102_rebuild': [
-    MAKE_SUPPLIERS.replace('"suppliers"', '"__new_suppliers"'),
-    'INSERT INTO "__new_suppliers" ("id", "name") SELECT "id", "name" FROM "suppliers";',
-    'DROP TABLE "suppliers";',
-    'ALTER TABLE "__new_suppliers" RENAME TO "suppliers";',
+    CREATE_MAKERS.replace('"makers"', '"__new_makers"'),
+    'INSERT INTO "__new_makers" ("id", "name") SELECT "id", "name" FROM "makers";',
+    'DROP TABLE "makers";',
+    'ALTER TABLE "__new_makers" RENAME TO "makers";',
   ],
 }
 /** What drizzle-kit would write next: it adds what theirs lacks. */
 const AGAIN = { '0103_again': OURS['0101_rating'] }
-const DROPPED = { '0102_drop': ['ALTER TABLE "suppliers" DROP COLUMN "product";'] }
+const DROPPED = { '0102_drop': ['ALTER TABLE "makers" DROP COLUMN "product";'] }
 const DROPPED_AGAIN = { '0103_again': OURS['0101_rating'].slice(1, 2) }
 
 const LOST = [
-  'column suppliers.rating',
-  'column suppliers.product',
-  'unique index suppliers_name on suppliers (name)',
-  'index suppliers_by_rating on suppliers (rating, id)',
-  'reference suppliers.product to products',
+  'column makers.rating',
+  'column makers.product',
+  'unique index makers_name on makers (name)',
+  'index makers_by_rating on makers (rating, id)',
+  'reference makers.product to products',
 ]
 const rebuilds: [title: string, row: boolean, then: Record<string, string[]>, lost: readonly string[]][] = [
   ['removes what another added', true, THEIRS, LOST],
@@ -317,11 +317,11 @@ for (const [title, row, then, lost] of rebuilds) {
     const url = await dialect.create(t)
     const query = await connect(t, url)
     const migrate = async (migrations: Record<string, string[]>) => {
-      const db = await (await versionWith(t, dialect, migrations))(url, { served: SERVED, tables: withSuppliers })
+      const db = await (await versionWith(t, dialect, migrations))(url, { served: SERVED, tables: withMakers })
       return db.migrate().finally(() => db.close())
     }
     await migrate(OURS)
-    if (row) await query(`insert into suppliers (id, name, rating) values (1, 'Acme', 5)`)
+    if (row) await query(`insert into makers (id, name, rating) values (1, 'Acme', 5)`)
     const before = await dump(dialect, query)
     const applying = migrate({ ...OURS, ...then })
     if (lost.length === 0) {
@@ -342,9 +342,9 @@ for (const [title, row, then, lost] of rebuilds) {
 onEach('what is declared, and neither a migration nor anybody has made, is named at the start', async (t, dialect) => {
   const url = await dialect.create(t)
   const query = await connect(t, url)
-  const db = await open(url, { served: SERVED, tables: withSuppliers })
+  const db = await open(url, { served: SERVED, tables: withMakers })
   t.teardown(() => db.close())
-  await t.rejects(db.migrate(), { message: /^The database lacks table suppliers, which .* npm run migrations -- --name / })
+  await t.rejects(db.migrate(), { message: /^The database lacks table makers, which .* npm run migrations -- --name / })
   t.strictSame(await query(TABLES[dialect.name] ?? ''), [], 'nothing was made')
 
   const own = await opened(t, url)

@@ -44,7 +44,7 @@ const bareContract = { id: id(), ...stamps }
 
 defineResource({ ...bare, table: 'products', contract: { ...bareContract, category: nullable(reference('categories')) } })
 // @ts-expect-error no table
-defineResource({ ...bare, table: 'suppliers', contract: bareContract })
+defineResource({ ...bare, table: 'nothing', contract: bareContract })
 // @ts-expect-error a column of another table
 defineResource({ ...bare, table: 'categories', contract: { ...bareContract, sku: nullable(text({ maxLength: 64 })) } })
 // @ts-expect-error no column
@@ -66,7 +66,7 @@ defineResource({ ...bare, table: 'products', contract: { id: id(), category: nul
 // @ts-expect-error no id
 defineResource({ ...bare, table: 'products', contract: { ...stamps } })
 // @ts-expect-error a reference to no table
-reference('suppliers')
+reference('nothing')
 
 // A choice is the union of its words. Its column holds text, or the same words.
 const size = choice(['S', 'M', 'L'], { default: 'M' })
