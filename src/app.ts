@@ -5,6 +5,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify from 'fastify'
 import type { OpenOptions } from '../drizzle/open.ts'
 import auth from '../plugins/auth.ts'
+import bodies from '../plugins/bodies.ts'
 import caching from '../plugins/caching.ts'
 import cors from '../plugins/cors.ts'
 import db from '../plugins/db.ts'
@@ -116,6 +117,7 @@ export async function buildApp({
   await app.register(rateLimit, { clock })
   await app.register(auth)
   await app.register(routing)
+  await app.register(bodies, { timeouts })
   await app.register(openapi)
   await app.register(feed, { heartbeat })
   // The last to hear of `close`: the listener closes in the turn in which it says so.

@@ -143,7 +143,7 @@ export const Config = Type.Object({
     description: 'Largest body of a request, in bytes',
   }),
   BULK_BODY_LIMIT: Type.Integer({
-    default: 10_485_760,
+    default: 2_097_152,
     minimum: 1_024,
     maximum: 104_857_600,
     description: 'The same for `/bulk/`',

@@ -8,6 +8,9 @@ export const TIMEOUTS = {
   headers: 10_000,
   /** The same, until the body is there too. */
   request: 30_000,
+  /** For which a large body waits to be read, and then for its end. Both together are less than a request has. */
+  admission: 10_000,
+  body: 15_000,
   /** In which nothing moves, neither way. No list takes as long (QUERY_TIMEOUT). */
   idle: 120_000,
   /** In which a client takes nothing of an answer that waits for it. */
@@ -17,6 +20,12 @@ export const TIMEOUTS = {
   /** Between two looks at who is late, so a request may take so much longer. */
   check: 1_000,
 }
+
+/** Bytes of a body that is read without having been admitted. */
+export const LARGE_BODY = 65_536
+
+/** Larger bodies that are in memory at the same time, and that wait unread; of all clients, and of one. */
+export const LARGE_BODIES = { places: 4, placesPerClient: 2, waiting: 64, waitingPerClient: 8 }
 
 /** Bytes of a URL and its headers together. */
 export const MAX_HEADER_SIZE = 16_384

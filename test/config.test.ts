@@ -33,7 +33,7 @@ const DEFAULTS: Config = {
   WEBHOOK_ALLOW_HTTP: false,
   WEBHOOK_ALLOW_PRIVATE: false,
   BODY_LIMIT: 1_048_576,
-  BULK_BODY_LIMIT: 10_485_760,
+  BULK_BODY_LIMIT: 2_097_152,
 }
 
 t.test('nothing has to be set', async (t) => {
