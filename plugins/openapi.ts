@@ -5,15 +5,24 @@ import swaggerUi from '@fastify/swagger-ui'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import packageJson from '../package.json' with { type: 'json' }
-import { type Document, shareComponents } from '../src/components.ts'
+import { type Document, orderParameters, shareComponents } from '../src/components.ts'
+import type { Resource } from '../src/query/resource.ts'
 
 const DESCRIPTION = `A product catalogue. Lists take filters, \`search\`, \`ordering\`, \`page\` and \`page_size\`; what is unknown, repeated or
 ill-typed is refused, with every fault named. A URL works with and without its last slash, \`HEAD\` wherever \`GET\` does, and
 \`OPTIONS\` names the methods of a URL. Reading needs no key unless the service is set up so; writing needs one, whose role is named at each
 operation. How often a client may ask is limited: \`RateLimit\` says what is left. Every error is problem+json (RFC 9457).`
 
+/** The resource that readers meet first. */
+const FIRST = 'products'
+
+const tagsOf = (resources: readonly Resource[]) =>
+  resources.map(({ table, singular }) => ({ name: table, description: `The list of ${table}, and one ${singular}` }))
+
 export default fp(
   async function openapi(app) {
+    const { open = [], restricted = [] } = Object.groupBy(app.resources, ({ access }) => (access.read === 'admin' ? 'restricted' : 'open'))
+    open.sort((a, b) => Number(b.table === FIRST) - Number(a.table === FIRST))
     await app.register(swagger, {
       openapi: {
         openapi: '3.1.0',
@@ -25,8 +34,9 @@ export default fp(
         },
         servers: [{ url: app.config.PUBLIC_URL || '/' }],
         tags: [
-          ...app.resources.map(({ table, singular }) => ({ name: table, description: `The list of ${table}, and one ${singular}` })),
+          ...tagsOf(open),
           { name: 'changes', description: 'The feed of what was created, changed and deleted' },
+          ...tagsOf(restricted),
           { name: 'jobs', description: 'Work that is done behind the requests' },
           { name: 'service', description: 'The service itself' },
         ],
@@ -43,6 +53,7 @@ export default fp(
       transform: ({ schema, url }) => ({ schema, url: url.replace(/\/$/, '') + (/^\/api(\/|$)/.test(url) ? '/' : '') }),
       transformObject(made) {
         const document = 'openapiObject' in made ? made.openapiObject : made.swaggerObject
+        orderParameters(document as unknown as Document)
         shareComponents(document as unknown as Document)
         return document
       },

@@ -1,9 +1,9 @@
-// Shares what several operations of an OpenAPI document have in common: programs that show or use the document work through all of it.
+// Prepares the OpenAPI document for programs that show or use it: what operations have in common is in it once, and parameters are in order.
 import { STATUS_CODES } from 'node:http'
 
 /** The parts of an OpenAPI document that this file reads. */
 export interface Document {
-  paths: Record<string, Record<string, { responses: Record<string, Response> }>>
+  paths: Record<string, Record<string, { parameters?: { name: string; in: string }[]; responses: Record<string, Response> }>>
   components: Record<string, object>
 }
 
@@ -74,6 +74,24 @@ function shared(occurring: [name: string, value: object][]): Shared {
     names.set(text, name)
   }
   return { byName, names }
+}
+
+/** The parameters that most requests use. Plain filters come next, then lookups, then negations, then headers. */
+const COMMON = ['search', 'ordering', 'page', 'page_size', 'count', 'cursor']
+
+/** Sorts the parameters of each operation by how often they are needed. */
+export function orderParameters({ paths }: Document): void {
+  for (const { parameters } of Object.values(paths).flatMap((item) => Object.values(item)))
+    parameters?.sort((a, b) => rankParameter(a) - rankParameter(b))
+}
+
+function rankParameter({ name, in: place }: { name: string; in: string }): number {
+  if (place === 'path') return -1
+  if (place === 'header') return COMMON.length + 3
+  if (name.endsWith('!')) return COMMON.length + 2
+  if (name.includes('__')) return COMMON.length + 1
+  const common = COMMON.indexOf(name)
+  return common === -1 ? COMMON.length : common
 }
 
 const referring = <T extends object>(section: string, values: Record<string, T>, { names }: Shared): Record<string, T> =>

@@ -61,7 +61,7 @@ const operation = ({ table }: Resource, name: string, summary: string) => ({ tag
 
 export const listSchema = (resource: Resource) => ({
   ...operation(resource, 'list', `List ${resource.table}`),
-  description: `All filters have to hold; at most ${MAX_FILTERS} are taken. The links in the answer carry a \`cursor\`: who follows them meets no record twice and misses none, whatever is written meanwhile. \`Prefer: handling=lenient\` has unknown parameters and \`ordering\` fields ignored, and a \`page_size\` above the maximum taken for the maximum.`,
+  description: `All filters have to hold; at most ${MAX_FILTERS} are taken. \`!\` behind the name of a filter negates it, as in \`brand!=Acme\` or \`price__gte!=50\`. The links in the answer carry a \`cursor\`: who follows them meets no record twice and misses none, whatever is written meanwhile. \`Prefer: handling=lenient\` has unknown parameters and \`ordering\` fields ignored, and a \`page_size\` above the maximum taken for the maximum.`,
   querystring: Type.Unsafe<ListQuery>(resource.list.querystring),
   headers: headersOf(NONE_MATCH),
   response: responses(

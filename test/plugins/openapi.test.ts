@@ -806,3 +806,21 @@ t.test('/docs/ is a page whose parts are all there, and which shows the document
     t.strictSame([moved, leading.location], [302, '/openapi.json'], 'it shows the document, which has one URL')
   }
 })
+
+t.test('products and common parameters come first in the document', async (t) => {
+  const { tags, paths } = (await get(await build(t, embedded), '/openapi.json')).body
+  t.strictSame(
+    tags.map(({ name }: { name: string }) => name),
+    ['products', 'categories', 'changes', 'deliveries', 'keys', 'webhooks', 'jobs', 'service'],
+  )
+  const { description, parameters } = paths['/api/products/'].get
+  const names: string[] = parameters.map(({ name }: { name: string }) => name)
+  t.strictSame(names.slice(0, 9), ['search', 'ordering', 'page', 'page_size', 'count', 'cursor', 'id', 'sku', 'name'])
+  const kinds = names.slice(6, -1).map((name) => (name.endsWith('!') ? 'negation' : name.includes('__') ? 'lookup' : 'filter'))
+  t.strictSame(
+    kinds.filter((kind, index) => kind !== kinds[index - 1]),
+    ['filter', 'lookup', 'negation'],
+  )
+  t.equal(names.at(-1), 'If-None-Match')
+  t.match(description, '`brand!=Acme`', 'it says how to negate')
+})
