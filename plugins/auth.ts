@@ -55,7 +55,7 @@ export default fp(
     const { anonymous, authenticated, 'failed-authentication': failures } = app.limits
 
     app.addHook('onRoute', (route) => {
-      const access = route.config?.access ?? accessOfPackages(route)
+      const access = route.config?.access ?? (isPreflight(route) ? 'unchecked' : undefined)
       if (!access) throw new TypeError(`${route.method} ${route.url} does not say who may call it: give it config.access`)
       route.config = { ...route.config, access }
       if (!route.schema?.hide) route.schema = { ...route.schema, security: securityOf(neededFor(access)) }
@@ -104,12 +104,8 @@ export default fp(
   { name: 'auth', dependencies: ['db', 'rate-limit'] },
 )
 
-/** Routes of packages cannot say it themselves: the files of the documentation page, which count as requests, and the answers to preflights. */
-function accessOfPackages({ url, method, schema }: RouteOptions): Access | undefined {
-  if (schema?.hide !== true) return undefined
-  if (method === 'OPTIONS') return 'unchecked'
-  return /^\/docs(\/|$)/.test(url) ? 'anyone' : undefined
-}
+/** The answers to preflights are a route of a package, which does not say who may call it. */
+const isPreflight = ({ method, schema }: RouteOptions) => method === 'OPTIONS' && schema?.hide === true
 
 function authorise(key: Key | null, needed: Role): void {
   if (!key) throw unauthorised('key-required', `This needs a key whose role is ${needed}${needed === 'admin' ? '' : ' or more'}.`)

@@ -1,8 +1,5 @@
-// The OpenAPI 3.1 document at /openapi.json, and the page that shows it at /docs/.
-import helmet from '@fastify/helmet'
+// The OpenAPI 3.1 document at /openapi.json.
 import swagger from '@fastify/swagger'
-import swaggerUi from '@fastify/swagger-ui'
-import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import packageJson from '../package.json' with { type: 'json' }
 import { type Document, orderParameters, shareComponents } from '../src/components.ts'
@@ -58,51 +55,6 @@ export default fp(
         return document
       },
     })
-    await app.register(docsPage)
   },
   { name: 'openapi', dependencies: ['schemas'] },
 )
-
-/** A scope of its own: helmet is for what a browser shows, and costs half the speed of a route. */
-async function docsPage(docs: FastifyInstance) {
-  // Set for every answer, and kept where helmet sets another.
-  docs.addHook('onRequest', (_request, reply, done) => {
-    reply.removeHeader('content-security-policy')
-    done()
-  })
-  // Inline ones by their hashes, as far as there are any.
-  const own = (of: 'script' | 'style') => () => ["'self'", ...docs.swaggerCSP[of]].join(' ')
-  await docs.register(helmet, {
-    contentSecurityPolicy: {
-      // Helmet's own have `upgrade-insecure-requests`, with which nothing loads by plain HTTP from any other name than localhost.
-      useDefaults: false,
-      directives: {
-        defaultSrc: ["'none'"],
-        scriptSrc: [own('script')],
-        styleSrc: [own('style')],
-        // The arrows of the page are in its style sheet.
-        imgSrc: ["'self'", 'data:'],
-        // Operations are tried where the document says that the service is.
-        connectSrc: ["'self'", ...(docs.config.PUBLIC_URL ? [docs.config.PUBLIC_URL] : [])],
-        formAction: ["'none'"],
-        baseUri: ["'none'"],
-        frameAncestors: ["'none'"],
-      },
-    },
-    xFrameOptions: { action: 'deny' },
-    // Whether there is TLS, and for how long, is for the proxy to say. By plain HTTP browsers complain about the other two.
-    strictTransportSecurity: false,
-    crossOriginOpenerPolicy: false,
-    originAgentCluster: false,
-  })
-  // The document has one URL, where it is one buffer for all.
-  docs.addHook('onRoute', (route) => {
-    if (/^\/docs\/(json|yaml)$/.test(route.url)) route.handler = (_request, reply) => reply.redirect('/openapi.json')
-  })
-  await docs.register(swaggerUi, {
-    routePrefix: '/docs',
-    theme: { title: 'Stockroom API' },
-    // Without the bar that asks for the URL of a document.
-    uiConfig: { layout: 'BaseLayout', tryItOutEnabled: true },
-  })
-}

@@ -94,7 +94,7 @@ function addFreshness(request: FastifyRequest, reply: FastifyReply): void {
 }
 
 /** Undefined where the bytes are sent as they are. */
-function codingOf({ headers }: FastifyRequest): Coding | undefined {
+export function codingOf({ headers }: FastifyRequest): Coding | undefined {
   const accepted = headers['accept-encoding']
   if (accepted === undefined) return undefined
   let coding = negotiated.get(accepted as string)

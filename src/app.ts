@@ -9,6 +9,7 @@ import bodies from '../plugins/bodies.ts'
 import caching from '../plugins/caching.ts'
 import cors from '../plugins/cors.ts'
 import db from '../plugins/db.ts'
+import docs from '../plugins/docs.ts'
 import problems, { answerRaw, clientErrorHandler, frameworkErrors, noProxy, unmetExpectation } from '../plugins/errors.ts'
 import feed from '../plugins/feed.ts'
 import health from '../plugins/health.ts'
@@ -119,6 +120,7 @@ export async function buildApp({
   await app.register(routing)
   await app.register(bodies, { timeouts })
   await app.register(openapi)
+  await app.register(docs)
   await app.register(feed, { heartbeat })
   // The last to hear of `close`: the listener closes in the turn in which it says so.
   await app.register(health)

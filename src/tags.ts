@@ -7,7 +7,7 @@ import type { Row } from './query/rows.ts'
 /** Characters of base64url: 96 bits. */
 const LENGTH = 16
 
-export const digest = (text: string): string => hash('sha256', text, 'base64url').slice(0, LENGTH)
+export const digest = (content: string | Buffer): string => hash('sha256', content, 'base64url').slice(0, LENGTH)
 
 /**
  * Of a record: its version and its bytes. They are the same again only where everything that it shows is, whatever backup was restored

@@ -29,12 +29,11 @@ export interface Context {
   expecting(conditions: Preconditions | undefined): Expected
 }
 
-/** What was done, with the record as it is now, or as it was where it was deleted. */
+/** What was done. There is no record where it was deleted. */
 export interface Done {
   status: 200 | 201 | 204
   id: number
   row?: Row
-  removed?: Row
 }
 
 interface Kind {
@@ -106,8 +105,8 @@ const remove: Kind = {
   description: () => 'As `DELETE`',
   members: () => ({ id, if_match }),
   async run(writing, operation, context) {
-    const removed = await removeWithin(writing, operation.id, context.resources, context.by, expectedOf(operation, context))
-    return { status: 204, id: operation.id, removed }
+    await removeWithin(writing, operation.id, context.resources, context.by, expectedOf(operation, context))
+    return { status: 204, id: operation.id }
   },
 }
 

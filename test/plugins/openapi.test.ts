@@ -776,37 +776,6 @@ t.test('clients made from the document type-check, and their misuse does not', a
   t.equal(errors.length, `${misused}${others}`.match(/@ts-expect-error/g)?.length, 'each for its own reason')
 })
 
-t.test('/docs/ is a page whose parts are all there, and which shows the document', async (t) => {
-  const app = await build(t, embedded)
-  for (const page of ['/docs', '/docs/']) {
-    const { statusCode, headers, body } = await app.inject(page)
-    t.strictSame([statusCode, headers['content-type']], [200, 'text/html; charset=utf-8'], page)
-    const parts = [...body.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, url = '']) => new URL(url, `http://a${page}`).pathname)
-    t.ok(parts.length >= 5, `${page} has parts`)
-    t.match(
-      headers['content-security-policy'],
-      /^default-src 'none';script-src 'self';style-src 'self';/,
-      'none from elsewhere, none inline',
-    )
-    t.notMatch(headers['content-security-policy'], /unsafe|upgrade-insecure-requests|https:/)
-    t.notOk(headers['strict-transport-security'], 'by plain HTTP too')
-    for (const part of parts) {
-      const { statusCode, headers, rawPayload } = await app.inject(part)
-      t.equal(statusCode, 200, part)
-      t.match(
-        headers['content-type'],
-        { css: /^text\/css/, js: /javascript/, png: 'image/png' }[part.split('.').at(-1) ?? ''] ?? /never/,
-        part,
-      )
-      t.ok(rawPayload.length > 0, part)
-    }
-    const script = (await app.inject('/docs/static/swagger-initializer.js')).body
-    const [, shown = ''] = /url: resolveUrl\('([^']+)'\)/.exec(script) ?? []
-    const { statusCode: moved, headers: leading } = await app.inject(new URL(shown, 'http://a/docs/').pathname)
-    t.strictSame([moved, leading.location], [302, '/openapi.json'], 'it shows the document, which has one URL')
-  }
-})
-
 t.test('products and common parameters come first in the document', async (t) => {
   const { tags, paths } = (await get(await build(t, embedded), '/openapi.json')).body
   t.strictSame(

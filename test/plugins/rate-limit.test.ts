@@ -3,6 +3,7 @@ import { randomInt } from 'node:crypto'
 import type { InjectOptions, LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
 import { COMMAND_LINE } from '../../src/changes.ts'
+import { docsFiles } from '../../src/docs/files.ts'
 import { issueKey } from '../../src/keys.ts'
 import { addressOf } from '../../src/limits/address.ts'
 import type { App } from '../../src/routes.ts'
@@ -75,7 +76,7 @@ const counted: [what: string, options: InjectOptions, status: number][] = [
   ['what needs a key', { method: 'POST', url: '/api/products/', payload: {} }, 401],
   ['the document', { url: '/openapi.json' }, 200],
   ['the documentation page', { url: '/docs/' }, 200],
-  ['a file of the documentation page', { url: '/docs/static/swagger-ui.css' }, 200],
+  ['a file of the documentation page', { url: `/docs/static/${(await docsFiles()).style.name}` }, 200],
   ['a file that the documentation page does not have', { url: '/docs/static/nothing.css' }, 404],
 ]
 for (const [what, options, status] of counted) {

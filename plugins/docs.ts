@@ -1,0 +1,85 @@
+// The reference page at /docs/, which shows the OpenAPI document and lets people try operations.
+import { randomBytes } from 'node:crypto'
+import type { ServerResponse } from 'node:http'
+import helmet from '@fastify/helmet'
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import { codingOf } from '../src/answer.ts'
+import { docsFiles, docsPage } from '../src/docs/files.ts'
+import { Problem } from '../src/errors.ts'
+
+/** Its routes are in no document. */
+const OPTIONS = { schema: { hide: true }, config: { access: 'anyone' } } as const
+
+/** The name of a file has a digest of its content. */
+const KEEP_FOR_EVER = 'public, max-age=31536000, immutable'
+
+export default fp(
+  async function docs(app) {
+    // A scope of its own: helmet is for what a browser shows, and costs half the speed of a route.
+    await app.register(reference)
+  },
+  { name: 'docs', dependencies: ['auth', 'errors'] },
+)
+
+async function reference(app: FastifyInstance) {
+  await setHeaders(app)
+  for (const url of ['/docs', '/docs/'])
+    app.get(url, OPTIONS, async (_request, reply) => {
+      const page = docsPage(url.endsWith('/') ? '' : 'docs/', await docsFiles(), nonceOf(reply.raw))
+      return reply.type('text/html; charset=utf-8').header('cache-control', 'no-store').send(page)
+    })
+  app.get<{ Params: { file: string } }>('/docs/static/:file', OPTIONS, async (request, reply) => {
+    const file = Object.values(await docsFiles()).find(({ name }) => name === request.params.file)
+    if (!file) throw new Problem('not-found', 'The documentation page has no such file.')
+    const coding = codingOf(request)
+    const encoded = coding && file.encoded[coding]
+    if (encoded) reply.header('content-encoding', coding)
+    const vary = reply.getHeader('vary')
+    reply.header('vary', vary === undefined ? 'Accept-Encoding' : `${vary}, Accept-Encoding`)
+    return reply
+      .type(file.type)
+      .header('cache-control', KEEP_FOR_EVER)
+      .send(encoded ?? file.body)
+  })
+}
+
+const nonces = new WeakMap<ServerResponse, string>()
+
+/** The nonce of an answer, for its page and its content security policy. */
+function nonceOf(response: ServerResponse): string {
+  const nonce = nonces.get(response) ?? randomBytes(16).toString('base64url')
+  nonces.set(response, nonce)
+  return nonce
+}
+
+async function setHeaders(app: FastifyInstance) {
+  // Set for every answer, and kept where helmet sets another.
+  app.addHook('onRequest', (_request, reply, done) => {
+    reply.removeHeader('content-security-policy')
+    done()
+  })
+  await app.register(helmet, {
+    contentSecurityPolicy: {
+      // Helmet's own have `upgrade-insecure-requests`, with which nothing loads by plain HTTP from any other name than localhost.
+      useDefaults: false,
+      directives: {
+        defaultSrc: ["'none'"],
+        scriptSrc: ["'self'"],
+        // `src/docs/page.js` gives the nonce to the styles that Scalar makes.
+        styleSrc: ["'self'", (_request, response) => `'nonce-${nonceOf(response)}'`],
+        imgSrc: ["'self'", 'data:'],
+        // Operations are tried where the document says that the service is.
+        connectSrc: ["'self'", ...(app.config.PUBLIC_URL ? [app.config.PUBLIC_URL] : [])],
+        formAction: ["'none'"],
+        baseUri: ["'none'"],
+        frameAncestors: ["'none'"],
+      },
+    },
+    xFrameOptions: { action: 'deny' },
+    // Whether there is TLS, and for how long, is for the proxy to say. By plain HTTP browsers complain about the other two.
+    strictTransportSecurity: false,
+    crossOriginOpenerPolicy: false,
+    originAgentCluster: false,
+  })
+}

@@ -1,0 +1,56 @@
+// The reference page at /docs/: its parts, their headers, and how they are sent.
+import { brotliDecompressSync, gunzipSync } from 'node:zlib'
+import t from 'tap'
+import { DIALECTS, type Dialect } from '../dialects.ts'
+import { build, get } from '../helper.ts'
+
+const [embedded] = DIALECTS as [Dialect]
+
+const TYPES: Record<string, string> = { css: 'text/css; charset=utf-8', js: 'text/javascript; charset=utf-8', svg: 'image/svg+xml' }
+
+t.test('the page and all its parts are there, and its policy allows nothing from elsewhere', async (t) => {
+  const app = await build(t, embedded)
+  for (const page of ['/docs', '/docs/']) {
+    const { statusCode, headers, body } = await app.inject(page)
+    t.strictSame([statusCode, headers['content-type'], headers['cache-control']], [200, 'text/html; charset=utf-8', 'no-store'], page)
+    t.match(body, '<meta name="viewport" content="width=device-width, initial-scale=1">', 'phones show it in their width')
+    const [, nonce = ''] = /<meta property="csp-nonce" content="([\w-]{22})">/.exec(body) ?? []
+    t.match(headers['content-security-policy'], `default-src 'none';script-src 'self';style-src 'self' 'nonce-${nonce}';`)
+    t.notMatch(headers['content-security-policy'], /unsafe|upgrade-insecure-requests|https:/)
+    t.notMatch((await app.inject(page)).body, nonce, 'no two answers have the same nonce')
+    t.notOk(headers['strict-transport-security'], 'by plain HTTP too')
+    t.notMatch(body, /<script(?![^>]* src=)/, 'no script is inline')
+
+    const pathOf = (url: string) => new URL(url, `http://a${page}`).pathname
+    const parts = [...body.matchAll(/(?:src|href)="([^"]*static[^"]+)"/g)].map(([, url = '']) => pathOf(url))
+    t.equal(parts.length, 4, `${page} has parts`)
+    for (const part of parts) {
+      const { statusCode, headers, rawPayload } = await app.inject(part)
+      t.equal(statusCode, 200, part)
+      t.equal(headers['content-type'], TYPES[part.split('.').at(-1) ?? ''], part)
+      t.equal(headers['cache-control'], 'public, max-age=31536000, immutable', 'its name has a digest of its content')
+      t.ok(rawPayload.length > 0, part)
+    }
+    const [, shown = ''] = /data-document="([^"]+)"/.exec(body) ?? []
+    t.equal((await get(app, pathOf(shown))).body.openapi, '3.1.0', 'it shows the document')
+  }
+  t.equal((await app.inject('/docs/static/nothing.js')).statusCode, 404)
+})
+
+t.test('the script is sent in the coding that the client takes', async (t) => {
+  const app = await build(t, embedded)
+  const [name] = /scalar\.[\w-]+\.js/.exec((await app.inject('/docs/')).body) ?? []
+  const ask = (coding: string) => app.inject({ url: `/docs/static/${name}`, headers: { 'accept-encoding': coding } })
+  const { rawPayload: plain, headers } = await ask('identity')
+  t.equal(headers['content-encoding'], undefined)
+  for (const [coding, decode] of [
+    ['br', brotliDecompressSync],
+    ['gzip', gunzipSync],
+  ] as const) {
+    const { rawPayload, headers } = await ask(coding)
+    t.equal(headers['content-encoding'], coding)
+    t.match(headers.vary, 'Accept-Encoding')
+    t.ok(rawPayload.length < plain.length / 3, `${coding}: ${rawPayload.length} bytes of ${plain.length}`)
+    t.ok(decode(rawPayload).equals(plain), coding)
+  }
+})
