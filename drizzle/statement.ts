@@ -7,6 +7,9 @@ export interface Statement {
   binds: readonly number[]
 }
 
+/** Quotes the name of a table or column for SQL that is written as text: `order` and `from` are words of the language. */
+export const quoteName = (name: string): string => `"${name}"`
+
 /** Stands for the value with a number. */
 export const placeholder = (index: number): SQL => sql`${sql.placeholder(String(index))}`
 

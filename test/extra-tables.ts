@@ -13,7 +13,8 @@ export const tables = (kit: Kit) => {
     {
       id: kit.id(),
       label: kit.text().notNull(),
-      note: kit.text(),
+      // A word of SQL.
+      group: kit.text(),
       weight: kit.decimal(3).notNull(),
       shelf: kit.integer(),
       fragile: kit.boolean().notNull().default(false),
@@ -27,7 +28,7 @@ export const tables = (kit: Kit) => {
       kit.uniqueIndex('widgets_shelf_label', t.shelf, t.label),
       kit.uniqueIndex('widgets_label_without_shelf', t.label).where(sql`shelf is null`),
       kit.index('widgets_by_label', t.label, t.id),
-      kit.index('widgets_by_note', t.note, t.id),
+      kit.index('widgets_by_group', t.group, t.id),
       kit.index('widgets_by_weight', t.weight, t.id),
       kit.index('widgets_by_shelf', t.shelf, t.id),
       kit.index('widgets_by_fragile', t.fragile, t.id),

@@ -1,7 +1,7 @@
 // A resource is one declaration: here one that the project does not have, with every kind of field, on a table of its own.
-
+import { pathToFileURL } from 'node:url'
 import { sql } from 'drizzle-orm'
-import type { Test } from 'tap'
+import t, { type Test } from 'tap'
 import { type Kit, stamps as tableStamps } from '../drizzle/stamps.ts'
 import { defineTables } from '../drizzle/tables.ts'
 import { COMMAND_LINE } from '../src/changes.ts'
@@ -11,6 +11,7 @@ import { numeric, textual, tree } from '../src/query/lookups.ts'
 import { defineResource } from '../src/query/resource.ts'
 import { create } from '../src/records.ts'
 import { categories } from '../src/resources/categories.ts'
+import { products } from '../src/resources/products.ts'
 import type { App } from '../src/routes.ts'
 import { type Dialect, existing } from './dialects.ts'
 import { createExtraTables, tables } from './extra-tables.ts'
@@ -22,7 +23,7 @@ const widgets = defineResource({
   contract: {
     id: id(),
     label: text({ minLength: 1, maxLength: 50 }),
-    note: nullable(text({ maxLength: 500 })),
+    group: nullable(text({ maxLength: 500 })),
     weight: decimal({ precision: 9, scale: 3 }),
     shelf: nullable(integer({ minimum: -5, maximum: 99 })),
     fragile: boolean({ default: false }),
@@ -32,14 +33,14 @@ const widgets = defineResource({
   },
   filter: {
     label: textual,
-    note: ['icontains', 'isnull'],
+    group: ['icontains', 'isnull'],
     weight: numeric,
     shelf: numeric,
     fragile: ['exact'],
     due: numeric,
     category: tree,
   },
-  search: ['label', 'note'],
+  search: ['label', 'group'],
   order: ['id', 'label', 'weight', 'shelf', 'due'],
   defaultOrder: '-weight',
   unique: [['shelf', 'label']],
@@ -68,9 +69,9 @@ const places = ({ body }: Answer) => body.errors?.map(({ pointer }: { pointer: s
 
 const RECORDS = [
   { label: 'Anvil', weight: '40.125', shelf: 1, due: '2026-01-31T12:00:00Z', category: 2 },
-  { label: 'Bolt', weight: 0.005, shelf: 0, fragile: false, note: 'Zinc, Ø 5 mm' },
+  { label: 'Bolt', weight: 0.005, shelf: 0, fragile: false, group: 'Zinc, Ø 5 mm' },
   { label: 'Cup', weight: '0.25', shelf: null, fragile: true, due: '2026-02-01', category: 1 },
-  { label: 'Dish', weight: 1, shelf: -5, fragile: true, note: 'ANVIL shaped', due: '2026-01-31T13:00:00.5+01:00' },
+  { label: 'Dish', weight: 1, shelf: -5, fragile: true, group: 'ANVIL shaped', due: '2026-01-31T13:00:00.5+01:00' },
 ]
 
 /** Queries, and the labels of what they find, in order. */
@@ -86,8 +87,8 @@ const queries: [query: string, labels: string][] = [
   ['label__istartswith=b', 'Bolt'],
   ['label__in=Cup,Bolt', 'Cup Bolt'],
   ['label__iexact!=CUP', 'Anvil Dish Bolt'],
-  ['note__icontains=ZINC', 'Bolt'],
-  ['note__isnull=true', 'Anvil Cup'],
+  ['group__icontains=ZINC', 'Bolt'],
+  ['group__isnull=true', 'Anvil Cup'],
   ['weight__lt=0.2501', 'Cup Bolt'],
   ['weight=40.125', 'Anvil'],
   ['weight__range=0.0051,1', 'Dish Cup'],
@@ -106,7 +107,7 @@ const queries: [query: string, labels: string][] = [
 /** Members that are refused, all of them in one answer. */
 const WRONG = {
   label: ' ',
-  note: 'n'.repeat(501),
+  group: 'n'.repeat(501),
   weight: '1000000',
   shelf: 100,
   fragile: 'true',
@@ -124,7 +125,7 @@ onEach('a declaration gives a resource its lists, its five operations and its do
     for (const record of RECORDS) t.equal((await ask(app, 'POST', LIST, record)).status, 201, record.label)
     const { body, headers } = await ask(app, 'POST', LIST, { label: ' Egg ', weight: '.06' })
     const { id, created_at, updated_at, ...egg } = body
-    t.strictSame(egg, { label: 'Egg', note: null, weight: '0.060', shelf: null, fragile: false, due: null, category: null, version: 1 })
+    t.strictSame(egg, { label: 'Egg', group: null, weight: '0.060', shelf: null, fragile: false, due: null, category: null, version: 1 })
     t.equal(headers.location, `http://localhost:80${LIST}${id}/`)
     t.strictSame((await get(app, `${LIST}${id}/`)).body, body)
     t.equal((await get(app, `${LIST}4/`)).body.due, '2026-01-31T12:00:00.500Z')
@@ -137,7 +138,7 @@ onEach('a declaration gives a resource its lists, its five operations and its do
       const { status, body } = await get(app, `${LIST}?${query}`)
       t.strictSame([status, body.results?.map(({ label }: { label: string }) => label).join(' ')], [200, labels], query)
     }
-    const { status, body } = await get(app, `${LIST}?wieght__gt=1&ordering=note&shelf__under=1`)
+    const { status, body } = await get(app, `${LIST}?wieght__gt=1&ordering=group&shelf__under=1`)
     t.strictSame(
       [status, body.errors.map(({ parameter }: { parameter: string }) => parameter)],
       [400, ['wieght__gt', 'ordering', 'shelf__under']],
@@ -147,7 +148,14 @@ onEach('a declaration gives a resource its lists, its five operations and its do
 
   await t.test('records are replaced and changed, and faults refused', async (t) => {
     const replaced = await ask(app, 'PUT', `${LIST}2/`, { label: 'Bolt', weight: 2, due: '2026-01-31 ' })
-    t.strictSame(replaced.body, { ...replaced.body, note: null, shelf: null, weight: '2.000', due: '2026-01-31T00:00:00.000Z', version: 2 })
+    t.strictSame(replaced.body, {
+      ...replaced.body,
+      group: null,
+      shelf: null,
+      weight: '2.000',
+      due: '2026-01-31T00:00:00.000Z',
+      version: 2,
+    })
     const same = await ask(app, 'PATCH', `${LIST}2/`, { weight: '2.0', due: '2026-01-31T01:00:00+01:00', fragile: false })
     t.strictSame(same.body, replaced.body, 'a change that changes nothing')
     const changed = await ask(app, 'PATCH', `${LIST}2/`, { fragile: true, due: null, category: tools.id })
@@ -222,6 +230,20 @@ onEach('a route file in the folder of another resource is refused', async (t, di
   })
 })
 
+t.test('what else a file of resources exports is left alone', async (t) => {
+  const folder = (files: Record<string, string>) => pathToFileURL(`${t.testdir(files)}/`)
+  const again = `export { products } from ${moduleUrl('../src/resources/products.ts')}`
+  const files = { 'a.ts': `${again}\nexport const SIZES = ['S', 'M']\nexport const nothing = null`, 'b.ts': again, 'c.txt': '' }
+  t.strictSame(await declaredResources(folder(files)), [products])
+  const copy = `import { products } from ${moduleUrl('../src/resources/products.ts')}
+    import { defineResource } from ${moduleUrl('../src/query/resource.ts')}
+    const { table, singular, contract, search } = products
+    export const other = defineResource({ table, singular, contract, search: [], filter: {}, order: ['id'], defaultOrder: 'id' })`
+  await t.rejects(declaredResources(folder({ 'd.ts': again, 'e.ts': copy })), {
+    message: /two resources of src\/resources\/ are of the table products/,
+  })
+})
+
 /** Declarations over products that only the table, or the whole of them, shows to be wrong, and what has to be said. */
 const base = {
   contract: { id: id(), name: text({ maxLength: 255 }), ...stamps },
@@ -272,6 +294,23 @@ const bad: [title: string, declaration: object, message: RegExp][] = [
   ['an order that no index has', { contract: long, order: ['id', 'description'] }, /products\.description.*index/],
   ['a default order that is not offered', { defaultOrder: 'name' }, /cannot order by name/],
   ['the slug of what has none', { contract: other, filter: { category: ['slug'] } }, /products.*slug/],
+  [
+    'a name that URLs and SQL do not share',
+    { contract: { ...base.contract, dueAt: sku } },
+    /products: the field dueAt is no name: write lower case/,
+  ],
+  ['a name with the mark of lookups', { contract: { ...base.contract, due__at: sku } }, /products: the field due__at is no name/],
+  ['a singular that is no identifier', { singular: 'the product' }, /products: the singular the product is no name/],
+  [
+    'a filter that is a parameter of lists',
+    { contract: { ...base.contract, count: sku }, filter: { count: ['exact'] } },
+    /products\.count cannot have the lookup exact: every list has the parameter count/,
+  ],
+  [
+    'a search in a column of the index',
+    { contract: { ...base.contract, rank: sku }, search: ['rank'] },
+    /products\.rank cannot be searched/,
+  ],
   ['no stamps', { contract: { id: id(), name: base.contract.name } }, /products lacks created_at, updated_at, version .*\.\.\.stamps/],
   ['unique without a unique index', { unique: [['name']] }, /products: name must be unique.*kit\.uniqueIndex\('products_name', t\.name\)/],
   ['a unique index that is not declared', { contract: named.contract }, /products: the unique index products_sku.*add \['sku'\] to unique/],

@@ -3,6 +3,7 @@ import { sql } from 'drizzle-orm'
 import type { Served } from '../database.ts'
 import type { Derived } from '../migrations.ts'
 import { columnParts } from '../schema-parts.ts'
+import { quoteName } from '../statement.ts'
 
 /** One counter row would make all writers of a table wait for each other; each transaction takes one of these that is free. */
 const SLOTS = 64
@@ -43,20 +44,21 @@ export const counterTable: Derived = {
 }
 
 export function counterTriggers({ table }: Served): Derived {
+  const name = quoteName(table)
   const triggers = {
-    inserted: `after insert on ${table} referencing new table as changed for each statement`,
-    updated: `after update on ${table} referencing new table as changed for each statement`,
-    deleted: `after delete on ${table} referencing old table as changed for each statement`,
-    truncated: `after truncate on ${table} for each statement`,
+    inserted: `after insert on ${name} referencing new table as changed for each statement`,
+    updated: `after update on ${name} referencing new table as changed for each statement`,
+    deleted: `after delete on ${name} referencing old table as changed for each statement`,
+    truncated: `after truncate on ${name} for each statement`,
     // A writer that knows nothing of versions must not leave a changed row under its old one: an ETag would repeat.
-    versioned: `before update on ${table} for each row when (new.version <= old.version)`,
+    versioned: `before update on ${name} for each row when (new.version <= old.version)`,
   }
   return {
     name: `${table}_counters`,
     lostInRebuild: true,
     needs: [],
     statements: Object.entries(triggers).flatMap(([event, when]) => [
-      `drop trigger if exists ${table}_${event} on ${table}`,
+      `drop trigger if exists ${table}_${event} on ${name}`,
       `create trigger ${table}_${event} ${when} execute function stockroom_${event}()`,
     ]),
     fill: (tx) =>

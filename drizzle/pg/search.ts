@@ -6,6 +6,7 @@ import { FOLD_VERSION, fold } from '../fold.ts'
 import type { Derived } from '../migrations.ts'
 import { columnParts } from '../schema-parts.ts'
 import { reindex, searchTable } from '../search.ts'
+import { quoteName } from '../statement.ts'
 
 /** Every sequence of one and two characters of a text with a character beyond ASCII in it. Words of Chinese are that short; ASCII ones of use are not. */
 export const grams: Derived = {
@@ -33,7 +34,8 @@ export const gramsOf = (texts: readonly SQL[]): SQL =>
 
 export function searchIndex(served: Served, dialect: Dialect): Derived {
   const table = searchTable(served.table)
-  const content = served.folded.map((field) => `coalesce(${field}, '')`).join(` || E'\\x1f' || `)
+  const names = served.folded.map(quoteName)
+  const content = names.map((field) => `coalesce(${field}, '')`).join(` || E'\\x1f' || `)
   return {
     name: table,
     version: FOLD_VERSION,
@@ -42,11 +44,11 @@ export function searchIndex(served: Served, dialect: Dialect): Derived {
     statements: [
       `drop table if exists ${table}`,
       `create table ${table} (
-        id bigint primary key references ${served.table} (id) on delete cascade,
-        ${served.folded.map((field) => `${field} text collate "C"`).join(', ')},
+        id bigint primary key references ${quoteName(served.table)} (id) on delete cascade,
+        ${names.map((field) => `${field} text collate "C"`).join(', ')},
         grams text[] generated always as (stockroom_grams(${content})) stored)`,
-      ...served.prefixed.map((field) => `create index ${table}_by_${field} on ${table} (${field})`),
-      `create index ${table}_trigrams on ${table} using gin (${served.folded.map((field) => `${field} gin_trgm_ops`).join(', ')}, grams)`,
+      ...served.prefixed.map((field) => `create index ${table}_by_${field} on ${table} (${quoteName(field)})`),
+      `create index ${table}_trigrams on ${table} using gin (${names.map((field) => `${field} gin_trgm_ops`).join(', ')}, grams)`,
     ],
     fill: (tx) => reindex((work) => work(tx), dialect, served),
   }

@@ -4,6 +4,7 @@ import type { Served } from '../database.ts'
 import type { Derived } from '../migrations.ts'
 import { columnParts } from '../schema-parts.ts'
 import { searchTable } from '../search.ts'
+import { quoteName } from '../statement.ts'
 
 export const counterTable: Derived = {
   name: 'stockroom_counters',
@@ -22,14 +23,15 @@ const NONCE = 'abs(random() % 1099511627776)'
 
 export function counterTriggers({ table, folded }: Served): Derived {
   const count = (rows: string) => `update stockroom_counters set version = version + 1, nonce = ${NONCE}${rows} where name = '${table}';`
+  const name = quoteName(table)
   const triggers = {
-    inserted: `after insert on ${table} begin ${count(', row_count = row_count + 1')} end`,
-    updated: `after update on ${table} begin ${count('')} end`,
-    deleted: `after delete on ${table} begin ${count(', row_count = row_count - 1')}
+    inserted: `after insert on ${name} begin ${count(', row_count = row_count + 1')} end`,
+    updated: `after update on ${name} begin ${count('')} end`,
+    deleted: `after delete on ${name} begin ${count(', row_count = row_count - 1')}
       ${folded.length > 0 ? `delete from ${searchTable(table)} where id = old.id;` : ''} end`,
     // A writer that knows nothing of versions must not leave a changed row under its old one: an ETag would repeat.
-    versioned: `after update on ${table} when new.version <= old.version begin
-      update ${table} set version = old.version + 1 where id = new.id; end`,
+    versioned: `after update on ${name} when new.version <= old.version begin
+      update ${name} set version = old.version + 1 where id = new.id; end`,
   }
   return {
     name: `${table}_counters`,

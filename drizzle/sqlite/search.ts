@@ -6,6 +6,7 @@ import { FOLD_VERSION, fold } from '../fold.ts'
 import type { Derived } from '../migrations.ts'
 import { columnParts } from '../schema-parts.ts'
 import { reindex, searchTable } from '../search.ts'
+import { quoteName } from '../statement.ts'
 
 /** A term of one or two characters has no trigram, but is the beginning of one if two characters follow the end of every text. */
 const PADDING = 'char(31, 31)'
@@ -13,8 +14,9 @@ const PADDING = 'char(31, 31)'
 export function searchIndex(served: Served, dialect: Dialect): Derived {
   const table = searchTable(served.table)
   const [index, padded, postings] = [`${table}_fts`, `${table}_padded`, `${table}_postings`]
-  const fields = served.folded.join(', ')
-  const padding = (row: string) => served.folded.map((field) => `${row}${field} || ${PADDING}`).join(', ')
+  const names = served.folded.map(quoteName)
+  const fields = names.join(', ')
+  const padding = (row: string) => names.map((field) => `${row}${field} || ${PADDING}`).join(', ')
   const unindex = `insert into ${index} (${index}, rowid, ${fields}) values ('delete', old.id, ${padding('old.')});`
   const add = `insert into ${index} (rowid, ${fields}) values (new.id, ${padding('new.')});`
   return {
@@ -27,9 +29,9 @@ export function searchIndex(served: Served, dialect: Dialect): Derived {
       `drop table if exists ${index}`,
       `drop view if exists ${padded}`,
       `drop table if exists ${table}`,
-      `create table ${table} (id integer primary key, ${served.folded.map((field) => `${field} text`).join(', ')})`,
-      ...served.prefixed.map((field) => `create index ${table}_by_${field} on ${table} (${field})`),
-      `create view ${padded} as select id, ${served.folded.map((field) => `${field} || ${PADDING} as ${field}`).join(', ')} from ${table}`,
+      `create table ${table} (id integer primary key, ${names.map((field) => `${field} text`).join(', ')})`,
+      ...served.prefixed.map((field) => `create index ${table}_by_${field} on ${table} (${quoteName(field)})`),
+      `create view ${padded} as select id, ${names.map((field) => `${field} || ${PADDING} as ${field}`).join(', ')} from ${table}`,
       `create virtual table ${index} using fts5(${fields}, content='${padded}', content_rowid='id', tokenize='trigram case_sensitive 1')`,
       `create virtual table ${postings} using fts5vocab(${index}, instance)`,
       `create trigger ${table}_inserted after insert on ${table} begin ${add} end`,
@@ -105,7 +107,7 @@ export const contains: Dialect['contains'] = (table, id, fields, terms, all = fa
     return {
       ...clause,
       // To look at which field a text is in takes time.
-      values: [...folded, `${all ? '' : `{${fields.join(' ')}} : `}(${grams.map(quote).join(' AND ')})`],
+      values: [...folded, `${all ? '' : `{${fields.map(quote).join(' ')}} : `}(${grams.map(quote).join(' AND ')})`],
       byId: true,
       postings: grams.reduce((sum, gram) => sum + [...gram].length - GRAM + 1, 0),
       ids: (guard, ...values) =>

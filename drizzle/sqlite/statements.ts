@@ -5,7 +5,7 @@ import { after, and, checksOf, headOf, idsOf, isWalk, keysOf, type OrderKey, ord
 import type { Served } from '../database.ts'
 import type { Derived } from '../migrations.ts'
 import { FEW, type Guard, isFirst, limitOf, type Selection } from '../selection.ts'
-import { compiler, placeholder, type Statement } from '../statement.ts'
+import { compiler, placeholder, quoteName, type Statement } from '../statement.ts'
 import { SAMPLE_MASK } from './reader.ts'
 
 /** Clauses whose index may drive a statement; those behind them are only looked at row by row. */
@@ -22,7 +22,7 @@ export const idIndex = ({ table }: Served): Derived => ({
   name: idsName(table),
   lostInRebuild: true,
   needs: [`index ${idsName(table)} on ${table} (id)`],
-  statements: [`create index if not exists ${idsName(table)} on ${table} (id)`],
+  statements: [`create index if not exists ${idsName(table)} on ${quoteName(table)} (id)`],
   fill: async () => {},
 })
 

@@ -9,6 +9,14 @@ const MAX_PRECISION = 15
 
 const isWithin = (value: number, minimum: number, maximum: number) => Number.isInteger(value) && value >= minimum && value <= maximum
 
+/** As it stands in URLs, where `__` comes before a lookup, and in SQL, where PostgreSQL folds what is not quoted. */
+const NAME = /^[a-z][a-z0-9]*(_[a-z0-9]+)*$/
+
+export function refuseNames(table: string, singular: string, fields: readonly string[]): void {
+  for (const [what, name] of [['table', table], ['singular', singular], ...fields.map((field) => ['field', field] as const)] as const)
+    if (!NAME.test(name)) throw new TypeError(`${table}: the ${what} ${name} is no name: write lower case, with single underscores`)
+}
+
 export function refuseDigits(precision: number, scale: number): void {
   if (!isWithin(precision, 1, MAX_PRECISION))
     throw new TypeError(

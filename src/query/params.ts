@@ -64,8 +64,7 @@ export function compileParameters(declaration: ListDeclaration): ListParameters 
     }),
   )
   const ordering = orderingCodec(declaration.order)
-  const properties = {
-    ...Object.fromEntries([...filters].map(([name, filter]) => [name, filter.parameter])),
+  const others = {
     ...(declaration.search.length > 0 && { search: searchParameter(declaration.search) }),
     ordering: orderingParameter(declaration, ordering),
     page: pageParameter,
@@ -73,6 +72,9 @@ export function compileParameters(declaration: ListDeclaration): ListParameters 
     cursor: cursorParameter,
     count: countParameter,
   }
+  const taken = [...filters.keys()].find((name) => Object.hasOwn({ ...others, search: true }, name))
+  if (taken) throw new TypeError(`${table}.${taken} cannot have the lookup exact: every list has the parameter ${taken}. Rename the field`)
+  const properties = { ...Object.fromEntries([...filters].map(([name, filter]) => [name, filter.parameter])), ...others }
   const optional = Object.fromEntries(Object.entries(properties).map(([name, property]) => [name, Type.Optional(property)]))
   return {
     filters,

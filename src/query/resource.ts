@@ -3,6 +3,7 @@ import { type TObject, type TSchema, Type } from '@sinclair/typebox'
 import type { Served } from '../../drizzle/database.ts'
 import type { ServedName, Tables } from '../../drizzle/tables.ts'
 import type { Access } from '../roles.ts'
+import { refuseNames } from './field-checks.ts'
 import { type Field, type Kind, meta, stamps } from './fields.ts'
 import type { LookupOf } from './lookups.ts'
 import { compileParameters, type ListParameters } from './params.ts'
@@ -65,6 +66,8 @@ export interface Resource {
 /** Lookups that need the field's folded text, and those of them that need an index over all of it. */
 export const FOLDED = ['iexact', 'icontains', 'istartswith']
 const PREFIXED = ['iexact', 'istartswith']
+/** Columns of search tables: of PostgreSQL's, and of SQLite's FTS5. */
+const SEARCH_COLUMNS = ['grams', 'rank', 'rowid']
 /** PostgreSQL cannot index a text of more than 2,704 bytes; so many code points are never more. */
 const MAX_PREFIXED_LENGTH = 255
 
@@ -77,17 +80,20 @@ export function defineResource<T extends ServedName, const C extends Contract & 
   const unstamped = STAMPED.filter((field) => !(field in contract))
   if (unstamped.length > 0)
     throw new TypeError(`${table} lacks ${unstamped.join(', ')} in its contract: begin it with id: id(), and end it with ...stamps`)
+  refuseNames(table, singular, Object.keys(contract))
   const entries = Object.entries(contract)
   const writable = entries.filter(([, schema]) => !schema.readOnly)
   const lookupsOf = (field: string) => (declaration.filter as Record<string, readonly string[] | undefined>)[field] ?? []
   const folded = entries
     .map(([name]) => name)
     .filter((name) => search.some((field) => field === name) || lookupsOf(name).some((lookup) => FOLDED.includes(lookup)))
+  const misnamed = folded.find((name) => SEARCH_COLUMNS.includes(name))
+  if (misnamed) throw new TypeError(`${table}.${misnamed} cannot be searched: search tables have a column of this name. Rename the field`)
   const prefixed = folded.filter((name) => lookupsOf(name).some((lookup) => PREFIXED.includes(lookup)))
   const tooLong = prefixed.find((name) => contract[name]?.maxLength > MAX_PREFIXED_LENGTH)
   if (tooLong) throw new TypeError(`${table}.${tooLong} can be longer than ${MAX_PREFIXED_LENGTH}: it cannot have ${PREFIXED.join(' or ')}`)
 
-  return {
+  const resource: Resource = {
     table,
     singular,
     access,
@@ -102,7 +108,14 @@ export function defineResource<T extends ServedName, const C extends Contract & 
     served: { table, folded, prefixed },
     schemas: schemasOf(capitalise(singular), contract),
   }
+  defined.add(resource)
+  return resource
 }
+
+const defined = new WeakSet<object>()
+
+/** Whether `defineResource` returned it. */
+export const isResource = (value: unknown): value is Resource => typeof value === 'object' && value !== null && defined.has(value)
 
 /** The bodies name read-only fields too: a client sends back what it read, and they are ignored. */
 function schemasOf(name: string, contract: Contract): Resource['schemas'] {
