@@ -25,14 +25,13 @@ export async function mergeLines(db: Database, tx: Queries, plan: ImportPlan, ra
   // In this order: what another transaction creates after the first statement is seen by the second.
   const created = await insertNew(tx, plan, range, now, columns)
   await copyChanging(db, tx, plan, range)
-  await updateChanging(tx, plan, now)
+  await updateChanging(tx, plan, range, now)
   await recordCreated(db, tx, plan.resource, created, by)
-  return { created: created.length, updated: await recordUpdated(db, tx, plan.resource, by) }
+  return { created: created.length, updated: await recordUpdated(db, tx, plan.resource, range, by) }
 }
 
 /** Creates the records that are missing from every path, and stores the id at the end of each. */
 async function createPaths(db: Database, tx: Queries, plan: ImportPlan, range: Range, by: Actor): Promise<void> {
-  await tx.run(sql`delete from staged_paths`)
   const find = pathFinder(plan)
   const ids = new Map<string, number>()
   for (const { path } of await tx.all<{ path: string }>(
@@ -47,7 +46,8 @@ async function createPaths(db: Database, tx: Queries, plan: ImportPlan, range: R
       ids.set(prefix, id)
       parent = id
     }
-    await tx.run(sql`insert into staged_paths (path, id) values (${path}, ${parent})`)
+    await tx.run(sql`insert into staged_paths (path, id) values (${path}, ${parent})
+      on conflict (path) do update set id = excluded.id where staged_paths.id is distinct from excluded.id`)
   }
 }
 
@@ -66,25 +66,26 @@ const PATH_ID = sql`(select staged_paths.id from staged_paths where staged_paths
 
 const pathColumn = (plan: ImportPlan): SQL => sql`${sql.identifier(plan.path)}`
 
-/** Copies the records that will change as they are, for the change log. Others are left alone, with their version. Locks those copied. */
+/**
+ * Copies the records that will change as they are, for the change log, and locks them. Others are left alone, with their version.
+ * Copies stay in their table: PostgreSQL does not reuse the space of what is deleted from a temporary one.
+ */
 async function copyChanging(db: Database, tx: Queries, plan: ImportPlan, range: Range): Promise<void> {
   const differs = plan.fields.map((field) => sql`${nextValue(plan, field)} is distinct from ${currentValue(plan, field)}`)
-  await tx.run(sql`delete from staged_before`)
-  await tx.run(sql`insert into staged_before select ${table(plan)}.* from ${table(plan)} join staged on ${isSameKey(plan)}
+  await tx.run(sql`insert into staged_before select ${table(plan)}.*, staged.staged_line from ${table(plan)} join staged on ${isSameKey(plan)}
     where ${isWithin(range)} and (${sql.join(differs, sql` or `)} or
       (staged.staged_path is not null and ${currentValue(plan, plan.path)} is distinct from ${PATH_ID}))${db.dialect.forUpdate}`)
 }
 
 /** Changes only what was copied: another record may have come to differ since. */
-async function updateChanging(tx: Queries, plan: ImportPlan, now: unknown): Promise<void> {
+async function updateChanging(tx: Queries, plan: ImportPlan, range: Range, now: unknown): Promise<void> {
   const values = plan.fields.map((field) => sql`${sql.identifier(field)} = ${nextValue(plan, field)}`)
-  const key = sql.identifier(plan.key)
   await tx.run(
     sql`update ${table(plan)} set ${list(values)},
       ${pathColumn(plan)} = case when staged.staged_path is null then ${currentValue(plan, plan.path)} else ${PATH_ID} end,
       version = ${currentValue(plan, 'version')} + 1, updated_at = ${now}
-    from staged_before join staged on staged.${key} = staged_before.${key}
-    where ${currentValue(plan, 'id')} = staged_before.id`,
+    from staged join staged_before on staged_before.staged_line = staged.staged_line
+    where ${isWithin(range)} and ${currentValue(plan, 'id')} = staged_before.id`,
   )
 }
 

@@ -6,6 +6,7 @@ import { placeholder } from '../../drizzle/statement.ts'
 import { type Actor, created, recordChanges, updated } from '../changes.ts'
 import type { Resource } from '../query/resource.ts'
 import { columnsOf, type Row, shownOf } from '../query/rows.ts'
+import type { Range } from './plan.ts'
 
 /** `ids` are of the records that were created. */
 export async function recordCreated(db: Database, tx: Queries, resource: Resource, ids: readonly number[], by: Actor): Promise<void> {
@@ -19,25 +20,26 @@ export async function recordCreated(db: Database, tx: Queries, resource: Resourc
   }
 }
 
-/** The records that were changed are in `staged_before`, as they had been. Returns how many there are. */
-export async function recordUpdated(db: Database, tx: Queries, resource: Resource, by: Actor): Promise<number> {
-  const { columns, toRow } = shownOf(db, resource)
+/** Records the changes of the lines in a range, whose records are in `staged_before` as they had been. Returns how many there are. */
+export async function recordUpdated(db: Database, tx: Queries, resource: Resource, range: Range, by: Actor): Promise<number> {
+  const { columns, place, toRow } = shownOf(db, resource)
   const shown = sql.join([...columns], sql`, `)
-  const batch = sql`id > ${placeholder(0)} order by id limit ${sql.raw(String(BATCH))}`
+  const batch = sql`staged_line > ${placeholder(0)} and staged_line <= ${placeholder(1)} order by staged_line limit ${sql.raw(String(BATCH))}`
   const table = sql.identifier(resource.table)
   // Under the name of the table, by which the columns are called.
-  const before = sql`select ${shown} from staged_before as ${table} where ${batch}`
+  const before = sql`select ${shown}, staged_line from staged_before as ${table} where ${batch}`
   const after = sql`select ${shown} from ${table} where id in (select id from staged_before where ${batch}) order by id`
   let count = 0
-  for (let last = 0, more = true; more; ) {
-    const old = (await tx.prepared(before, [last])).map(toRow)
-    const current = (await tx.prepared(after, [last])).map(toRow)
+  for (let last = range.after, more = true; more; ) {
+    const raw = await tx.prepared(before, [last, range.last])
+    const old = new Map(raw.map((values) => [Number(values[place('id')]), toRow(values)]))
+    const current = (await tx.prepared(after, [last, range.last])).map(toRow)
     await index(tx, resource.served, current)
-    const changed = current.map((row, place) => updated(resource, old[place] as Row, row))
+    const changed = current.map((row) => updated(resource, old.get(row.id) as Row, row))
     await recordChanges(tx, db, resource, by, changed)
     count += changed.length
-    last = old.at(-1)?.id ?? last
-    more = old.length === BATCH
+    last = Number(raw.at(-1)?.at(-1) ?? last)
+    more = raw.length === BATCH
   }
   return count
 }

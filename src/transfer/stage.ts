@@ -17,8 +17,8 @@ export async function createStaging(staging: Queries, plan: ImportPlan): Promise
     await staging.run(sql`alter table staged add column ${sql.raw(column)}`)
   await staging.run(sql`create index staged_by_line on staged (staged_line)`)
   await staging.run(sql`create temporary table staged_before ${copy}`)
-  // It is read in batches, in the order of the ids.
-  await staging.run(sql`create index staged_before_id on staged_before (id)`)
+  await staging.run(sql`alter table staged_before add column staged_line bigint`)
+  await staging.run(sql`create index staged_before_by_line on staged_before (staged_line)`)
   await staging.run(sql`create temporary table staged_paths (path text primary key, id bigint)`)
   await createFaults(staging)
 }
@@ -52,6 +52,8 @@ export async function stageLines(
     if (rows.length === BATCH || faults.length === BATCH) await flush()
   }
   await flush()
+  // PostgreSQL would otherwise read all lines for each batch: it never looks at temporary tables by itself.
+  await staging.run(sql`analyze staged`)
 }
 
 const describe = (fault: Fault) => `${pointerOf(fault) || 'the line'} ${fault.detail}`
