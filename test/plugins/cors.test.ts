@@ -112,7 +112,8 @@ const options: [url: string, status: number, allow?: string][] = [
   ['/livez', 204, 'GET, HEAD, OPTIONS'],
   ['/api/nothing/', 404],
   ['/api/products//', 404],
-  ['/', 404],
+  ['/', 204, 'GET, HEAD, OPTIONS'],
+  ['/nothing', 404],
   ['*', 404],
   ['/%zz', 400],
 ]
