@@ -778,10 +778,13 @@ t.test('clients made from the document type-check, and their misuse does not', a
 
 t.test('products and common parameters come first in the document', async (t) => {
   const { tags, paths } = (await get(await build(t, embedded), '/openapi.json')).body
+  // Another resource may stand between them.
+  const order = ['products', 'categories', 'changes', 'deliveries', 'keys', 'webhooks', 'jobs', 'service']
   t.strictSame(
-    tags.map(({ name }: { name: string }) => name),
-    ['products', 'categories', 'changes', 'deliveries', 'keys', 'webhooks', 'jobs', 'service'],
+    tags.map(({ name }: { name: string }) => name).filter((name: string) => order.includes(name)),
+    order,
   )
+  t.equal(tags[0].name, 'products')
   const { description, parameters } = paths['/api/products/'].get
   const names: string[] = parameters.map(({ name }: { name: string }) => name)
   t.strictSame(names.slice(0, 9), ['search', 'ordering', 'page', 'page_size', 'count', 'cursor', 'id', 'sku', 'name'])
