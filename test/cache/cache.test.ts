@@ -3,6 +3,8 @@ import { copyFile } from 'node:fs/promises'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import type { InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
+import { Answers } from '../../src/cache/answers.ts'
+import { MemoryStore } from '../../src/cache/memory.ts'
 import { COMMAND_LINE } from '../../src/changes.ts'
 import { issueKey } from '../../src/keys.ts'
 import type { App } from '../../src/routes.ts'
@@ -272,6 +274,26 @@ onEach('a list that is asked for by many at once is read once', async (t, dialec
     t.equal(sources.stored?.length, 1)
     unwatch()
   }
+})
+
+onEach('a reading that began before a write is not joined after it', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  const answers = new Answers(db, new MemoryStore(1_000_000), 60_000)
+  const asked = { key: 'a list', tables: ['products'] } as const
+  const older = Promise.withResolvers<void>()
+  const reading = (body: string, until?: Promise<void>) => async () => {
+    await until
+    return { state: body, tag: body, headers: {}, body }
+  }
+  const before = answers.find(asked, 'before', reading('before', older.promise))
+  const after = answers.find(asked, 'after', reading('after'))
+  older.resolve()
+  const found = async (answered: typeof before) => {
+    const { kept, source } = await answered
+    return [String(kept.body), source]
+  }
+  t.strictSame(await found(before), ['before', 'stored'])
+  t.strictSame(await found(after), ['after', 'stored'])
 })
 
 onEach('where reading fails, nothing is kept of it, and the next who asks reads again', async (t, dialect) => {
