@@ -1,9 +1,13 @@
 // What each lookup finds, and that its negation finds exactly the rest.
-import { eq } from 'drizzle-orm'
+import { eq, sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
+import { COMMAND_LINE } from '../../src/changes.ts'
+import { issueKey } from '../../src/keys.ts'
 import { meta } from '../../src/query/fields.ts'
 import { type LookupName, lookups } from '../../src/query/lookups.ts'
+import { codec } from '../../src/query/querystring.ts'
 import { categories } from '../../src/resources/categories.ts'
+import { keys } from '../../src/resources/keys.ts'
 import { products } from '../../src/resources/products.ts'
 import type { App } from '../../src/routes.ts'
 import { ask, build, get, onEach } from '../helper.ts'
@@ -501,6 +505,41 @@ onEach('a lookup finds what it means, and its negation all the rest', async (t, 
   await fill(app)
   for (const { resource, rows, keys } of RESOURCES) {
     for (const row of rows) await check(t, app, resource.table, keys, row)
+  }
+})
+
+onEach('a negated comparison finds the records without a value too', async (t, dialect) => {
+  const { db } = await build(t, dialect)
+  const table = db.tables.keys
+  const times = { early: '2100-01-01T00:00:00.000Z', late: '2100-01-03T00:00:00.000Z', never: null }
+  const names = new Map<unknown, string>()
+  for (const [name, expires_at] of Object.entries(times)) {
+    const { record } = await issueKey(db, { name, role: 'read', expires_at }, COMMAND_LINE)
+    names.set(record.id, name)
+  }
+  const rows: [parameter: string, value: string, finds: string[]][] = [
+    ['expires_at__gt!', times.early, ['early', 'never']],
+    ['expires_at__gte!', times.late, ['early', 'never']],
+    ['expires_at__lt!', times.late, ['late', 'never']],
+    ['expires_at__lte!', times.early, ['late', 'never']],
+    ['expires_at__range!', `${times.early},${times.early}`, ['late', 'never']],
+    ['expires_at!', times.early, ['late', 'never']],
+    ['expires_at__in!', times.late, ['early', 'never']],
+  ]
+  for (const [parameter, value, finds] of rows) {
+    const filter = keys.list.filters.get(parameter)
+    if (!filter) throw new Error(`keys have no filter ${parameter}`)
+    const clause = filter.clause(db, filter.parameter[codec].read(value))
+    const values = clause.values.map((value) => sql`${sql.param(value)}`)
+    // By a look at each row, and by an index where there is one.
+    const ways = [
+      sql`select id from ${table} where ${clause.check(...values)}`,
+      ...(clause.ids ? [clause.ids(() => sql`true`, ...values)] : []),
+    ]
+    for (const way of ways) {
+      const found = await db.read.all<{ id: number | string }>(way)
+      t.strictSame(found.flatMap(({ id }) => names.get(Number(id)) ?? []).sort(), finds, `${parameter}=${value}`)
+    }
   }
 })
 
