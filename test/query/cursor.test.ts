@@ -5,6 +5,7 @@ import { eq, inArray, sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
 import { index } from '../../drizzle/search.ts'
 import { MAX_CURSOR_LENGTH } from '../../src/query/cursor.ts'
+import { list } from '../../src/query/list.ts'
 import { products } from '../../src/resources/products.ts'
 import type { App } from '../../src/routes.ts'
 import { importProducts } from '../../src/transfer/import.ts'
@@ -471,6 +472,25 @@ onEach('a cursor that was changed, or that belongs to another page or list, is r
   t.equal((await get(other, changed(bare, { cursor: await of(urlOf('ordering=id'), other) }))).status, 200, 'it holds where it is from')
   t.equal((await get(app, changed(link, {}))).status, 200, 'and so does the one that was changed')
   t.equal((await get(app, changed(bare, { cursor: await of(urlOf('ordering=id')) }))).status, 200, 'a list without an order has its own')
+})
+
+onEach('a cursor holds no longer once a column of its order is stored in another way', async (t, dialect) => {
+  const { db } = await filled(t, dialect, 10)
+  const ordering = [{ field: 'price', descending: false }]
+  const read = (cursor?: string) =>
+    // The columns are looked at once for each object.
+    list({ ...db }, products, { ordering, page_size: 2, page: 2, ...(cursor && { cursor }) }, { countLimit: 1_000 })
+  const first = await list(db, products, { ordering, page_size: 2 }, { countLimit: 1_000 })
+  const cursor = first.next?.cursor ?? ''
+  t.match(await read(cursor), { rows: { length: 2 } })
+  for (const name of ['price', 'id'] as const) {
+    const column = db.tables.products[name]
+    const { getSQLType } = column
+    column.getSQLType = () => 'another type'
+    await t.rejects(read(cursor), { code: 'invalid-request', faults: [{ parameter: 'cursor' }] }, name)
+    t.match(await read(), { rows: { length: 2 } }, 'without a cursor the page is read')
+    column.getSQLType = getSQLType
+  }
 })
 
 onEach('what a cursor does not depend on may be written otherwise', async (t, dialect) => {
