@@ -131,21 +131,25 @@ export const remove = (
   resources: readonly Resource[],
   by: Actor,
   expected?: Expected,
-): Promise<void> => write(db, resource, (writing) => removeWithin(writing, id, resources, by, expected))
+): Promise<void> =>
+  write(db, resource, async (writing) => {
+    await removeWithin(writing, id, resources, by, expected)
+  })
 
-/** The same as part of a transaction. */
+/** The same as part of a transaction. Returns the record as it was. */
 export async function removeWithin(
   writing: Writing,
   id: number,
   resources: readonly Resource[],
   by: Actor,
   expected?: Expected,
-): Promise<void> {
+): Promise<Row> {
   const { db, tx, resource, table } = writing
   const current = await held(writing, id, expected)
   await refuseUsed(writing, id, resources)
   await tx.delete(table).where(eq(table.id, id))
   await recordChanges(tx, db, resource, by, [deleted(resource, current)])
+  return current
 }
 
 /** Another transaction may take a value, or delete a row, between the check and the write. The second try then finds it and can say so. */

@@ -1,5 +1,6 @@
 // Many writes in one request: what becomes of each, and of all where one fails.
 import { setImmediate } from 'node:timers/promises'
+import { desc } from 'drizzle-orm'
 import t from 'tap'
 import type { App } from '../src/routes.ts'
 import { DIALECTS, type Dialect } from './dialects.ts'
@@ -301,6 +302,69 @@ onEach('a thousand are done in one transaction, and others have their turn meanw
   t.match(await made, { status: 200, body: { succeeded: 1_000 } })
   t.ok(others > 1, `${others} lists were read meanwhile`)
   t.equal((await get(app, LIST)).body.count, 1_003)
+})
+
+onEach('what is too much for one transaction is refused, and done in several', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const large = { name: 'Large', price: 1, description: 'x'.repeat(10_000) }
+  const creates = Array.from({ length: 53 }, () => ({ op: 'create', body: large }))
+  const refused = await bulk(app, creates)
+  t.match([refused.status, refused.body], [413, { code: 'body-too-large', detail: /512 KiB.*"atomic": false/ }])
+  t.match(await bulk(app, creates, { atomic: false }), { status: 200, body: { succeeded: 53 } })
+
+  const ids = Array.from({ length: 53 }, (_, n) => 4 + n)
+  const rows: [what: string, operation: (id: number) => Operation, place: number | undefined][] = [
+    ['texts that change', (id) => ({ op: 'update', id, body: { brand: 'Acme' } }), 52],
+    ['texts that are removed', (id) => ({ op: 'delete', id }), 52],
+    ['texts that stay as they are', (id) => ({ op: 'update', id, body: { stock: 1 } }), undefined],
+  ]
+  for (const [what, operation, place] of rows) {
+    const answer = await bulk(app, ids.map(operation))
+    t.equal(answer.status, place === undefined ? 200 : 400, what)
+    if (place !== undefined) t.strictSame(pointers(answer), [`/operations/${place}`], what)
+  }
+  t.match((await get(app, `${LIST}4/`)).body, { stock: 1, brand: '' })
+  t.equal((await get(app, LIST)).body.count, 56)
+})
+
+onEach('others write between operations that stand each for itself', async (t, dialect) => {
+  const app = await start(t, dialect)
+  let over = false
+  const made = bulk(
+    app,
+    Array.from({ length: 1_000 }, (_, n) => ({ op: 'create', body: { name: `Number ${n}`, price: 1 } })),
+    { atomic: false },
+  ).finally(() => {
+    over = true
+  })
+  const { changes } = app.db.tables
+  const last = async () => (await app.db.read.select().from(changes).orderBy(desc(changes.id)).limit(1))[0]?.record_id ?? 0
+  while ((await last()) <= 3) await setImmediate()
+  const own = await ask(app, 'PATCH', `${LIST}1/`, { stock: 1 })
+  t.strictSame([own.status, over], [200, false])
+  t.match(await made, { status: 200, body: { succeeded: 1_000 } })
+})
+
+onEach('a bulk that was cut off goes on when it is sent again with its key', async (t, dialect) => {
+  const app = await start(t, dialect)
+  const operations = [
+    { op: 'create', body: { sku: 'A', name: 'taken', price: 1 } },
+    ...Array.from({ length: 500 }, (_, n) => ({ op: 'create', body: { name: `Number ${n}`, price: 1 } })),
+  ]
+  const send = () => ask(app, 'POST', URL, { operations, atomic: false }, { 'idempotency-key': '"k"' })
+  const { write } = app.db
+  let transactions = 0
+  app.db.write = (work) => (++transactions === 4 ? Promise.reject(new Error('cut off')) : write(work))
+  t.equal((await send()).status, 500)
+  const done = (await get(app, LIST)).body.count - 3
+  t.ok(done > 0 && done < 500, 'a part was done', { done })
+  const again = await send()
+  t.match([again.status, again.body.succeeded, again.body.failed], [207, 500, 1])
+  t.notOk(again.headers['idempotency-replayed'])
+  t.equal(new Set(again.body.results.map(({ id }: Operation) => id)).size, 501, 'each has its result')
+  t.equal((await get(app, LIST)).body.count, 503, 'nothing was done twice')
+  const replayed = await send()
+  t.strictSame([replayed.headers['idempotency-replayed'], replayed.body], ['true', again.body])
 })
 
 onEach('many that change the same records in another order all come through', async (t, dialect) => {

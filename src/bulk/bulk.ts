@@ -19,10 +19,11 @@ import {
   type OperationName,
   operations,
 } from './operations.ts'
-import type { BulkBody, Envelope } from './schemas.ts'
+import { type BulkBody, type Envelope, MAX_ATOMIC_BYTES } from './schemas.ts'
+import { textWritten, tooMuch } from './slices.ts'
 
 /** Milliseconds of work after which the event loop turns. One operation on a large record takes some itself. */
-const TURN = 10
+const TURN = 5
 
 /** Faults that are named of one operation, where each stands for itself. */
 const MAX_FAULTS_OF_ONE = 10
@@ -89,15 +90,21 @@ export async function runAtomic(
   const share = sharing()
   const results: Result[] = []
   const problems = faults.length > 0 ? [invalid(faults)] : []
+  let characters = 0
   for (const one of checked) {
     if (problems.reduce((sum, problem) => sum + problem.faults.length, 0) > MAX_FAULTS) break
     await share()
     try {
-      results.push(await runOne(writing, one, context, Number.POSITIVE_INFINITY))
+      const done = await runOne(writing, one, context, Number.POSITIVE_INFINITY)
+      characters += textWritten(writing.resource, one.given as Operation, done)
+      results.push(resultOf(done))
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       problems.push(error)
     }
+    if (characters <= MAX_ATOMIC_BYTES) continue
+    problems.push(tooMuch(one.place))
+    break
   }
   if (problems.length > 0) throw together(problems)
   return results
@@ -120,7 +127,7 @@ export async function runEach(writing: Writing, checked: readonly Checked[], con
   for (const one of checked) {
     await share()
     try {
-      results.push(await retried(db, () => within(tx, () => runOne(writing, one, context, one.listed))))
+      results.push(resultOf(await retried(db, () => within(tx, () => runOne(writing, one, context, one.listed)))))
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       const { op } = one
@@ -130,8 +137,17 @@ export async function runEach(writing: Writing, checked: readonly Checked[], con
   return results
 }
 
+export interface DoneOperation extends Done {
+  op: OperationName
+}
+
 /** Throws a problem whose pointers begin at the whole body. It lists so many faults. */
-async function runOne(writing: Writing, { place, given, op, faults }: Checked, context: BulkContext, listed: number): Promise<Result> {
+async function runOne(
+  writing: Writing,
+  { place, given, op, faults }: Checked,
+  context: BulkContext,
+  listed: number,
+): Promise<DoneOperation> {
   const at = `/operations/${place}`
   const operation = given as Operation
   if (op === null || faults.length > 0) {
@@ -140,7 +156,7 @@ async function runOne(writing: Writing, { place, given, op, faults }: Checked, c
     throw invalid(all, all.slice(0, listed))
   }
   try {
-    return resultOf(op, await operations[op].run(writing, operation, context))
+    return { op, ...(await operations[op].run(writing, operation, context)) }
   } catch (error) {
     if (!(error instanceof Problem)) throw error
     const { code, message, members, cause } = error
@@ -185,7 +201,7 @@ async function within<T>(tx: Queries, work: () => Promise<T>): Promise<T> {
   }
 }
 
-const resultOf = (op: OperationName, { status, id, row }: Done): Result => ({
+const resultOf = ({ op, status, id, row }: DoneOperation): Result => ({
   op,
   status,
   id,

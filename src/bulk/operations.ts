@@ -29,11 +29,12 @@ export interface Context {
   expecting(conditions: Preconditions | undefined): Expected
 }
 
-/** What was done. There is no record where it was deleted. */
+/** What was done, with the record as it is now, or as it was where it was deleted. */
 export interface Done {
   status: 200 | 201 | 204
   id: number
   row?: Row
+  removed?: Row
 }
 
 interface Kind {
@@ -105,8 +106,8 @@ const remove: Kind = {
   description: () => 'As `DELETE`',
   members: () => ({ id, if_match }),
   async run(writing, operation, context) {
-    await removeWithin(writing, operation.id, context.resources, context.by, expectedOf(operation, context))
-    return { status: 204, id: operation.id }
+    const removed = await removeWithin(writing, operation.id, context.resources, context.by, expectedOf(operation, context))
+    return { status: 204, id: operation.id, removed }
   },
 }
 

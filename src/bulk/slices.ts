@@ -1,5 +1,9 @@
-// The parts of a bulk request whose operations stand each for itself: each part is one transaction, and others write between two of them.
-import type { Checked } from './bulk.ts'
+// How much one transaction of a bulk request does. Where operations stand each for itself, it is a part of them, and others write in between.
+import { invalid, type Problem } from '../errors.ts'
+import type { Resource } from '../query/resource.ts'
+import type { Checked, DoneOperation } from './bulk.ts'
+import type { Operation } from './operations.ts'
+import { MAX_ATOMIC_BYTES } from './schemas.ts'
 
 /** Operations of one part, and characters of their texts, of which each takes time to be made searchable. */
 const MAX_OPERATIONS = 100
@@ -25,4 +29,19 @@ function textLength(value: unknown): number {
     else if (typeof next === 'object' && next !== null) for (const member of Object.values(next)) rest.push(member)
   }
   return length
+}
+
+/** A text that stays as it is costs so much less than one that is made searchable, or is so no longer. */
+const UNCHANGED_SHARE = 0.25
+
+/** The characters of searchable text that an operation has written, by what they cost. */
+export function textWritten({ served: { folded } }: Resource, { body = {} }: Operation, { row, removed }: DoneOperation): number {
+  const record = row ?? removed
+  const length = folded.reduce((sum, field) => sum + String(record?.[field] ?? '').length, 0)
+  return removed || folded.some((field) => field in body) ? length : length * UNCHANGED_SHARE
+}
+
+export function tooMuch(place: number): Problem {
+  const detail = `is too much for one transaction: the texts of the records up to here have more than ${MAX_ATOMIC_BYTES} characters. Send several requests, or say "atomic": false`
+  return invalid([{ pointer: `/operations/${place}`, detail }])
 }
