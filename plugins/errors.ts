@@ -128,6 +128,7 @@ async function furtherFaults(request: FastifyRequest, faults: readonly Fault[]):
   try {
     return await findFaults(request, faulty)
   } catch (err) {
+    if (err instanceof Problem) return err.faults
     // What is known already is true all the same.
     request.log.warn({ err }, 'further faults of a request could not be looked for')
     return []

@@ -147,6 +147,12 @@ onEach('one answer names the faults of all operations of an atomic bulk, as if t
   t.equal((await get(app, LIST)).body.count, 2, 'nothing was done')
   t.strictSame(places(await bulk(true, ',"atomic":true,"x":1')), [...expected, '/atomic', '/x'].toSorted(), 'and those of the request')
 
+  const query = await send(app, 'POST', `${LIST}bulk/?no=1`, '{"operations":[{"op":"nothing"}],"atomic":1}')
+  t.strictSame(places(query), ['/atomic', '/operations/0/op', 'no'], 'and a parameter')
+
+  const empty = await send(app, 'POST', `${LIST}bulk/?no=1`, '{"operations":[]}')
+  t.strictSame(places(empty), ['/operations', 'no'], 'also where no operation can be looked at')
+
   const conflicts = await ask(app, 'POST', `${LIST}bulk/`, {
     operations: [
       { op: 'delete', id: 77 },

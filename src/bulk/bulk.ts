@@ -58,6 +58,9 @@ export interface Checked {
   listed: number
 }
 
+/** Its faults, with pointers that begin at the whole body. */
+export const faultsOf = ({ place, faults }: Checked): Fault[] => faults.map((fault) => below(`/operations/${place}`, fault))
+
 /** Checks the operations of a request, before any transaction. */
 export async function checkBulk(resource: Resource, body: BulkBody, { repeated }: Envelope): Promise<Checked[]> {
   const check = checkOperation(resource)
@@ -142,17 +145,13 @@ export interface DoneOperation extends Done {
 }
 
 /** Throws a problem whose pointers begin at the whole body. It lists so many faults. */
-async function runOne(
-  writing: Writing,
-  { place, given, op, faults }: Checked,
-  context: BulkContext,
-  listed: number,
-): Promise<DoneOperation> {
+async function runOne(writing: Writing, one: Checked, context: BulkContext, listed: number): Promise<DoneOperation> {
+  const { place, given, op, faults } = one
   const at = `/operations/${place}`
   const operation = given as Operation
   if (op === null || faults.length > 0) {
     const further = op === null ? [] : await findOperationFaults(writing, operation, faults)
-    const all = [...faults.map((fault) => below(at, fault)), ...further.map((fault) => below(`${at}/body`, fault))]
+    const all = [...faultsOf(one), ...further.map((fault) => below(`${at}/body`, fault))]
     throw invalid(all, all.slice(0, listed))
   }
   try {

@@ -8,9 +8,9 @@ import { once, onceInSteps, type PostAnswer, unfinished } from '../idempotency.t
 import type { Preconditions } from '../preconditions.ts'
 import type { Resource } from '../query/resource.ts'
 import { bulkSchema } from '../query/schemas.ts'
-import { type App, actorOf, attemptOf, expecting, refuseConditions, sendPost } from '../routes.ts'
-import { checkBulk, type Result, runAtomic, runEach } from './bulk.ts'
-import { bulkInput, MAX_ATOMIC_BYTES, OPERATIONS_PER_REQUEST, readEnvelope } from './schemas.ts'
+import { type App, actorOf, attemptOf, expecting, type FindFaults, refuseConditions, sendPost } from '../routes.ts'
+import { checkBulk, faultsOf, type Result, runAtomic, runEach } from './bulk.ts'
+import { type BulkBody, bulkInput, MAX_ATOMIC_BYTES, OPERATIONS_PER_REQUEST, readEnvelope } from './schemas.ts'
 import { nextSlice } from './slices.ts'
 
 /** Bulk requests that write at the same time, and that wait for one of them: others are to have a connection too. */
@@ -25,9 +25,14 @@ function refuseBulk(): never {
 
 /** Up to 1,000 operations in one request. Every body is checked by the schema of its own operation, so that each can fail by itself. */
 export function bulkRoute(app: App, resource: Resource): void {
+  // For a request whose query has faults, which never comes to the handler.
+  const findFaults: FindFaults = async ({ body }) => {
+    const envelope = readEnvelope(body)
+    return [...envelope.faults, ...(await checkBulk(resource, body as BulkBody, envelope)).flatMap(faultsOf)]
+  }
   const options = {
     schema: bulkSchema(resource, bulkInput(resource)),
-    config: { access: resource.access.write },
+    config: { access: resource.access.write, findFaults },
     bodyLimit: app.config.BULK_BODY_LIMIT,
     // By the schema of the document, one operation with a fault would refuse them all.
     validatorCompiler: exceptBody(app),

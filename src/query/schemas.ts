@@ -108,7 +108,7 @@ function upsertText(resource: Resource): string {
 /** `input` is what its bodies are. */
 export const bulkSchema = <B extends TSchema>(resource: Resource, input: B) => ({
   ...operation(resource, 'bulk', `Create, change and delete many ${resource.table}`),
-  description: `In the order in which they are given, in one transaction unless \`atomic\` is false.${upsertText(resource)}`,
+  description: `In the order in which they are given, in one transaction unless \`atomic\` is false.${upsertText(resource)} Ten operations count as one request.`,
   querystring: NoParameters,
   headers: headersOf(IDEMPOTENCY_KEY),
   body: input,
