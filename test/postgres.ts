@@ -1,7 +1,7 @@
 // A PostgreSQL server of a test's own, which it may break.
-import { spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chownSync, globSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { globSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -22,33 +22,28 @@ export async function startServer(t: Test, { disk }: { disk: string }): Promise<
   const [bin] = globSync('/usr/lib/postgresql/*/bin')
   if (!bin) return undefined
   const folder = mkdtempSync(join(tmpdir(), 'stockroom-pg-'))
-  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${disk},mode=0755`, 'tmpfs', folder])
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-  if (mounted.status !== 0) return undefined
-  t.teardown(() => spawnSync('umount', ['--lazy', folder]))
-  const { stdout: uid } = spawnSync('id', ['-u', 'postgres'], { encoding: 'utf8' })
-  chownSync(folder, Number(uid), statSync(folder).gid)
+  if ((await run('mount', ['-t', 'tmpfs', '-o', `size=${disk},mode=0755`, 'tmpfs', folder])) !== 0) return undefined
+  t.teardown(() => run('umount', ['--lazy', folder]))
+  await run('chown', ['postgres', folder])
 
   const data = join(folder, 'data')
-  const asPostgres = (program: string, args: string[]) => {
-    const { status, stderr } = spawnSync('runuser', ['-u', 'postgres', '--', join(bin, program), ...args], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'ignore', 'pipe'],
-    })
-    if (status !== 0) throw new Error(`${program}: ${stderr}`)
+  const asPostgres = async (program: string, args: string[]) => {
+    const status = await run('runuser', ['-u', 'postgres', '--', join(bin, program), ...args])
+    if (status !== 0) throw new Error(`${program} ended with ${status}`)
   }
-  asPostgres('initdb', ['-D', data, '-A', 'trust', '--no-sync', '--encoding', 'UTF8', '--locale', 'C.UTF-8', '--wal-segsize', '1'])
+  await asPostgres('initdb', ['-D', data, '-A', 'trust', '--no-sync', '--encoding', 'UTF8', '--locale', 'C.UTF-8', '--wal-segsize', '1'])
   const port = await findPort()
   const settings = {
     listen_addresses: '127.0.0.1',
     port,
-    unix_socket_directories: '',
+    unix_socket_directories: "''",
     fsync: 'off',
     max_wal_size: '4MB',
     shared_buffers: '8MB',
   }
-  const options = Object.entries(settings).map(([name, value]) => `-c ${name}=${value === '' ? "''" : value}`)
-  asPostgres('pg_ctl', ['-D', data, '-w', '-l', join(folder, 'log'), '-o', options.join(' '), 'start'])
+  const options = Object.entries(settings).map(([name, value]) => `-c ${name}=${value}`)
+  await asPostgres('pg_ctl', ['-D', data, '-w', '-l', join(folder, 'log'), '-o', options.join(' '), 'start'])
   t.teardown(() => asPostgres('pg_ctl', ['-D', data, '-m', 'immediate', 'stop']))
 
   const filler = join(folder, 'filler')
@@ -57,6 +52,12 @@ export async function startServer(t: Test, { disk }: { disk: string }): Promise<
     fillDisk: () => fill(filler),
     freeDisk: () => rmSync(filler),
   }
+}
+
+/** Returns the exit code. Other tests of the process go on meanwhile. */
+async function run(program: string, args: string[]): Promise<number | null> {
+  const [code] = (await once(spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit'] }), 'exit')) as [number | null]
+  return code
 }
 
 function fill(file: string): void {

@@ -13,7 +13,12 @@ import { connect, DIALECTS, type Dialect, type Query } from '../dialects.ts'
 import { type Answer, ask, build, get } from '../helper.ts'
 import { startServer } from '../postgres.ts'
 
+// They wait for limits of time to pass, and cost no CPU meanwhile.
+t.jobs = 5
+
 const [, postgres] = DIALECTS as [Dialect, Dialect]
+
+const OPTIONS = { buffered: true, skip: postgres.skip }
 const at = (url: string) => ({ env: { DATABASE_URL: url } })
 
 const PRODUCT = { name: 'Shirt', price: '1.00' }
@@ -33,28 +38,24 @@ async function terminateOthers(query: Query): Promise<void> {
   await query('select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()')
 }
 
-t.test(
-  'a database that turns read-only is unavailable for writes and not ready, until it takes writes',
-  { skip: postgres.skip },
-  async (t) => {
-    const app = await build(t, postgres)
-    const query = await connect(t, app.config.DATABASE_URL)
-    const name = new URL(app.config.DATABASE_URL).pathname.slice(1)
-    for (const [setting, isReadOnly] of [
-      ['on', true],
-      ['off', false],
-    ] as const) {
-      await query(`alter database ${name} set default_transaction_read_only = ${setting}`)
-      await terminateOthers(query)
-      await until(isReadOnly ? 503 : 200, () => ready(app))
-      t.match(await ready(app), isReadOnly ? saying('not-ready', /read-only/) : { status: 200 })
-      t.match(await create(app), isReadOnly ? saying('database-unavailable', /read-only/) : { status: 201 })
-      t.match(await list(app), { status: 200 }, 'reads go on')
-    }
-  },
-)
+t.test('a database that turns read-only is unavailable for writes and not ready, until it takes writes', OPTIONS, async (t) => {
+  const app = await build(t, postgres)
+  const query = await connect(t, app.config.DATABASE_URL)
+  const name = new URL(app.config.DATABASE_URL).pathname.slice(1)
+  for (const [setting, isReadOnly] of [
+    ['on', true],
+    ['off', false],
+  ] as const) {
+    await query(`alter database ${name} set default_transaction_read_only = ${setting}`)
+    await terminateOthers(query)
+    await until(isReadOnly ? 503 : 200, () => ready(app))
+    t.match(await ready(app), isReadOnly ? saying('not-ready', /read-only/) : { status: 200 })
+    t.match(await create(app), isReadOnly ? saying('database-unavailable', /read-only/) : { status: 201 })
+    t.match(await list(app), { status: 200 }, 'reads go on')
+  }
+})
 
-t.test('connections that vanish silently are replaced, and a check of readiness does not hang', { skip: postgres.skip }, async (t) => {
+t.test('connections that vanish silently are replaced, and a check of readiness does not hang', OPTIONS, async (t) => {
   const { url, abandon, hold } = await cable(t, await postgres.create(t), 5432)
   const app = await build(t, postgres, at(url))
   // All connections are open and idle.
@@ -73,7 +74,7 @@ t.test('connections that vanish silently are replaced, and a check of readiness 
   t.match(await create(app), { status: 201 })
 })
 
-t.test('a locked table and connections that are all in use are told apart', { skip: postgres.skip }, async (t) => {
+t.test('a locked table and connections that are all in use are told apart', OPTIONS, async (t) => {
   const app = await build(t, postgres)
   const query = await connect(t, app.config.DATABASE_URL)
   await query('begin; lock table products in exclusive mode')
@@ -94,21 +95,25 @@ t.test('a locked table and connections that are all in use are told apart', { sk
 
 const noMount = spawnSync('mount', ['--version']).status === 0 && process.getuid?.() === 0 ? false : 'needs root to mount a small disk'
 
-t.test('a full disk is unavailable for writes and not ready, until there is space', { skip: noMount || postgres.skip }, async (t) => {
-  const server = await startServer(t, { disk: '100m' })
-  if (!server) return void t.pass('no small disk can be mounted here')
-  const app = await build(t, postgres, at(server.url))
-  t.match(await create(app), { status: 201 })
-  server.fillDisk()
-  let answer = await create(app)
-  while (answer.status === 201) answer = await create(app, { ...PRODUCT, description: randomBytes(1_000).toString('hex') })
-  t.match(answer, saying('database-unavailable', /disk .* full/))
-  t.match(await ready(app), saying('not-ready', /disk .* full/))
-  t.match(await list(app), { status: 200 }, 'reads go on')
-  server.freeDisk()
-  await until(200, () => ready(app))
-  t.match(await create(app), { status: 201 })
-})
+t.test(
+  'a full disk is unavailable for writes and not ready, until there is space',
+  { ...OPTIONS, skip: noMount || postgres.skip },
+  async (t) => {
+    const server = await startServer(t, { disk: '100m' })
+    if (!server) return void t.pass('no small disk can be mounted here')
+    const app = await build(t, postgres, at(server.url))
+    t.match(await create(app), { status: 201 })
+    server.fillDisk()
+    let answer = await create(app)
+    while (answer.status === 201) answer = await create(app, { ...PRODUCT, description: randomBytes(1_000).toString('hex') })
+    t.match(answer, saying('database-unavailable', /disk .* full/))
+    t.match(await ready(app), saying('not-ready', /disk .* full/))
+    t.match(await list(app), { status: 200 }, 'reads go on')
+    server.freeDisk()
+    await until(200, () => ready(app))
+    t.match(await create(app), { status: 201 })
+  },
+)
 
 /** Runs a command in this process, and returns its exit code and what it wrote to standard error. */
 async function run(args: string[], env: Record<string, string>) {
@@ -123,7 +128,7 @@ async function run(args: string[], env: Record<string, string>) {
   return { code, said }
 }
 
-t.test('a start says in a sentence why it cannot use the server', { skip: postgres.skip }, async (t) => {
+t.test('a start says in a sentence why it cannot use the server', OPTIONS, async (t) => {
   const hanging = createServer(() => {}).listen(0, '127.0.0.1')
   await once(hanging, 'listening')
   t.teardown(() => hanging.close())

@@ -52,7 +52,8 @@ onEach('a service whose schema is not that of its code is not ready', async (t, 
       await remove(row)
       await isReady(t, app, false, `without the ${kind} ${row.name}`)
       await insert({ ...row, hash: 'other' })
-      await isReady(t, app, kind === 'derived', `with another ${kind} ${row.name}: a newer version may derive parts in another way`)
+      // A newer version may derive a part in another way.
+      await isReady(t, app, kind === 'derived', `with another ${kind} ${row.name}`)
       await remove(row)
       await insert(row)
     }
