@@ -3,7 +3,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { KeyObject } from 'node:crypto'
 import type { SQL } from 'drizzle-orm'
 import type { BaseSQLiteDatabase, SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
-import type { Index } from './schema-parts.ts'
+import type { Index, Reference } from './schema-parts.ts'
 import type { Clause, Listed, Selection } from './selection.ts'
 import type { ServedName, Tables } from './tables.ts'
 
@@ -44,6 +44,8 @@ export interface Dialect {
   within(column: SQLiteColumn, query: SQL): SQL
   /** The declared indexes of a table. */
   indexes(table: SQLiteTable): readonly Index[]
+  /** The declared foreign keys of a table. */
+  references(table: SQLiteTable): readonly Reference[]
   /** Ends a `select`: no other transaction can change the rows that it gives until this one ends. */
   forUpdate: SQL
   /** Waits until no other transaction is changing the row (or, without an id, the tree of `table`), and holds it until this one ends. */

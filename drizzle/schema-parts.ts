@@ -32,6 +32,19 @@ export const listIndexes = ({ columns, indexes }: TableConfig, print: (where: SQ
   })),
 ]
 
+/** A foreign key as it is declared. */
+export interface Reference {
+  columns: readonly string[]
+  target: string
+}
+
+/** Lists the foreign keys of a table. */
+export const listReferences = ({ foreignKeys }: TableConfig): Reference[] =>
+  foreignKeys.map((key) => {
+    const { columns, foreignTable } = key.reference()
+    return { columns: columns.map(({ name }) => name), target: getTableName(foreignTable) }
+  })
+
 /** A table, column, index or reference. */
 export interface Part {
   table: string
@@ -58,15 +71,16 @@ export const requiredParts = (rows: readonly { table_name: string; column_name: 
   new Map(rows.map(({ table_name: table, column_name: column }) => [`column ${table}.${column}`, { table, column }]))
 
 /** Describes all that a table declares. `indexes` are those of `listIndexes`. The queries of each engine's `catalogue.ts` write the same words. */
-export function describeTable({ name: table, columns, foreignKeys }: TableConfig, indexes: readonly Index[]): [string, Part][] {
+export function describeTable(config: TableConfig, indexes: readonly Index[]): [string, Part][] {
+  const { name: table, columns } = config
   return [
     [`table ${table}`, { table }],
     ...columns.map(({ name }): [string, Part] => [`column ${table}.${name}`, { table, column: name }]),
     ...indexes.map((index): [string, Part] => [describeIndex(table, index), { table }]),
-    ...foreignKeys.map((key): [string, Part] => {
-      const { columns, foreignTable } = key.reference()
-      return [`reference ${table}.${columns.map(({ name }) => name).join(', ')} to ${getTableName(foreignTable)}`, { table }]
-    }),
+    ...listReferences(config).map(({ columns, target }): [string, Part] => [
+      `reference ${table}.${columns.join(', ')} to ${target}`,
+      { table },
+    ]),
   ]
 }
 

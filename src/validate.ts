@@ -105,6 +105,7 @@ const explained: Record<
     }
   },
   type: ({ type }) => ({ detail: `must be ${[type].flat().join(' or ')}` }),
+  pattern: () => ({ detail: 'has characters beyond ASCII: percent-encode them, and write a host in Punycode' }),
   enum: ({ allowedValues }) => ({ detail: 'is not one of the allowed values', allowed: (allowedValues as unknown[]).map(String) }),
 }
 

@@ -311,6 +311,21 @@ const bad: [title: string, declaration: object, message: RegExp][] = [
     { contract: { ...base.contract, rank: sku }, search: ['rank'] },
     /products\.rank cannot be searched/,
   ],
+  [
+    'an index entry that PostgreSQL refuses',
+    { contract: { ...base.contract, brand: text({ maxLength: 700 }) } },
+    /products: an entry of the index products_by_brand can have 2808 bytes, and PostgreSQL takes 2600/,
+  ],
+  [
+    'a reference to another table than that of its column',
+    { contract: other },
+    /products\.category refers to products, and its column refers to categories: write reference/,
+  ],
+  [
+    'a column that refers to a table, and a field that does not',
+    { contract: { ...base.contract, category: nullable(integer({ minimum: 1, maximum: 9 })) } },
+    /products\.category refers to no table, and its column refers to categories/,
+  ],
   ['no stamps', { contract: { id: id(), name: base.contract.name } }, /products lacks created_at, updated_at, version .*\.\.\.stamps/],
   ['unique without a unique index', { unique: [['name']] }, /products: name must be unique.*kit\.uniqueIndex\('products_name', t\.name\)/],
   ['a unique index that is not declared', { contract: named.contract }, /products: the unique index products_sku.*add \['sku'\] to unique/],

@@ -2,7 +2,7 @@
 import { sql } from 'drizzle-orm'
 import { getTableConfig, PgDialect, type PgTable } from 'drizzle-orm/pg-core'
 import type { SQLiteTable } from 'drizzle-orm/sqlite-core'
-import { describeTable, type Index, listIndexes, requiredParts, type SchemaParts } from '../schema-parts.ts'
+import { describeTable, type Index, listIndexes, listReferences, type Reference, requiredParts, type SchemaParts } from '../schema-parts.ts'
 import type { Tables } from '../tables.ts'
 
 const dialect = new PgDialect()
@@ -11,6 +11,8 @@ const dialect = new PgDialect()
 const getConfig = (table: SQLiteTable) => getTableConfig(table as unknown as PgTable)
 
 export const getIndexes = (table: SQLiteTable): Index[] => listIndexes(getConfig(table), (where) => dialect.sqlToQuery(where).sql)
+
+export const getReferences = (table: SQLiteTable): Reference[] => listReferences(getConfig(table))
 
 export const schemaParts = (tables: Tables): SchemaParts => ({
   declared: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getConfig(table), getIndexes(table)))),

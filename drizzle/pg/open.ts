@@ -11,7 +11,7 @@ import type { EngineOptions } from '../open.ts'
 import { cursorSecret, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
 import { kit } from './canonical.ts'
-import { getIndexes, schemaParts } from './catalogue.ts'
+import { getIndexes, getReferences, schemaParts } from './catalogue.ts'
 import { counterTable, counterTriggers } from './counters.ts'
 import { explain, failure } from './failures.ts'
 import { adoptLog, log } from './log.ts'
@@ -68,6 +68,7 @@ const dialect: Dialect = {
   // As an array it is known before the plan is made use of; a subquery of an unknown size would be joined with the whole table.
   within: (column, query) => sql`${column} = any(array(${query}))`,
   indexes: getIndexes,
+  references: getReferences,
   forUpdate: FOR_UPDATE,
   lock: (tx, table, id) =>
     tx.all(

@@ -1,12 +1,14 @@
 // What a SQLite schema consists of: as declared, and as the database has it.
 import { sql } from 'drizzle-orm'
 import { getTableConfig, SQLiteSyncDialect, type SQLiteTable } from 'drizzle-orm/sqlite-core'
-import { describeTable, type Index, listIndexes, requiredParts, type SchemaParts } from '../schema-parts.ts'
+import { describeTable, type Index, listIndexes, listReferences, type Reference, requiredParts, type SchemaParts } from '../schema-parts.ts'
 import type { Tables } from '../tables.ts'
 
 const dialect = new SQLiteSyncDialect()
 
 export const getIndexes = (table: SQLiteTable): Index[] => listIndexes(getTableConfig(table), (where) => dialect.sqlToQuery(where).sql)
+
+export const getReferences = (table: SQLiteTable): Reference[] => listReferences(getTableConfig(table))
 
 export const schemaParts = (tables: Tables): SchemaParts => ({
   declared: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getTableConfig(table), getIndexes(table)))),

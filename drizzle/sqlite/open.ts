@@ -10,7 +10,7 @@ import type { Derived } from '../migrations.ts'
 import type { EngineOptions } from '../open.ts'
 import { cursorSecret, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
-import { getIndexes, schemaParts } from './catalogue.ts'
+import { getIndexes, getReferences, schemaParts } from './catalogue.ts'
 import { counterTable, counterTriggers } from './counters.ts'
 import { configure, createFile } from './file.ts'
 import * as kit from './kit.ts'
@@ -44,6 +44,7 @@ const dialect: Dialect = {
   contains,
   within: (column, query) => sql`${column} in (${query})`,
   indexes: getIndexes,
+  references: getReferences,
   // A write transaction has the whole file to itself.
   forUpdate: sql``,
   lock: async () => {},

@@ -2,8 +2,9 @@
 import { getTableColumns } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database } from '../../drizzle/database.ts'
-import type { Index } from '../../drizzle/schema-parts.ts'
+import type { Index, Reference } from '../../drizzle/schema-parts.ts'
 import { STAMPS } from '../statements.ts'
+import { ASCII } from './field-checks.ts'
 import { type Kind, meta } from './fields.ts'
 import { FOLDED, type Resource } from './resource.ts'
 
@@ -32,6 +33,8 @@ export function checkResource(resource: Resource, { tables, dialect }: Database)
   checkColumns(checked)
   checkLookups(resource, tables)
   checkIndexes(checked)
+  checkSizes(checked)
+  checkReferences(checked, dialect.references(table))
   // A resource without writable fields is written by code of its own.
   if (resource.writable.size === 0) return
   checkUnique(checked)
@@ -72,6 +75,42 @@ function checkIndexes({ resource, indexes }: Checked): void {
       throw new TypeError(
         `${table}.${field} can be filtered or ordered by, and no index begins with it: add kit.index('${table}_by_${field}', t.${field}, t.id)`,
       )
+  }
+}
+
+/** Bytes of an index entry. PostgreSQL refuses a row with more than 2,704, some of them its own. */
+const MAX_ENTRY = 2_600
+const BYTES_OF_NUMBER = 8
+const MAX_BYTES_OF_CHARACTER = 4
+
+/** Every value that a body can hold fits into the indexes of its column. */
+function checkSizes({ resource: { table, contract }, indexes }: Checked): void {
+  const bytes = (column = ''): number => {
+    const field = contract[column]
+    if (!field) return BYTES_OF_NUMBER
+    const { enum: words, maxLength, pattern } = field
+    if (words) return Math.max(...words.map((word: string | null) => Buffer.byteLength(word ?? '')))
+    return maxLength === undefined ? BYTES_OF_NUMBER : maxLength * (pattern === ASCII ? 1 : MAX_BYTES_OF_CHARACTER)
+  }
+  for (const { name, columns } of indexes) {
+    const size = columns.reduce((sum, column) => sum + bytes(column), 0)
+    if (size > MAX_ENTRY)
+      throw new TypeError(
+        `${table}: an entry of the index ${name} can have ${size} bytes, and PostgreSQL takes ${MAX_ENTRY}: shorten its texts, or leave the index out`,
+      )
+  }
+}
+
+/** A field refers to the table that its column refers to. */
+function checkReferences({ resource: { table, contract } }: Checked, references: readonly Reference[]): void {
+  const targets = new Map(references.flatMap(({ columns, target }) => (columns.length === 1 ? [[columns[0], target]] : [])))
+  for (const [field, { [meta]: known }] of Object.entries(contract)) {
+    const target = targets.get(field)
+    if (known.target === target) continue
+    const [declared, actual] = [known.target, target].map((name) => (name ? `refers to ${name}` : 'refers to no table'))
+    throw new TypeError(
+      `${table}.${field} ${declared}, and its column ${actual}: write reference('TABLE') and kit.reference(() => TABLE.id)`,
+    )
   }
 }
 

@@ -4,6 +4,9 @@ import type { TSchema } from '@sinclair/typebox'
 /** The largest integer that JSON carries safely (RFC 8259, section 6). */
 export const MAX_INTEGER = Number.MAX_SAFE_INTEGER
 
+/** A pattern for printable ASCII. Each character takes one byte, others take up to four. */
+export const ASCII = '^[ -~]*$'
+
 /** Digits of a decimal. Its whole units are a number of JavaScript, which is exact up to 2^53: 16 digits, but not all of them. */
 const MAX_PRECISION = 15
 

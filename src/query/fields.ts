@@ -2,7 +2,7 @@
 import { type TSchema, type TUnsafe, Type } from '@sinclair/typebox'
 import { fromUnits } from '../../drizzle/decimal.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
-import { acceptsNull, MAX_INTEGER, refuseChoice, refuseDefault, refuseDigits, refuseRange } from './field-checks.ts'
+import { ASCII, acceptsNull, MAX_INTEGER, refuseChoice, refuseDefault, refuseDigits, refuseRange } from './field-checks.ts'
 import { type Line, type Point, readNumber, readText, readTime, Unreadable } from './values.ts'
 
 export { MAX_INTEGER }
@@ -50,8 +50,12 @@ const writePoint = (point: Point) => point.text
 
 export const textCodec: Codec<string> = { read: readText, write: (value) => value }
 
-/** Text, trimmed before anything else. Lengths count code points. */
-export const text = (options: Options & { minLength?: number; maxLength: number; default?: string }): Field<'text', string> => {
+/** Text, trimmed before anything else. Lengths count code points. `ascii` allows printable ASCII only. */
+export const text = ({
+  ascii = false,
+  ...given
+}: Options & { minLength?: number; maxLength: number; default?: string; ascii?: boolean }): Field<'text', string> => {
+  const options = ascii ? { ...given, pattern: ASCII } : given
   const { minLength = 0, maxLength } = options
   refuseRange('a text', 'length', { minimum: minLength, maximum: maxLength })
   refuseDefault('a text', options, (value) => value.trim() === value && [...value].length >= minLength && [...value].length <= maxLength)

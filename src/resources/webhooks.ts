@@ -16,6 +16,7 @@ export const webhooks = defineResource({
     url: text({
       minLength: 1,
       maxLength: 2_048,
+      ascii: true,
       description: 'Where events are sent to, by POST',
       examples: ['https://example.com/hooks'],
     }),

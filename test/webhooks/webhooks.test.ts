@@ -417,6 +417,12 @@ onEach('what cannot be a webhook', async (t, dialect) => {
     'the filter that is there',
   )
   t.match(await patch({ secret: 'mine' }), { status: 400 })
+  // An index of PostgreSQL could not hold these bytes.
+  const characters = Array.from({ length: 1_900 }, (_, index) => String.fromCodePoint(0x4e00 + ((index * 7_919) % 20_000))).join('')
+  t.match(await patch({ url: `https://example.com/${characters}` }), {
+    status: 400,
+    body: { errors: [{ pointer: '/url', detail: /beyond ASCII: percent-encode/ }] },
+  })
   const { token } = await issueKey(app.db, { name: 'Shop', role: 'write' }, COMMAND_LINE)
   for (const url of ['/api/webhooks/', '/api/deliveries/'])
     t.equal((await ask(app, 'GET', url, undefined, { authorization: `Bearer ${token}` })).status, 403, url)
