@@ -96,7 +96,7 @@ function checkSizes({ resource: { table, contract }, indexes }: Checked): void {
     const size = columns.reduce((sum, column) => sum + bytes(column), 0)
     if (size > MAX_ENTRY)
       throw new TypeError(
-        `${table}: an entry of the index ${name} can have ${size} bytes, and PostgreSQL takes ${MAX_ENTRY}: shorten its texts, or leave the index out`,
+        `${table}: an entry of the index ${name} can have ${size} bytes, and ${MAX_ENTRY} are allowed: shorten its texts, or leave the index out`,
       )
   }
 }
