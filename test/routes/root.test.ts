@@ -52,5 +52,6 @@ t.test('/ leads browsers to the docs and programs to the API root', async (t) =>
 t.test('the OpenAPI document has one URL', async (t) => {
   const app = await build(t, embedded)
   t.equal((await app.inject('/openapi.json')).statusCode, 200)
-  for (const url of ['/docs/json', '/docs/yaml', '/docs/openapi.json', '/openapi.yaml']) t.equal((await app.inject(url)).statusCode, 404, url)
+  for (const url of ['/docs/json', '/docs/yaml', '/docs/openapi.json', '/openapi.yaml'])
+    t.equal((await app.inject(url)).statusCode, 404, url)
 })
