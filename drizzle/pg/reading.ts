@@ -35,12 +35,8 @@ interface Job {
 
 type Readers = Pick<Database, 'list' | 'rows' | 'interrupt'>
 
-export interface Pools {
-  /** Whose server ends what is not short. */
-  short: pg.Pool
-  /** Whose server ends what is past the deadline. */
-  long: pg.Pool
-}
+/** The server ends what is not short on `short`, and what is past the deadline on `long`. */
+type Pools = Record<'short' | 'long', pg.Pool>
 
 /** In milliseconds: when a list is given up, counted from when it is asked for, and how long a count may take which need not be exact. */
 export function reading({ short, long }: Pools, { timeout, countTime }: { timeout: number; countTime: number }): Readers {
@@ -104,8 +100,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
         const back = 'page' in place && count.exact && offset > count.rows / 2
         const passed = back ? Math.max(0, count.rows - offset - size) : offset
         const way = clauses.length > 0 && isSorted(count) ? 'sort' : 'walk'
-        // Between two statements there was nothing to cancel.
-        if (stopped && deadline !== undefined) throw new QueryTooExpensive('a list was ended before its deadline')
+        refuseStopped(deadline)
         const read = (way: 'walk' | 'sort') => rowsOf(client, statements[back ? (`${way}Back` as const) : way], [...values, passed])
         const walking = way === 'walk' && clauses.length > 0
         const rows = deadline === undefined ? await read(way) : await readWithin(client, read, { way, walking, deadline })
@@ -116,6 +111,11 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
         running.delete(pid)
       }
     })
+  }
+
+  /** `interrupt` cancels the statement of a connection. It finds none between two statements, so the next one is not sent. */
+  function refuseStopped(deadline: number | undefined): void {
+    if (stopped && deadline !== undefined) throw new QueryTooExpensive('a list was ended before its deadline')
   }
 
   /** What matches may be at the far end of the order, where a walk comes to it last: sorting it all is the shorter way then. */
@@ -143,7 +143,10 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
   ): Promise<Count> {
     const partial = deadline !== undefined && selection.count !== 'exact'
     const most = partial ? countTime : Number.POSITIVE_INFINITY
-    const counting = async (statement: Statement) => Number((await rowsOf(client, statement, values))[0]?.[0])
+    const counting = async (statement: Statement) => {
+      refuseStopped(deadline)
+      return Number((await rowsOf(client, statement, values))[0]?.[0])
+    }
     const many = remembered && remembered.count.rows > FEW && selection.count !== 'none'
     let seen = 0
     // A statement that is ended ends the transaction with it, but for what was before the savepoint.

@@ -189,13 +189,13 @@ onEach('closing does not wait for long lists', async (t, dialect) => {
   const start = performance.now()
   await app.close()
   const time = performance.now() - start
-  t.ok(time < 2 * GRACE, `closed after ${time} ms`)
+  t.ok(time < PATIENT * 1_000, `closed after ${time} ms`)
   for (const answer of await Promise.all(answers)) t.match(answer, TOO_EXPENSIVE)
 })
 
 onEach('a table that another program has locked', async (t, dialect) => {
   if (dialect.name === 'sqlite') return void t.pass('readers never wait there')
-  const app = await build(t, dialect, { env: { QUERY_TIMEOUT: '0.3' } })
+  const app = await build(t, dialect, { env: { QUERY_TIMEOUT: '2' } })
   const query = await connect(t, app.config.DATABASE_URL)
   await query("insert into products (name, price, created_at, updated_at) values ('Shirt', 1, now(), now())")
   await query('begin')
@@ -203,7 +203,7 @@ onEach('a table that another program has locked', async (t, dialect) => {
   for (const url of ['/api/products/', '/api/products/?stock=0', '/api/products/?stock=0&count=exact', '/api/products/1/']) {
     const answer = await timed(get(app, url))
     t.match(answer, LOCKED, url)
-    t.ok(answer.time < 300 + GRACE, `after ${answer.time} ms`)
+    t.ok(answer.time < 2_000 + GRACE, `after ${answer.time} ms`)
   }
   t.match(await get(app, '/api/categories/'), { status: 200, body: { count: 0 } })
   await query('rollback')
