@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { sql } from 'drizzle-orm'
-import { DatabaseUnusable, type Queries } from './database.ts'
+import { causes, DatabaseUnusable, type Queries } from './database.ts'
 import type { Part, SchemaParts } from './schema-parts.ts'
 
 /** A step that is remembered by its name and its text. */
@@ -93,7 +93,9 @@ async function applyMigrations(tx: Queries, migrations: readonly Step[], schema:
   const removed: Removed = new Map()
   let before = migrations.length > 0 ? await schema.read(tx) : new Set<string>()
   for (const migration of migrations) {
-    await apply(tx, 'migration', migration)
+    await apply(tx, 'migration', migration).catch((error) => {
+      throw failed(migration, error)
+    })
     const after = await schema.read(tx)
     const lost = [...schema.declared.keys()].filter((part) => before.has(part) && !after.has(part))
     if (lost.length > 0) removed.set(migration, lost)
@@ -124,6 +126,9 @@ async function losesValues(tx: Queries, { statements }: Step, part: Part | undef
   if (statements.some((statement) => deliberate.test(statement))) return false
   return (await tx.all(sql`select 1 from ${sql.identifier(part.table)} limit 1`)).length > 0
 }
+
+const failed = ({ name }: Step, error: unknown) =>
+  new DatabaseUnusable(`Migration ${name} failed, and nothing was migrated: ${[...causes(error)].at(-1)?.message}`, { cause: error })
 
 /** drizzle-kit rebuilds a table with the columns that it had when the migration was written. */
 const removedBy = ({ name }: Step, parts: readonly string[]) =>

@@ -231,7 +231,11 @@ onEach('the id of a deleted row is not given out again after a rebuild', async (
 const failing: Record<string, { statements: string[]; says: RegExp }> = {
   'that fails half-way': {
     statements: ["UPDATE products SET name = 'lost';", 'CREATE TABLE half (id bigint);', 'SELECT * FROM nowhere;'],
-    says: /nowhere/,
+    says: /Migration 0001_bad failed, and nothing was migrated: .*nowhere/,
+  },
+  'that adds a column without a value for the rows': {
+    statements: ['ALTER TABLE products ADD COLUMN rating integer NOT NULL;'],
+    says: /Migration 0001_bad failed, and nothing was migrated: .*(NOT NULL column|contains null values)/,
   },
   'that would leave orphans': {
     statements: ['DELETE FROM categories WHERE id = 2;'],
