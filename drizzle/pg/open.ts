@@ -158,7 +158,9 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
     interrupt,
     close: async () => {
       await watched.close()
-      await Promise.all(Object.values(pools).map((pool) => pool.end()))
+      // First those whose statements are cancelled over another one.
+      await long.end()
+      await Promise.all(Object.values(pools).map((pool) => pool.ended || pool.end()))
       silence.stop()
     },
   }

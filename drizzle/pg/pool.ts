@@ -1,4 +1,5 @@
 // Connections to PostgreSQL, and transactions on them.
+import { setTimeout } from 'node:timers/promises'
 import pg from 'pg'
 import { QueryTooExpensive } from '../database.ts'
 import { ALL_IN_USE, hasEnded } from './failures.ts'
@@ -115,6 +116,17 @@ export async function toTheEnd<C extends pg.ClientBase, T>(client: C, work: (cli
     // On a connection that is gone there is nothing to roll back.
     await client.query('rollback').catch(() => {})
     throw error
+  }
+}
+
+/** Milliseconds between two tries to cancel what runs. */
+const CANCEL_AGAIN = 100
+
+/** Cancels the statements of `running` backends until none is left: a single try misses a transaction that is between two statements. */
+export async function cancelAll(pool: pg.Pool, running: ReadonlySet<number>): Promise<void> {
+  while (running.size > 0 && !pool.ending) {
+    await Promise.allSettled([...running].map((pid) => pool.query('select pg_cancel_backend($1)', [pid])))
+    await setTimeout(CANCEL_AGAIN)
   }
 }
 

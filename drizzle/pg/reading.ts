@@ -7,7 +7,7 @@ import { type Count, FEW, headOf, isNone, type Listed, limitOf, listedOf, pageOf
 import type { Statement } from '../statement.ts'
 import { turns } from '../turns.ts'
 import { failure, isOutOfTime } from './failures.ts'
-import { timeoutUntil, transaction } from './pool.ts'
+import { cancelAll, timeoutUntil, transaction } from './pool.ts'
 import { compile, rowsOf } from './prepared.ts'
 import { type Statements, statementsOf } from './statements.ts'
 
@@ -207,9 +207,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
     interrupt() {
       stopped = true
       inTurn.close()
-      const ended = [...running].map((pid) => short.query('select pg_cancel_backend($1)', [pid]))
-      // What cannot be told to end goes on to its deadline.
-      Promise.allSettled(ended)
+      void cancelAll(short, running)
     },
   }
 }
