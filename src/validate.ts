@@ -4,6 +4,7 @@ import { Ajv2020, type ErrorObject, type FuncKeywordDefinition, type Options } f
 import type { SchemaValidateFunction } from 'ajv/dist/types/index.js'
 import type { Fault } from './errors.ts'
 import { nearest } from './nearest.ts'
+import { ASCII } from './query/field-checks.ts'
 import { readNumber, readText, readTime, Unreadable } from './query/values.ts'
 
 /** A keyword that puts a member's one spelling in its place, or says why it has none. */
@@ -105,7 +106,12 @@ const explained: Record<
     }
   },
   type: ({ type }) => ({ detail: `must be ${[type].flat().join(' or ')}` }),
-  pattern: () => ({ detail: 'has characters beyond ASCII: percent-encode them, and write a host in Punycode' }),
+  pattern: ({ pattern }) => ({
+    detail:
+      pattern === ASCII
+        ? 'has characters beyond ASCII: percent-encode them, and write a host in Punycode'
+        : `must match pattern "${pattern}"`,
+  }),
   enum: ({ allowedValues }) => ({ detail: 'is not one of the allowed values', allowed: (allowedValues as unknown[]).map(String) }),
 }
 
