@@ -347,7 +347,7 @@ t.test('only the first unknown parameters are compared with the names that there
 
 onEach('an answer does not grow with what was sent', async (t, dialect) => {
   const app = await empty(dialect)
-  const long = 'a'.repeat(5_000)
+  const long = 'a'.repeat(4_000)
   const longest = (body: { errors: Record<string, string>[] }) =>
     Math.max(...body.errors.flatMap((fault) => [fault.parameter, fault.detail].map((text) => text?.length ?? 0)))
   const queries = [
@@ -371,23 +371,18 @@ onEach('an answer does not grow with what was sent', async (t, dialect) => {
   }
 })
 
-/** A bound so wide that only time that grows with the square of the length goes beyond it. */
-const AT_ONCE = 2_000
+/** Characters: time that grows with the square of the length would outlast the limit of the test file. */
+const LONG = 2_000_000
 
-onEach('no name is so long or so odd that refusing it takes time', async (t, dialect) => {
-  const app = await empty(dialect)
+t.test('refusing a name takes time in proportion to its length', async (t) => {
+  const read = compileQuerystring(products.list.querystring)
   const rows: [title: string, query: string][] = [
-    ['one long name', `${'a'.repeat(15_000)}=1`],
-    ['underscores before the end of a line', `${'_'.repeat(4_000)}%0Ax=1`],
-    ['exclamation marks', `price${'!'.repeat(15_000)}x=1`],
+    ['one long name', `${'a'.repeat(LONG)}=1`],
+    ['underscores before the end of a line', `${'_'.repeat(LONG)}%0Ax=1`],
+    ['exclamation marks', `price${'!'.repeat(LONG)}x=1`],
     ['as many names as there can be', Array.from({ length: 200 }, (_, index) => `price__gtee${'e'.repeat(50)}${index}=1`).join('&')],
   ]
-  for (const [title, query] of rows) {
-    const start = performance.now()
-    t.equal((await get(app, `/api/products/?${query}`)).status, 400, title)
-    const took = performance.now() - start
-    t.ok(took < AT_ONCE, title, { took })
-  }
+  for (const [title, query] of rows) t.ok(read(query).faults.length > 0, title)
 })
 
 /** The problem that a request is answered with whose target is sent byte by byte, as no client library would. */
