@@ -47,7 +47,7 @@ const arrangements: [title: string, dialect: Dialect, instances: number, bound: 
 
 for (const [title, dialect, instances, bound] of arrangements) {
   t.test(`nothing old is shown: ${title} [${dialect.name}]`, { skip: dialect.skip }, async (t) => {
-    passes(t, await consistency(t, { ...(await start(t, dialect, instances)), bound, seconds: 3 }))
+    passes(t, await consistency(t, { ...(await start(t, dialect, instances)), bound, seconds: 1.5 }))
   })
 }
 
@@ -60,7 +60,7 @@ const HOLDING: Record<string, string[]> = {
 onEach('nothing old is shown while another program has a long read transaction open', async (t, dialect) => {
   const bound = dialect === postgres ? BOUND : 0
   const holding = HOLDING[dialect.name] ?? []
-  passes(t, await consistency(t, { ...(await start(t, dialect, 1)), bound, seconds: 1.5, holding }))
+  passes(t, await consistency(t, { ...(await start(t, dialect, 1)), bound, seconds: 1, holding }))
 })
 
 t.test('an instance that has nothing to do sees what others write', { skip: postgres.skip }, async (t) => {
@@ -170,7 +170,8 @@ t.test('what a service does wrong is found', async (t) => {
   const { origins, database } = await start(t, sqlite, 1)
   const [origin] = origins as [string]
   passes(t, await consistency(t, { origins: [await mistaken(t, origin, () => undefined)], database, ...SHORT }))
-  for (const [title, [mistake, found]] of Object.entries(mistakes)) {
+  const tried = Object.entries(mistakes).slice(0, process.env.MISTAKES === 'all' ? undefined : 4)
+  for (const [title, [mistake, found]] of tried) {
     let faults: string[] = []
     const isFound = () => faults.some((fault) => found.test(fault))
     // It is left to chance what is asked for, and so whether there was anything to be mistaken in.

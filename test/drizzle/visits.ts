@@ -25,7 +25,7 @@ import { build } from '../helper.ts'
 import { catalogue, load } from '../many.ts'
 
 /** Of what VISITS=all tries besides, one of so many. */
-const THIN = process.env.VISITS === 'all' ? 1 : 10
+const THIN = process.env.VISITS === 'all' ? 1 : 25
 
 /** Rows that a request may visit on the main thread; anywhere, where no way to the page is shorter. */
 const LIMIT = 20_000

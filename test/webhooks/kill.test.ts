@@ -9,7 +9,7 @@ import { onEach } from '../helper.ts'
 import { LOCAL, type Received, Receiver, verified } from './receiver.ts'
 
 const UPDATES = Number(process.env.UPDATES || 200)
-const KILLS = Number(process.env.KILLS || 4)
+const KILLS = Number(process.env.KILLS || 2)
 /** Share of attempts that the receiver answers with a failure. */
 const FAILING = 0.2
 /** Each writes to a product of its own: what it tries again changes nothing the second time. */
