@@ -59,7 +59,15 @@ function readDecimal(text: string, { precision, scale }: { precision: number; sc
 }
 
 /** Ajv does not check our own schemas: it would compile the meta-schema first, at each start. `test/plugins/schemas.test.ts` checks them. */
-const STRICT: Options = { allErrors: true, strict: true, allowUnionTypes: true, validateFormats: false, validateSchema: false, keywords }
+const STRICT: Options = {
+  allErrors: true,
+  strict: true,
+  allowUnionTypes: true,
+  validateFormats: false,
+  validateSchema: false,
+  verbose: true,
+  keywords,
+}
 
 /** Of one object in a body. Naming what is wrong with each takes time. */
 export const MAX_MEMBERS = 200
@@ -115,7 +123,9 @@ const explained: Record<
   enum: ({ allowedValues }) => ({ detail: 'is not one of the allowed values', allowed: (allowedValues as unknown[]).map(String) }),
 }
 
-function faultOf({ keyword, instancePath, message, params }: ErrorObject, schema: TSchema): Fault {
-  const { member, ...rest } = explained[keyword]?.(params, schema) ?? { detail: message ?? keyword }
+function faultOf({ keyword, instancePath, message, params, parentSchema }: ErrorObject, schema: TSchema): Fault {
+  const { member, ...rest } = explained[keyword]?.(params, (parentSchema as TSchema | undefined) ?? schema) ?? {
+    detail: message ?? keyword,
+  }
   return { pointer: member === undefined ? instancePath : `${instancePath}/${escapePointer(String(member))}`, ...rest }
 }

@@ -266,6 +266,16 @@ t.test('the request itself', async (t) => {
   t.equal((await all(app)).length, 3, 'nothing was done')
 })
 
+onEach('an unknown member of an operation is compared with the members of its record', async (t, dialect) => {
+  const app = await start(t, dialect)
+  for (const atomic of [true, false]) {
+    const { body } = await bulk(app, [{ op: 'update', id: 1, body: { stok: 1 } }], { atomic })
+    const [fault] = atomic ? body.errors : body.results[0].problem.errors
+    t.match(fault, { suggestion: 'stock', detail: 'is not known; did you mean stock?' })
+    t.ok(fault.allowed.includes('price'))
+  }
+})
+
 onEach('a successful bulk logs no error', async (t, dialect) => {
   const lines: string[] = []
   const app = await build(t, dialect, { env: { LOG_LEVEL: 'warn' }, log: { write: (line) => lines.push(line) } })

@@ -1,4 +1,5 @@
 // Reads newline-delimited JSON as a stream.
+import { parseBody, repeatedMembers } from '../json.ts'
 
 /** One line: what it holds, or why it cannot be read. */
 export type Line = { number: number } & ({ value: unknown } | { fault: string })
@@ -18,13 +19,13 @@ export async function* readNdjson(chunks: AsyncIterable<Buffer>): AsyncGenerator
   }
 }
 
-const UTF8 = new TextDecoder('utf-8', { fatal: true })
-
 function parse(bytes: Buffer | undefined): { value: unknown } | { fault: string } | undefined {
   if (!bytes) return { fault: `is longer than ${MAX_LINE_BYTES} bytes` }
   try {
-    const text = UTF8.decode(bytes)
-    return text.trim() === '' ? undefined : { value: JSON.parse(text) }
+    if (bytes.toString('latin1').trim() === '') return undefined
+    const value = parseBody(bytes)
+    const [repeated] = repeatedMembers(value)
+    return repeated && 'pointer' in repeated ? { fault: `${repeated.pointer.slice(1)} ${repeated.detail}` } : { value }
   } catch (error) {
     return { fault: error instanceof SyntaxError ? `is not JSON: ${error.message}` : 'is not UTF-8' }
   }

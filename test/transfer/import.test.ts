@@ -189,6 +189,7 @@ const MIB = 1_048_576
 const bad: [what: string, file: (string | Buffer)[], says: RegExp][] = [
   ['half a line', [`${NEW}\n`, '{"sku": "X", "na'], /^ {2}line 2: is not JSON: .+$/m],
   ['two objects on a line', [`${NEW} ${NEW}`], /line 1: is not JSON/],
+  ['a member given twice', ['{"sku": "X", "name": "a", "name": "b", "price": 1}'], /line 1: name is given more than once/],
   ['bytes that are not UTF-8', [`${NEW}\n\n`, Buffer.from([0x22, 0xff, 0x22]), '\n'], /line 3: is not UTF-8/],
   ['half of a character at the end', [Buffer.from('"é"').subarray(0, 2)], /line 1: is not UTF-8/],
   ['a list', ['[1]'], /line 1: the line must be object/],
