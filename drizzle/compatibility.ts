@@ -4,7 +4,7 @@ import { DatabaseUnusable, type Queries } from './database.ts'
 import { type Derived, hash, readMigrations, refuseChanged, type Step } from './migrations.ts'
 import type { SchemaParts } from './schema-parts.ts'
 
-/** What `stockroom_schema` holds: hashes by name, for each kind. */
+/** Hashes in `stockroom_schema` by name, for each kind. */
 type Applied = Record<'migration' | 'derived' | 'breaking', Map<string, string>>
 
 /**

@@ -1,4 +1,4 @@
-// What is remembered of lists: the statements of a shape, how many rows a filter matched, and which pages took long.
+// Memory of lists: the statements of a shape, how many rows a filter matched, and which pages took long.
 import { BYTES_PER_CHARACTER, Memory } from './memory.ts'
 import { type Selection, shapeOf } from './selection.ts'
 import type { Statement } from './statement.ts'

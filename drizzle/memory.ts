@@ -1,4 +1,4 @@
-// What outlives a request because clients ask for it: queries as they were read, statements, counts, cursors. All of it together is
+// Memory that outlives a request because clients ask for it: queries as they were read, statements, counts, cursors. All of it together is
 // bounded in bytes, so that no choice of requests fills the memory. Threads that read lists load it too.
 import { LRUCache } from 'lru-cache'
 

@@ -11,7 +11,7 @@ export interface Index {
   where?: string
 }
 
-/** What both engines' `getTableConfig` returns. */
+/** Result of both engines' `getTableConfig`. */
 interface TableConfig {
   name: string
   columns: readonly { name: string; isUnique: boolean; uniqueName?: string | undefined }[]

@@ -18,7 +18,7 @@ export default fp(
     // After `auth`: nobody waits, or has others wait, without the key that the route needs.
     app.addHook('preParsing', (request, { raw }, payload, done) => {
       if (!isLarge(request)) return done()
-      const place = admission.enter(clientOf(request))
+      const place = admission.enter(identifyClient(request))
       raw.once('close', place.leave)
       admit(place, payload as Readable, time).then((body) => {
         raw.once('close', () => body.destroy())
@@ -36,7 +36,7 @@ function isLarge({ headers, routeOptions }: FastifyRequest): boolean {
   return Number(length) > LARGE_BODY && Number(length) <= routeOptions.bodyLimit
 }
 
-const clientOf = ({ key, ip, socket }: FastifyRequest): string => (key ? `key ${key.id}` : addressOf(ip, socket.remoteAddress))
+const identifyClient = ({ key, ip, socket }: FastifyRequest): string => (key ? `key ${key.id}` : addressOf(ip, socket.remoteAddress))
 
 async function admit(place: Place, payload: Readable, time: number): Promise<Readable> {
   if (await place.granted) return within(time, payload)

@@ -26,7 +26,7 @@ async function reference(app: FastifyInstance) {
   await setHeaders(app)
   for (const url of ['/docs', '/docs/'])
     app.get(url, OPTIONS, async (_request, reply) => {
-      const page = docsPage(url.endsWith('/') ? '' : 'docs/', await docsFiles(), nonceOf(reply.raw))
+      const page = docsPage(url.endsWith('/') ? '' : 'docs/', await docsFiles(), readNonce(reply.raw))
       return reply.type('text/html; charset=utf-8').header('cache-control', 'no-store').send(page)
     })
   app.get<{ Params: { file: string } }>('/docs/static/:file', OPTIONS, async (request, reply) => {
@@ -47,7 +47,7 @@ async function reference(app: FastifyInstance) {
 const nonces = new WeakMap<ServerResponse, string>()
 
 /** The nonce of an answer, for its page and its content security policy. */
-function nonceOf(response: ServerResponse): string {
+function readNonce(response: ServerResponse): string {
   const nonce = nonces.get(response) ?? randomBytes(16).toString('base64url')
   nonces.set(response, nonce)
   return nonce
@@ -67,7 +67,7 @@ async function setHeaders(app: FastifyInstance) {
         defaultSrc: ["'none'"],
         scriptSrc: ["'self'"],
         // `src/docs/page.js` gives the nonce to the styles that Scalar makes.
-        styleSrc: ["'self'", (_request, response) => `'nonce-${nonceOf(response)}'`],
+        styleSrc: ["'self'", (_request, response) => `'nonce-${readNonce(response)}'`],
         imgSrc: ["'self'", 'data:'],
         // Operations are tried where the document says that the service is.
         connectSrc: ["'self'", ...(app.config.PUBLIC_URL ? [app.config.PUBLIC_URL] : [])],

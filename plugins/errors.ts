@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
 import type { ConnectionError, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Failure } from '../drizzle/database.ts'
-import { type ErrorCode, errors, type Fault, invalid, membersOf, Problem, problemDocument } from '../src/errors.ts'
+import { type ErrorCode, errors, type Fault, invalid, listMembers, Problem, problemDocument } from '../src/errors.ts'
 import { databaseProblems } from '../src/failures.ts'
 import { FIXED_HEADERS, MERGE_PATCH } from '../src/query/responses.ts'
 
@@ -123,7 +123,7 @@ async function withAllFaults(problem: Problem, error: unknown, request: FastifyR
 async function furtherFaults(request: FastifyRequest, faults: readonly Fault[]): Promise<readonly Fault[]> {
   const { findFaults } = request.routeOptions.config
   const { body } = request
-  const faulty = membersOf(faults)
+  const faulty = listMembers(faults)
   if (!findFaults || typeof body !== 'object' || body === null || Array.isArray(body) || faulty.has('')) return []
   try {
     return await findFaults(request, faulty)

@@ -13,7 +13,7 @@ operation. How often a client may ask is limited: \`RateLimit\` says what is lef
 /** The resource that readers meet first. */
 const FIRST = 'products'
 
-const tagsOf = (resources: readonly Resource[]) =>
+const buildTags = (resources: readonly Resource[]) =>
   resources.map(({ table, singular }) => ({ name: table, description: `The list of ${table}, and one ${singular}` }))
 
 export default fp(
@@ -31,9 +31,9 @@ export default fp(
         },
         servers: [{ url: app.config.PUBLIC_URL || '/' }],
         tags: [
-          ...tagsOf(open),
+          ...buildTags(open),
           { name: 'changes', description: 'The feed of what was created, changed and deleted' },
-          ...tagsOf(restricted),
+          ...buildTags(restricted),
           { name: 'jobs', description: 'Work that is done behind the requests' },
           { name: 'service', description: 'The service itself' },
         ],

@@ -51,7 +51,7 @@ export interface Reason {
 }
 
 /** The members of a body that have faults, by their names; the whole body is ''. */
-export const membersOf = (faults: readonly Fault[]): Set<string> =>
+export const listMembers = (faults: readonly Fault[]): Set<string> =>
   new Set(faults.flatMap((fault) => ('pointer' in fault ? [unescaped(fault.pointer.split('/', 2)[1] ?? '')] : [])))
 
 const unescaped = (name: string) => name.replaceAll('~1', '/').replaceAll('~0', '~')

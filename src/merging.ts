@@ -14,7 +14,7 @@ export interface Merged {
 
 const validators = new WeakMap<TSchema, Validator>()
 
-function validatorOf(field: string, schema: TSchema): Validator {
+function findValidator(field: string, schema: TSchema): Validator {
   const validator = validators.get(schema) ?? compileBody(Type.Object({ [field]: schema }))
   validators.set(schema, validator)
   return validator
@@ -27,7 +27,7 @@ export function mergeInto({ merged }: Resource, values: Body, current: Row): Mer
   const conflicts = [...merged].flatMap(([field, schema]): Conflict[] => {
     if (!(field in values)) return []
     whole[field] = mergePatch(current[field], values[field])
-    return validatorOf(field, schema)(whole).map((fault) => ({ code: 'invalid-request', detail: fault.detail, fault }))
+    return findValidator(field, schema)(whole).map((fault) => ({ code: 'invalid-request', detail: fault.detail, fault }))
   })
   return { values: whole, conflicts }
 }

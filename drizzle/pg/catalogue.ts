@@ -1,4 +1,4 @@
-// What a PostgreSQL schema consists of: as declared, and as the database has it.
+// Parts of a PostgreSQL schema: those declared, and those in the database.
 import { sql } from 'drizzle-orm'
 import { getTableConfig, PgDialect, type PgTable } from 'drizzle-orm/pg-core'
 import type { SQLiteTable } from 'drizzle-orm/sqlite-core'

@@ -1,4 +1,4 @@
-// What went wrong on PostgreSQL: by SQLSTATE, by Node's code where there is no connection, or by the driver's words where it gives no code.
+// Classifies errors of PostgreSQL: by SQLSTATE, by Node's code where there is no connection, or by the driver's words where it gives no code.
 import { causes, DatabaseUnusable, type Failure, failureOf } from '../database.ts'
 
 /** Words of errors that this folder throws. */

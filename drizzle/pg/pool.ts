@@ -18,7 +18,7 @@ const SETTINGS =
 /** Milliseconds after which the kernel asks whether the server is still there, while nothing is said; it gives up 10 s later. */
 const KEEP_ALIVE = 10_000
 
-/** What every connection has. */
+/** Options of every connection. */
 export const connectionOptions = (connectionString: string, timeout: number): pg.ClientConfig => ({
   connectionString,
   connectionTimeoutMillis: timeout,

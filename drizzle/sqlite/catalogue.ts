@@ -1,4 +1,4 @@
-// What a SQLite schema consists of: as declared, and as the database has it.
+// Parts of a SQLite schema: those declared, and those in the database.
 import { sql } from 'drizzle-orm'
 import { getTableConfig, SQLiteSyncDialect, type SQLiteTable } from 'drizzle-orm/sqlite-core'
 import { describeTable, type Index, listIndexes, listReferences, type Reference, requiredParts, type SchemaParts } from '../schema-parts.ts'

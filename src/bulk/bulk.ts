@@ -59,7 +59,7 @@ export interface Checked {
 }
 
 /** Its faults, with pointers that begin at the whole body. */
-export const faultsOf = ({ place, faults }: Checked): Fault[] => faults.map((fault) => below(`/operations/${place}`, fault))
+export const locateFaults = ({ place, faults }: Checked): Fault[] => faults.map((fault) => below(`/operations/${place}`, fault))
 
 /** Checks the operations of a request, before any transaction. */
 export async function checkBulk(resource: Resource, body: BulkBody, { repeated }: Envelope): Promise<Checked[]> {
@@ -151,7 +151,7 @@ async function runOne(writing: Writing, one: Checked, context: BulkContext, list
   const operation = given as Operation
   if (op === null || faults.length > 0) {
     const further = op === null ? [] : await findOperationFaults(writing, operation, faults)
-    const all = [...faultsOf(one), ...further.map((fault) => below(`${at}/body`, fault))]
+    const all = [...locateFaults(one), ...further.map((fault) => below(`${at}/body`, fault))]
     throw invalid(all, all.slice(0, listed))
   }
   try {

@@ -4,7 +4,7 @@ import { getTableColumns, inArray } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Actor } from '../changes.ts'
 import type { Writing } from '../constraints.ts'
-import { type Fault, invalid, membersOf, Problem } from '../errors.ts'
+import { type Fault, invalid, listMembers, Problem } from '../errors.ts'
 import { mergeInto } from '../merging.ts'
 import { type Preconditions, preconditionsOf } from '../preconditions.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
@@ -88,7 +88,7 @@ const upsert: Kind = {
     // Merged into nothing: null removes a member of a JSON value here too.
     const { values: body } = mergeInto(resource, operation.body, { id: 0 })
     const faults = bodyOf(resource)(body)
-    if (faults.length > 0) throw invalid([...faults, ...(await findFurtherFaults(writing, 'create', body, membersOf(faults)))])
+    if (faults.length > 0) throw invalid([...faults, ...(await findFurtherFaults(writing, 'create', body, listMembers(faults)))])
     return create.run(writing, { ...operation, body }, context)
   },
 }
@@ -182,12 +182,12 @@ const isObject = (value: unknown): value is Body => typeof value === 'object' &&
 /** Finds what only the database can tell of an operation that has other faults. Pointers begin at its body. */
 export async function findOperationFaults(writing: Writing, operation: Operation, faults: readonly Fault[]): Promise<Fault[]> {
   const { op, body } = operation
-  const faulty = membersOf(faults)
+  const faulty = listMembers(faults)
   if (!isObject(body) || faults.some((fault) => 'pointer' in fault && fault.pointer === '/body')) return []
   const inBody = faults.flatMap((fault) =>
     'pointer' in fault && fault.pointer.startsWith('/body/') ? [{ ...fault, pointer: fault.pointer.slice(5) }] : [],
   )
-  const members = membersOf(inBody)
+  const members = listMembers(inBody)
   const key = upsertKey(writing.resource)
   let id: number | undefined
   if (op === 'update' && !faulty.has('id')) id = operation.id

@@ -9,7 +9,7 @@ import type { Preconditions } from '../preconditions.ts'
 import type { Resource } from '../query/resource.ts'
 import { bulkSchema } from '../query/schemas.ts'
 import { type App, actorOf, attemptOf, expecting, type FindFaults, refuseConditions, sendPost } from '../routes.ts'
-import { checkBulk, faultsOf, type Result, runAtomic, runEach } from './bulk.ts'
+import { checkBulk, locateFaults, type Result, runAtomic, runEach } from './bulk.ts'
 import { type BulkBody, bulkInput, MAX_ATOMIC_BYTES, OPERATIONS_PER_REQUEST, readEnvelope } from './schemas.ts'
 import { nextSlice } from './slices.ts'
 
@@ -28,7 +28,7 @@ export function bulkRoute(app: App, resource: Resource): void {
   // For a request whose query has faults, which never comes to the handler.
   const findFaults: FindFaults = async ({ body }) => {
     const envelope = readEnvelope(body)
-    return [...envelope.faults, ...(await checkBulk(resource, body as BulkBody, envelope)).flatMap(faultsOf)]
+    return [...envelope.faults, ...(await checkBulk(resource, body as BulkBody, envelope)).flatMap(locateFaults)]
   }
   const options = {
     schema: bulkSchema(resource, bulkInput(resource)),
@@ -55,11 +55,11 @@ export function bulkRoute(app: App, resource: Resource): void {
       instance: request.id,
     }
     const writingIn = (tx: Queries): Writing => ({ db: app.db, tx, resource, table: app.db.tables[resource.table] })
-    const all = async (tx: Queries) => answerOf(await runAtomic(writingIn(tx), checked, context, envelope.faults))
+    const all = async (tx: Queries) => buildAnswer(await runAtomic(writingIn(tx), checked, context, envelope.faults))
     const part = async (tx: Queries, progress?: { results?: Result[] }) => {
       const { results: done = [] } = progress ?? {}
       const results = [...done, ...(await runEach(writingIn(tx), nextSlice(checked, done.length), context))]
-      return results.length < checked.length ? unfinished({ results }) : answerOf(results)
+      return results.length < checked.length ? unfinished({ results }) : buildAnswer(results)
     }
     const attempt = attemptOf(request)
     // The reply is sent after the turn has ended: a client that reads slowly must not keep others waiting.
@@ -70,7 +70,7 @@ export function bulkRoute(app: App, resource: Resource): void {
   })
 }
 
-function answerOf(results: readonly Result[]): PostAnswer {
+function buildAnswer(results: readonly Result[]): PostAnswer {
   const failed = results.filter(({ status }) => status >= 400).length
   return { status: failed > 0 ? 207 : 200, headers: {}, body: { results, succeeded: results.length - failed, failed } }
 }

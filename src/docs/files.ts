@@ -24,7 +24,7 @@ export interface DocsFiles {
 
 const JAVASCRIPT = 'text/javascript; charset=utf-8'
 
-function fileOf(name: string, type: string, body: Buffer, encoded: DocsFile['encoded'] = {}): DocsFile {
+function buildFile(name: string, type: string, body: Buffer, encoded: DocsFile['encoded'] = {}): DocsFile {
   return { name: name.replace('.', `.${digest(body)}.`), type, body, encoded }
 }
 
@@ -47,10 +47,10 @@ async function loadFiles(): Promise<DocsFiles> {
   const buffer = (bytes: Uint8Array) => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   const encoded = { br: buffer(script.br), gzip: buffer(script.gzip) }
   return {
-    page: fileOf('page.js', JAVASCRIPT, read('page.js')),
-    style: fileOf('page.css', 'text/css; charset=utf-8', read('page.css')),
-    icon: fileOf('icon.svg', 'image/svg+xml', read('icon.svg')),
-    scalar: fileOf('scalar.js', JAVASCRIPT, buffer(script.identity), encoded),
+    page: buildFile('page.js', JAVASCRIPT, read('page.js')),
+    style: buildFile('page.css', 'text/css; charset=utf-8', read('page.css')),
+    icon: buildFile('icon.svg', 'image/svg+xml', read('icon.svg')),
+    scalar: buildFile('scalar.js', JAVASCRIPT, buffer(script.identity), encoded),
   }
 }
 

@@ -128,7 +128,7 @@ function schemasOf(name: string, contract: Contract): Resource['schemas'] {
   const merge = Object.fromEntries(
     Object.entries(input).map(([field, { default: _, ...schema }]) => [
       field,
-      Type.Optional(isMerged(contract[field]) && !schema.readOnly ? mergePatchOf(schema as TSchema) : (schema as TSchema)),
+      Type.Optional(isMerged(contract[field]) && !schema.readOnly ? buildMergePatch(schema as TSchema) : (schema as TSchema)),
     ]),
   )
   return {
@@ -143,7 +143,7 @@ const isMerged = (schema: Field | undefined): boolean =>
   schema?.[meta].kind === 'json' && (schema.type === undefined || [schema.type].flat().includes('object'))
 
 /** The merged value is checked, not the patch: it may leave out members that are required, and null removes one. */
-const mergePatchOf = ({ type, description, examples, 'x-nesting': levels }: TSchema): TSchema =>
+const buildMergePatch = ({ type, description, examples, 'x-nesting': levels }: TSchema): TSchema =>
   Type.Unsafe({
     ...(type !== undefined && { type }),
     description: `${description ? `${description}. ` : ''}Merged member by member (RFC 7396): null removes a member, an array is replaced`,
