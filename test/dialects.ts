@@ -34,6 +34,12 @@ const CHECKOUT = `stockroom_template_${digest(ROOT)}_`
 
 /** Names a template by everything that can decide its contents. */
 function templateName(): string {
+  template ??= nameTemplate()
+  return template
+}
+let template: string | undefined
+
+function nameTemplate(): string {
   const sources = ['drizzle', 'src', 'plugins'].flatMap((folder) =>
     readdirSync(join(ROOT, folder), { recursive: true, withFileTypes: true })
       .filter((entry) => entry.isFile())

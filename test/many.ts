@@ -131,14 +131,24 @@ export async function load(url: string, catalogue: Catalogue): Promise<void> {
   else await loadPostgres(url, tables)
 }
 
+interface Trigger {
+  name: string
+  sql: string
+}
+
 function loadSqlite(path: string, tables: ReturnType<typeof tablesOf>): void {
   const client = new Sqlite(path)
   client.pragma('synchronous = off')
   client.pragma('cache_size = -200000')
   client.exec('begin immediate')
   for (const [table, columns, rows] of tables) {
+    // Building a full-text index at once takes a sixth of the time that filling it row by row takes.
+    const trigger = client.prepare(`select name, sql from sqlite_schema where name = ?`).get(`${table}_inserted`) as Trigger
+    const isIndexed = table.endsWith('_search')
+    if (isIndexed) client.exec(`drop trigger ${trigger.name}`)
     const insert = client.prepare(`insert into ${table} (${columns}) values (${columns.map(() => '?')})`)
     for (const row of rows) insert.run(row)
+    if (isIndexed) client.exec(`insert into ${table}_fts (${table}_fts) values ('rebuild'); ${trigger.sql}`)
   }
   client.exec('commit')
   client.pragma('wal_checkpoint(truncate)')

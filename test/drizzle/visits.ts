@@ -149,14 +149,17 @@ const meets: Record<LookupName, (kind: Kind, text: string) => (value: Value) => 
     return (value) => all.has(value)
   },
   isnull: (_, text) => () => text === 'false',
-  iexact: (_, text) => (value) => fold(String(value)) === fold(text),
+  iexact: (_, text) => {
+    const sought = fold(text)
+    return (value) => foldOnce(String(value)) === sought
+  },
   icontains: (_, text) => {
     const sought = fold(text)
-    return (value) => fold(String(value)).includes(sought)
+    return (value) => foldOnce(String(value)).includes(sought)
   },
   istartswith: (_, text) => {
     const sought = fold(text)
-    return (value) => fold(String(value)).startsWith(sought)
+    return (value) => foldOnce(String(value)).startsWith(sought)
   },
   slug: (_, text) => (value) => `category-${value}` === text,
   under: (_, text) => {
@@ -174,14 +177,38 @@ interface Condition {
   name: string
   text: string
   /** 1 for each row that it finds. */
-  rows: Uint8Array
-  matches: number
+  readonly rows: Uint8Array
+  readonly matches: number
   /** An index leads to what it finds. */
   indexed: boolean
 }
 
-function condition(name: string, text: string, rows: Uint8Array, indexed: boolean): Condition {
-  return { name, text, rows, matches: rows.reduce((sum, row) => sum + row, 0), indexed }
+/** Looks at the rows only when the condition is tried: most are not, without VISITS=all. */
+function condition(name: string, text: string, findRows: () => Uint8Array, indexed: boolean): Condition {
+  let found: Uint8Array | undefined
+  let matches: number | undefined
+  return {
+    name,
+    text,
+    indexed,
+    get rows() {
+      found ??= findRows()
+      return found
+    },
+    get matches() {
+      matches ??= this.rows.reduce((sum, row) => sum + row, 0)
+      return matches
+    },
+  }
+}
+
+const foldings = new Map<string, string>()
+
+/** Folds each text once: the rows have few different ones. */
+function foldOnce(text: string): string {
+  const folded = foldings.get(text) ?? fold(text)
+  foldings.set(text, folded)
+  return folded
 }
 
 /** Every parameter that finds rows of a resource, with each of its values. Throws for a lookup that has none here. */
@@ -202,22 +229,21 @@ function conditionsOf(resource: Resource, db: Database): Map<string, Condition[]
     const conditions = [...new Set(given)].map((text) => {
       const test = meets[lookup](field.kind, text)
       const ofNull = lookup === 'isnull' && text === 'true'
-      const found = Uint8Array.from(rows, (row) => {
+      const isFound = (row: Row) => {
         const value = row[name] ?? null
         return Number((value === null ? ofNull : test(value)) === wanted)
-      })
-      return condition(parameter, text, found, isIndexed(parameter, text))
+      }
+      return condition(parameter, text, () => Uint8Array.from(rows, isFound), isIndexed(parameter, text))
     })
     return [parameter, conditions]
   })
-  const folded = rows.map((row) => resource.search.map((field) => fold(String(row[field] ?? ''))).join('\n'))
+  const folded = rows.map((row) => resource.search.map((field) => foldOnce(String(row[field] ?? ''))).join('\n'))
   const searches = SEARCHES.map((text) => {
     const terms = (text.match(/"[^"]*"|\S+/g) ?? []).map((term) => fold(term.replaceAll('"', '')))
-    const found = Uint8Array.from(folded, (row) => Number(terms.every((term) => row.includes(term))))
     return condition(
       'search',
       text,
-      found,
+      () => Uint8Array.from(folded, (row) => Number(terms.every((term) => row.includes(term)))),
       !db.dialect.contains(resource.table, db.tables[resource.table].id, resource.search, terms).unindexed,
     )
   })
