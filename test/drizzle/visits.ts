@@ -258,10 +258,14 @@ function inOrder(resource: Resource, ordering: string): Uint32Array {
   if (known) return known
   const rows = rowsOf(resource)
   const terms = ordering.split(',').map((term) => ({ field: term.replace('-', ''), sign: term.startsWith('-') ? -1 : 1 }))
-  const keys = [...terms, { field: 'id', sign: terms.at(-1)?.sign ?? 1 }]
+  const keys = [...terms, { field: 'id', sign: terms.at(-1)?.sign ?? 1 }].map(({ field, sign }) => ({
+    values: rows.map((row) => row[field] ?? null),
+    sign,
+  }))
   const order = Uint32Array.from(rows.keys()).sort((a, b) => {
-    for (const { field, sign } of keys) {
-      const [x, y] = [rows[a]?.[field] ?? null, rows[b]?.[field] ?? null]
+    for (const { values, sign } of keys) {
+      const x = values[a] ?? null
+      const y = values[b] ?? null
       if (x !== y) return sign * (x === null ? -1 : y === null ? 1 : compare(x, y))
     }
     return 0
