@@ -8,8 +8,17 @@ import type { App } from './routes.ts'
 /** Milliseconds from SIGTERM until the listener closes: load balancers learn meanwhile that this process is leaving. */
 export const DRAIN = 5_000
 
-/** Milliseconds in which requests under way end after the listener has closed. A second signal does not wait. */
+/** Milliseconds in which requests under way end after the listener has closed. */
 const GRACE = 10_000
+
+/** Signals that stop the service. The rest is left to close-with-grace. */
+const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
+
+/**
+ * Milliseconds after the first signal in which further signals are ignored. Ctrl-C and systemd signal the whole process group, and npm
+ * passes the signal on: one stop then reaches this process twice, and the second must not cut requests.
+ */
+const ECHO = 1_000
 
 export interface Served {
   url: string
@@ -34,13 +43,30 @@ export async function work(config: Readonly<Config>): Promise<void> {
   }
 }
 
-/** SIGINT comes from a person at a terminal, who does not wait for load balancers. */
+/**
+ * Stops the service at the first signal, and ends the process at one that comes more than ECHO later. Only SIGTERM drains: SIGINT comes
+ * from a person at a terminal, who does not wait for load balancers.
+ */
 function stopBySignal(app: App, drain: number): void {
-  closeWithGrace({ delay: drain + GRACE, logger: app.log }, async ({ err, signal }) => {
+  let stoppedAt: number | undefined
+  let firstSignal: NodeJS.Signals | undefined
+  const { close } = closeWithGrace({ delay: drain + GRACE, logger: app.log, skip: [...STOP_SIGNALS] }, async ({ err }) => {
+    stoppedAt ??= performance.now()
     if (err) app.log.error({ err }, 'stopping after an error that nothing caught')
-    if (signal === 'SIGTERM') await app.drain(drain)
+    if (firstSignal === 'SIGTERM') await app.drain(drain)
     await app.close()
   })
+  for (const signal of STOP_SIGNALS)
+    process.on(signal, () => {
+      if (stoppedAt === undefined) {
+        stoppedAt = performance.now()
+        firstSignal = signal
+        close()
+      } else if (performance.now() - stoppedAt > ECHO) {
+        app.log.error(`second signal, ${signal}: exiting at once`)
+        process.exit(1)
+      }
+    })
 }
 
 /** Listens. The process ends when a signal has been handled. */

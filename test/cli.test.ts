@@ -224,6 +224,13 @@ async function serving(t: Test, env: Record<string, string>, drain = 0) {
   return { child, exit, url, out: said(), said, port: Number(url.port), key }
 }
 
+/** Repeats a signal until the process has ended: within a second of the first one it is ignored. */
+async function signalUntilExit({ child, exit }: Pick<Awaited<ReturnType<typeof serving>>, 'child' | 'exit'>, signal: NodeJS.Signals) {
+  const hasEnded = exit.then(() => true)
+  do child.kill(signal)
+  while (!(await Promise.race([hasEnded, setTimeout(100, false)])))
+}
+
 /** A connection on which a request is written piece by piece. */
 async function dial(t: Test, port: number): Promise<{ socket: Socket; answer: Promise<string> }> {
   const socket = connect(port, '127.0.0.1').on('error', () => {})
@@ -273,7 +280,7 @@ t.test('the first key may be given', async (t) => {
   other.child.kill('SIGTERM')
   while ((await fetch(new URL('/readyz', other.url))).status === 200);
   t.equal((await fetch(new URL('/api/products/', other.url))).status, 200, 'a service that drains answers')
-  other.child.kill('SIGTERM')
+  await signalUntilExit(other, 'SIGTERM')
   t.same(await other.exit, [1, null], 'a second signal does not wait for the drain')
   t.match(other.said(), /ADMIN_KEY is no key of this database/, 'one that does nothing is not passed over')
 })
@@ -374,7 +381,7 @@ onEach('serve says where it listens, finishes what it has begun when it is told 
   t.match(await db.read.select().from(db.tables.products), [{ name: 'Half a body' }], 'what was answered is kept')
 })
 
-t.test('a second signal does not wait', async (t) => {
+t.test('a signal more than a second after the first one ends the process at once', async (t) => {
   const env = { DATABASE_URL: `file:${join(t.testdir(), 'test.db')}`, LOG_LEVEL: 'error' }
   const { child, exit, port, key, said } = await serving(t, env)
   const posting = await dial(t, port)
@@ -383,10 +390,28 @@ t.test('a second signal does not wait', async (t) => {
   child.kill('SIGINT')
   await refused(port)
   t.equal(child.exitCode, null)
-  child.kill('SIGINT')
+  await signalUntilExit({ child, exit }, 'SIGINT')
   t.same(await exit, [1, null])
-  t.match(said(), /second SIGINT, exiting/)
+  t.match(said(), /second signal, SIGINT: exiting at once/)
 })
+
+for (const first of ['SIGTERM', 'SIGINT'] as const) {
+  t.test(`signals within a second of a first ${first} are ignored`, async (t) => {
+    const env = { DATABASE_URL: `file:${join(t.testdir(), 'test.db')}` }
+    const { child, exit, port, key } = await serving(t, env)
+    const posting = await dial(t, port)
+    posting.socket.write(half(key))
+    t.equal((await fetch(`http://127.0.0.1:${port}/livez`)).status, 200)
+    for (const signal of [first, first, 'SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
+      child.kill(signal)
+      await setTimeout(50)
+    }
+    await refused(port)
+    posting.socket.write(BODY.slice(20))
+    t.match(await posting.answer, /^HTTP\/1\.1 201 /)
+    t.same(await exit, [0, null])
+  })
+}
 
 t.test('serve on a port that is in use says so and exits', async (t) => {
   const other = createServer().listen(0, '127.0.0.1')
