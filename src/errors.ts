@@ -14,6 +14,7 @@ export const errors = {
   'not-unique': { status: 409, title: 'Another record has this value' },
   'in-use': { status: 409, title: 'Other records refer to this one' },
   'key-revoked': { status: 409, title: 'The API key was revoked' },
+  'last-admin-key': { status: 409, title: 'This is the last admin key' },
   'idempotency-key-in-use': { status: 409, title: 'A request with this idempotency key is under way' },
   'insufficient-stock': { status: 409, title: 'There is not so much in stock' },
   'too-many-webhooks': { status: 409, title: 'There are as many webhooks as there can be' },

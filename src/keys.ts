@@ -1,9 +1,10 @@
 // API keys as records: made, rotated and revoked.
 import { Type } from '@sinclair/typebox'
-import { and, eq } from 'drizzle-orm'
+import { and, eq, gt, isNull, or } from 'drizzle-orm'
 import type { Database, Queries } from '../drizzle/database.ts'
 import { index } from '../drizzle/search.ts'
 import { type Actor, COMMAND_LINE, recordChanges } from './changes.ts'
+import type { Writing } from './constraints.ts'
 import { type Fault, invalid, Problem } from './errors.ts'
 import type { Body } from './query/resource.ts'
 import type { Row } from './query/rows.ts'
@@ -62,13 +63,44 @@ export async function rotateWithin(tx: Queries, db: Database, id: number, actor:
   return { record, token: await setSecret(tx, db, id) }
 }
 
-/** Does nothing to a key that was revoked before. Throws `not-found`. */
-export const revokeKey = (db: Database, id: number, actor: Actor, expected?: Expected): Promise<Row> =>
-  db.write(async (tx) => {
-    const writing = { db, tx, resource: keys, table: db.tables.keys }
-    const current = await held(writing, id, expected)
-    return current.revoked_at === null ? changeHeld(writing, current, { revoked_at: new Date().toISOString() }, actor) : current
-  })
+/** Revokes a key, the last admin key too. Does nothing to a key that was revoked before. Throws `not-found`. */
+export const revokeKey = (db: Database, id: number, actor: Actor): Promise<Row> =>
+  db.write((tx) => revokeWithin({ db, tx, resource: keys, table: db.tables.keys }, id, actor))
+
+/** Revokes a key as part of a transaction. */
+export async function revokeWithin(writing: Writing, id: number, actor: Actor, expected?: Expected): Promise<Row> {
+  const current = await held(writing, id, expected)
+  return current.revoked_at === null ? changeHeld(writing, current, { revoked_at: new Date().toISOString() }, actor) : current
+}
+
+/**
+ * Runs `change`, a change of the key `id`, in a transaction. Throws `last-admin-key`, and nothing is changed, where it would end the last
+ * valid admin key. The table is locked, so that two admin keys cannot revoke each other at the same time.
+ */
+export const changeUnlessLastAdmin = (db: Database, id: number, change: (writing: Writing) => Promise<Row>): Promise<Row> =>
+  retried(db, () =>
+    db.write(async (tx) => {
+      const writing = { db, tx, resource: keys, table: db.tables.keys }
+      await db.dialect.lock(tx, writing.table)
+      const before = await held(writing, id)
+      const after = await change(writing)
+      if (isValidAdmin(before) && !isValidAdmin(after) && !(await hasValidAdmin(tx, db)))
+        throw new Problem(
+          'last-admin-key',
+          `The key ${id} is the last valid admin key. Make another admin key first, or use "stockroom keys revoke ${id}".`,
+        )
+      return after
+    }),
+  )
+
+const isValidAdmin = ({ role, revoked_at, expires_at }: Row): boolean =>
+  role === 'admin' && revoked_at === null && (expires_at === null || Date.parse(String(expires_at)) > Date.now())
+
+async function hasValidAdmin(tx: Queries, { tables: { keys: table } }: Database): Promise<boolean> {
+  const isUnexpired = or(isNull(table.expires_at), gt(table.expires_at, new Date().toISOString()))
+  const valid = and(eq(table.role, 'admin'), isNull(table.revoked_at), isUnexpired)
+  return (await tx.select({ id: table.id }).from(table).where(valid).limit(1)).length > 0
+}
 
 /** Returns the token. */
 async function setSecret(tx: Queries, db: Database, id: number, secret = newSecret()): Promise<string> {

@@ -113,6 +113,61 @@ onEach('a key that is revoked, rotated or past its time is refused at once by th
   t.equal(await statusWith(app, expiring.key), 200, 'until it is given more')
 })
 
+/** Ways to end an admin key. */
+const endings: [method: 'PATCH' | 'DELETE', body?: object][] = [
+  ['DELETE'],
+  ['PATCH', { role: 'write' }],
+  ['PATCH', { role: 'read', name: 'Demoted' }],
+  ['PATCH', { expires_at: '2020-01-01' }],
+]
+
+onEach('the last valid admin key cannot end itself over HTTP', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const issue = (body: object) => ask(app, 'POST', '/api/keys/', { name: 'A', ...body }).then(({ body }) => body)
+  const end = (id: number, [method, body]: (typeof endings)[number]) => ask(app, method, `/api/keys/${id}/`, body)
+  const refused = { status: 409, body: { code: 'last-admin-key', detail: /^The key 1 is the last valid admin key\. Make another/ } }
+  await issue({ role: 'write' })
+  await end((await issue({ role: 'admin' })).id, ['DELETE'])
+  await end((await issue({ role: 'admin' })).id, ['PATCH', { expires_at: '2020-01-01' }])
+  const { body: before } = await ask(app, 'GET', '/api/keys/1/')
+  for (const ending of endings) t.match(await end(1, ending), refused, JSON.stringify(ending))
+  t.strictSame((await ask(app, 'GET', '/api/keys/1/')).body, before, 'nothing of it is changed')
+  const harmless = { name: 'Renamed', role: 'admin', expires_at: '2099-01-01' }
+  t.match(await ask(app, 'PATCH', '/api/keys/1/', harmless), { status: 200 }, 'what leaves it valid is no end')
+  for (const ending of endings) {
+    const { id } = await issue({ role: 'admin' })
+    t.match(await end(id, ending), { status: ending[0] === 'DELETE' ? 204 : 200 }, 'with another admin key')
+    t.match(await end(id, ending), { status: ending[0] === 'DELETE' ? 204 : 200 }, 'once more')
+  }
+  await issue({ role: 'admin', expires_at: '2099-01-01' })
+  t.match(await end(1, ['DELETE']), { status: 204 }, 'another valid admin key is enough')
+})
+
+onEach('of admin keys that revoke each other at the same time one stays', async (t, dialect) => {
+  const app = await build(t, dialect)
+  for (let round = 0; round < 5; round++) {
+    const issued = await Promise.all([1, 2, 3, 4].map(() => issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)))
+    const others = (await ask(app, 'GET', '/api/keys/?role=admin&revoked_at__isnull=true')).body.results.map(({ id }: { id: number }) => id)
+    for (const id of others) if (!issued.some(({ record }) => record.id === id)) await revokeKey(app.db, id, COMMAND_LINE)
+    // Each revokes the next one, and all are known as valid.
+    for (const { token } of issued) t.equal(await statusWith(app, token), 200)
+    const answers = await Promise.all(
+      issued.map(({ token }, place) => {
+        const { record } = issued[(place + 1) % issued.length] ?? {}
+        return ask(app, 'DELETE', `/api/keys/${record?.id}/`, undefined, bearer(token))
+      }),
+    )
+    t.strictSame(answers.map(({ status }) => status).sort(), [204, 204, 204, 409])
+    const valid = await Promise.all(issued.map(({ token }) => app.keyring.verify(token)))
+    t.equal(valid.filter((verdict) => 'key' in verdict).length, 1)
+  }
+})
+
+onEach('the command line revokes the last admin key', async (t, dialect) => {
+  const app = await build(t, dialect)
+  t.match(await revokeKey(app.db, 1, COMMAND_LINE), { revoked_at: STAMP })
+})
+
 onEach('what is done to a key by another process is known within a second', async (t, dialect) => {
   const app = await build(t, dialect)
   const other = await build(t, existing(dialect, app.config.DATABASE_URL))

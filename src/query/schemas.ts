@@ -195,17 +195,17 @@ export const replaceSchema = (resource: Resource) => ({
   response: responses(200, answer(resource), changing(resource)),
 })
 
-export const mergeSchema = (resource: Resource) => ({
+export const mergeSchema = (resource: Resource, codes: readonly ErrorCode[] = []) => ({
   ...ofRecord(resource, 'merge', 'Change'),
   description: 'Members that are left out stay as they are, and JSON values are merged member by member (RFC 7396).',
   consumes: ['application/json', MERGE_PATCH],
   headers: headersOf(CONDITIONS),
   body: Type.Unsafe<Body>(Type.Ref(resource.schemas.merge.$id as string)),
-  response: responses(200, { ...answer(resource), headers: STATE }, changing(resource)),
+  response: responses(200, { ...answer(resource), headers: STATE }, [...changing(resource), ...codes]),
 })
 
 /** `resources` are all of them: some may refer to this one. */
-export const removeSchema = (resource: Resource, resources: readonly Resource[]) => ({
+export const removeSchema = (resource: Resource, resources: readonly Resource[], codes: readonly ErrorCode[] = []) => ({
   ...ofRecord(resource, 'remove', 'Delete'),
   headers: headersOf(CONDITIONS),
   response: responses(204, { description: 'It is gone' }, [
@@ -213,5 +213,6 @@ export const removeSchema = (resource: Resource, resources: readonly Resource[])
     ...WRITING,
     ...HELD,
     ...(resources.some(({ references }) => references.some(({ target }) => target === resource.table)) ? (['in-use'] as const) : []),
+    ...codes,
   ]),
 })

@@ -437,6 +437,8 @@ const requests: Row[] = [
   ['keys.merge', '/api/keys/9/', 404, {}],
   ['keys.merge', '/api/keys/3/', 413, { name: 'x'.repeat(2_000) }],
   ['keys.merge', '/api/keys/3/', 415, 'x', 'text/plain'],
+  ['keys.merge', '/api/keys/1/', 409, { role: 'read' }],
+  ['keys.remove', '/api/keys/1/', 409],
   ['keys.rotate', '/api/keys/3/rotate/', 200],
   ['keys.rotate', '/api/keys/3/rotate/?x=1', 400],
   ['keys.rotate', '/api/keys/9/rotate/', 404],

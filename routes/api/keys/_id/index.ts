@@ -1,24 +1,30 @@
-import { revokeKey } from '../../../../src/keys.ts'
+import { changeUnlessLastAdmin, revokeWithin } from '../../../../src/keys.ts'
 import { mergeSchema, removeSchema } from '../../../../src/query/schemas.ts'
-import { merge } from '../../../../src/records.ts'
+import { mergeWithin } from '../../../../src/records.ts'
 import { keys } from '../../../../src/resources/keys.ts'
 import { type App, actorOf, expectedOf, readRoute, stateHeaders } from '../../../../src/routes.ts'
 
 const config = { access: keys.access.write }
 
+const LAST = ['last-admin-key'] as const
+
 export default async function (app: App) {
   readRoute(app, keys)
-  app.patch('/', { schema: mergeSchema(keys), config }, async (request, reply) => {
-    const record = await merge(app.db, keys, request.params.id, request.body, actorOf(request), expectedOf(request))
+  app.patch('/', { schema: mergeSchema(keys, LAST), config }, async (request, reply) => {
+    const { id } = request.params
+    const record = await changeUnlessLastAdmin(app.db, id, (writing) =>
+      mergeWithin(writing, id, request.body, actorOf(request), expectedOf(request)),
+    )
     app.keyring.forget(record.id)
     return reply.headers(stateHeaders(record)).send(record)
   })
-  app.delete('/', { schema: { ...removeSchema(keys, []), summary: 'Revoke a key', description }, config }, async (request, reply) => {
-    await revokeKey(app.db, request.params.id, actorOf(request), expectedOf(request))
-    app.keyring.forget(request.params.id)
+  app.delete('/', { schema: { ...removeSchema(keys, [], LAST), summary: 'Revoke a key', description }, config }, async (request, reply) => {
+    const { id } = request.params
+    await changeUnlessLastAdmin(app.db, id, (writing) => revokeWithin(writing, id, actorOf(request), expectedOf(request)))
+    app.keyring.forget(id)
     return reply.code(204).send()
   })
 }
 
 const description =
-  'It is refused from now on, by other instances within a second. The record stays, so that what was done with it can be told.'
+  'It is refused from now on, by other instances within a second. The record stays, so that what was done with it can be told. The last valid admin key is not revoked (409).'
