@@ -6,6 +6,7 @@ import packageJson from '../package.json' with { type: 'json' }
 import { commands, type Terminal } from './commands.ts'
 import { ConfigError } from './config.ts'
 import { Problem } from './errors.ts'
+import { CannotListen } from './listen.ts'
 import { escapeLines } from './printable.ts'
 import { ImportRefused, ImportStopped } from './transfer/faults.ts'
 
@@ -60,6 +61,7 @@ function reportError(error: unknown, { stderr }: Terminal): number {
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : MISUSED
   const expected =
     error instanceof ConfigError ||
+    error instanceof CannotListen ||
     error instanceof ImportRefused ||
     error instanceof ImportStopped ||
     error instanceof DatabaseUnusable ||

@@ -1,10 +1,8 @@
 // The configuration: one schema, read from the environment once.
 import { type Static, Type } from '@sinclair/typebox'
 import { distance } from 'fastest-levenshtein'
-import { PROTOCOLS } from '../drizzle/open.ts'
-import { checks, combined, WHOLE } from './config-checks.ts'
+import { combined, findCheck } from './config-checks.ts'
 import type { Fault } from './errors.ts'
-import { SECRET } from './token.ts'
 import { compileTexts } from './validate.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
@@ -17,7 +15,6 @@ export const Config = Type.Object({
   PORT: Type.Integer({ default: 3000, minimum: 0, maximum: 65535, description: 'Port to listen on; 0 for any that is free' }),
   PUBLIC_URL: Type.String({
     default: '',
-    pattern: '^(https?://[^/?#\\s]+)?$',
     description: 'Origin that links in answers begin with, such as `https://api.example.com`; empty: the request’s own',
   }),
   LOG_LEVEL: Type.String({ default: 'info', enum: LOG_LEVELS, description: 'Least severe log line that is written' }),
@@ -34,7 +31,6 @@ export const Config = Type.Object({
   REQUIRE_KEY_TO_READ: Type.Boolean({ default: false, description: 'Whether reading needs an API key too' }),
   ADMIN_KEY: Type.String({
     default: '',
-    pattern: `^(stk_1_${SECRET})?$`,
     description:
       'The admin key of a database that has no keys yet: `stk_1_` and 40 to 128 letters and digits; empty: one is made, and printed once',
   }),
@@ -59,7 +55,6 @@ export const Config = Type.Object({
   }),
   REDIS_URL: Type.String({
     default: '',
-    pattern: '^(rediss?://.+)?$',
     description:
       'Where several processes count requests and keep answers together: `redis://user:password@host:6379/0`, `rediss://…` by TLS; empty: each does for itself',
   }),
@@ -88,7 +83,6 @@ export const Config = Type.Object({
   }),
   DATABASE_URL: Type.String({
     default: 'file:./data/stockroom.db',
-    pattern: `^(${PROTOCOLS.join('|')}).+$`,
     description: 'A file for SQLite, or `postgres://user:password@host/database`',
   }),
   QUERY_HANDLING: Type.String({
@@ -160,9 +154,9 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
   const names = Object.keys(Config.properties)
   const set = Object.entries(env).filter(([name, value]) => names.includes(name) && value !== '')
   const config: Record<string, unknown> = Object.fromEntries(set)
-  // The schema fills in what is absent and turns texts into numbers, so the texts are looked at first; one fault a setting is enough.
+  // The schema fills in what is absent and turns texts into numbers, so the texts are checked first. One fault a setting is enough, the first.
   const found = [...unusable(config), ...validate(config), ...combined(config)]
-  const faults = [...new Map(found.map((fault) => [pointerOf(fault), describe(fault)])).values(), ...misspelt(Object.keys(env), names)]
+  const faults = [...firstFaults(found).map(describe), ...misspelt(Object.keys(env), names)]
   if (faults.length > 0) throw new ConfigError(`The configuration has faults:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
   return Object.freeze(config as Config)
 }
@@ -170,6 +164,8 @@ export function loadConfig(env: Record<string, string | undefined> = process.env
 export class ConfigError extends Error {}
 
 const validate = compileTexts(Config)
+
+const firstFaults = (faults: readonly Fault[]): Fault[] => [...Map.groupBy(faults, pointerOf).values()].flatMap((some) => some.slice(0, 1))
 
 const pointerOf = (fault: Fault) => ('pointer' in fault ? fault.pointer : '')
 
@@ -181,9 +177,11 @@ function describe(fault: Fault): string {
 
 const unusable = (config: Record<string, unknown>): Fault[] =>
   Object.entries(Config.properties).flatMap(([name, { type }]) => {
-    const [check, detail] = checks[name] ?? (type === 'integer' ? WHOLE : [() => true, ''])
+    const check = findCheck(name, type)
     const text = config[name]
-    return text === undefined || check(String(text)) ? [] : [{ pointer: `/${name}`, detail }]
+    if (text === undefined || !check) return []
+    const [isGood, detail] = check
+    return isGood(String(text)) ? [] : [{ pointer: `/${name}`, detail }]
   })
 
 const misspelt = (given: string[], names: string[]) =>

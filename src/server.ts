@@ -3,6 +3,7 @@ import closeWithGrace from 'close-with-grace'
 import { buildApp } from './app.ts'
 import type { Config } from './config.ts'
 import { firstKey } from './keys.ts'
+import { explainListenFailure } from './listen.ts'
 import type { App } from './routes.ts'
 
 /** Milliseconds from SIGTERM until the listener closes: load balancers learn meanwhile that this process is leaving. */
@@ -76,7 +77,7 @@ export async function serve(config: Readonly<Config>, { drain = DRAIN }: ServeOp
     await app.ready()
     // `/readyz` must not say 200 while the key that the operator gave is refused.
     if (config.ADMIN_KEY) await adoptKey(app, config.ADMIN_KEY)
-    const url = await app.listen({ host: config.HOST, port: config.PORT })
+    const url = await listen(app, config)
     stopBySignal(app, drain)
     await app.load.settled
     // Not before: where it cannot listen, nobody would be told.
@@ -85,6 +86,15 @@ export async function serve(config: Readonly<Config>, { drain = DRAIN }: ServeOp
   } catch (error) {
     await app.close()
     throw error
+  }
+}
+
+/** Listens. Returns the URL. Throws CannotListen. */
+async function listen(app: App, { HOST, PORT }: Readonly<Config>): Promise<string> {
+  try {
+    return await app.listen({ host: HOST, port: PORT })
+  } catch (error) {
+    throw explainListenFailure(error, { HOST, PORT })
   }
 }
 

@@ -70,15 +70,22 @@ const reasons: Partial<Record<Failure, string>> = {
   locked: 'is locked by another program, so its schema cannot be brought up to date. Try again',
 }
 
-/** SQLSTATE of a user who lacks a privilege. */
-const FORBIDDEN = '42501'
+const NO_LOGIN = 'refuses the user or the password. Check DATABASE_URL'
+
+/** The same for SQLSTATEs that say more. */
+const refusals: Record<string, string> = {
+  '42501': 'refuses this user. Let the user own the database',
+  '28000': NO_LOGIN,
+  '28P01': NO_LOGIN,
+  '3D000': 'has no such database. Create it, or check DATABASE_URL',
+}
 
 /** The error as a sentence for the operator; the error itself where it is none of the server's. */
 export function explain(error: unknown, url: string): unknown {
   if (error instanceof DatabaseUnusable) return error
   const { host, pathname } = new URL(url)
   const cause = [...causes(error)].at(-1)
-  const reason = cause?.code === FORBIDDEN ? 'refuses this user. Let the user own the database' : reasons[failure(error) as Failure]
+  const reason = refusals[String(cause?.code)] ?? reasons[failure(error) as Failure]
   if (!cause || !reason) return error
   return new DatabaseUnusable(`PostgreSQL at ${host}${pathname} ${reason} (${cause.message || cause.code}).`, { cause: error })
 }

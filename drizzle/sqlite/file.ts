@@ -2,7 +2,7 @@
 import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type Driver from 'better-sqlite3'
-import { DatabaseUnusable } from '../database.ts'
+import { causes, DatabaseUnusable } from '../database.ts'
 
 /** Mode of a new database file: only its owner reads and writes it. SQLite gives its -wal and -shm files the same mode. */
 const FILE_MODE = 0o600
@@ -16,6 +16,28 @@ export function createFile(path: string): void {
     // An existing file is never opened here: closing it would release the locks of other connections in this process.
     if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error
   }
+}
+
+const NOT_WRITABLE = 'cannot be written by this user. Set DATABASE_URL to a file that can be, or change its permissions'
+
+/** Why a file cannot be used, and what to do about it: by the codes of Node and, without what follows the second word, of SQLite. */
+const reasons: Record<string, string> = {
+  SQLITE_NOTADB: 'is not an SQLite database. Set DATABASE_URL to another file',
+  SQLITE_CANTOPEN: 'cannot be opened. Set DATABASE_URL to a file, not a folder, that this user can write',
+  SQLITE_READONLY: NOT_WRITABLE,
+  EACCES: NOT_WRITABLE,
+  EPERM: NOT_WRITABLE,
+  EROFS: NOT_WRITABLE,
+  ENOENT: 'cannot be created. Set DATABASE_URL to a file in a folder that can exist',
+  ENOTDIR: 'cannot be created. Set DATABASE_URL to a file in a folder that can exist',
+  EEXIST: 'cannot be created. Set DATABASE_URL to a file in a folder that can exist',
+}
+
+/** Returns the error as a sentence for the operator, or the error itself where no reason is known. */
+export function explain(error: unknown, path: string): unknown {
+  const cause = [...causes(error)].at(-1)
+  const reason = reasons[String(cause?.code).replace(/^(SQLITE_[A-Z]+)_.*/, '$1')]
+  return cause && reason ? new DatabaseUnusable(`Database file ${path} ${reason} (${cause.message}).`, { cause: error }) : error
 }
 
 /** What durability rests on. Some file systems refuse write-ahead logging without an error, so each is read back. */

@@ -12,7 +12,7 @@ import { cursorSecret, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
 import { getIndexes, getReferences, schemaParts } from './catalogue.ts'
 import { counterTable, counterTriggers } from './counters.ts'
-import { configure, createFile } from './file.ts'
+import { configure, createFile, explain } from './file.ts'
 import * as kit from './kit.ts'
 import { migrateChecked } from './migrate.ts'
 import { Prepared } from './prepared.ts'
@@ -70,9 +70,7 @@ const failures: Record<string, Failure> = {
 
 export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {
   const path = url.slice('file:'.length)
-  createFile(path)
-  const writer = new Driver(path, { timeout: 0 })
-  await whileBusy(() => configure(writer))
+  const writer = await openWriter(path)
   const reader = new Reader(path)
   const { list, interrupt, close } = reading(reader, { path, timeout: queryTimeout, countTime: COUNT_TIME })
 
@@ -140,6 +138,18 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   }
 }
 
+/** Opens the file for writing, and creates it where there is none. Throws DatabaseUnusable, and DatabaseBusy. */
+async function openWriter(path: string): Promise<Driver.Database> {
+  try {
+    createFile(path)
+    const writer = new Driver(path, { timeout: 0 })
+    await whileBusy(() => configure(writer))
+    return writer
+  } catch (error) {
+    throw explain(error, path)
+  }
+}
+
 /** Drizzle's own builders, and statements that are prepared once. */
 function queries(connection: Driver.Database, statements = new Prepared(connection)): Queries {
   const prepared: Queries['prepared'] = async (query, values) => statements.all(compile(query), values)
@@ -176,7 +186,10 @@ async function whileBusy(attempt: () => unknown, deadline = busyDeadline()): Pro
       return
     } catch (error) {
       if (failureOf(error, failures) !== 'busy') throw error
-      if (performance.now() > deadline) throw new DatabaseBusy('another process kept the database locked', { cause: error })
+      if (performance.now() > deadline)
+        throw new DatabaseBusy('The database is locked by another process. Wait until that process has ended, and try again.', {
+          cause: error,
+        })
       await setTimeout(BUSY_RETRY)
     }
   }

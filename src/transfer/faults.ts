@@ -8,7 +8,7 @@ import { currentValue, type ImportPlan, isKnown, isSameKey, isWithin, nextValue,
 /** Lines that are named. */
 const MAX_NAMED = 20
 
-/** Nothing was imported. The message names each bad line, and says why. */
+/** Nothing was imported. The message names each bad line, or the file that cannot be read, and says why. */
 export class ImportRefused extends Error {}
 
 /** The lines up to one were imported, and the rest was not. */

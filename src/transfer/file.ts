@@ -1,8 +1,9 @@
 // Imports a file, and shows on a terminal how far it is.
-import { createReadStream } from 'node:fs'
-import { stat } from 'node:fs/promises'
+import { constants, createReadStream } from 'node:fs'
+import { access, stat } from 'node:fs/promises'
 import { Presets, SingleBar } from 'cli-progress'
 import type { Database } from '../../drizzle/database.ts'
+import { ImportRefused } from './faults.ts'
 import { type ImportOptions, type ImportResult, importProducts } from './import.ts'
 import { readNdjson } from './ndjson.ts'
 
@@ -11,10 +12,10 @@ interface FileOptions extends Pick<ImportOptions, 'atomic'> {
   stderr: { isTTY?: boolean }
 }
 
-/** Reads `file`, or standard input for `-`. */
+/** Imports `file`, or standard input for `-`. Throws ImportRefused for a file that cannot be read. */
 export async function importFile(db: Database, file: string, { stdin, stderr, atomic = false }: FileOptions): Promise<ImportResult> {
   // Asked first: a stream of a file that is not there fails before anyone listens.
-  const size = file === '-' ? 0 : (await stat(file)).size
+  const size = file === '-' ? 0 : await measureFile(file)
   const input = file === '-' ? stdin : createReadStream(file)
   const bar = new SingleBar({ format: '{bar} {percentage}% | {lines} lines', hideCursor: true, noTTYOutput: false }, Presets.shades_classic)
   let bytes = 0
@@ -31,3 +32,25 @@ export async function importFile(db: Database, file: string, { stdin, stderr, at
     bar.stop()
   }
 }
+
+const reasons: Record<string, string> = {
+  ENOENT: 'does not exist',
+  ENOTDIR: 'does not exist',
+  EACCES: 'cannot be read by this user',
+}
+
+/** Returns the size of a file in bytes. Throws ImportRefused where it cannot be read. */
+async function measureFile(file: string): Promise<number> {
+  try {
+    await access(file, constants.R_OK)
+    const stats = await stat(file)
+    if (stats.isDirectory()) throw unreadable(file, 'is a folder')
+    return stats.size
+  } catch (error) {
+    const reason = error instanceof Error && 'code' in error && reasons[String(error.code)]
+    throw reason ? unreadable(file, reason) : error
+  }
+}
+
+const unreadable = (file: string, reason: string) =>
+  new ImportRefused(`File ${file} ${reason}. Name a file with one JSON object a line, or - for standard input.`)

@@ -155,6 +155,13 @@ t.test('a start says in a sentence why it cannot use the server', OPTIONS, async
     'postgres://postgres@127.0.0.1:1/none',
     /^PostgreSQL at 127\.0\.0\.1:1\/none does not answer\. .*ECONNREFUSED/,
   )
+  const missing = new URL(url)
+  missing.pathname = '/stockroom_missing'
+  await fails(
+    'no such database',
+    missing.href,
+    /^PostgreSQL at \S+\/stockroom_missing has no such database\. Create it, or check DATABASE_URL/,
+  )
   const { port } = hanging.address() as AddressInfo
   await fails('it hangs', `postgres://postgres@127.0.0.1:${port}/none`, /^PostgreSQL at \S+ does not answer\. Check DATABASE_URL/)
 })
