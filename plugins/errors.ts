@@ -15,7 +15,6 @@ const CONTENT_TYPE = 'application/problem+json; charset=utf-8'
 const frameworkProblems: Record<string, [ErrorCode, string]> = {
   FST_ERR_BAD_URL: ['malformed-request', 'The path has a % that two hexadecimal digits do not follow, or is not UTF-8.'],
   FST_ERR_MAX_PARAM_LENGTH: ['not-found', 'There is no record with such an id.'],
-  FST_ERR_CTP_BODY_TOO_LARGE: ['body-too-large', 'The body is larger than BODY_LIMIT allows, or BULK_BODY_LIMIT where many are written.'],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: ['unsupported-media-type', 'Send application/json.'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['malformed-request', 'The body is not as long as Content-Length says.'],
 }
@@ -33,7 +32,7 @@ export default fp(
       done()
     })
     app.setErrorHandler(async (error, request, reply) => {
-      const problem = await withAllFaults(problemOf(error, app), error, request)
+      const problem = await withAllFaults(problemOf(error, { app, request }), error, request)
       if (errors[problem.code].status >= 500 && !UNREPORTED.includes(problem.code)) request.log.error({ err: error }, problem.message)
       return send(reply, request, problem)
     })
@@ -97,9 +96,16 @@ export function answerRaw({ log }: FastifyInstance, socket: Duplex, problem: Pro
   setTimeout(() => socket.destroy(), LINGER).unref()
 }
 
-function problemOf(error: unknown, app?: FastifyInstance): Problem {
+interface Circumstances {
+  app?: FastifyInstance
+  request?: FastifyRequest
+}
+
+function problemOf(error: unknown, { app, request }: Circumstances = {}): Problem {
   if (error instanceof Problem) return error
   const { code, statusCode = 500 } = (error ?? {}) as Partial<FastifyError>
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE')
+    return new Problem('body-too-large', `The body is larger than ${request?.routeOptions.bodyLimit} bytes, the limit of this URL.`)
   const known = frameworkProblems[code ?? ''] ?? databaseProblems[app?.db?.failure(error) as Failure]
   if (known) return new Problem(...known, { cause: error })
   if (statusCode < 500) return new Problem('malformed-request', 'The request cannot be read.', { cause: error })

@@ -34,11 +34,12 @@ const byKey = (request: FastifyRequest) => String(request.key?.id)
 
 const UNLIMITED: Limit = { take: async () => {}, takeFurther: async () => {} }
 
-/** What has to be waited for, in words. */
+/** Why a request is refused, in words. */
 const refusals: Record<Policy, (max: number, seconds: number) => string> = {
-  anonymous: (max, seconds) => `Without a key, ${max} requests in ${seconds} seconds are answered.`,
-  authenticated: (max, seconds) => `${max} requests of a key in ${seconds} seconds are answered.`,
-  'failed-authentication': (max, seconds) => `${max} invalid keys in ${seconds} seconds are answered otherwise. A valid key passes.`,
+  anonymous: (max, seconds) => `Without a key, an address may send ${max} requests in ${seconds} seconds.`,
+  authenticated: (max, seconds) => `A key may send ${max} requests in ${seconds} seconds.`,
+  'failed-authentication': (max, seconds) =>
+    `This address sent ${max} invalid keys in ${seconds} seconds, so further invalid keys are refused. A valid key still works.`,
 }
 
 /** Milliseconds between two lines in the log that say the same. */

@@ -77,7 +77,7 @@ function buildAnswer(results: readonly Result[]): PostAnswer {
 
 const tooLarge = new Problem(
   'body-too-large',
-  `A bulk request may have ${MAX_ATOMIC_BYTES / 1_024} KiB, because it is one transaction. Send several, or say "atomic": false.`,
+  `The body is larger than ${MAX_ATOMIC_BYTES} bytes (${MAX_ATOMIC_BYTES / 1_024} KiB), the limit of a bulk request in one transaction. Send several, or set "atomic": false.`,
 )
 
 const exceptBody =

@@ -259,6 +259,18 @@ const odd: [title: string, request: string | Buffer, status: number | number[], 
   ['DELETE with a content type and a length of 0', json('DELETE /api/products/2/', ''), 204, /^$/],
 ]
 
+t.test('a body that is too large is told the limit of its URL in bytes', async (t) => {
+  const [dialect] = DIALECTS as [Dialect]
+  const app = await build(t, dialect, { env: { BODY_LIMIT: '1024', BULK_BODY_LIMIT: '4096' } })
+  for (const [url, limit] of [
+    ['/api/products/', 1_024],
+    ['/api/products/bulk/', 4_096],
+  ] as const) {
+    const { status, body } = await ask(app, 'POST', url, { name: 'x'.repeat(limit) })
+    t.match([status, body.detail], [413, `The body is larger than ${limit} bytes, the limit of this URL.`], url)
+  }
+})
+
 onEach('over a real connection', async (t, dialect) => {
   const app = await listen(t, dialect, { env: { BODY_LIMIT: String(BODY_LIMIT) } })
   const names = async () => (await ask(app, 'GET', '/api/products/')).body.results.map(({ name }: { name: string }) => name)

@@ -115,6 +115,7 @@ t.test('a key has a limit of its own, wherever it is used from', async (t) => {
   t.equal(await answered((number) => ask({ headers: one, remoteAddress: `192.0.2.${number}` })), 7)
   const refused = await ask({ method: 'POST', url: '/api/products/', payload: {}, headers: one })
   t.match(refused.json(), { code: 'quota-exceeded', 'violated-policies': ['authenticated'] })
+  t.match(refused.json().detail, /^A key may send 8 requests in 60 seconds\. Try again in 60 seconds\.$/)
   t.equal((await ask({ headers: other })).statusCode, 200)
   t.equal(await answered(() => ask()), 5, 'and takes nothing from who has none')
   t.equal((await ask({ method: 'POST', url: '/api/products/', payload: {}, headers: other })).statusCode, 403)
@@ -135,6 +136,10 @@ t.test('after ten invalid keys of an address further ones are refused, and a val
   for (const authorization of [`Bearer stk_1_${'f'.repeat(48)}`, `Bearer stk_99_${'f'.repeat(48)}`, 'Basic YWRtaW46YWRtaW4=']) {
     const refused = await ask({ headers: { authorization } })
     t.match(refused.json(), { code: 'quota-exceeded', 'violated-policies': ['failed-authentication'] }, authorization)
+    t.equal(
+      refused.json().detail,
+      'This address sent 10 invalid keys in 60 seconds, so further invalid keys are refused. A valid key still works. Try again in 50 seconds.',
+    )
     t.equal(refused.headers['retry-after'], '50')
   }
   for (let tries = 0; tries < 5; tries++) t.equal((await ask(await unseen())).statusCode, 200, 'a key that this process has not seen')
