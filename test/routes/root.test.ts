@@ -49,6 +49,22 @@ t.test('/ leads browsers to the docs and programs to the API root', async (t) =>
     }
 })
 
+t.test('/ and the API root refuse parameters to programs, and pages for browsers ignore them', async (t) => {
+  const app = await build(t, embedded)
+  const answer = (url: string, accept: string) => app.inject({ url, headers: { accept } })
+  for (const url of ['/?x=1', '/api/?x=1']) {
+    const { statusCode, body } = await answer(url, 'application/json')
+    t.match(
+      [statusCode, JSON.parse(body)],
+      [400, { code: 'invalid-request', errors: [{ parameter: 'x', detail: /takes no parameters/ }] }],
+      url,
+    )
+  }
+  t.match(await answer('/?', 'application/json'), { statusCode: 302, headers: { location: '/api/' } })
+  t.match(await answer('/?utm_source=x', 'text/html'), { statusCode: 302, headers: { location: '/docs/' } })
+  t.match(await answer('/docs/?utm_source=x', 'text/html'), { statusCode: 200 })
+})
+
 t.test('the OpenAPI document has one URL', async (t) => {
   const app = await build(t, embedded)
   t.equal((await app.inject('/openapi.json')).statusCode, 200)
