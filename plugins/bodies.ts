@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Admission, type Place } from '../src/admission.ts'
 import { Problem } from '../src/errors.ts'
-import { LARGE_BODIES, LARGE_BODY, TIMEOUTS } from '../src/http.ts'
+import { BODYLESS, LARGE_BODIES, LARGE_BODY, TIMEOUTS } from '../src/http.ts'
 import { addressOf } from '../src/limits/address.ts'
 
 export interface BodiesOptions {
@@ -30,7 +30,8 @@ export default fp(
 )
 
 /** Whether a body has to be admitted. One that is larger than it may be is refused without being read. */
-function isLarge({ headers, routeOptions }: FastifyRequest): boolean {
+function isLarge({ method, headers, routeOptions }: FastifyRequest): boolean {
+  if (BODYLESS.has(method)) return false
   const { 'content-length': length, 'transfer-encoding': coding } = headers
   if (length === undefined) return coding !== undefined
   return Number(length) > LARGE_BODY && Number(length) <= routeOptions.bodyLimit

@@ -4,6 +4,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { BulkResult } from '../src/bulk/schemas.ts'
 import { invalid, Problem } from '../src/errors.ts'
+import { announcesBody, BODYLESS } from '../src/http.ts'
+import { refuseKey } from '../src/idempotency.ts'
 import { JobList, JobSchema } from '../src/jobs/schemas.ts'
 import { isPoisoned, parseBody, repeatedMembers } from '../src/json.ts'
 import { compilePath, compileQuerystring, type Handling } from '../src/query/querystring.ts'
@@ -71,6 +73,13 @@ function preferredHandling(prefer: string | string[]): Handling | undefined {
 
 const HANDLINGS: readonly Handling[] = ['strict', 'lenient']
 
+/** Methods that change a record without reading an `Idempotency-Key`. */
+const CHANGING: ReadonlySet<string> = new Set(['PUT', 'PATCH', 'DELETE'])
+
+/** Whether a request has a body that no schema describes, or that Fastify leaves unread. Node discards the latter before the next request. */
+const hasUnreadBody = ({ method, headers, body, routeOptions }: FastifyRequest): boolean =>
+  BODYLESS.has(method) ? announcesBody(headers) : body !== undefined && body !== null && !routeOptions.schema?.body
+
 function parseJson(request: FastifyRequest, body: Buffer): unknown {
   const { headers } = request
   request.bytes = body
@@ -105,9 +114,9 @@ export default fp(
       const preferred = prefer === undefined ? undefined : preferredHandling(prefer)
       if (preferred) reply.header('preference-applied', `handling=${preferred}`)
       ;(request.query as RawQuery).handling = preferred ?? handling
-      // A body that no schema describes would be passed over in silence.
-      const unread = request.body !== undefined && request.body !== null && !request.routeOptions.schema?.body
-      done(unread ? invalid([{ pointer: '', detail: 'is not read here: send no body' }]) : undefined)
+      if (CHANGING.has(request.method)) refuseKey(request)
+      if (hasUnreadBody(request)) throw invalid([{ pointer: '', detail: 'is not read here: send no body' }])
+      done()
     })
     // Where the schema is open.
     app.addHook('preHandler', ({ body }, _reply, done) => {

@@ -10,6 +10,7 @@ import { loadConfig } from './config.ts'
 import { declaredResources } from './declared.ts'
 import { invalid } from './errors.ts'
 import { issueKey, revokeKey, rotateKey } from './keys.ts'
+import { escapeControls } from './printable.ts'
 import { type Row, shownOf } from './query/rows.ts'
 import { keys } from './resources/keys.ts'
 import { ROLES } from './roles.ts'
@@ -74,7 +75,7 @@ export const commands: Record<
       withDatabase(terminal, async (db) => {
         if (!(await isEmpty(db))) return say(terminal, 'The database has products already: nothing was added.')
         const { sampleProducts } = await import('./transfer/sample.ts')
-        report(terminal, await importProducts(db, sampleProducts(count)))
+        say(terminal, describeCounts(await importProducts(db, sampleProducts(count))))
       }),
   },
   import: {
@@ -83,7 +84,8 @@ export const commands: Record<
     options: [new Option('--atomic', 'merge in one transaction, for which other writers may have to wait')],
     run: (terminal, file: string, options: { atomic?: boolean }) =>
       withDatabase(terminal, async (db) => {
-        report(terminal, await importFile(db, file, { ...terminal, ...options }))
+        const result = await importFile(db, file, { ...terminal, ...options })
+        say(terminal, describeCounts(result) + describeReferred(result))
       }),
   },
   'keys create': {
@@ -148,8 +150,15 @@ async function withDatabase({ env }: Terminal, work: (db: Database, applied: str
 
 const isEmpty = async (db: Database) => (await db.read.all(sql`select 1 from products limit 1`)).length === 0
 
-const report = (terminal: Terminal, { created, updated, unchanged }: ImportResult) =>
-  say(terminal, `${created} created, ${updated} updated, ${unchanged} unchanged.`)
+const describeCounts = ({ created, updated, unchanged }: ImportResult) => `${created} created, ${updated} updated, ${unchanged} unchanged.`
+
+/** Names the records that the import created besides, so that a misspelt name is noticed. */
+function describeReferred({ referred }: ImportResult): string {
+  if (!referred) return ''
+  const { table, count, names } = referred
+  const more = count > names.length ? ` and ${count - names.length} more` : ''
+  return ` New ${table}: ${names.map(escapeControls).join(', ')}${more}.`
+}
 
 /** What the first start says besides: the key, and something to try it on. */
 const introduce = (url: string, key: string): string[] => [

@@ -24,9 +24,19 @@ interface Header {
 export function shareComponents(document: Document): void {
   const operations = Object.values(document.paths).flatMap((item) => Object.values(item))
   const answers = operations.flatMap(({ responses }) => Object.entries(responses))
-  const responses = shared(answers.map(([status, response]) => [nameResponse(status, response), response]))
-  const headers = shared(
-    answers.flatMap(([, response]) => Object.entries(response.headers ?? {})).map(([name, header]) => [nameHeader(name, header), header]),
+  const responses = shared<Response>(
+    answers.map(([status, value]) => {
+      const name = nameResponse(status, value)
+      return { name, value, distinguish: (other) => `${name}With${pascalCase(listFurtherHeaders(value, other).join(' '))}` }
+    }),
+  )
+  const headers = shared<Header>(
+    answers.flatMap(([status, response]) =>
+      Object.entries(response.headers ?? {}).map(([key, value]) => {
+        const name = nameHeader(key, value)
+        return { name, value, distinguish: () => nameResponse(status, response) + name }
+      }),
+    ),
   )
 
   for (const operation of operations) operation.responses = referring('responses', operation.responses, responses)
@@ -56,21 +66,33 @@ function nameHeader(name: string, { schema }: Header): string {
   return pascalCase(/^[\w-]+$/.test(value) ? `${name} ${value}` : name)
 }
 
+/** Lists the headers that `response` has and `other` does not. */
+const listFurtherHeaders = ({ headers = {} }: Response, other: Response): string[] =>
+  Object.keys(headers).filter((name) => !(name in (other.headers ?? {})))
+
+interface Occurrence<T> {
+  name: string
+  value: T
+  /** Builds the name to use where `other` has `name` already. */
+  distinguish(other: T): string
+}
+
 interface Shared {
   byName: Map<string, object>
   names: Map<string, string>
 }
 
-/** Finds what occurs more than once. The second of two different values with one name gets `Name2`. */
-function shared(occurring: [name: string, value: object][]): Shared {
-  const byName = new Map<string, object>()
+/** Finds what occurs more than once, and names it. A third value with one name gets a number. */
+function shared<T extends object>(occurring: Occurrence<T>[]): Shared {
+  const byName = new Map<string, T>()
   const names = new Map<string, string>()
-  for (const [text, [first, ...others]] of Map.groupBy(occurring, ([, value]) => JSON.stringify(value))) {
+  for (const [text, [first, ...others]] of Map.groupBy(occurring, ({ value }) => JSON.stringify(value))) {
     if (!first || others.length === 0) continue
-    const [wanted, value] = first
+    const other = byName.get(first.name)
+    const wanted = other ? first.distinguish(other) : first.name
     let name = wanted
     for (let number = 2; byName.has(name); number++) name = `${wanted}${number}`
-    byName.set(name, value)
+    byName.set(name, first.value)
     names.set(text, name)
   }
   return { byName, names }

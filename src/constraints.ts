@@ -64,11 +64,14 @@ async function unknownReferences({ db, tx, resource }: Writing, values: Body): P
   for (const { field, target } of resource.references) {
     const id = values[field]
     if (typeof id !== 'number' || (await exists(tx, db.tables[target], id))) continue
-    const detail = `no row of ${target} has the id ${id}`
+    const detail = describeMissing(field, id)
     conflicts.push({ code: 'invalid-request', detail, fault: { pointer: `/${field}`, detail } })
   }
   return conflicts
 }
+
+/** Describes a reference to a record that does not exist. */
+export const describeMissing = (field: string, id: unknown): string => `no ${field.replaceAll('_', ' ')} with the id ${id} exists`
 
 /** A record must not come to stand below itself. */
 async function circles({ tx, resource, table }: Writing, values: Body, current: Row): Promise<Conflict[]> {
@@ -84,7 +87,10 @@ async function circles({ tx, resource, table }: Writing, values: Body, current: 
       conflicts.push({
         code: 'cycle',
         detail: `The ${resource.singular} ${current.id} would be below itself.`,
-        fault: { pointer: `/${field}`, detail: `${parent} is ${current.id} or below it` },
+        fault: {
+          pointer: `/${field}`,
+          detail: parent === current.id ? `is this ${resource.singular} itself` : `is below this ${resource.singular}`,
+        },
       })
   }
   return conflicts

@@ -1,6 +1,6 @@
 // What the HTTP server takes from a client: for how long it waits, how much it reads, and which ids of requests it believes.
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 
 /** In milliseconds. */
 export const TIMEOUTS = {
@@ -20,6 +20,9 @@ export const TIMEOUTS = {
   /** Between two looks at who is late, so a request may take so much longer. */
   check: 1_000,
 }
+
+/** Methods of which Fastify reads no body. */
+export const BODYLESS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE'])
 
 /** Bytes of a body that is read without having been admitted. */
 export const LARGE_BODY = 65_536
@@ -43,6 +46,10 @@ export function requestId({ headers }: IncomingMessage): string {
   const given = headers['x-request-id']
   return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID()
 }
+
+/** Whether a request says that a body follows its headers (RFC 9112, section 6). */
+export const announcesBody = ({ 'content-length': length, 'transfer-encoding': coding }: IncomingHttpHeaders): boolean =>
+  coding !== undefined || (length !== undefined && Number(length) !== 0)
 
 /** Counts the headers named `name` (in lower case). `rawHeaders` are names and values in turn; Node itself takes the first of several. */
 export function countHeaders(rawHeaders: readonly string[], name: string): number {

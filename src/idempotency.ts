@@ -2,6 +2,7 @@
 import { hash } from 'node:crypto'
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { and, eq } from 'drizzle-orm'
+import type { FastifyRequest } from 'fastify'
 import type { Database, Queries } from '../drizzle/database.ts'
 import { Problem } from './errors.ts'
 import { pruneOld } from './prune.ts'
@@ -43,6 +44,16 @@ export function readKey(header: string): string {
       `Idempotency-Key is a text in quotes, such as "8e03978e-40d5-43dd-bc93-6894a57f9324", of at most ${MAX_KEY_LENGTH} characters.`,
     )
   return key
+}
+
+/** Throws `malformed-request` for a request whose key is not read: its sender would take a retry to be safe. */
+export function refuseKey({ headers, method }: Pick<FastifyRequest, 'headers' | 'method'>): void {
+  if (headers['idempotency-key'] === undefined) return
+  const detail =
+    method === 'POST'
+      ? '`Idempotency-Key` is not read here. Send the request without it.'
+      : '`Idempotency-Key` is only read on POST. Use `If-Match` to make a PATCH, PUT or DELETE safe to retry.'
+  throw new Problem('malformed-request', detail)
 }
 
 /** Of the request: the same for the same bytes. */

@@ -2,9 +2,9 @@
 import type { TSchema } from '@sinclair/typebox'
 import { Ajv2020, type ErrorObject, type FuncKeywordDefinition, type Options } from 'ajv/dist/2020.js'
 import type { SchemaValidateFunction } from 'ajv/dist/types/index.js'
-import type { Fault } from './errors.ts'
-import { nearest } from './nearest.ts'
-import { ASCII } from './query/field-checks.ts'
+import type { Fault, Reason } from './errors.ts'
+import { describeNotAllowed, describeUnknown } from './nearest.ts'
+import { ASCII, LINE, LINES } from './query/field-checks.ts'
 import { readNumber, readText, readTime, Unreadable } from './query/values.ts'
 
 /** A keyword that puts a member's one spelling in its place, or says why it has none. */
@@ -104,37 +104,74 @@ function compile(ajv: Ajv2020, schema: TSchema): Validator {
 const MAX_NAME_LENGTH = 100
 export const escapePointer = (name: string) => name.slice(0, MAX_NAME_LENGTH).replaceAll('~', '~0').replaceAll('/', '~1')
 
-/** What to say for a keyword where Ajv's own message does not say enough, and which member it is about. */
-const explained: Record<
-  string,
-  (
-    params: Record<string, unknown>,
-    schema: TSchema,
-  ) => { member?: unknown; detail: string; allowed?: readonly string[]; suggestion?: string }
-> = {
+const TYPES: Record<string, string> = {
+  array: 'an array',
+  boolean: 'a boolean',
+  integer: 'an integer',
+  number: 'a number',
+  object: 'an object',
+  string: 'a string',
+}
+
+const count = (limit: unknown, unit: string) => `${limit} ${unit}${limit === 1 ? '' : 's'}`
+const atLeast =
+  (unit: string) =>
+  ({ limit }: Params) => ({ detail: `must have at least ${count(limit, unit)}` })
+const atMost =
+  (unit: string) =>
+  ({ limit }: Params) => ({ detail: `must have at most ${count(limit, unit)}` })
+
+/** What is wrong with a text that does not match a pattern of ours. */
+const PATTERNS: Record<string, (text: string) => string> = {
+  [ASCII]: () => 'has characters beyond ASCII: percent-encode them, and write a host in Punycode',
+  [LINE]: (text) => `has the control character ${findControl(text)}: only printable characters are allowed`,
+  [LINES]: (text) => `has the control character ${findControl(text)}: besides printable characters only newlines and tabs are allowed`,
+}
+
+/** The first control character of a text that stays in one line, or else of one that does not. */
+function findControl(text: string): string {
+  const code = (/[^\P{Cc}\t\n\r]/u.exec(text) ?? /\p{Cc}/u.exec(text))?.[0].charCodeAt(0) ?? 0
+  return `U+${code.toString(16).toUpperCase().padStart(4, '0')}`
+}
+
+type Params = Record<string, unknown>
+
+/** Explains a keyword in plain words, and names the member that it is about. Other keywords have Ajv's own message. */
+const explained: Record<string, (params: Params, schema: TSchema, data: unknown) => Reason & { member?: unknown }> = {
   required: ({ missingProperty }) => ({ member: missingProperty, detail: 'is required' }),
   additionalProperties: ({ additionalProperty }, schema) => {
     const allowed = Object.keys(schema.properties ?? {})
-    const suggestion = nearest(String(additionalProperty), allowed)
-    return {
-      member: additionalProperty,
-      detail: `is not known${suggestion ? `; did you mean ${suggestion}?` : ''}`,
-      allowed,
-      ...(suggestion && { suggestion }),
-    }
+    return { member: additionalProperty, ...describeUnknown('is not known', String(additionalProperty), allowed) }
   },
-  type: ({ type }) => ({ detail: `must be ${[type].flat().join(' or ')}` }),
-  pattern: ({ pattern }) => ({
+  type: ({ type }, { examples: [example] = [] }) => {
+    const names = [type].flat().map((name) => TYPES[String(name)] ?? String(name))
+    return { detail: `must be ${names.join(' or ')}${Array.isArray(example) ? `, such as ${JSON.stringify(example)}` : ''}` }
+  },
+  pattern: ({ pattern }, { examples: [example] = [] }, text) => ({
     detail:
-      pattern === ASCII
-        ? 'has characters beyond ASCII: percent-encode them, and write a host in Punycode'
-        : `must match pattern "${pattern}"`,
+      PATTERNS[String(pattern)]?.(String(text)) ??
+      (example === undefined ? `must match the pattern ${pattern}` : `must have the form of ${JSON.stringify(example)}`),
   }),
-  enum: ({ allowedValues }) => ({ detail: 'is not one of the allowed values', allowed: (allowedValues as unknown[]).map(String) }),
+  enum: ({ allowedValues }, _schema, value) => describeNotAllowed(value, (allowedValues as unknown[]).map(String)),
+  const: ({ allowedValue }) => ({ detail: `must be ${JSON.stringify(allowedValue)}` }),
+  minLength: atLeast('character'),
+  maxLength: atMost('character'),
+  minItems: atLeast('item'),
+  maxItems: atMost('item'),
+  minProperties: atLeast('member'),
+  maxProperties: atMost('member'),
+  uniqueItems: () => ({ detail: 'has the same item twice' }),
+  minimum: ({ limit }) => ({ detail: `must be at least ${limit}` }),
+  maximum: ({ limit }) => ({ detail: `must be at most ${limit}` }),
+  exclusiveMinimum: ({ limit }) => ({ detail: `must be more than ${limit}` }),
+  exclusiveMaximum: ({ limit }) => ({ detail: `must be less than ${limit}` }),
+  multipleOf: ({ multipleOf }) => ({ detail: `must be a multiple of ${multipleOf}` }),
+  anyOf: () => ({ detail: 'has none of the allowed shapes' }),
+  oneOf: () => ({ detail: 'must have exactly one of the allowed shapes' }),
 }
 
-function faultOf({ keyword, instancePath, message, params, parentSchema }: ErrorObject, schema: TSchema): Fault {
-  const { member, ...rest } = explained[keyword]?.(params, (parentSchema as TSchema | undefined) ?? schema) ?? {
+function faultOf({ keyword, instancePath, message, params, parentSchema, data }: ErrorObject, schema: TSchema): Fault {
+  const { member, ...rest } = explained[keyword]?.(params, (parentSchema as TSchema | undefined) ?? schema, data) ?? {
     detail: message ?? keyword,
   }
   return { pointer: member === undefined ? instancePath : `${instancePath}/${escapePointer(String(member))}`, ...rest }

@@ -79,7 +79,7 @@ t.test('the version is the package’s', async (t) => {
 const misuses: [what: string, args: string[], env: Record<string, string>, says: RegExp][] = [
   ['an unknown command', ['improt'], {}, /unknown command 'improt'[\s\S]*import/],
   ['an option with a bad value', ['seed', '--count', '1e3'], {}, /whole number from 1/],
-  ['a bad setting', ['serve'], { PORT: '70000' }, /PORT must be <= 65535/],
+  ['a bad setting', ['serve'], { PORT: '70000' }, /PORT must be at most 65535/],
   ['a misspelt setting', ['migrate'], { DATABSE_URL: 'file:x.db' }, /DATABSE_URL is not known; did you mean DATABASE_URL\?/],
 ]
 
@@ -184,8 +184,24 @@ onEach('the commands do their work', async (t, dialect) => {
       /^1 created, 1 updated, 0 unchanged\.\n$/,
       '{"sku": "A", "price": 4}\n{"sku": "D", "name": "d", "price": 1}\n',
     ],
+    [
+      ['import', '-'],
+      /^0 created, 2 updated, 0 unchanged\. New categories: Clothng, Shoes\\u\{202e\}\.\n$/,
+      '{"sku": "A", "category": ["Clothng", "Shoes\\u202e"]}\n{"sku": "C", "category": ["Clothng"]}\n',
+    ],
+    [['import', '-'], /^0 created, 0 updated, 1 unchanged\.\n$/, '{"sku": "C", "category": ["Clothng"]}\n'],
+    [
+      ['import', '-'],
+      /^25 created, 0 updated, 0 unchanged\. New categories: N0, N1, .*, N19 and 5 more\.\n$/,
+      Array.from({ length: 25 }, (_, n) => `{"sku": "N${n}", "name": "n", "price": 1, "category": ["N${n}"]}`).join('\n'),
+    ],
     [['seed', '--count', '5'], /^The database has products already: nothing was added\.\n$/],
-    [['reindex'], new RegExp(`^${resources.map(({ table }) => `${table}: ${table === 'products' ? 3 : 0}\n`).join('')}$`)],
+    [
+      ['reindex'],
+      new RegExp(
+        `^${resources.map(({ table }) => `${table}: ${table === 'products' ? 28 : table === 'categories' ? 27 : 0}\n`).join('')}$`,
+      ),
+    ],
   ]
   for (const [args, out, input] of steps)
     t.match(await run(args, { env, ...(input && { input }) }), { code: 0, err: '', out }, args.join(' '))
@@ -339,8 +355,11 @@ onEach('keys on the command line', async (t, dialect) => {
   const env = { DATABASE_URL }
   const keys = (...args: string[]) => run(['keys', ...args], { env })
   t.match(await keys('list'), { code: 0, out: 'There are no keys.\n' })
-  const made = await keys('create', '--name', 'Shop\u001b[2J', '--role', 'admin')
+  const made = await keys('create', '--name', 'Shop', '--role', 'admin')
   t.match(made, { code: 0, err: '', out: /^stk_1_[0-9a-f]{48}\n$/ })
+  // As a version before may have stored it.
+  const query = await connectTo(t, DATABASE_URL)
+  await query("update keys set name = 'Shop\u001b[2J'")
   t.match(await keys('create', '--name', 'Soon over', '--role', 'read', '--expires', '2099-01-31'), { code: 0, out: /^stk_2_/ })
   t.match(await keys('list'), {
     code: 0,
@@ -360,6 +379,7 @@ onEach('keys on the command line', async (t, dialect) => {
     [['create', '--name', 'A', '--role', 'read', '--expires', 'soon'], 1, /expires_at/],
     [['create', '--name', 'A', '--role', 'read', '--expires', '2001-01-01'], 1, /expires_at is past/],
     [['create', '--name', '', '--role', 'read'], 1, /name/],
+    [['create', '--name', 'Shop\u001b[2J', '--role', 'read'], 1, /name has the control character U\+001B/],
   ] as const) {
     const { code: actual, out, err: said } = await keys(...args)
     t.equal(actual, code, args.join(' '))

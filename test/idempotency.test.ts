@@ -189,6 +189,25 @@ t.test('while another instance is about it, the answer is 409', { skip: postgres
   t.equal((await post(first, LIST, shirt, '"k"', { authorization })).status, 201)
 })
 
+onEach('an Idempotency-Key is refused where it is not read', async (t, dialect) => {
+  const app = await build(t, dialect)
+  await ask(app, 'POST', LIST, shirt)
+  const url = `${LIST}1/`
+  const send = (method: 'PUT' | 'PATCH' | 'DELETE', body?: object) => ask(app, method, url, body, { 'idempotency-key': '"a"' })
+  const detail = '`Idempotency-Key` is only read on POST. Use `If-Match` to make a PATCH, PUT or DELETE safe to retry.'
+  for (const answer of [await send('PATCH', { price: 1 }), await send('PUT', { name: 'Hat', price: 1 }), await send('DELETE')])
+    t.match(answer, { status: 400, body: { code: 'malformed-request', detail } })
+  t.match(await post(app, '/api/jobs/8e03978e-40d5-43dd-bc93-6894a57f9324/retry/', undefined, '"a"'), {
+    status: 400,
+    body: { code: 'malformed-request', detail: '`Idempotency-Key` is not read here. Send the request without it.' },
+  })
+  for (const method of ['GET', 'HEAD'] as const) {
+    const { statusCode } = await app.inject({ method, url, headers: { 'idempotency-key': '"a"' } })
+    t.equal(statusCode, 200, method)
+  }
+  t.match(await get(app, url), { body: { ...shirt, version: 1 } }, 'nothing was done')
+})
+
 t.test('what a key is', async (t) => {
   for (const [header, key] of [
     ['"a"', 'a'],

@@ -6,6 +6,7 @@ import type { Actor } from '../changes.ts'
 import type { Writing } from '../constraints.ts'
 import { type Fault, invalid, listMembers, Problem } from '../errors.ts'
 import { mergeInto } from '../merging.ts'
+import { describeNotAllowed } from '../nearest.ts'
 import { type Preconditions, preconditionsOf } from '../preconditions.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
 import { type Body, type Resource, upsertKey } from '../query/resource.ts'
@@ -165,7 +166,7 @@ function compile(resource: Resource): (operation: unknown) => Fault[] {
     const { op, body } = operation as Partial<Operation>
     const validate = byName.get(op)
     if (!validate)
-      return [{ pointer: '/op', detail: op === undefined ? 'is required' : 'is not one of the allowed values', allowed: names }]
+      return [{ pointer: '/op', ...(op === undefined ? { detail: 'is required', allowed: names } : describeNotAllowed(op, names)) }]
     for (const [pointer, value] of Object.entries({ '': operation, '/body': body })) {
       const members = typeof value === 'object' && value !== null ? Object.keys(value).length : 0
       if (members > MAX_MEMBERS) return [{ pointer, detail: `has ${members} members: at most ${MAX_MEMBERS} are read` }]

@@ -1,7 +1,7 @@
 // What the OpenAPI document, and Fastify, are told of the feed, of a record's history and of bringing a state of it back.
 import { type TObject, Type } from '@sinclair/typebox'
 import type { ErrorCode } from '../errors.ts'
-import { nearest } from '../nearest.ts'
+import { describeUnknown } from '../nearest.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
 import { numberParameter, parameter } from '../query/querystring.ts'
 import type { Resource } from '../query/resource.ts'
@@ -24,8 +24,7 @@ const resourceParameter = (resources: readonly Resource[]) => {
       read(text) {
         const name = text.trim()
         if (names.includes(name)) return name
-        const suggestion = nearest(name, names)
-        throw new Unreadable({ detail: 'is no resource', allowed: names, ...(suggestion && { suggestion }) })
+        throw new Unreadable(describeUnknown('is no resource', name, names))
       },
       write: String,
     },

@@ -7,6 +7,12 @@ export const MAX_INTEGER = Number.MAX_SAFE_INTEGER
 /** A pattern for printable ASCII. Each character takes one byte, others take up to four. */
 export const ASCII = '^[ -~]*$'
 
+/** A pattern for text without control characters (C0, DEL, C1). */
+export const LINE = '^[^\\u0000-\\u001f\\u007f-\\u009f]*$'
+
+/** A pattern for text whose only control characters are newline, carriage return and tab. */
+export const LINES = '^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$'
+
 /** Digits of a decimal. Its whole units are a number of JavaScript, which is exact up to 2^53: 16 digits, but not all of them. */
 const MAX_PRECISION = 15
 

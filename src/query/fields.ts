@@ -2,7 +2,8 @@
 import { type TSchema, type TUnsafe, Type } from '@sinclair/typebox'
 import { fromUnits } from '../../drizzle/decimal.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
-import { ASCII, acceptsNull, MAX_INTEGER, refuseChoice, refuseDefault, refuseDigits, refuseRange } from './field-checks.ts'
+import { describeNotAllowed } from '../nearest.ts'
+import { ASCII, acceptsNull, LINE, LINES, MAX_INTEGER, refuseChoice, refuseDefault, refuseDigits, refuseRange } from './field-checks.ts'
 import { type Line, type Point, readNumber, readText, readTime, Unreadable } from './values.ts'
 
 export { MAX_INTEGER }
@@ -50,16 +51,25 @@ const writePoint = (point: Point) => point.text
 
 export const textCodec: Codec<string> = { read: readText, write: (value) => value }
 
-/** Text, trimmed before anything else. Lengths count code points. `ascii` allows printable ASCII only. */
-export const text = ({
-  ascii = false,
-  ...given
-}: Options & { minLength?: number; maxLength: number; default?: string; ascii?: boolean }): Field<'text', string> => {
+interface TextOptions extends Options {
+  /** In characters (code points), after trimming. */
+  minLength?: number
+  maxLength: number
+  default?: string
+  /** Allows printable ASCII only. */
+  ascii?: boolean
+  /** Allows newlines and tabs. */
+  multiline?: boolean
+}
+
+/** Text, trimmed before anything else. Bodies cannot give it control characters, which records from before may have. */
+export const text = ({ ascii = false, multiline = false, ...given }: TextOptions): Field<'text', string> => {
   const options = ascii ? { ...given, pattern: ASCII } : given
   const { minLength = 0, maxLength } = options
   refuseRange('a text', 'length', { minimum: minLength, maximum: maxLength })
   refuseDefault('a text', options, (value) => value.trim() === value && [...value].length >= minLength && [...value].length <= maxLength)
-  return field({ type: 'string', ...options }, { type: 'string', 'x-trimmed': true, ...options }, { kind: 'text', codec: textCodec })
+  const input = { type: 'string', 'x-trimmed': true, pattern: multiline ? LINES : LINE, ...options }
+  return field({ type: 'string', ...options }, input, { kind: 'text', codec: textCodec })
 }
 
 /** Levels of objects and arrays in a value. */
@@ -79,7 +89,7 @@ export const choice = <const W extends string>(words: readonly W[], options: Opt
   const schema = { type: 'string', enum: words, ...options }
   const read = (raw: string) => {
     const word = raw.trim()
-    if (!words.some((known) => known === word)) throw new Unreadable({ detail: 'is not one of the allowed values', allowed: words })
+    if (!words.some((known) => known === word)) throw new Unreadable(describeNotAllowed(word, words))
     return word
   }
   return field(schema, schema, { kind: 'text', codec: { read, write: (word: string) => word } })

@@ -84,7 +84,7 @@ function valuesCodec(lookup: Lookup, known: Meta): Codec<readonly Value[]> {
     read(text) {
       const items = splitList(text)
       if (items.length < min || items.length > max)
-        throw new Unreadable(`has ${items.length} values: it takes ${min === max ? min : `at most ${max}`}`)
+        throw new Unreadable(`takes ${min === max ? min : `at most ${max}`} values, got ${items.length}`)
       return items.map((item, index) => readItem(one, item, index))
     },
     write: (values) => joinList(values.map(one.write)),

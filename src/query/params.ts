@@ -2,7 +2,7 @@
 import { type TObject, Type } from '@sinclair/typebox'
 import type { CountMode } from '../../drizzle/selection.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
-import { nearest } from '../nearest.ts'
+import { describeUnknown } from '../nearest.ts'
 import { MAX_CURSOR_LENGTH } from './cursor.ts'
 import type { Codec, Field } from './fields.ts'
 import { type Filter, filtersOf } from './filters.ts'
@@ -113,9 +113,7 @@ function orderingCodec(order: readonly string[]): Codec<readonly OrderTerm[]> {
   const read = (items: readonly string[]) => {
     if (items.length > most) throw new Unreadable(`has ${items.length} fields: at most ${most} are taken`)
     const terms = items.map(termOf)
-    const unknown = terms
-      .filter(({ field }) => !order.includes(field))
-      .map(({ field }) => ({ ...notOrderable(field, order), allowed: order }))
+    const unknown = terms.filter(({ field }) => !order.includes(field)).map(({ field }) => notOrderable(field, order))
     const repeated = terms
       .filter(({ field }, index) => terms.findIndex((term) => term.field === field) < index)
       .map(({ field }) => `names ${field} twice`)
@@ -135,11 +133,7 @@ function orderingCodec(order: readonly string[]): Codec<readonly OrderTerm[]> {
 
 const termOf = (item: string): OrderTerm => ({ field: item.replace(/^-/, ''), descending: item.startsWith('-') })
 
-function notOrderable(field: string, order: readonly string[]) {
-  const suggestion = nearest(field, order)
-  const hint = suggestion ? `; did you mean ${suggestion}?` : ''
-  return { detail: `cannot order by ${field.slice(0, 100)}${hint}`, ...(suggestion && { suggestion }) }
-}
+const notOrderable = (field: string, order: readonly string[]) => describeUnknown(`cannot order by ${field.slice(0, 100)}`, field, order)
 
 /** Past this there is no row in any table. */
 const MAX_PAGE = Number.MAX_SAFE_INTEGER / MAX_PAGE_SIZE
@@ -205,7 +199,7 @@ const countParameter = parameter<CountMode>(
   {
     read(text) {
       const mode = COUNT_MODES.find((known) => known === text.trim())
-      if (!mode) throw new Unreadable({ detail: 'is no way to count', allowed: COUNT_MODES })
+      if (!mode) throw new Unreadable(describeUnknown('is no way to count', text.trim(), COUNT_MODES))
       return mode
     },
     write: String,

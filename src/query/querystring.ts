@@ -126,7 +126,7 @@ function describeUnknown(names: readonly string[], suggest: typeof nearest): (na
   if (fields.length === 0) return (name) => ({ parameter: clip(name), detail: 'is not known: this URL takes no parameters' })
   return (name, suggested) => {
     const sameField = byField.get(fieldOf(name))
-    const suggestion = suggested ? (slugFor(name, sameField, suggest) ?? suggest(name, sameField ?? names)) : undefined
+    const suggestion = suggested ? (lookupFor(name, sameField, suggest) ?? suggest(name, sameField ?? names)) : undefined
     return {
       parameter: clip(name),
       detail: `is not known${suggestion ? `; did you mean ${suggestion}?` : ''}`,
@@ -136,14 +136,14 @@ function describeUnknown(names: readonly string[], suggest: typeof nearest): (na
   }
 }
 
-/** Clients name any field of the record that a reference leads to, as in `category__name`. The slug is the one that there is. */
-function slugFor(name: string, sameField: readonly string[] = [], suggest: typeof nearest): string | undefined {
-  const slug = `${fieldOf(name)}__slug`
-  if (!sameField.includes(slug)) return undefined
+/** Clients name any field of the record that a reference leads to, as in `category__name`. `under` goes by its parent, `slug` by its name. */
+function lookupFor(name: string, sameField: readonly string[] = [], suggest: typeof nearest): string | undefined {
   const lookupOf = (parameter: string) => parameter.slice(fieldOf(name).length + '__'.length).replace('!', '')
   const lookup = lookupOf(name)
+  const meant = `${fieldOf(name)}__${lookup === 'parent' ? 'under' : 'slug'}`
+  if (!sameField.includes(meant)) return undefined
   if (lookup === '' || Object.hasOwn(lookups, lookup) || suggest(lookup, sameField.map(lookupOf))) return undefined
-  return name.endsWith('!') ? `${slug}!` : slug
+  return name.endsWith('!') ? `${meant}!` : meant
 }
 
 /** The names and values of a query string, by the URL Standard's rules for forms (application/x-www-form-urlencoded), but strict. */

@@ -11,7 +11,7 @@ export const products = defineResource({
       text({ minLength: 1, maxLength: 64, description: 'Stock keeping unit. No two products have the same', examples: ['TSHIRT-RED-M'] }),
     ),
     name: text({ minLength: 1, maxLength: 255, examples: ['Red shirt'] }),
-    description: text({ maxLength: 10_000, default: '' }),
+    description: text({ maxLength: 10_000, multiline: true, default: '' }),
     price: decimal({ precision: 10, scale: 2, examples: ['29.90'] }),
     stock: integer({ minimum: 0, maximum: 2_147_483_647, default: 0, examples: [12] }),
     brand: text({ maxLength: 255, default: '', examples: ['Acme'] }),

@@ -1,6 +1,7 @@
 // Collects the faults of all lines in a temporary table, so that one run tells all of them, however many there are.
 import { type SQL, sql } from 'drizzle-orm'
 import type { Queries } from '../../drizzle/database.ts'
+import { describeMissing } from '../constraints.ts'
 import { escapeControls } from '../printable.ts'
 import { inserter } from '../statements.ts'
 import { currentValue, type ImportPlan, isKnown, isSameKey, isWithin, nextValue, type Range, stagedValue, table } from './plan.ts'
@@ -28,8 +29,7 @@ const words = {
   invalid: ({ value }) => String(value),
   required: ({ field }, { resource }) => `${field} is required for a new ${resource.singular}`,
   repeated: ({ field, value, other }) => `${field} ${JSON.stringify(value)} is on line ${other} too`,
-  dangling: ({ field, value }, { references }) =>
-    `${field} is ${value}, and no row of ${references.find((reference) => reference.field === field)?.target} has that id`,
+  dangling: ({ field, value }) => describeMissing(field, value),
   taken: ({ field, value, other }, { resource }) => `${field} ${JSON.stringify(value)} is that of the ${resource.singular} ${other}`,
 } satisfies Record<string, (fault: Omit<Fault, 'kind'>, plan: ImportPlan) => string>
 

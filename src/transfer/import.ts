@@ -6,14 +6,26 @@ import { retried } from '../records.ts'
 import { categories } from '../resources/categories.ts'
 import { products } from '../resources/products.ts'
 import { describeFaults, findConflicts, findRepeated, ImportRefused, ImportStopped } from './faults.ts'
-import { type Merged, mergeLines } from './merge.ts'
+import { mergeLines } from './merge.ts'
 import type { Line } from './ndjson.ts'
 import { type ImportPlan, planImport, type Range } from './plan.ts'
 import { createStaging, stageLines } from './stage.ts'
 
-export interface ImportResult extends Merged {
+export interface ImportResult {
+  created: number
+  updated: number
   unchanged: number
+  /** Records of another resource that the import created because lines name them; undefined where it created none. */
+  referred?: {
+    table: string
+    count: number
+    /** The first names. */
+    names: readonly string[]
+  }
 }
+
+/** Names in a result. */
+const MAX_NAMES = 20
 
 export interface ImportOptions {
   /** Merges in one transaction, however long others wait for it. */
@@ -65,12 +77,13 @@ async function mergeAll(
   { staging, merge, count, atomic, by = COMMAND_LINE, onMerged }: Merging,
 ): Promise<ImportResult> {
   const result = { created: 0, updated: 0 }
+  const referred = { table: plan.tree.table, count: 0, names: [] as string[] }
   let merged = 0
   let after = 0
   for (let size = atomic ? count : FIRST_BATCH; merged < count; ) {
     const { range, lines } = await nextBatch(staging, after, size)
     let begun = 0
-    const { created, updated } = await retried(db, () =>
+    const { created, updated, named } = await retried(db, () =>
       merge((tx) => {
         begun = performance.now()
         return mergeLines(db, tx, plan, range, by)
@@ -80,13 +93,15 @@ async function mergeAll(
     })
     result.created += created
     result.updated += updated
+    referred.count += named.length
+    referred.names.push(...named.slice(0, MAX_NAMES - referred.names.length))
     merged += lines
     after = range.last
     onMerged?.(merged, count)
     const fitting = Math.round((lines * BATCH_TIME) / (performance.now() - begun))
     size = Math.max(MIN_BATCH, Math.min(fitting, 2 * size, MAX_BATCH))
   }
-  return { ...result, unchanged: count - result.created - result.updated }
+  return { ...result, unchanged: count - result.created - result.updated, ...(referred.count > 0 && { referred }) }
 }
 
 async function nextBatch(staging: Queries, after: number, size: number): Promise<{ range: Range; lines: number }> {

@@ -12,6 +12,8 @@ import { recordCreated, recordUpdated } from './recorded.ts'
 export interface Merged {
   created: number
   updated: number
+  /** Names of the records that were created because a path names them, in the order of the lines. */
+  named: readonly string[]
 }
 
 /** Merges the lines in a range. Throws ImportRefused for lines that what others have written meanwhile does not allow. */
@@ -19,7 +21,7 @@ export async function mergeLines(db: Database, tx: Queries, plan: ImportPlan, ra
   await findConflicts(tx, plan, range)
   const faults = await describeFaults(tx, plan)
   if (faults.length > 0) throw new ImportRefused(faults.join('\n'))
-  await createPaths(db, tx, plan, range, by)
+  const named = await createPaths(db, tx, plan, range, by)
   const columns = getTableColumns(db.tables[plan.resource.table]) as Record<string, SQLiteColumn>
   const now = sql.param(new Date().toISOString(), columns.updated_at)
   // In this order: what another transaction creates after the first statement is seen by the second.
@@ -27,11 +29,12 @@ export async function mergeLines(db: Database, tx: Queries, plan: ImportPlan, ra
   await copyChanging(db, tx, plan, range)
   await updateChanging(tx, plan, range, now)
   await recordCreated(db, tx, plan.resource, created, by)
-  return { created: created.length, updated: await recordUpdated(db, tx, plan.resource, range, by) }
+  return { created: created.length, named, updated: await recordUpdated(db, tx, plan.resource, range, by) }
 }
 
-/** Creates the records that are missing from every path, and stores the id at the end of each. */
-async function createPaths(db: Database, tx: Queries, plan: ImportPlan, range: Range, by: Actor): Promise<void> {
+/** Creates the records that are missing from every path, and stores the id at the end of each. Returns the names that it created. */
+async function createPaths(db: Database, tx: Queries, plan: ImportPlan, range: Range, by: Actor): Promise<string[]> {
+  const created: string[] = []
   const find = pathFinder(plan)
   const ids = new Map<string, number>()
   for (const { path } of await tx.all<{ path: string }>(
@@ -41,14 +44,18 @@ async function createPaths(db: Database, tx: Queries, plan: ImportPlan, range: R
     let parent: number | null = null
     for (const [depth, name] of names.entries()) {
       const prefix = JSON.stringify(names.slice(0, depth + 1))
-      const id: number =
-        ids.get(prefix) ?? (await find(tx, parent, name)) ?? (await createWithin(tx, db, plan.tree, { name, parent }, by)).id
+      let id: number | undefined = ids.get(prefix) ?? (await find(tx, parent, name))
+      if (id === undefined) {
+        id = Number((await createWithin(tx, db, plan.tree, { name, parent }, by)).id)
+        created.push(name)
+      }
       ids.set(prefix, id)
       parent = id
     }
     await tx.run(sql`insert into staged_paths (path, id) values (${path}, ${parent})
       on conflict (path) do update set id = excluded.id where staged_paths.id is distinct from excluded.id`)
   }
+  return created
 }
 
 function pathFinder({ tree }: ImportPlan): (tx: Queries, parent: number | null, name: string) => Promise<number | undefined> {

@@ -60,7 +60,9 @@ function lineSchema(resource: Resource, key: string, path: string, tree: Resourc
     {
       ...properties,
       [key]: text({ minLength: 1, maxLength: properties[key]?.maxLength })[meta].input,
-      [path]: Type.Optional(Type.Array(tree.schemas.create.properties.name as TSchema, { maxItems: MAX_DEPTH })),
+      [path]: Type.Optional(
+        Type.Array(tree.schemas.create.properties.name as TSchema, { maxItems: MAX_DEPTH, examples: [['Clothing', 'Shirts']] }),
+      ),
     },
     { additionalProperties: false },
   )

@@ -27,7 +27,9 @@ export const notifySchema = {
   body: Type.Object(
     {
       message: Type.Optional(
-        Type.Unsafe<string>(text({ minLength: 1, maxLength: 1_000, description: 'Goes with it', examples: ['Back in stock'] })[meta].input),
+        Type.Unsafe<string>(
+          text({ minLength: 1, maxLength: 1_000, multiline: true, description: 'Goes with it', examples: ['Back in stock'] })[meta].input,
+        ),
       ),
     },
     { $id: 'Notification', additionalProperties: false, 'x-optional': true },

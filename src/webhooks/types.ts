@@ -1,7 +1,7 @@
 // The types of events that webhooks are told of.
 import type { Operation } from '../changes.ts'
 import { type Fault, MAX_FAULTS } from '../errors.ts'
-import { nearest } from '../nearest.ts'
+import { describeUnknown } from '../nearest.ts'
 import type { Resource } from '../query/resource.ts'
 
 export const ALL = '*'
@@ -28,9 +28,7 @@ export function faultsOfTypes(types: readonly string[], resources: readonly Reso
   const allowed = [...eventTypes(resources), ALL]
   const faults = types.flatMap((type, index): Fault[] => {
     if (allowed.includes(type)) return []
-    const suggestion = nearest(type, allowed)
-    const detail = `is no type of event${suggestion ? `; did you mean ${suggestion}?` : ''}`
-    return [{ pointer: `/events/${index}`, detail, allowed, ...(suggestion && { suggestion }) }]
+    return [{ pointer: `/events/${index}`, ...describeUnknown('is no type of event', type, allowed) }]
   })
   return faults.slice(0, MAX_FAULTS)
 }

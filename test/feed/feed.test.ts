@@ -102,7 +102,14 @@ onEach('a position that is none of this log is refused', async (t, dialect) => {
   t.match(await get(app, '/api/changes/?resource=product'), {
     status: 400,
     body: {
-      errors: [{ parameter: 'resource', allowed: app.resources.map(({ table }) => table), suggestion: 'products' }],
+      errors: [
+        {
+          parameter: 'resource',
+          detail: 'is no resource; did you mean products?',
+          allowed: app.resources.map(({ table }) => table),
+          suggestion: 'products',
+        },
+      ],
     },
   })
   t.equal((await get(app, '/api/changes/?page_size=1001')).status, 400)

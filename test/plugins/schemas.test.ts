@@ -1,8 +1,10 @@
 // What is done to bodies before a route sees them.
+import { type AddressInfo, connect } from 'node:net'
+import { text } from 'node:stream/consumers'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import t from 'tap'
 import { DIALECTS, type Dialect } from '../dialects.ts'
-import { ask, build } from '../helper.ts'
+import { ask, authorization, build, get } from '../helper.ts'
 
 const [embedded] = DIALECTS as [Dialect]
 
@@ -82,4 +84,51 @@ t.test('every schema that checks a body is valid JSON Schema', async (t) => {
   const app = await build(t, embedded)
   const ajv = new Ajv2020()
   for (const [name, schema] of Object.entries(app.getSchemas())) t.ok(ajv.validateSchema(schema as object), `${name}: ${ajv.errorsText()}`)
+})
+
+t.test('a body of GET, HEAD or DELETE is refused, whatever the answer would have been', async (t) => {
+  const app = await build(t, embedded)
+  await ask(app, 'POST', '/api/categories/', { name: 'Shoes' })
+  const { etag = '' } = (await get(app, '/api/categories/')).headers
+  const json = { 'content-type': 'application/json' }
+  const refused = { status: 400, body: { code: 'invalid-request', errors: [{ pointer: '', detail: 'is not read here: send no body' }] } }
+  for (const url of [
+    '/api/categories/',
+    '/api/categories/1/',
+    '/api/products/1/cached_detail/',
+    '/api/changes/',
+    '/livez',
+    '/openapi.json',
+  ]) {
+    t.match(await ask(app, 'GET', url, '{}', json), refused, url)
+    t.match(await ask(app, 'GET', url, '{}'), refused, `${url} without a type`)
+    t.equal((await app.inject({ method: 'HEAD', url, payload: '{}', headers: authorization(app) })).statusCode, 400, `HEAD ${url}`)
+  }
+  t.match(await ask(app, 'GET', '/api/categories/', '{}', { 'if-none-match': String(etag) }), refused, 'no 304')
+  t.equal((await ask(app, 'GET', '/api/categories/', undefined, { 'if-none-match': String(etag), 'content-length': '0' })).status, 304)
+  t.match(await ask(app, 'DELETE', '/api/categories/1/', '{}', json), refused)
+  t.match(await ask(app, 'DELETE', '/api/categories/1/', '{}'), refused)
+  t.match(await ask(app, 'DELETE', '/api/categories/1/', '', { 'transfer-encoding': 'chunked' }), refused)
+  t.equal((await ask(app, 'DELETE', '/api/categories/1/', undefined, { 'content-length': '0' })).status, 204)
+})
+
+t.test('a refused body is not read as the next request of its connection', async (t) => {
+  const app = await build(t, embedded)
+  await ask(app, 'POST', '/api/categories/', { name: 'Shoes' })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { authorization: key } = authorization(app)
+  const lines = (...of: string[]) => `${of.join('\r\n')}\r\n\r\n`
+  const head = ['Host: x', `Authorization: ${key}`]
+  const smuggled = lines('DELETE /api/categories/1/ HTTP/1.1', ...head)
+  for (const body of [smuggled, smuggled.repeat(2_000)]) {
+    const chunk = `${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`
+    const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
+    for (const method of ['GET', 'DELETE']) {
+      socket.write(lines(`${method} /api/categories/1/ HTTP/1.1`, ...head, `Content-Length: ${body.length}`) + body)
+      socket.write(lines(`${method} /api/categories/1/ HTTP/1.1`, ...head, 'Transfer-Encoding: chunked') + chunk)
+    }
+    socket.write(lines('GET /api/categories/1/ HTTP/1.1', ...head, 'Connection: close'))
+    const statuses = [...(await text(socket)).matchAll(/HTTP\/1\.1 (\d{3}) [A-Z]/g)].map(([, status]) => Number(status))
+    t.strictSame(statuses, [400, 400, 400, 400, 200], `${body.length} bytes`)
+  }
 })

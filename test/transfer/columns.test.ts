@@ -109,10 +109,10 @@ onEach('references to nothing and unique values that are taken are faults', asyn
   const { message } = await importArticles(db, lines(rows)).catch((error) => error)
   t.strictSame(message.split('\n'), [
     'Nothing was imported:',
-    '  line 1: shelf is 9, and no row of categories has that id',
+    '  line 1: no shelf with the id 9 exists',
     '  line 2: ean "2" is that of the article 2',
-    '  line 4: shelf is 8, and no row of categories has that id; ean "7" is on line 3 too',
-    '  line 5: rating must be <= 5',
+    '  line 4: no shelf with the id 8 exists; ean "7" is on line 3 too',
+    '  line 5: rating must be at most 5',
   ])
   t.strictSame(await rowsOf(db), before)
   t.match(await importArticles(db, lines([{ sku: 'A', ean: '1', shelf: 1 }])), { unchanged: 1 }, 'its own value is not taken')

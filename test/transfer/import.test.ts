@@ -54,7 +54,10 @@ onEach('new products are made, known ones changed, and those in which nothing di
     { sku: 'B', name: 'Blue', price: 5 },
     { sku: 'C', name: 'Green', price: '0.10', category: ['Clothes'] },
   ]
-  t.same(await importProducts(db, lines(first)), { created: 3, updated: 0, unchanged: 0 })
+  t.same(await importProducts(db, lines(first)), {
+    ...{ created: 3, updated: 0, unchanged: 0 },
+    referred: { table: 'categories', count: 2, names: ['Clothes', 'Shirts'] },
+  })
   const before = await rowsOf(db)
   t.match(before, [
     { id: 1, sku: 'A', name: 'Red', description: 'd', price: '29.90', stock: 3, brand: 'Acme', category: 2, version: 1 },
@@ -99,7 +102,7 @@ onEach('what a line leaves out stays as it is', async (t, dialect) => {
     const before = (await rowsOf(db)).at(-1)
     const different = Object.keys(changed).length > 0
     const result = await importProducts(db, lines([{ sku: what, ...line }]))
-    t.same(result, { created: 0, updated: different ? 1 : 0, unchanged: different ? 0 : 1 }, what)
+    t.match(result, { created: 0, updated: different ? 1 : 0, unchanged: different ? 0 : 1 }, what)
     const after = (await rowsOf(db)).at(-1)
     t.same({ ...after, updated_at: null }, { ...before, ...changed, version: different ? 2 : 1, updated_at: null }, what)
   }
@@ -192,43 +195,49 @@ const bad: [what: string, file: (string | Buffer)[], says: RegExp][] = [
   ['a member given twice', ['{"sku": "X", "name": "a", "name": "b", "price": 1}'], /line 1: name is given more than once/],
   ['bytes that are not UTF-8', [`${NEW}\n\n`, Buffer.from([0x22, 0xff, 0x22]), '\n'], /line 3: is not UTF-8/],
   ['half of a character at the end', [Buffer.from('"é"').subarray(0, 2)], /line 1: is not UTF-8/],
-  ['a list', ['[1]'], /line 1: the line must be object/],
-  ['null', ['null'], /line 1: the line must be object/],
+  ['a list', ['[1]'], /line 1: the line must be an object/],
+  ['null', ['null'], /line 1: the line must be an object/],
   ['no sku', ['{"name": "n", "price": 1}'], /line 1: sku is required/],
-  ['an empty sku', ['{"sku": " ", "name": "n", "price": 1}'], /line 1: sku must NOT have fewer than 1 characters/],
-  ['a sku that is null', ['{"sku": null, "name": "n", "price": 1}'], /line 1: sku must be string/],
-  ['a sku that is a number', ['{"sku": 5, "name": "n", "price": 1}'], /line 1: sku must be string/],
+  ['an empty sku', ['{"sku": " ", "name": "n", "price": 1}'], /line 1: sku must have at least 1 character$/],
+  ['a sku that is null', ['{"sku": null, "name": "n", "price": 1}'], /line 1: sku must be a string/],
+  ['a sku that is a number', ['{"sku": 5, "name": "n", "price": 1}'], /line 1: sku must be a string/],
   ['a member that is not known', ['{"sku": "X", "name": "n", "price": 1, "prise": 1}'], /line 1: prise is not known; did you mean price\?/],
   ['a member that is nothing like ours', ['{"sku": "X", "name": "n", "price": 1, "zzzzzzzzz": 1}'], /line 1: zzzzzzzzz is not known$/m],
   ['a prototype', ['{"sku": "X", "name": "n", "price": 1, "__proto__": {}}'], /line 1: __proto__ is not known/],
   ['a price that is no number', ['{"sku": "X", "name": "n", "price": "1,5"}'], /line 1: price is not a number/],
-  ['a price that is true', ['{"sku": "X", "name": "n", "price": true}'], /line 1: price must be string or number/],
-  ['a price that is null', ['{"sku": "X", "name": "n", "price": null}'], /line 1: price must be string or number/],
+  ['a price that is true', ['{"sku": "X", "name": "n", "price": true}'], /line 1: price must be a string or a number/],
+  ['a price that is null', ['{"sku": "X", "name": "n", "price": null}'], /line 1: price must be a string or a number/],
   ['a price with three decimals', ['{"sku": "X", "name": "n", "price": 1.005}'], /line 1: price has more than 2 decimals/],
   ['a price below zero', ['{"sku": "X", "name": "n", "price": -1}'], /line 1: price must not be negative/],
   ['a price that is too large', ['{"sku": "X", "name": "n", "price": "100000000"}'], /line 1: price has more than 8 digits/],
-  ['a stock with a fraction', ['{"sku": "X", "name": "n", "price": 1, "stock": 1.5}'], /line 1: stock must be integer/],
-  ['a stock in quotes', ['{"sku": "X", "name": "n", "price": 1, "stock": "1"}'], /line 1: stock must be integer/],
-  ['a stock that is too large', ['{"sku": "X", "name": "n", "price": 1, "stock": 2147483648}'], /line 1: stock must be <= 2147483647/],
+  ['a stock with a fraction', ['{"sku": "X", "name": "n", "price": 1, "stock": 1.5}'], /line 1: stock must be an integer/],
+  ['a stock in quotes', ['{"sku": "X", "name": "n", "price": 1, "stock": "1"}'], /line 1: stock must be an integer/],
+  ['a stock that is too large', ['{"sku": "X", "name": "n", "price": 1, "stock": 2147483648}'], /line 1: stock must be at most 2147483647/],
+  ['a name that is too long', [`{"sku": "X", "name": "${'é'.repeat(256)}", "price": 1}`], /line 1: name must have at most 255 characters/],
+  ['a name that is null', ['{"sku": "X", "name": null, "price": 1}'], /line 1: name must be a string/],
+  ['a NUL', ['{"sku": "X", "name": "a\\u0000", "price": 1}'], /line 1: name has the control character U\+0000/],
+  ['a NUL in the sku', ['{"sku": "X\\u0000", "name": "n", "price": 1}'], /line 1: sku has the control character U\+0000/],
+  ['an escape', ['{"sku": "X", "name": "a\\u001b[2J", "price": 1}'], /line 1: name has the control character U\+001B/],
   [
-    'a name that is too long',
-    [`{"sku": "X", "name": "${'é'.repeat(256)}", "price": 1}`],
-    /line 1: name must NOT have more than 255 characters/,
+    'a tab in the name of a category',
+    ['{"sku": "X", "name": "n", "price": 1, "category": ["a\\tb"]}'],
+    /line 1: category\/0 has the control character U\+0009/,
   ],
-  ['a name that is null', ['{"sku": "X", "name": null, "price": 1}'], /line 1: name must be string/],
-  ['a NUL', ['{"sku": "X", "name": "a\\u0000", "price": 1}'], /line 1: name has a NUL character/],
-  ['a NUL in the sku', ['{"sku": "X\\u0000", "name": "n", "price": 1}'], /line 1: sku has a NUL character/],
   ['half of a surrogate pair', ['{"sku": "X", "name": "\\ud800", "price": 1}'], /line 1: name has half of a surrogate pair/],
-  ['a category that is an id', ['{"sku": "X", "name": "n", "price": 1, "category": 1}'], /line 1: category must be array/],
+  [
+    'a category that is an id',
+    ['{"sku": "X", "name": "n", "price": 1, "category": 1}'],
+    /line 1: category must be an array, such as \["Clothing","Shirts"\]/,
+  ],
   [
     'a category without a name',
     ['{"sku": "X", "name": "n", "price": 1, "category": ["a", ""]}'],
-    /line 1: category\/1 must NOT have fewer/,
+    /line 1: category\/1 must have at least 1 character/,
   ],
   [
     'a category too deep',
     [`{"sku": "X", "name": "n", "price": 1, "category": ${JSON.stringify(Array(21).fill('a'))}}`],
-    /line 1: category must NOT have more than 20/,
+    /line 1: category must have at most 20 items/,
   ],
   [
     'several faults at once',
@@ -298,10 +307,10 @@ onEach('faults of every kind are told in one run', async (t, dialect) => {
   const { message } = await importProducts(db, lines(rows)).catch((error) => error)
   t.strictSame(message.split('\n'), [
     'Nothing was imported:',
-    '  line 1: price is not a number: write plain digits, such as 12 or -0.5; category/0 must NOT have fewer than 1 characters; name is required for a new product',
+    '  line 1: price is not a number: write plain digits, such as 12 or -0.5; category/0 must have at least 1 character; name is required for a new product',
     '  line 2: price is required for a new product',
     '  line 4: sku "A" is on line 1 too',
-    '  line 5: stock must be >= 0; sku "C" is on line 3 too; price is required for a new product',
+    '  line 5: stock must be at least 0; sku "C" is on line 3 too; price is required for a new product',
   ])
 })
 
@@ -355,7 +364,7 @@ const LARGE_SAMPLE = 100_000
 
 onEach('the sample is the same every time', async (t, dialect) => {
   const { db } = await build(t, dialect)
-  t.same(await importProducts(db, sampleProducts(1_000)), { created: 1_000, updated: 0, unchanged: 0 })
+  t.match(await importProducts(db, sampleProducts(1_000)), { created: 1_000, updated: 0, unchanged: 0 })
   t.same(await importProducts(db, sampleProducts(1_000)), { created: 0, updated: 0, unchanged: 1_000 })
   const all = await rowsOf(db)
   t.equal(all.filter(({ stock }) => stock === 0).length, 100)

@@ -387,6 +387,10 @@ onEach('sent again under the same id, one and a range', async (t, dialect) => {
   t.match(await ask(app, 'POST', `/api/deliveries/${first.id}/replay/`), disabled)
   for (const body of [{}, { since: 'yesterday' }, { since, only: 'some' }])
     t.equal((await ask(app, 'POST', `/api/webhooks/${id}/replay/`, body)).status, 400, JSON.stringify(body))
+  t.match(await ask(app, 'POST', `/api/webhooks/${id}/replay/`, { since, until: '2020-01-01' }), {
+    status: 400,
+    body: { code: 'invalid-request', errors: [{ pointer: '/until', detail: 'must not be before `since`' }] },
+  })
   t.equal((await ask(app, 'POST', '/api/webhooks/99/replay/', { since })).status, 404)
   t.equal((await ask(app, 'POST', '/api/deliveries/999/replay/')).status, 404)
 })

@@ -1,9 +1,12 @@
 import { Problem } from '../../../../../src/errors.ts'
+import { refuseKey } from '../../../../../src/idempotency.ts'
 import { retrySchema } from '../../../../../src/jobs/schemas.ts'
 import type { App } from '../../../../../src/routes.ts'
 
 export default async function (app: App) {
-  app.post('/', { schema: retrySchema, config: { access: 'admin' } }, async ({ params: { id } }, reply) => {
+  app.post('/', { schema: retrySchema, config: { access: 'admin' } }, async (request, reply) => {
+    refuseKey(request)
+    const { id } = request.params
     const { queue } = app.jobs
     if (!(await queue.find(id))) throw new Problem('not-found', `There is no job with the id ${id}.`)
     if (!(await queue.retry(id))) throw new Problem('job-not-failed', 'Only a job that has failed for good can be tried again.')

@@ -1,16 +1,22 @@
+import { type Fault, invalid } from '../../../../../src/errors.ts'
 import { startJob } from '../../../../../src/jobs/route.ts'
 import { webhooks } from '../../../../../src/resources/webhooks.ts'
 import { type App, expectedOf, post } from '../../../../../src/routes.ts'
 import { replayWebhookSchema } from '../../../../../src/webhooks/schemas.ts'
 import { holdEnabled } from '../../../../../src/webhooks/webhooks.ts'
 
+const findRangeFaults = ({ since, until }: { since: string; until?: string }): Fault[] =>
+  until !== undefined && Date.parse(until) < Date.parse(since) ? [{ pointer: '/until', detail: 'must not be before `since`' }] : []
+
 export default async function (app: App) {
-  app.post('/', { schema: replayWebhookSchema, config: { access: webhooks.access.write } }, (request, reply) =>
-    post(request, reply, async (tx) => {
+  app.post('/', { schema: replayWebhookSchema, config: { access: webhooks.access.write } }, (request, reply) => {
+    const faults = findRangeFaults(request.body)
+    if (faults.length > 0) throw invalid(faults)
+    return post(request, reply, async (tx) => {
       const { id } = request.params
       await holdEnabled(tx, app.db, id, expectedOf(request))
       const { since, until = new Date().toISOString(), only = 'failed' } = request.body
       return startJob(tx, request, 'webhooks.replay', { webhook: id, since, until, only })
-    }),
-  )
+    })
+  })
 }
