@@ -52,6 +52,6 @@ export function describeUnknown(detail: string, name: string, allowed: readonly 
   return suggestion === undefined ? { detail, allowed } : { detail: `${detail}; did you mean ${suggestion}?`, allowed, suggestion }
 }
 
-/** Describes a value that is not one of a few. */
+/** Describes a value that is not one of a few. A value that is no text may be nested too deeply to be written as one. */
 export const describeNotAllowed = (value: unknown, allowed: readonly string[]): Reason =>
-  describeUnknown('is not one of the allowed values', String(value), allowed)
+  describeUnknown('is not one of the allowed values', typeof value === 'string' ? value : '', allowed)
