@@ -8,7 +8,7 @@ const MAX_LENGTH = 64
 const SUBSTITUTION = 1.01
 
 /** Counts the letters to insert, delete, replace, or swap with their neighbour (optimal string alignment). */
-export function distance(from: string, to: string): number {
+function distance(from: string, to: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: to.length + 1 }, (_, column) => column)
   for (let row = 1; row <= from.length; row++) {

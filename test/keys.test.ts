@@ -64,6 +64,11 @@ onEach('a key that cannot be made', async (t, dialect) => {
   const cases: [object, object[]][] = [
     [{}, [{ pointer: '/name' }, { pointer: '/role' }]],
     [{ name: '', role: 'root' }, [{ pointer: '/name' }, { pointer: '/role', allowed: ['read', 'write', 'admin'] }]],
+    [
+      { name: 'A', role: 'wirte' },
+      [{ pointer: '/role', detail: 'is not one of the allowed values; did you mean write?', suggestion: 'write' }],
+    ],
+    [{ name: '', role: 'read' }, [{ pointer: '/name', detail: 'must have at least 1 character' }]],
     [{ name: 'A', role: 'read', secret: 'x' }, [{ pointer: '/secret', detail: /is not known/ }]],
     [{ name: 'A', role: 'read', expires_at: 'soon' }, [{ pointer: '/expires_at' }]],
     [{ name: 'A', role: 'read', expires_at: '2020-01-01' }, [{ pointer: '/expires_at', detail: 'is past' }]],

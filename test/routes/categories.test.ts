@@ -226,6 +226,9 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
       t.strictSame(problem(await patch(app, id, { parent })), cycle, `PATCH below ${title}`)
       t.strictSame(problem(await ask(app, 'PUT', urlOf(id), { name: 'x', parent })), cycle, `PUT below ${title}`)
     }
+    t.match((await patch(app, a.id, { parent: a.id })).body.errors, [{ detail: 'is this category itself' }])
+    t.match((await patch(app, a.id, { parent: c.id })).body.errors, [{ detail: 'is below this category' }])
+    t.match((await patch(app, a.id, { parent: 9_999 })).body.errors, [{ detail: 'no parent with the id 9999 exists' }])
     t.strictSame((await get(app, urlOf(a.id))).body, a, 'nothing was changed')
     t.equal((await patch(app, c.id, { parent: a.id })).status, 200, 'one level up')
     t.equal((await patch(app, b.id, { parent: c.id })).status, 200, 'what is no longer below can be above')
