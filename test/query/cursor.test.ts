@@ -683,12 +683,14 @@ onEach('what is signed in one process holds in another, and after a restart', as
 
 onEach('records with the longest keys are reached by links, be it without a cursor', async (t, dialect) => {
   const app = await build(t, dialect)
-  // A character of four bytes, and one that JSON writes with six.
+  // A character of four bytes, and one that JSON writes with six: bodies cannot have it, but older rows can.
   const [wide, escaped] = ['👕', '\u0001']
   for (const [place, character] of [wide, escaped, wide, escaped, wide, escaped].entries()) {
     const [name, sku] = [character.repeat(255), `${character.repeat(60)}${place}`]
-    const { status } = await ask(app, 'POST', '/api/products/', { name, brand: name, sku, price: '1' })
-    t.equal(status, 201)
+    const created_at = new Date().toISOString()
+    await app.db.write((tx) =>
+      tx.insert(app.db.tables.products).values({ name, brand: name, sku, price: '1.00', created_at, updated_at: created_at }),
+    )
   }
   const rows: [ordering: string, short: boolean][] = [
     ['name', true],

@@ -68,7 +68,7 @@ const PRODUCTS: Record<string, Product> = {
   percent: { sku: '%', name: '100% _cotton_' },
   letters: { sku: '*', name: '100x xcottonx' },
   emoji: { sku: '👕', name: 'T👕' },
-  unit: { sku: 'a\x1f', name: 'end\x1f' },
+  unit: { sku: 'a|', name: 'end|' },
 }
 
 const PLAIN_KEYS = 'dotted dot dotless split joined percent letters emoji unit'
@@ -147,8 +147,8 @@ const text: Row[] = [
   ['name__icontains', 'r_d', ''],
   ['name__icontains', '*', ''],
   ['name__icontains', 'cotton*', ''],
-  ['name__icontains', '\x1f', 'unit'],
-  ['name__icontains', 'd\x1f', 'unit'],
+  ['name__icontains', '\x1f', ''],
+  ['name__icontains', 'd|', 'unit'],
   ['name__icontains', 'red\x1f', ''],
   ['name__icontains', 'shirt\x1f\x1f', ''],
   ['name__icontains', 'x'.repeat(255), ''],

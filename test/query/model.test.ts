@@ -60,7 +60,7 @@ const WORDS = [
     'NaN',
     '--',
     ';',
-    'red\x1f',
+    'red|',
   ],
 ]
 const BRANDS = ['', 'Acme', 'ACME', 'acme', 'Smith, Sons', 'say "hi"', '50%_off', 'Straße', '麵包', 'É', 'e\u0301']
