@@ -1,8 +1,8 @@
 // A child process: Stockroom as it is, but that it caches answers and counts requests only where it is told to: a load asks for the same
 // again and again, and more often than anyone may.
 import { buildApp } from '../src/app.ts'
+import { firstKey } from '../src/auth/keys.ts'
 import { loadConfig } from '../src/config.ts'
-import { firstKey } from '../src/keys.ts'
 import { inputOf } from './child.ts'
 import { KEY } from './key.ts'
 import { serve } from './serve.ts'

@@ -1,6 +1,6 @@
 // The tables of what is done behind the requests: jobs, and webhooks with what is sent to them.
 import { sql } from 'drizzle-orm'
-import { type Kit, stamps } from './stamps.ts'
+import { type Kit, stamps } from './served.ts'
 
 export function defineBackgroundTables(kit: Kit) {
   // Work that is to be done. On PostgreSQL it is in the tables of pg-boss, and this one stays empty.

@@ -1,6 +1,6 @@
 // Opens the database that a URL names.
 import type { Database, Served } from './database.ts'
-import type { Kit } from './stamps.ts'
+import type { Kit } from './served.ts'
 import { defineTables, type Tables } from './tables.ts'
 
 export interface OpenOptions {

@@ -1,12 +1,12 @@
 // Who asks, and whether they may: the key of a request, counted against its limit, and the role that the route needs.
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import { type Key, Keyring, type Verdict } from '../src/auth/keyring.ts'
+import { parseToken } from '../src/auth/token.ts'
 import { Problem } from '../src/errors.ts'
-import { countHeaders } from '../src/http.ts'
-import { type Key, Keyring, type Verdict } from '../src/keyring.ts'
+import { countHeaders } from '../src/http/limits.ts'
 import { addressOf } from '../src/limits/address.ts'
 import { type Access, includes, type Role } from '../src/roles.ts'
-import { parseToken } from '../src/token.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -2,9 +2,9 @@
 import { PassThrough, type Readable } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { Admission, type Place } from '../src/admission.ts'
 import { Problem } from '../src/errors.ts'
-import { BODYLESS, LARGE_BODIES, LARGE_BODY, TIMEOUTS } from '../src/http.ts'
+import { Admission, type Place } from '../src/http/admission.ts'
+import { BODYLESS, LARGE_BODIES, LARGE_BODY, TIMEOUTS } from '../src/http/limits.ts'
 import { addressOf } from '../src/limits/address.ts'
 
 export interface BodiesOptions {

@@ -4,9 +4,9 @@ import type { ServerResponse } from 'node:http'
 import helmet from '@fastify/helmet'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { codingOf } from '../src/answer.ts'
 import { docsFiles, docsPage } from '../src/docs/files.ts'
 import { Problem } from '../src/errors.ts'
+import { codingOf } from '../src/http/cached-response.ts'
 
 /** Its routes are in no document. */
 const OPTIONS = { schema: { hide: true }, config: { access: 'anyone' } } as const

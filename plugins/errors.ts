@@ -6,8 +6,8 @@ import type { ConnectionError, FastifyError, FastifyInstance, FastifyReply, Fast
 import fp from 'fastify-plugin'
 import type { Failure } from '../drizzle/database.ts'
 import { type ErrorCode, errors, type Fault, invalid, listMembers, Problem, problemDocument } from '../src/errors.ts'
-import { databaseProblems } from '../src/failures.ts'
-import { FIXED_HEADERS, MERGE_PATCH } from '../src/query/responses.ts'
+import { databaseProblems } from '../src/http/database-problems.ts'
+import { FIXED_HEADERS, MERGE_PATCH } from '../src/openapi/responses.ts'
 
 const CONTENT_TYPE = 'application/problem+json; charset=utf-8'
 

@@ -2,9 +2,9 @@
 import type { Server } from 'node:http'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import fp from 'fastify-plugin'
+import { logLag } from '../src/changelog/read.ts'
 import { Problem } from '../src/errors.ts'
-import { databaseProblems } from '../src/failures.ts'
-import { logLag } from '../src/log.ts'
+import { databaseProblems } from '../src/http/database-problems.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

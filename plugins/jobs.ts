@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import packageJson from '../package.json' with { type: 'json' }
-import { type Handler, handlers, type Kind, type Services, schedules } from '../src/jobs/handlers.ts'
+import { type Handler, handlers, type Kind, type Services, schedules } from '../src/job-handlers.ts'
 import { Jobs } from '../src/jobs/jobs.ts'
 import { openQueue } from '../src/jobs/open.ts'
 import type { AddressPolicy } from '../src/webhooks/address.ts'
@@ -35,7 +35,7 @@ export interface WebhookOptions {
 }
 
 export interface JobsPluginOptions {
-  /** Kinds besides those of src/jobs/handlers.ts. */
+  /** Kinds besides those of src/job-handlers.ts. */
   handlers?: Readonly<Record<string, Handler>> | undefined
   webhooks?: WebhookOptions | undefined
 }

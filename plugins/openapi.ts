@@ -2,7 +2,7 @@
 import swagger from '@fastify/swagger'
 import fp from 'fastify-plugin'
 import packageJson from '../package.json' with { type: 'json' }
-import { type Document, orderParameters, shareComponents } from '../src/components.ts'
+import { type Document, orderParameters, shareComponents } from '../src/openapi/components.ts'
 import type { Resource } from '../src/query/resource.ts'
 
 const DESCRIPTION = `A product catalogue. Lists take filters, \`search\`, \`ordering\`, \`page\` and \`page_size\`; what is unknown, repeated or

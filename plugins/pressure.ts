@@ -2,7 +2,7 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
-import { Load } from '../src/load.ts'
+import { Load } from '../src/http/load.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -1,8 +1,8 @@
 // The connection to Redis, where there is one: for what may be lost. Whoever uses it does without while it is away.
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Connection } from '../src/connection.ts'
 import { openRedis } from '../src/limits/redis.ts'
+import type { Connection } from '../src/redis.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

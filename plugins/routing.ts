@@ -2,7 +2,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
-import { countHeaders, MAX_HEADERS, MAX_URL_LENGTH } from '../src/http.ts'
+import { countHeaders, MAX_HEADERS, MAX_URL_LENGTH } from '../src/http/limits.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {

@@ -1,7 +1,7 @@
 import { invalid } from '../src/errors.ts'
+import type { App } from '../src/http/routes.ts'
+import { NoParameters } from '../src/openapi/operations.ts'
 import { compileQuerystring } from '../src/query/querystring.ts'
-import { NoParameters } from '../src/query/schemas.ts'
-import type { App } from '../src/routes.ts'
 
 /** What browsers send where a person opens a page; programs ask for anything, or JSON. */
 const HTML = /\btext\/html\b/i

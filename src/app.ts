@@ -21,14 +21,14 @@ import redis from '../plugins/redis.ts'
 import routing from '../plugins/routing.ts'
 import schemas from '../plugins/schemas.ts'
 import type { Config } from './config.ts'
-import { declaredResources } from './declared.ts'
-import { MAX_HEADER_SIZE, requestId, TIMEOUTS } from './http.ts'
-import { limitConnections } from './http-connections.ts'
-import type { Handler } from './jobs/handlers.ts'
+import { limitConnections } from './http/connections.ts'
+import { MAX_HEADER_SIZE, requestId, TIMEOUTS } from './http/limits.ts'
+import type { App } from './http/routes.ts'
+import type { Handler } from './job-handlers.ts'
 import { networkTest } from './limits/address.ts'
 import { type LogStream, logger } from './logger.ts'
+import { declaredResources } from './query/registry.ts'
 import type { Resource } from './query/resource.ts'
-import type { App } from './routes.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -45,7 +45,7 @@ export interface AppOptions {
   resources?: readonly Resource[]
   routes?: string
   tables?: OpenOptions['tables']
-  /** Kinds of jobs besides those of src/jobs/handlers.ts. */
+  /** Kinds of jobs besides those of src/job-handlers.ts. */
   handlers?: Readonly<Record<string, Handler>>
   /** Other times and names for what is sent to webhooks. */
   webhooks?: WebhookOptions

@@ -7,8 +7,8 @@ import { commands, type Terminal } from './commands.ts'
 import { ConfigError } from './config.ts'
 import { Problem } from './errors.ts'
 import { CannotListen } from './listen.ts'
-import { escapeLines } from './printable.ts'
 import { ImportRefused, ImportStopped } from './transfer/faults.ts'
+import { escapeLines } from './transfer/printable.ts'
 
 /** Exit codes besides 0: it failed, or what was asked for could not be understood. */
 const FAILED = 1

@@ -1,8 +1,8 @@
 // Settings whose schema cannot tell whether a text is good.
 import { PROTOCOLS } from '../drizzle/open.ts'
+import { SECRET } from './auth/token.ts'
 import type { Fault } from './errors.ts'
 import { isNetworkList } from './limits/address.ts'
-import { SECRET } from './token.ts'
 
 /** A test of the text of a setting, and what is said of a text that does not pass. */
 type Check = [test: (text: string) => boolean, detail: string]

@@ -1,10 +1,10 @@
 // Runs the application until it is told to stop.
 import closeWithGrace from 'close-with-grace'
 import { buildApp } from './app.ts'
+import { firstKey } from './auth/keys.ts'
 import type { Config } from './config.ts'
-import { firstKey } from './keys.ts'
+import type { App } from './http/routes.ts'
 import { explainListenFailure } from './listen.ts'
-import type { App } from './routes.ts'
 
 /** Milliseconds from SIGTERM until the listener closes: load balancers learn meanwhile that this process is leaving. */
 export const DRAIN = 5_000

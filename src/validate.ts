@@ -2,8 +2,8 @@
 import type { TSchema } from '@sinclair/typebox'
 import { Ajv2020, type ErrorObject, type FuncKeywordDefinition, type Options } from 'ajv/dist/2020.js'
 import type { SchemaValidateFunction } from 'ajv/dist/types/index.js'
+import { describeNotAllowed, describeUnknown } from './did-you-mean.ts'
 import type { Fault, Reason } from './errors.ts'
-import { describeNotAllowed, describeUnknown } from './nearest.ts'
 import { ASCII, LINE, LINES } from './query/field-checks.ts'
 import { readNumber, readText, readTime, Unreadable } from './query/values.ts'
 

@@ -2,7 +2,7 @@
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { desc } from 'drizzle-orm'
 import t from 'tap'
-import type { App } from '../src/routes.ts'
+import type { App } from '../src/http/routes.ts'
 import { DIALECTS, type Dialect } from './dialects.ts'
 import { type Answer, ask, build, get, onEach } from './helper.ts'
 

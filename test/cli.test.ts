@@ -15,7 +15,7 @@ import { open } from '../drizzle/open.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import { main, program } from '../src/cli.ts'
 import { commands } from '../src/commands.ts'
-import { declaredResources } from '../src/declared.ts'
+import { declaredResources } from '../src/query/registry.ts'
 import { sampleProducts } from '../src/transfer/sample.ts'
 import { connect as connectTo, DIALECTS, type Dialect } from './dialects.ts'
 import { onEach } from './helper.ts'

@@ -1,7 +1,7 @@
 // What Django REST Framework answers over a real catalogue, replayed. The catalogue and the answers lie outside this repository.
 import { createReadStream, existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
-import type { App } from '../src/routes.ts'
+import type { App } from '../src/http/routes.ts'
 import { importProducts } from '../src/transfer/import.ts'
 import { readNdjson } from '../src/transfer/ndjson.ts'
 import type { Dialect } from './dialects.ts'

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { type Browser, type CDPSession, chromium, type Locator, type Page, type Request } from 'playwright-core'
 import t from 'tap'
-import type { App } from '../src/routes.ts'
+import type { App } from '../src/http/routes.ts'
 import { DIALECTS, type Dialect } from './dialects.ts'
 import { authorization, build, get } from './helper.ts'
 

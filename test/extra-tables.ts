@@ -1,7 +1,7 @@
 // Tables that the project does not have, for tests of what it does with the tables of others.
 import { sql } from 'drizzle-orm'
 import { open } from '../drizzle/open.ts'
-import { type Kit, stamps } from '../drizzle/stamps.ts'
+import { type Kit, stamps } from '../drizzle/served.ts'
 import { defineTables } from '../drizzle/tables.ts'
 import { ddl } from './ddl.ts'
 import type { Dialect } from './dialects.ts'

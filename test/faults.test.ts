@@ -1,7 +1,7 @@
 // One answer names every fault of a request: of its schema, in the database, and members that are given more than once.
 import t from 'tap'
-import { parseBody, repeatedMembers } from '../src/json.ts'
-import type { App } from '../src/routes.ts'
+import { parseBody, repeatedMembers } from '../src/http/json.ts'
+import type { App } from '../src/http/routes.ts'
 import { DIALECTS, type Dialect } from './dialects.ts'
 import { type Answer, ask, build, get, onEach } from './helper.ts'
 

@@ -4,7 +4,7 @@ import { type AddressInfo, connect } from 'node:net'
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import { type ErrorCode, errors } from '../src/errors.ts'
-import type { App } from '../src/routes.ts'
+import type { App } from '../src/http/routes.ts'
 import { ask, authorization, build, get, onEach } from './helper.ts'
 import { anyRequest, bytesOf, certainRequests, type Request } from './soak/requests.ts'
 

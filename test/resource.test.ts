@@ -2,17 +2,17 @@
 import { pathToFileURL } from 'node:url'
 import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
-import { type Kit, stamps as tableStamps } from '../drizzle/stamps.ts'
+import { type Kit, stamps as tableStamps } from '../drizzle/served.ts'
 import { defineTables } from '../drizzle/tables.ts'
-import { COMMAND_LINE } from '../src/changes.ts'
-import { declaredResources } from '../src/declared.ts'
+import { COMMAND_LINE } from '../src/changelog/record.ts'
+import type { App } from '../src/http/routes.ts'
 import { boolean, decimal, id, integer, nullable, reference, stamps, text, time } from '../src/query/fields.ts'
 import { numeric, textual, tree } from '../src/query/lookups.ts'
+import { declaredResources } from '../src/query/registry.ts'
 import { defineResource } from '../src/query/resource.ts'
-import { create } from '../src/records.ts'
+import { create } from '../src/records/write.ts'
 import { categories } from '../src/resources/categories.ts'
 import { products } from '../src/resources/products.ts'
-import type { App } from '../src/routes.ts'
 import { type Dialect, existing } from './dialects.ts'
 import { createExtraTables, tables } from './extra-tables.ts'
 import { type Answer, ask, build, get, onEach } from './helper.ts'
@@ -49,7 +49,7 @@ const widgets = defineResource({
 const moduleUrl = (path: string) => JSON.stringify(new URL(path, import.meta.url).href)
 
 const routeFile = (table: string) => `
-  import { resourceRoutes } from ${moduleUrl('../src/resource-routes.ts')}
+  import { resourceRoutes } from ${moduleUrl('../src/http/resource-routes.ts')}
   export default async function (app) {
     resourceRoutes(app, app.resources.find((resource) => resource.table === '${table}'), { without: ['restore'] })
   }`

@@ -1,9 +1,9 @@
 import { Type } from '@sinclair/typebox'
-import { answerWith } from '../../src/answer.ts'
 import type { Kept } from '../../src/cache/store.ts'
-import { guard, headersOf, NONE_MATCH, notModified, responses } from '../../src/query/responses.ts'
-import type { App } from '../../src/routes.ts'
-import { digest } from '../../src/tags.ts'
+import { answerWith } from '../../src/http/cached-response.ts'
+import { digest } from '../../src/http/etags.ts'
+import type { App } from '../../src/http/routes.ts'
+import { guard, headersOf, NONE_MATCH, notModified, responses } from '../../src/openapi/responses.ts'
 
 const schema = {
   tags: ['service'],

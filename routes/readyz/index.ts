@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import { responses } from '../../src/query/responses.ts'
-import type { App } from '../../src/routes.ts'
+import type { App } from '../../src/http/routes.ts'
+import { responses } from '../../src/openapi/responses.ts'
 
 const Ready = Type.Object({
   status: Type.Literal('ok'),

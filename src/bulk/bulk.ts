@@ -3,12 +3,12 @@ import { setImmediate } from 'node:timers/promises'
 import { getTableColumns, inArray, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Queries } from '../../drizzle/database.ts'
-import type { Writing } from '../constraints.ts'
 import { errors, type Fault, invalid, MAX_FAULTS, Problem, problemDocument } from '../errors.ts'
-import { quoted } from '../preconditions.ts'
+import { recordTag } from '../http/etags.ts'
+import { quoted } from '../http/preconditions.ts'
 import { type Resource, upsertKey } from '../query/resource.ts'
-import { retried } from '../records.ts'
-import { recordTag } from '../tags.ts'
+import type { Writing } from '../records/constraints.ts'
+import { retried } from '../records/write.ts'
 import {
   type Context,
   checkOperation,

@@ -1,7 +1,7 @@
 // What a bulk request and its answer look like, and how large a request may be.
 import { Type } from '@sinclair/typebox'
 import { type Fault, invalid } from '../errors.ts'
-import { repeatedMembers } from '../json.ts'
+import { repeatedMembers } from '../http/json.ts'
 import type { Resource } from '../query/resource.ts'
 import { compileBody, MAX_MEMBERS } from '../validate.ts'
 import { operationSchema } from './operations.ts'

@@ -1,6 +1,6 @@
 // Keeps answers in Redis, for all instances. One that is away, or slow, has nothing: the database is then asked instead.
 import { hash } from 'node:crypto'
-import type { Connection } from '../connection.ts'
+import type { Connection } from '../redis.ts'
 import { type Kept, leftOf, type Store } from './store.ts'
 
 /** Every key begins with it. A hash of what is asked for follows, and the state. */

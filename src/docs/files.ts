@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import type { Coding } from '../cache/store.ts'
-import { digest } from '../tags.ts'
+import { digest } from '../http/etags.ts'
 import type { Script } from './script.ts'
 
 export interface DocsFile {

@@ -1,12 +1,12 @@
 // What was done to one record, and how a state of it is brought back, as routes.
 import type { FastifyRequest } from 'fastify'
+import { readHistory } from '../changelog/read.ts'
 import { Problem } from '../errors.ts'
-import { readHistory } from '../log.ts'
+import { type App, actorOf, expectedOf, post, stateHeaders, urlOf } from '../http/routes.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
 import { read } from '../query/list.ts'
 import type { Resource } from '../query/resource.ts'
-import { type Conditions, restoreWithin } from '../restore.ts'
-import { type App, actorOf, expectedOf, post, stateHeaders, urlOf } from '../routes.ts'
+import { type Conditions, restoreWithin } from '../records/restore.ts'
 import { membersOf } from './page.ts'
 import { DEFAULT_HISTORY_PAGE, type HistoryQuery, historyAccess, historySchema, restoreSchema } from './schemas.ts'
 

@@ -1,8 +1,8 @@
 // A page of the feed: the entries behind a position, as who asks may see them.
 import { setImmediate } from 'node:timers/promises'
 import type { Database } from '../../drizzle/database.ts'
-import type { Key } from '../keyring.ts'
-import { type Head, readByIds, readHeads, readStored, type Stored } from '../log.ts'
+import type { Key } from '../auth/keyring.ts'
+import { type Head, readByIds, readHeads, readStored, type Stored } from '../changelog/read.ts'
 import type { Resource } from '../query/resource.ts'
 import { BEGINNING, checkKept, marksOf, type Position, positionOf, writePosition } from './positions.ts'
 

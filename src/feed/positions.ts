@@ -1,11 +1,11 @@
 // Where in the feed a client is: behind an entry, which the text of the position names so that no other is taken for it.
 import { sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
+import { entryWith, newestEntry, type Stored } from '../changelog/read.ts'
 import { Problem } from '../errors.ts'
-import { entryWith, newestEntry, type Stored } from '../log.ts'
+import { digest } from '../http/etags.ts'
 import { parameter } from '../query/querystring.ts'
 import { Unreadable } from '../query/values.ts'
-import { digest } from '../tags.ts'
 
 /** Behind the entry with an id. `check` is of its content: after a restore the id may be given to another. */
 export interface Position {

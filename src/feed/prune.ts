@@ -1,8 +1,8 @@
 // Forgets the oldest entries of the change log, and remembers up to where.
 import { inArray } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
-import type { Operation } from '../changes.ts'
-import { pruneOld } from '../prune.ts'
+import { pruneOld } from '../../drizzle/prune.ts'
+import type { Operation } from '../changelog/record.ts'
 import { markPruned } from './positions.ts'
 
 /**

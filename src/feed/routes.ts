@@ -1,10 +1,10 @@
 // The feed as routes: page by page, and as a stream.
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Key } from '../auth/keyring.ts'
+import { logLag } from '../changelog/read.ts'
 import { Problem } from '../errors.ts'
-import type { Key } from '../keyring.ts'
-import { logLag } from '../log.ts'
-import type { App } from '../routes.ts'
+import type { App } from '../http/routes.ts'
 import { readPage } from './page.ts'
 import { checkKept, endOf, type Position, readPosition, writePosition } from './positions.ts'
 import { DEFAULT_FEED_PAGE, EVENT_STREAM, type FeedQuery, feedSchema, streamSchema } from './schemas.ts'

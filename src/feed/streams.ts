@@ -1,7 +1,7 @@
 // The feed as Server-Sent Events: it is read on and on, from where the client is, and no faster than it reads.
 import type { Database } from '../../drizzle/database.ts'
+import type { Key } from '../auth/keyring.ts'
 import { Problem } from '../errors.ts'
-import type { Key } from '../keyring.ts'
 import { type Reader, readPage } from './page.ts'
 import { type Position, writePosition } from './positions.ts'
 import { Watch } from './watch.ts'

@@ -1,7 +1,7 @@
 // Wakes those who wait for the next change: one look at the log for all of them, and none while nobody waits.
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Database } from '../../drizzle/database.ts'
-import { newestChange } from '../log.ts'
+import { newestChange } from '../changelog/read.ts'
 
 /** Milliseconds between two looks. */
 const EVERY = 200

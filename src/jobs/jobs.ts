@@ -2,9 +2,9 @@
 import { createHash } from 'node:crypto'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Queries } from '../../drizzle/database.ts'
-import { type Actor, COMMAND_LINE } from '../changes.ts'
+import { type Actor, COMMAND_LINE } from '../changelog/record.ts'
+import type { Handler, Kind, PayloadOf, Running, Services } from '../job-handlers.ts'
 import { compileBody, type Validator } from '../validate.ts'
-import type { Handler, Kind, PayloadOf, Running, Services } from './handlers.ts'
 import type { Claimed, Queue } from './queue.ts'
 import { Worker } from './worker.ts'
 

@@ -1,6 +1,6 @@
 // What a queue of jobs does, whichever database it is in.
 import type { Database, Queries } from '../../drizzle/database.ts'
-import type { Actor } from '../changes.ts'
+import type { Actor } from '../changelog/record.ts'
 
 /** `waiting` for its time or for a worker, `failed` for good: until somebody asks for another try. */
 export const STATUSES = ['waiting', 'running', 'done', 'failed'] as const

@@ -1,9 +1,9 @@
 // A POST that asks for a job, and what it is answered with.
 import type { FastifyRequest } from 'fastify'
 import type { Queries } from '../../drizzle/database.ts'
-import type { PostAnswer } from '../idempotency.ts'
-import { actorOf } from '../routes.ts'
-import type { Kind, PayloadOf } from './handlers.ts'
+import type { PostAnswer } from '../http/idempotency.ts'
+import { actorOf } from '../http/routes.ts'
+import type { Kind, PayloadOf } from '../job-handlers.ts'
 import type { Job } from './queue.ts'
 
 /** Enqueues a job in the transaction of a request. The answer shows it as it is when that is committed. */

@@ -1,12 +1,12 @@
 // What the OpenAPI document says of jobs, and how their list is asked for.
 import { Type } from '@sinclair/typebox'
+import { handlers } from '../job-handlers.ts'
+import { NoParameters } from '../openapi/operations.ts'
+import { guard, READING, REPLAYED, responses, WRITING } from '../openapi/responses.ts'
 import { choice } from '../query/fields.ts'
 import { DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE } from '../query/params.ts'
 import { numberParameter, parameter } from '../query/querystring.ts'
-import { guard, READING, REPLAYED, responses, WRITING } from '../query/responses.ts'
-import { NoParameters } from '../query/schemas.ts'
 import { Unreadable } from '../query/values.ts'
-import { handlers } from './handlers.ts'
 import { STATUSES } from './queue.ts'
 
 const orNull = (type: string, description: string) => Type.Unsafe<unknown>({ type: [type, 'null'], description })

@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { and, asc, desc, eq, inArray, lt, lte, or, type SQL, sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
-import { stored } from '../statements.ts'
+import { stored } from '../records/insert.ts'
 import { type Claimed, type Job, LEASE, LEASE_OVER, type ListedBy, MAX_ERROR, type NewJob, type Queue, type Terms } from './queue.ts'
 import { type JobTable, readPayload, shown } from './table-rows.ts'
 

@@ -1,5 +1,5 @@
 // Counts the requests of each client in this process, exactly, in memory that is bounded.
-import { grown, Lists, NONE } from './lists.ts'
+import { grown, Lists, NONE } from './linked-lists.ts'
 import type { Quota, RequestLog, Usage } from './log.ts'
 
 /** Clients and requests that a log remembers: at most 50 MB (measured: 32 MB of arrays, 16 MB of names). */

@@ -1,6 +1,6 @@
 // Counts the requests of each client in Redis, exactly, for all instances together; and here while Redis is away.
 import type { Result } from 'ioredis'
-import { Connection } from '../connection.ts'
+import { Connection } from '../redis.ts'
 import type { Quota, RequestLog, Usage } from './log.ts'
 
 /** Every key begins with it. The policy and the client follow. */

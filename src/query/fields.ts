@@ -2,7 +2,7 @@
 import { type TSchema, type TUnsafe, Type } from '@sinclair/typebox'
 import { fromUnits } from '../../drizzle/decimal.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
-import { describeNotAllowed } from '../nearest.ts'
+import { describeNotAllowed } from '../did-you-mean.ts'
 import { ASCII, acceptsNull, LINE, LINES, MAX_INTEGER, refuseChoice, refuseDefault, refuseDigits, refuseRange } from './field-checks.ts'
 import { type Line, type Point, readNumber, readText, readTime, Unreadable } from './values.ts'
 

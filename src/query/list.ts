@@ -1,16 +1,16 @@
 // Reading: a page of a list with the number of all that match, and one record.
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database } from '../../drizzle/database.ts'
+import { perDatabase } from '../../drizzle/per-database.ts'
 import { type Clause, type Listed, type Place, type Selection, tablesOf } from '../../drizzle/selection.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
 import { invalid, Problem } from '../errors.ts'
-import { perDatabase } from '../memo.ts'
+import { type Spelling, spell } from './canonical.ts'
 import { type Beside, readCursor, type Scope, writeCursor } from './cursor.ts'
 import type { Value } from './lookups.ts'
 import { COUNT_MODES, DEFAULT_PAGE_SIZE, type ListQuery, MAX_FILTERS, type OrderTerm } from './params.ts'
 import type { Resource } from './resource.ts'
 import { type Row, type Shown, shownOf } from './rows.ts'
-import { type Spelling, spell } from './spelling.ts'
 
 /** The page beside this one: its number, and where it begins. */
 export interface Neighbour {

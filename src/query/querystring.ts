@@ -2,8 +2,8 @@
 // properties carries the codec by which it is read.
 import { type TObject, type TUnsafe, Type } from '@sinclair/typebox'
 import { Memory } from '../../drizzle/memory.ts'
+import { nearest } from '../did-you-mean.ts'
 import type { Fault } from '../errors.ts'
-import { nearest } from '../nearest.ts'
 import { type Codec, meta } from './fields.ts'
 import { lookups } from './lookups.ts'
 import { Unreadable } from './values.ts'

@@ -3,8 +3,8 @@ import { Column, getTableColumns, type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import { stateOf } from '../../drizzle/conditions.ts'
 import type { Database } from '../../drizzle/database.ts'
+import { perDatabase } from '../../drizzle/per-database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
-import { perDatabase } from '../memo.ts'
 import type { Resource } from './resource.ts'
 
 export type Row = Record<string, unknown> & { id: number }

@@ -1,10 +1,10 @@
 // Collects the faults of all lines in a temporary table, so that one run tells all of them, however many there are.
 import { type SQL, sql } from 'drizzle-orm'
 import type { Queries } from '../../drizzle/database.ts'
-import { describeMissing } from '../constraints.ts'
-import { escapeControls } from '../printable.ts'
-import { inserter } from '../statements.ts'
+import { describeMissing } from '../records/constraints.ts'
+import { inserter } from '../records/insert.ts'
 import { currentValue, type ImportPlan, isKnown, isSameKey, isWithin, nextValue, type Range, stagedValue, table } from './plan.ts'
+import { escapeControls } from './printable.ts'
 
 /** Lines that are named. */
 const MAX_NAMED = 20

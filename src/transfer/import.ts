@@ -1,8 +1,8 @@
 // Imports products from lines of JSON: a new `sku` is created, a known one is changed, and where any line is bad nothing is done at all.
 import { sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
-import { type Actor, COMMAND_LINE } from '../changes.ts'
-import { retried } from '../records.ts'
+import { type Actor, COMMAND_LINE } from '../changelog/record.ts'
+import { retried } from '../records/write.ts'
 import { categories } from '../resources/categories.ts'
 import { products } from '../resources/products.ts'
 import { describeFaults, findConflicts, findRepeated, ImportRefused, ImportStopped } from './faults.ts'

@@ -1,5 +1,5 @@
 // Reads newline-delimited JSON as a stream.
-import { parseBody, repeatedMembers } from '../json.ts'
+import { parseBody, repeatedMembers } from '../http/json.ts'
 
 /** One line: what it holds, or why it cannot be read. */
 export type Line = { number: number } & ({ value: unknown } | { fault: string })

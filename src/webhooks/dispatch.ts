@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises'
 import { eq } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
-import { type Entry, newestChange, readAhead, readLog } from '../log.ts'
+import { type Entry, newestChange, readAhead, readLog } from '../changelog/read.ts'
 import type { Resource } from '../query/resource.ts'
 import { deliverEvents, type Event, enabledWebhooks } from './events.ts'
 import { failingSlowly } from './slowly.ts'

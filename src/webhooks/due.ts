@@ -1,7 +1,7 @@
 // Finds out what webhooks are waiting for: one look, however many of them there are.
 import { and, eq, exists, gt, inArray, lt, lte, notExists, sql } from 'drizzle-orm'
 import type { Database } from '../../drizzle/database.ts'
-import { readLog } from '../log.ts'
+import { readLog } from '../changelog/read.ts'
 import { MAX_IN_FLIGHT } from './deliver.ts'
 import { dispatched } from './dispatch.ts'
 

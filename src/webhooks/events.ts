@@ -4,7 +4,7 @@ import { eq, sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import type { Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
-import { inserter, stored } from '../statements.ts'
+import { inserter, stored } from '../records/insert.ts'
 import { matching, readFilter } from './matching.ts'
 import { resourceOf, subscribes } from './types.ts'
 

@@ -10,7 +10,7 @@ import type { ListQuery } from '../query/params.ts'
 import { compileQuerystring } from '../query/querystring.ts'
 import type { Resource } from '../query/resource.ts'
 import { columnsOf, type Row } from '../query/rows.ts'
-import { stored } from '../statements.ts'
+import { stored } from '../records/insert.ts'
 
 /** Parameters of a list that say nothing of a record. */
 const OF_LISTS = ['ordering', 'page', 'page_size', 'cursor', 'count']

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises'
 import { and, eq, gt, gte, inArray, isNull, lt, notExists, type SQL, sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { Problem } from '../errors.ts'
-import { type Expected, held } from '../records.ts'
+import { type Expected, held } from '../records/write.ts'
 import { deliveries } from '../resources/deliveries.ts'
 
 /** Deliveries that one transaction changes. */

@@ -1,7 +1,7 @@
 // The types of events that webhooks are told of.
-import type { Operation } from '../changes.ts'
+import type { Operation } from '../changelog/record.ts'
+import { describeUnknown } from '../did-you-mean.ts'
 import { type Fault, MAX_FAULTS } from '../errors.ts'
-import { describeUnknown } from '../nearest.ts'
 import type { Resource } from '../query/resource.ts'
 
 export const ALL = '*'

@@ -1,7 +1,7 @@
 // Lists that take long: they end at their deadline, hold nobody up meanwhile, and end at once when the application is closed.
 import { setTimeout } from 'node:timers/promises'
 import tap, { type Test } from 'tap'
-import type { App } from '../../src/routes.ts'
+import type { App } from '../../src/http/routes.ts'
 import { connect, type Dialect } from '../dialects.ts'
 import { type Answer, build, get, onEach } from '../helper.ts'
 

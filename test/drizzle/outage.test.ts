@@ -7,11 +7,11 @@ import { Writable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import { main } from '../../src/cli.ts'
-import type { App } from '../../src/routes.ts'
-import { cable } from '../cable.ts'
+import type { App } from '../../src/http/routes.ts'
 import { connect, DIALECTS, type Dialect, type Query } from '../dialects.ts'
 import { type Answer, ask, build, get } from '../helper.ts'
 import { startServer } from '../postgres.ts'
+import { cable } from '../tcp-proxy.ts'
 
 // They wait for limits of time to pass, and cost no CPU meanwhile.
 t.jobs = 5

@@ -2,7 +2,7 @@
 import { get as httpGet, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
-import type { App } from '../../src/routes.ts'
+import type { App } from '../../src/http/routes.ts'
 import { get } from '../helper.ts'
 
 export interface Entry {

@@ -1,8 +1,8 @@
 // What was done to one record, and how a state of it is brought back.
 import { sql } from 'drizzle-orm'
-import { COMMAND_LINE } from '../../src/changes.ts'
-import { issueKey } from '../../src/keys.ts'
-import type { App } from '../../src/routes.ts'
+import { issueKey } from '../../src/auth/keys.ts'
+import { COMMAND_LINE } from '../../src/changelog/record.ts'
+import type { App } from '../../src/http/routes.ts'
 import { ask, build, get, onEach } from '../helper.ts'
 import type { Entry } from './feed.ts'
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { pruneChanges } from '../../src/feed/prune.ts'
-import type { App } from '../../src/routes.ts'
+import type { App } from '../../src/http/routes.ts'
 import { ask, authorization, build, get, onEach } from '../helper.ts'
 import { portOf, settled } from './feed.ts'
 

@@ -5,8 +5,8 @@ import t, { type Test } from 'tap'
 import { type Quota, type RequestLog, storeOf } from '../../src/limits/log.ts'
 import { MemoryLog } from '../../src/limits/memory.ts'
 import { openRedis, RedisLog } from '../../src/limits/redis.ts'
-import { cable } from '../cable.ts'
 import { prefixFor, REDIS, skip } from '../redis.ts'
+import { cable } from '../tcp-proxy.ts'
 
 interface Made {
   log: RequestLog

@@ -1,7 +1,7 @@
 // Pages of other origins: which may call, what they may read, and that an error is theirs to read too.
 import type { InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
-import type { App } from '../../src/routes.ts'
+import type { App } from '../../src/http/routes.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { authorization, build } from '../helper.ts'
 

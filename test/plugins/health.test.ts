@@ -7,13 +7,13 @@ import { setImmediate } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
 import { buildApp } from '../../src/app.ts'
-import { COMMAND_LINE } from '../../src/changes.ts'
+import { issueKey } from '../../src/auth/keys.ts'
+import { COMMAND_LINE } from '../../src/changelog/record.ts'
 import { loadConfig } from '../../src/config.ts'
-import { issueKey } from '../../src/keys.ts'
-import type { App } from '../../src/routes.ts'
-import { cable } from '../cable.ts'
+import type { App } from '../../src/http/routes.ts'
 import { DIALECTS, type Dialect, existing } from '../dialects.ts'
 import { ask, build, get, onEach } from '../helper.ts'
+import { cable } from '../tcp-proxy.ts'
 
 const portOf = (server: { address(): unknown }) => (server.address() as AddressInfo).port
 

@@ -1,6 +1,6 @@
 // Requests are refused while the process is overloaded, and a service that has just started is not ready: with the clock of the test.
 import t from 'tap'
-import { Load } from '../../src/load.ts'
+import { Load } from '../../src/http/load.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { build } from '../helper.ts'
 

@@ -2,11 +2,11 @@
 import { randomInt } from 'node:crypto'
 import type { InjectOptions, LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
-import { COMMAND_LINE } from '../../src/changes.ts'
+import { issueKey } from '../../src/auth/keys.ts'
+import { COMMAND_LINE } from '../../src/changelog/record.ts'
 import { docsFiles } from '../../src/docs/files.ts'
-import { issueKey } from '../../src/keys.ts'
+import type { App } from '../../src/http/routes.ts'
 import { addressOf } from '../../src/limits/address.ts'
-import type { App } from '../../src/routes.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { build } from '../helper.ts'
 import { REDIS, skip } from '../redis.ts'
@@ -183,7 +183,7 @@ t.test('a malformed token costs no query, a well-formed one a single look-up', a
 t.test('a key that held once is no guess', async (t) => {
   const { app, ask } = await serve(t)
   const { record, token } = await issueKey(app.db, { name: 'A', role: 'read' }, COMMAND_LINE)
-  const { revokeKey } = await import('../../src/keys.ts')
+  const { revokeKey } = await import('../../src/auth/keys.ts')
   await revokeKey(app.db, record.id, COMMAND_LINE)
   t.equal(await answered(() => ask({ headers: bearer(token) })), 5, 'it counts as a request without a key')
   t.equal((await ask({ headers: ten[0] as Record<string, string> })).statusCode, 401)

@@ -2,14 +2,14 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { MAX_HEADERS } from '../../src/http.ts'
-import type { App } from '../../src/routes.ts'
+import { MAX_HEADERS } from '../../src/http/limits.ts'
+import type { App } from '../../src/http/routes.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { authorization, build } from '../helper.ts'
 
 const [embedded] = DIALECTS as [Dialect]
 
-/** Milliseconds. The proportions are those of src/http.ts. */
+/** Milliseconds. The proportions are those of src/http/limits.ts. */
 const TIMEOUTS = { headers: 1_000, request: 2_000, idle: 2_500, keepAlive: 1_500, check: 100 }
 
 /** Milliseconds between two bytes of a client that drips. */

@@ -1,7 +1,7 @@
 // How far a list is counted, what its links and its last page make of that, and for how long a count is remembered.
 import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
-import type { App } from '../../src/routes.ts'
+import type { App } from '../../src/http/routes.ts'
 import { importProducts } from '../../src/transfer/import.ts'
 import { connect, type Dialect, type Query } from '../dialects.ts'
 import { ask, build, get, lines, onEach } from '../helper.ts'

@@ -1,6 +1,6 @@
 // What is unknown is refused or, where the client or the configuration says so, ignored (RFC 7240, `handling`).
 import t from 'tap'
-import type { App } from '../../src/routes.ts'
+import type { App } from '../../src/http/routes.ts'
 import type { Dialect } from '../dialects.ts'
 import { ask, build, onEach, withoutCursor } from '../helper.ts'
 

@@ -1,9 +1,9 @@
 // A list as a whole: its order, its pages, the links between them, and search.
 import { eq } from 'drizzle-orm'
 import t, { type Test } from 'tap'
+import type { App } from '../../src/http/routes.ts'
 import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
-import type { App } from '../../src/routes.ts'
 import type { Dialect } from '../dialects.ts'
 import { ask, build, get, onEach, withoutCursor } from '../helper.ts'
 

@@ -1,15 +1,15 @@
 // What each lookup finds, and that its negation finds exactly the rest.
 import { eq, sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
-import { COMMAND_LINE } from '../../src/changes.ts'
-import { issueKey } from '../../src/keys.ts'
+import { issueKey } from '../../src/auth/keys.ts'
+import { COMMAND_LINE } from '../../src/changelog/record.ts'
+import type { App } from '../../src/http/routes.ts'
 import { meta } from '../../src/query/fields.ts'
 import { type LookupName, lookups } from '../../src/query/lookups.ts'
 import { codec } from '../../src/query/querystring.ts'
 import { categories } from '../../src/resources/categories.ts'
 import { keys } from '../../src/resources/keys.ts'
 import { products } from '../../src/resources/products.ts'
-import type { App } from '../../src/routes.ts'
 import { ask, build, get, onEach } from '../helper.ts'
 
 /** In the order in which they are made: each has the id of its place. */

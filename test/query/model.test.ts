@@ -5,7 +5,7 @@ import { eq } from 'drizzle-orm'
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import { fold } from '../../drizzle/fold.ts'
-import type { App } from '../../src/routes.ts'
+import type { App } from '../../src/http/routes.ts'
 import { importProducts } from '../../src/transfer/import.ts'
 import { ask, build, get, lines, onEach } from '../helper.ts'
 

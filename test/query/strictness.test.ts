@@ -1,10 +1,10 @@
 // What is refused in a query string, and what the answer says of it.
 import { type AddressInfo, connect } from 'node:net'
 import t, { type Test } from 'tap'
-import { nearest } from '../../src/nearest.ts'
+import { nearest } from '../../src/did-you-mean.ts'
+import type { App } from '../../src/http/routes.ts'
 import { compileQuerystring, MAX_SUGGESTIONS } from '../../src/query/querystring.ts'
 import { products } from '../../src/resources/products.ts'
-import type { App } from '../../src/routes.ts'
 import type { Dialect } from '../dialects.ts'
 import { ask, build, get, onEach } from '../helper.ts'
 

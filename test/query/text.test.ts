@@ -1,7 +1,7 @@
 // How one parameter becomes several values: lists, and the terms of a search.
 import fc from 'fast-check'
 import t from 'tap'
-import { joinList, splitList } from '../../src/query/lists.ts'
+import { joinList, splitList } from '../../src/query/csv.ts'
 import { MAX_SEARCH_LENGTH, MAX_SEARCH_TERMS, MAX_TERM_LENGTH, readSearch } from '../../src/query/search.ts'
 import { Unreadable } from '../../src/query/values.ts'
 

@@ -1,6 +1,6 @@
 // Categories over HTTP: their slugs, names that are taken, and the tree that they form.
 import type { Test } from 'tap'
-import type { App } from '../../src/routes.ts'
+import type { App } from '../../src/http/routes.ts'
 import { type Answer, ask, build, get, onEach } from '../helper.ts'
 
 const LIST = '/api/categories/'

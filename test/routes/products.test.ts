@@ -1,7 +1,7 @@
 // Products over HTTP: what is made, changed and removed, what is refused, and what clients at the same time do to each other.
 import type { InjectOptions } from 'fastify'
 import type { Test } from 'tap'
-import type { App } from '../../src/routes.ts'
+import type { App } from '../../src/http/routes.ts'
 import { type Answer, ask, build, get, onEach } from '../helper.ts'
 
 const LIST = '/api/products/'

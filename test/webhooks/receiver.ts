@@ -7,7 +7,7 @@ import { setTimeout } from 'node:timers/promises'
 import { Webhook } from 'standardwebhooks'
 import type { Test } from 'tap'
 import type { AppOptions } from '../../src/app.ts'
-import type { App } from '../../src/routes.ts'
+import type { App } from '../../src/http/routes.ts'
 import { type Dialect, existing } from '../dialects.ts'
 import { ask, build } from '../helper.ts'
 

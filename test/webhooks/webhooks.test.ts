@@ -1,9 +1,9 @@
 // Webhooks from end to end: what is told to whom, how it is signed, and what is refused.
 import { setTimeout } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
-import { COMMAND_LINE } from '../../src/changes.ts'
-import { issueKey } from '../../src/keys.ts'
-import type { App } from '../../src/routes.ts'
+import { issueKey } from '../../src/auth/keys.ts'
+import { COMMAND_LINE } from '../../src/changelog/record.ts'
+import type { App } from '../../src/http/routes.ts'
 import { importProducts } from '../../src/transfer/import.ts'
 import { deliverDue } from '../../src/webhooks/deliver.ts'
 import { dispatch } from '../../src/webhooks/dispatch.ts'

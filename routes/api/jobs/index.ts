@@ -1,7 +1,7 @@
+import type { App } from '../../../src/http/routes.ts'
 import { jobCursor, jobListSchema } from '../../../src/jobs/schemas.ts'
 import { DEFAULT_PAGE_SIZE } from '../../../src/query/params.ts'
 import { codec } from '../../../src/query/querystring.ts'
-import type { App } from '../../../src/routes.ts'
 
 export default async function (app: App) {
   app.get('/', { schema: jobListSchema, config: { access: 'admin' } }, async ({ query, origin }, reply) => {

@@ -1,8 +1,8 @@
-import { findKeyFaults, IssuedKey, issueWithin } from '../../../src/keys.ts'
+import { findKeyFaults, IssuedKey, issueWithin } from '../../../src/auth/keys.ts'
+import { type App, actorOf, type FindFaults, listRoute, madeAnswer, post } from '../../../src/http/routes.ts'
+import { createSchema } from '../../../src/openapi/operations.ts'
 import type { Body } from '../../../src/query/resource.ts'
-import { createSchema } from '../../../src/query/schemas.ts'
 import { keys } from '../../../src/resources/keys.ts'
-import { type App, actorOf, type FindFaults, listRoute, madeAnswer, post } from '../../../src/routes.ts'
 
 const findFaults: FindFaults = async ({ body }, faulty) => (faulty.has('expires_at') ? [] : findKeyFaults(body as Body))
 

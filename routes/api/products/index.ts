@@ -1,6 +1,6 @@
-import { resourceRoutes } from '../../../src/resource-routes.ts'
+import { resourceRoutes } from '../../../src/http/resource-routes.ts'
+import type { App } from '../../../src/http/routes.ts'
 import { products } from '../../../src/resources/products.ts'
-import type { App } from '../../../src/routes.ts'
 
 export default async function (app: App) {
   resourceRoutes(app, products)

@@ -1,6 +1,6 @@
-import { createSchema } from '../../../src/query/schemas.ts'
+import { type App, actorOf, listRoute, madeAnswer, post, refuseConditions } from '../../../src/http/routes.ts'
+import { createSchema } from '../../../src/openapi/operations.ts'
 import { webhooks } from '../../../src/resources/webhooks.ts'
-import { type App, actorOf, listRoute, madeAnswer, post, refuseConditions } from '../../../src/routes.ts'
 import { checkWebhook, IssuedWebhook, makeWebhook, webhookFaults } from '../../../src/webhooks/webhooks.ts'
 
 export default async function (app: App) {

@@ -1,5 +1,5 @@
 import { streamRoute } from '../../../../src/feed/routes.ts'
-import type { App } from '../../../../src/routes.ts'
+import type { App } from '../../../../src/http/routes.ts'
 
 export default async function (app: App) {
   streamRoute(app)

@@ -1,6 +1,6 @@
 import { Problem } from '../../../../src/errors.ts'
+import type { App } from '../../../../src/http/routes.ts'
 import { jobSchema } from '../../../../src/jobs/schemas.ts'
-import type { App } from '../../../../src/routes.ts'
 
 export default async function (app: App) {
   app.get('/', { schema: jobSchema, config: { access: 'key' } }, async ({ params: { id }, key }, reply) => {

@@ -1,8 +1,8 @@
-import { changeUnlessLastAdmin, revokeWithin } from '../../../../src/keys.ts'
-import { mergeSchema, removeSchema } from '../../../../src/query/schemas.ts'
-import { mergeWithin } from '../../../../src/records.ts'
+import { changeUnlessLastAdmin, revokeWithin } from '../../../../src/auth/keys.ts'
+import { type App, actorOf, expectedOf, readRoute, stateHeaders } from '../../../../src/http/routes.ts'
+import { mergeSchema, removeSchema } from '../../../../src/openapi/operations.ts'
+import { mergeWithin } from '../../../../src/records/write.ts'
 import { keys } from '../../../../src/resources/keys.ts'
-import { type App, actorOf, expectedOf, readRoute, stateHeaders } from '../../../../src/routes.ts'
 
 const config = { access: keys.access.write }
 

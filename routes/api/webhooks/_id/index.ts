@@ -1,7 +1,7 @@
+import { type App, actorOf, expectedOf, readRoute, stateHeaders } from '../../../../src/http/routes.ts'
+import { mergeSchema, removeSchema } from '../../../../src/openapi/operations.ts'
 import { read } from '../../../../src/query/list.ts'
-import { mergeSchema, removeSchema } from '../../../../src/query/schemas.ts'
 import { webhooks } from '../../../../src/resources/webhooks.ts'
-import { type App, actorOf, expectedOf, readRoute, stateHeaders } from '../../../../src/routes.ts'
 import { changeWebhook, checkWebhook, removeWebhook, webhookFaults } from '../../../../src/webhooks/webhooks.ts'
 
 const config = { access: webhooks.access.write }

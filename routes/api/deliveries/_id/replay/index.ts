@@ -1,5 +1,5 @@
+import { type App, expectedOf, post } from '../../../../../src/http/routes.ts'
 import { deliveries } from '../../../../../src/resources/deliveries.ts'
-import { type App, expectedOf, post } from '../../../../../src/routes.ts'
 import { replayDelivery } from '../../../../../src/webhooks/replay.ts'
 import { replayDeliverySchema } from '../../../../../src/webhooks/schemas.ts'
 

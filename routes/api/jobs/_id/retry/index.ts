@@ -1,7 +1,7 @@
 import { Problem } from '../../../../../src/errors.ts'
-import { refuseKey } from '../../../../../src/idempotency.ts'
+import { refuseKey } from '../../../../../src/http/idempotency.ts'
+import type { App } from '../../../../../src/http/routes.ts'
 import { retrySchema } from '../../../../../src/jobs/schemas.ts'
-import type { App } from '../../../../../src/routes.ts'
 
 export default async function (app: App) {
   app.post('/', { schema: retrySchema, config: { access: 'admin' } }, async (request, reply) => {

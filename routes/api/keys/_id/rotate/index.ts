@@ -1,7 +1,7 @@
-import { IssuedKey, rotateWithin } from '../../../../../src/keys.ts'
-import { actionSchema } from '../../../../../src/query/schemas.ts'
+import { IssuedKey, rotateWithin } from '../../../../../src/auth/keys.ts'
+import { type App, actorOf, expectedOf, post, stateHeaders } from '../../../../../src/http/routes.ts'
+import { actionSchema } from '../../../../../src/openapi/operations.ts'
 import { keys } from '../../../../../src/resources/keys.ts'
-import { type App, actorOf, expectedOf, post, stateHeaders } from '../../../../../src/routes.ts'
 
 const schema = actionSchema(
   keys,

@@ -1,10 +1,10 @@
-import { answerWith } from '../../../../../src/answer.ts'
 import { nameOf } from '../../../../../src/cache/explicit.ts'
 import type { Kept } from '../../../../../src/cache/store.ts'
-import { readSchema } from '../../../../../src/query/schemas.ts'
+import { answerWith } from '../../../../../src/http/cached-response.ts'
+import { formOf } from '../../../../../src/http/etags.ts'
+import { type App, madeOf } from '../../../../../src/http/routes.ts'
+import { readSchema } from '../../../../../src/openapi/operations.ts'
 import { products } from '../../../../../src/resources/products.ts'
-import { type App, madeOf } from '../../../../../src/routes.ts'
-import { formOf } from '../../../../../src/tags.ts'
 
 const schema = {
   ...readSchema(products, 'cached_detail', 'Read, by a cache key of its own,'),

@@ -1,7 +1,7 @@
+import { type App, expectedOf, post } from '../../../../../src/http/routes.ts'
 import { startJob } from '../../../../../src/jobs/route.ts'
-import { held } from '../../../../../src/records.ts'
+import { held } from '../../../../../src/records/write.ts'
 import { products } from '../../../../../src/resources/products.ts'
-import { type App, expectedOf, post } from '../../../../../src/routes.ts'
 import { notifySchema } from '../../../../../src/webhooks/schemas.ts'
 
 export default async function (app: App) {

@@ -1,9 +1,9 @@
 import { Type } from '@sinclair/typebox'
-import { WITH_BODY } from '../../../../../src/query/responses.ts'
-import { actionSchema } from '../../../../../src/query/schemas.ts'
+import { type App, actorOf, expectedOf, type FindFaults, post, stateHeaders } from '../../../../../src/http/routes.ts'
+import { actionSchema } from '../../../../../src/openapi/operations.ts'
+import { WITH_BODY } from '../../../../../src/openapi/responses.ts'
+import { changeStock, findStockFaults, StockChange } from '../../../../../src/records/stock.ts'
 import { products } from '../../../../../src/resources/products.ts'
-import { type App, actorOf, expectedOf, type FindFaults, post, stateHeaders } from '../../../../../src/routes.ts'
-import { changeStock, findStockFaults, StockChange } from '../../../../../src/stock.ts'
 
 const schema = {
   ...actionSchema(

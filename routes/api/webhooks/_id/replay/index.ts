@@ -1,7 +1,7 @@
 import { type Fault, invalid } from '../../../../../src/errors.ts'
+import { type App, expectedOf, post } from '../../../../../src/http/routes.ts'
 import { startJob } from '../../../../../src/jobs/route.ts'
 import { webhooks } from '../../../../../src/resources/webhooks.ts'
-import { type App, expectedOf, post } from '../../../../../src/routes.ts'
 import { replayWebhookSchema } from '../../../../../src/webhooks/schemas.ts'
 import { holdEnabled } from '../../../../../src/webhooks/webhooks.ts'
 

@@ -1,5 +1,5 @@
+import { type App, actorOf, expectedOf, post, stateHeaders } from '../../../../../src/http/routes.ts'
 import { webhooks } from '../../../../../src/resources/webhooks.ts'
-import { type App, actorOf, expectedOf, post, stateHeaders } from '../../../../../src/routes.ts'
 import { rotateWebhookSchema } from '../../../../../src/webhooks/schemas.ts'
 import { rotateWebhook } from '../../../../../src/webhooks/webhooks.ts'
 

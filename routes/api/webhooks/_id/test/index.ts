@@ -1,5 +1,5 @@
+import { type App, expectedOf, post } from '../../../../../src/http/routes.ts'
 import { webhooks } from '../../../../../src/resources/webhooks.ts'
-import { type App, expectedOf, post } from '../../../../../src/routes.ts'
 import { testWebhookSchema } from '../../../../../src/webhooks/schemas.ts'
 import { testWebhook } from '../../../../../src/webhooks/webhooks.ts'
 

@@ -1,0 +1,181 @@
+// Reads the change log in its order: nothing is ever put before what was read already.
+import { getTableColumns, type SQL, sql } from 'drizzle-orm'
+import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import type { Database, Queries } from '../../drizzle/database.ts'
+import { perDatabase } from '../../drizzle/per-database.ts'
+import { placeholder } from '../../drizzle/statement.ts'
+import type { Row } from '../query/rows.ts'
+import type { Operation } from './record.ts'
+
+/** An entry of the change log as it is stored: what is only passed on need not be read. */
+export interface Stored {
+  id: number
+  resource: string
+  record: number
+  operation: Operation
+  version: number
+  key: number | null
+  request: string | null
+  at: string
+  /** JSON. */
+  fields: string
+  reason: string | null
+  /** JSON. */
+  state: string | null
+}
+
+/** An entry without its texts, which may be large, and with their size. */
+export interface Head extends Pick<Stored, 'id' | 'resource' | 'record' | 'operation' | 'version' | 'at'> {
+  /** Bytes of `fields` and `state`. */
+  bytes: number
+}
+
+/** An entry of the change log. */
+export interface Entry extends Omit<Stored, 'fields' | 'state'> {
+  fields: Record<string, [old: unknown, current: unknown]>
+  /** The record afterwards or, deleted, before. Null in entries of versions that did not record it. */
+  state: Row | null
+}
+
+/** Where a query reads: in a transaction, or what is committed. */
+type On = Queries | Pick<Database, 'rows'>
+
+const run = (on: On, query: SQL, values: readonly unknown[]) => ('rows' in on ? on.rows(query, values) : on.prepared(query, values))
+
+/** Entries that one statement reads by their ids. */
+const BY_IDS = 100
+
+const statementsOf = perDatabase((db, changes: Database['tables']['changes']) => {
+  const { log } = db.dialect
+  const { id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state } = getTableColumns(changes)
+  const columns: SQLiteColumn[] = [id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state]
+  const decoded = columns.map((column) => (value: unknown) => (value === null ? null : column.mapFromDriverValue(value)))
+  const shown = sql.join(columns, sql`, `)
+  // Neither engine reads a large text to tell its size.
+  const head = sql`${sql.join([id, resource, record_id, operation, version, at], sql`, `)}, octet_length(${fields}) + coalesce(octet_length(${state}), 0)`
+  const ids = Array.from({ length: BY_IDS }, (_, place) => placeholder(place))
+  const ofRecord = sql`select ${shown} from ${changes} where resource = ${placeholder(0)} and record_id = ${placeholder(1)}`
+  return {
+    after: sql`select ${shown} from ${changes} where ${log.after(placeholder(0))} and ${log.settled} order by ${log.ascending} limit ${placeholder(1)}`,
+    of: sql`select ${shown} from ${changes} where ${resource} = ${placeholder(1)} and ${log.after(placeholder(0))} order by ${log.ascending}`,
+    headsAfter: sql`select ${head} from ${changes} where ${log.after(placeholder(0))} and ${log.settled} order by ${log.ascending} limit ${placeholder(1)}`,
+    byIds: sql`select ${shown} from ${changes} where ${id} in (${sql.join(ids, sql`, `)})`,
+    newest: sql`select ${head} from ${changes} where ${log.settled} order by ${log.descending} limit 1`,
+    waiting: sql`select ${at} from ${changes} where not (${log.settled}) order by ${log.ascending} limit 1`,
+    byId: sql`select ${head} from ${changes} where ${id} = ${placeholder(0)}`,
+    history: sql`${ofRecord} and ${version} < ${placeholder(2)} order by ${id} desc limit ${placeholder(3)}`,
+    stateAt: sql`${ofRecord} and ${version} = ${placeholder(2)} and ${state} is not null order by ${id} desc limit 1`,
+    timeOf: (raw: unknown): number => Date.parse(String(at.mapFromDriverValue(raw as never))),
+    toHead: ([id, resource, record, operation, version, time, bytes]: readonly unknown[]): Head => ({
+      id: Number(id),
+      resource: String(resource),
+      record: Number(record),
+      operation: operation as Operation,
+      version: Number(version),
+      at: String(at.mapFromDriverValue(time as never)),
+      bytes: Number(bytes),
+    }),
+    toStored(raw: readonly unknown[]): Stored {
+      const [id, resource, record, operation, version, key, request, at, fields, reason, state] = raw.map((value, place) =>
+        decoded[place]?.(value),
+      )
+      return {
+        id: Number(id),
+        resource: String(resource),
+        record: Number(record),
+        operation: operation as Operation,
+        version: Number(version),
+        key: key as number | null,
+        request: request as string | null,
+        at: String(at),
+        fields: String(fields),
+        reason: reason as string | null,
+        state: state as string | null,
+      }
+    },
+  }
+})
+
+const toEntry = ({ fields, state, ...entry }: Stored): Entry => ({
+  ...entry,
+  fields: JSON.parse(fields),
+  state: state === null ? null : JSON.parse(state),
+})
+
+/** Up to `limit` entries that come after the one with the id `change`, in their order. All do where that entry is gone. */
+export async function readLog(on: Queries, db: Database, change: number, limit: number): Promise<Entry[]> {
+  return (await readStored(on, db, change, limit)).map(toEntry)
+}
+
+/** The same, as they are stored. */
+export async function readStored(on: On, db: Database, change: number, limit: number): Promise<Stored[]> {
+  const { after, toStored } = statementsOf(db, db.tables.changes)
+  return (await run(on, after, [change, limit])).map(toStored)
+}
+
+/** All entries of a resource after one, also those that others may still be put before. */
+export async function readAhead(on: Queries, db: Database, change: number, resource: string): Promise<Entry[]> {
+  const { of, toStored } = statementsOf(db, db.tables.changes)
+  return (await on.prepared(of, [change, resource])).map((raw) => toEntry(toStored(raw)))
+}
+
+/** The id of the last entry that can be read; 0 where there is none. */
+export const newestChange = async (on: On, db: Database): Promise<number> => (await newestEntry(on, db))?.id ?? 0
+
+/** The last entry that can be read. */
+export async function newestEntry(on: On, db: Database): Promise<Head | undefined> {
+  const { newest, toHead } = statementsOf(db, db.tables.changes)
+  return (await run(on, newest, [])).map(toHead)[0]
+}
+
+export async function entryWith(on: On, db: Database, id: number): Promise<Head | undefined> {
+  const { byId, toHead } = statementsOf(db, db.tables.changes)
+  return (await run(on, byId, [id])).map(toHead)[0]
+}
+
+/** Reads the heads of up to `limit` entries after one. */
+export async function readHeads(on: On, db: Database, change: number, limit: number): Promise<Head[]> {
+  const { headsAfter, toHead } = statementsOf(db, db.tables.changes)
+  return (await run(on, headsAfter, [change, limit])).map(toHead)
+}
+
+/** Reads the entries with these ids, in the same order. Those that were pruned meanwhile are left out. */
+export async function readByIds(on: On, db: Database, ids: readonly number[]): Promise<Stored[]> {
+  const { byIds, toStored } = statementsOf(db, db.tables.changes)
+  const found = new Map<number, Stored>()
+  for (let start = 0; start < ids.length; start += BY_IDS) {
+    // The statement has a fixed number of values, so the last id fills the rest.
+    const values = Array.from({ length: BY_IDS }, (_, place) => ids[Math.min(start + place, ids.length - 1)])
+    for (const raw of await run(on, byIds, values)) {
+      const entry = toStored(raw)
+      found.set(entry.id, entry)
+    }
+  }
+  return ids.flatMap((id) => found.get(id) ?? [])
+}
+
+/** Seconds for which the oldest entry that cannot be read yet has been there: a transaction that began before it is still under way. */
+export async function logLag(db: Database): Promise<number> {
+  const { waiting, timeOf } = statementsOf(db, db.tables.changes)
+  const [[at] = []] = await db.rows(waiting, [])
+  return at === undefined ? 0 : Math.max(0, Date.now() - timeOf(at)) / 1_000
+}
+
+/** Up to `limit` entries of a record whose version is below `before`, the newest first. */
+export async function readHistory(
+  on: On,
+  db: Database,
+  resource: string,
+  record: number,
+  before: number,
+  limit: number,
+): Promise<Stored[]> {
+  const { history, toStored } = statementsOf(db, db.tables.changes)
+  return (await run(on, history, [resource, record, before, limit])).map(toStored)
+}
+
+/** The entry that has the state of a record at one of its versions. */
+export async function readStateAt(on: On, db: Database, resource: string, record: number, version: number): Promise<Entry | undefined> {
+  const { stateAt, toStored } = statementsOf(db, db.tables.changes)
+  return (await run(on, stateAt, [resource, record, version])).map(toStored).map(toEntry)[0]
+}

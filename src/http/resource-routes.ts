@@ -1,0 +1,51 @@
+// The routes of a resource, all at once, for the route file in the folder of its name.
+import { bulkRoute } from '../bulk/route.ts'
+import { historyRoute, restoreRoute } from '../feed/history.ts'
+import type { Resource } from '../query/resource.ts'
+import { type App, createRoute, listRoute, mergeRoute, readRoute, removeRoute, replaceRoute } from './routes.ts'
+
+interface Operation {
+  /** Where it is below the URL of the resource. */
+  path: string
+  add(app: App, resource: Resource): void
+}
+
+const OPERATIONS = {
+  list: { path: '', add: listRoute },
+  create: { path: '', add: createRoute },
+  bulk: { path: '/bulk', add: bulkRoute },
+  read: { path: '/:id', add: readRoute },
+  replace: { path: '/:id', add: replaceRoute },
+  merge: { path: '/:id', add: mergeRoute },
+  remove: { path: '/:id', add: removeRoute },
+  history: { path: '/:id/history', add: historyRoute },
+  restore: { path: '/:id/restore', add: restoreRoute },
+} as const satisfies Record<string, Operation>
+
+export type OperationName = keyof typeof OPERATIONS
+
+const ALL = Object.keys(OPERATIONS) as OperationName[]
+
+export interface ResourceRoutes {
+  /** The operations to add. The default is all of them. */
+  only?: readonly OperationName[]
+  /** Operations to leave out. */
+  without?: readonly OperationName[]
+}
+
+/**
+ * Adds the operations of a resource to the URLs below `/api/<table>/`. Throws a TypeError in a route file of another folder: links and
+ * `Location` headers would lead elsewhere.
+ *
+ * @example resourceRoutes(app, suppliers, { without: ['bulk'] })
+ */
+export function resourceRoutes(app: App, resource: Resource, { only = ALL, without = [] }: ResourceRoutes = {}): void {
+  const prefix = `/api/${resource.table}`
+  if (app.prefix !== prefix)
+    throw new TypeError(`the routes of ${resource.table} are added at ${app.prefix || '/'}: move the file to routes${prefix}/index.ts`)
+  for (const name of only) {
+    if (without.includes(name)) continue
+    const { path, add }: Operation = OPERATIONS[name]
+    app.register(async (scope) => add(scope, resource), { prefix: path })
+  }
+}

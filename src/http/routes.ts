@@ -1,0 +1,202 @@
+// The operations of a resource as routes. A file under routes/ says which of them its URL has.
+
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest, RawServerDefault } from 'fastify'
+import type { Queries } from '../../drizzle/database.ts'
+import type { Made } from '../cache/answers.ts'
+import type { Actor } from '../changelog/record.ts'
+import { type Fault, Problem } from '../errors.ts'
+import { createSchema, listSchema, mergeSchema, readSchema, removeSchema, replaceSchema } from '../openapi/operations.ts'
+import { ask, list, readWithState } from '../query/list.ts'
+import { envelope } from '../query/page.ts'
+import type { ListQuery } from '../query/params.ts'
+import type { Body, Resource } from '../query/resource.ts'
+import type { Row } from '../query/rows.ts'
+import { createWithin, type Expected, findFurtherFaults, findRow, merge, remove, replace, type WriteMode } from '../records/write.ts'
+import type { Access } from '../roles.ts'
+import { answer, type Question, tagAt } from './cached-response.ts'
+import { digest, formOf, httpDate, recordTag, validatorsOf } from './etags.ts'
+import { type Attempt, fingerprintOf, once, type PostAnswer, readKey } from './idempotency.ts'
+import { checkUnchanged, type Preconditions, preconditionsOf, quoted } from './preconditions.ts'
+
+export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
+
+/** The absolute URL of a resource's list: PUBLIC_URL's, or where the client found it. */
+export const urlOf = ({ origin }: FastifyRequest, { table }: Resource): string => `${origin}/api/${table}/`
+
+/** Who writes. */
+export const actorOf = ({ key, id }: FastifyRequest): Actor => ({ key: key?.id ?? null, request: id })
+
+/** How a client that changes a record has to know it. Throws `malformed-request` for an If-Match that cannot be read. */
+export function expectedOf({ headers, method, server: { config } }: FastifyRequest): Expected {
+  const needed = config.REQUIRE_IF_MATCH && method !== 'POST'
+  return expecting(preconditionsOf(headers), needed)
+}
+
+/** Throws `precondition-required` where a condition is needed and there is none, and `precondition-failed`. */
+export const expecting =
+  (conditions: Preconditions | undefined, needed: boolean): Expected =>
+  (current) => {
+    if (needed && conditions?.match === undefined)
+      throw new Problem(
+        'precondition-required',
+        'Say by If-Match, with the ETag that the record was read with, which state of it you mean to change.',
+      )
+    if (conditions) checkUnchanged(conditions, validatorsOf(current))
+  }
+
+/** The answer of a POST, from a transaction that is made once for each Idempotency-Key. `committed` runs before anybody is told. */
+export async function post(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  work: (tx: Queries) => Promise<PostAnswer>,
+  committed?: () => void,
+): Promise<FastifyReply> {
+  const answer = await once(request.server.db, attemptOf(request), work)
+  committed?.()
+  return sendPost(reply, answer)
+}
+
+export function sendPost(reply: FastifyReply, { status, headers, body, replayed }: PostAnswer & { replayed?: true }): FastifyReply {
+  if (replayed) reply.header('idempotency-replayed', 'true')
+  return reply.code(status).headers(headers).send(body)
+}
+
+export function attemptOf({ headers, key, method, url, bytes }: FastifyRequest): Attempt | undefined {
+  const given = headers['idempotency-key']
+  if (given === undefined) return undefined
+  const idempotencyKey = readKey(String(given))
+  // Of those without a key nobody can be told from another.
+  if (!key) throw new Problem('key-required', 'An Idempotency-Key is remembered for who has an API key.')
+  return { caller: key.id, key: idempotencyKey, fingerprint: fingerprintOf(method, url.replace(/\/?(?:\?.*)?$/, ''), bytes) }
+}
+
+/** What tells the client which state of a record it has. */
+export const stateHeaders = (record: Row) => ({
+  etag: quoted(recordTag(record)),
+  'last-modified': httpDate(record.updated_at),
+})
+
+/** A record that was made. */
+export const madeAnswer = (request: FastifyRequest, resource: Resource, record: Row): PostAnswer => ({
+  status: 201,
+  headers: { location: `${urlOf(request, resource)}${record.id}/`, ...stateHeaders(record) },
+  body: record,
+})
+
+/** What a query comes to for clients of one origin. A query that is asked again is the same object, so nothing of it is done twice. */
+interface Known {
+  origin: string
+  question: Question
+  read(deadline: number): Promise<Made>
+}
+
+export function listRoute(app: App, resource: Resource): void {
+  const { COUNT_LIMIT: countLimit, QUERY_TIMEOUT } = app.config
+  const form = formOf(resource)
+  const known = new WeakMap<ListQuery, Known>()
+  const knownOf = (request: FastifyRequest, query: ListQuery): Known => {
+    const { link, tables } = ask(app.db, resource, query)
+    const url = urlOf(request, resource)
+    const key = `${form} ${countLimit} ${url}?${link}`
+    // The state of the tables follows it.
+    const tag = digest(key)
+    const read = async (deadline: number) => {
+      const page = await list(app.db, resource, query, { countLimit, deadline })
+      const { body, headers } = envelope(url, page)
+      // How far a count came before it was given up is another time another.
+      const counted = page.exact ? '' : `.~${page.count}`
+      return { state: page.state, tag: tagAt(tag, page.state) + counted, headers, body: JSON.stringify(body) }
+    }
+    return { origin: request.origin, question: { key, tables, tag }, read }
+  }
+  app.get('/', { schema: listSchema(resource), config: { access: resource.access.read } }, (request, reply) => {
+    const { query } = request
+    let asked = known.get(query)
+    // Nearly all requests come to the same origin.
+    if (asked?.origin !== request.origin) {
+      asked = knownOf(request, query)
+      known.set(query, asked)
+    }
+    const { question, read } = asked
+    // It runs from the arrival of the request.
+    const deadline = performance.now() - reply.elapsedTime + QUERY_TIMEOUT * 1_000
+    return answer(request, reply, question, () => read(deadline), deadline)
+  })
+}
+
+/** Where records are only made, there is none that a condition could be about: to pass it over would be to do what was not meant. */
+export function refuseConditions({ headers }: FastifyRequest): void {
+  if (headers['if-match'] !== undefined)
+    throw new Problem(
+      'malformed-request',
+      'If-Match is about one record: here it has none. In bulk each operation has an if_match of its own.',
+    )
+}
+
+/** Finds the faults of a body that only the database can tell, where it has others, in the members `faulty`: one answer names all. */
+export type FindFaults = (request: FastifyRequest, faulty: ReadonlySet<string>) => Promise<readonly Fault[]>
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    findFaults?: FindFaults
+  }
+}
+
+/** The configuration of a route that writes a record. */
+export const writeConfig = (resource: Resource, mode: WriteMode): { access: Access; findFaults: FindFaults } => ({
+  access: resource.access.write,
+  async findFaults({ server: { db }, params, body }, faulty) {
+    const writing = { db, tx: db.read, resource, table: db.tables[resource.table] }
+    const current = mode === 'create' ? undefined : await findRow(writing, (params as { id: number }).id)
+    return findFurtherFaults(writing, mode, body as Body, faulty, current)
+  },
+})
+
+export function createRoute(app: App, resource: Resource): void {
+  app.post('/', { schema: createSchema(resource), config: writeConfig(resource, 'create') }, (request, reply) => {
+    refuseConditions(request)
+    return post(request, reply, async (tx) =>
+      madeAnswer(request, resource, await createWithin(tx, app.db, resource, request.body, actorOf(request))),
+    )
+  })
+}
+
+/** A record as it is kept. */
+export async function madeOf(app: FastifyInstance, resource: Resource, id: number): Promise<Made> {
+  const { row, state } = await readWithState(app.db, resource, id)
+  const body = JSON.stringify(row)
+  return { state, tag: recordTag(row, body), headers: { 'last-modified': httpDate(row.updated_at) }, body }
+}
+
+export function readRoute(app: App, resource: Resource): void {
+  const tables = [resource.table]
+  // Two resources never have the same: it has their fields.
+  const form = `${resource.table} ${formOf(resource)}`
+  app.get('/', { schema: readSchema(resource), config: { access: resource.access.read } }, (request, reply) => {
+    const { id } = request.params
+    return answer(request, reply, { key: `${form} ${id}`, tables }, () => madeOf(app, resource, id))
+  })
+}
+
+export function replaceRoute(app: App, resource: Resource): void {
+  // Its answer has no ETag: the record is not what was sent, but what was made of it (RFC 9110, section 9.3.4).
+  app.put('/', { schema: replaceSchema(resource), config: writeConfig(resource, 'replace') }, (request) =>
+    replace(app.db, resource, request.params.id, request.body, actorOf(request), expectedOf(request)),
+  )
+}
+
+export function mergeRoute(app: App, resource: Resource): void {
+  app.patch('/', { schema: mergeSchema(resource), config: writeConfig(resource, 'merge') }, async (request, reply) => {
+    const record = await merge(app.db, resource, request.params.id, request.body, actorOf(request), expectedOf(request))
+    return reply.headers(stateHeaders(record)).send(record)
+  })
+}
+
+export function removeRoute(app: App, resource: Resource): void {
+  app.delete('/', { schema: removeSchema(resource, app.resources), config: { access: resource.access.write } }, async (request, reply) => {
+    await remove(app.db, resource, request.params.id, app.resources, actorOf(request), expectedOf(request))
+    return reply.code(204).send()
+  })
+}

@@ -1,0 +1,121 @@
+// The table of jobs: for each kind what it is given, how it is run and what it does. A kind is added here and nowhere else.
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import type { Database } from '../drizzle/database.ts'
+import { pruneChanges } from './feed/prune.ts'
+import { KEPT_FOR, pruneAnswers } from './http/idempotency.ts'
+import type { Queue, Terms } from './jobs/queue.ts'
+import type { Resource } from './query/resource.ts'
+import type { Row } from './query/rows.ts'
+import { deliverDue } from './webhooks/deliver.ts'
+import { dispatch } from './webhooks/dispatch.ts'
+import { deliverEvents } from './webhooks/events.ts'
+import { cancelAll, cancelOrphans, pruneDeliveries, replayRange } from './webhooks/replay.ts'
+import type { Sender } from './webhooks/send.ts'
+import { NOTIFIED } from './webhooks/types.ts'
+
+/** What jobs have to work with. */
+export interface Services {
+  db: Database
+  queue: Queue
+  resources: readonly Resource[]
+  sender: Sender
+  /** Milliseconds before each attempt of a delivery, where they are others than the usual ones. */
+  schedule?: readonly number[] | undefined
+  /** What the URLs of records begin with; empty where it is not known. */
+  origin: string
+  /** Days for which things are kept; 0: for ever. */
+  keepDays: { changes: number; deliveries: number; jobs: number }
+}
+
+/** The job that runs. `signal` tells it to come to an end: what it throws then is no failure, and it is begun again later. */
+export interface Running {
+  id: string
+  signal: AbortSignal
+}
+
+export interface Handler<S extends TSchema = TSchema> {
+  payload: S
+  terms: Terms
+  /** What it returns is kept with the job. It may run again after it was done: what it does twice has to come to the same. */
+  run(services: Services, payload: Static<S>, job: Running): Promise<unknown>
+}
+
+const handler = <S extends TSchema>(given: Handler<S>): Handler<S> => given
+
+/** Seconds and attempts that fit most. */
+const USUAL: Terms = { attempts: 10, delay: 5, maxDelay: 3_600, concurrency: 2, kept: true }
+
+/** Of what is asked for again anyhow a moment later. */
+const PASSING: Terms = { ...USUAL, attempts: 1, kept: false }
+
+/** As many as there can be webhooks: a receiver that is slow takes no other's place. */
+const RECEIVERS = 100
+
+const HOUR = 3_600_000
+const DAY = 24 * HOUR
+
+const NoPayload = Type.Object({}, { additionalProperties: false })
+
+export const handlers = {
+  'products.notify': handler({
+    payload: Type.Object({
+      record: Type.Unsafe<Row>(Type.Object({ id: Type.Integer() })),
+      message: Type.Optional(Type.String()),
+      at: Type.String(),
+    }),
+    terms: USUAL,
+    async run({ db, resources, origin }, { record, message, at }, { id }) {
+      const data = message === undefined ? {} : { message }
+      const events = [{ event: `job ${id}`, type: NOTIFIED, at, record, data }]
+      return { deliveries: await db.write((tx) => deliverEvents(tx, db, { events, resources, origin })) }
+    },
+  }),
+  'webhooks.dispatch': handler({
+    payload: NoPayload,
+    terms: { ...PASSING, concurrency: 1 },
+    run: ({ db, resources, origin }, _payload, { signal }) => dispatch(db, { resources, origin, signal }),
+  }),
+  'webhooks.deliver': handler({
+    payload: Type.Object({ webhook: Type.Integer() }),
+    terms: { ...PASSING, concurrency: RECEIVERS },
+    run: ({ db, sender, schedule }, { webhook }, { signal }) => deliverDue(db, { sender, schedule }, webhook, signal),
+  }),
+  'webhooks.cancel': handler({
+    payload: Type.Object({ webhook: Type.Integer() }),
+    terms: USUAL,
+    run: async ({ db }, { webhook }, { signal }) => ({ deliveries: await cancelAll(db, webhook, signal) }),
+  }),
+  'webhooks.replay': handler({
+    payload: Type.Object({
+      webhook: Type.Integer(),
+      since: Type.String(),
+      until: Type.String(),
+      only: Type.Union([Type.Literal('failed'), Type.Literal('all')]),
+    }),
+    terms: USUAL,
+    run: async ({ db }, range, { signal }) => ({ deliveries: await replayRange(db, range, signal) }),
+  }),
+  retention: handler({
+    payload: NoPayload,
+    terms: { ...USUAL, concurrency: 1 },
+    async run({ db, queue, keepDays }, _payload, { signal }) {
+      const before = (days: number) => new Date(Date.now() - days * DAY)
+      const forgotten = {
+        changes: keepDays.changes === 0 ? 0 : await pruneChanges(db, before(keepDays.changes), signal),
+        answers: await pruneAnswers(db, new Date(Date.now() - KEPT_FOR), signal),
+        deliveries: await pruneDeliveries(db, before(keepDays.deliveries), signal),
+        jobs: await queue.prune(before(keepDays.jobs)),
+      }
+      const cancelled = await cancelOrphans(db, signal)
+      signal.throwIfAborted()
+      return { ...forgotten, cancelled }
+    },
+  }),
+} as const satisfies Record<string, Handler>
+
+export type Handlers = typeof handlers
+export type Kind = keyof Handlers
+export type PayloadOf<K extends Kind> = Static<Handlers[K]['payload']>
+
+/** What is done again and again, each time once by all instances together: a kind without a payload, and every how many milliseconds. */
+export const schedules: Partial<Record<Kind, number>> = { retention: HOUR }

@@ -1,0 +1,33 @@
+// What a PATCH sets: the members of its body, with JSON values merged into what the record has (RFC 7396).
+import { type TSchema, Type } from '@sinclair/typebox'
+import type { Body, Resource } from '../query/resource.ts'
+import type { Row } from '../query/rows.ts'
+import { compileBody, type Validator } from '../validate.ts'
+import type { Conflict } from './constraints.ts'
+import { mergePatch } from './merge-patch.ts'
+
+export interface Merged {
+  values: Body
+  /** Faults of merged values: the schema of a patch cannot find them. */
+  conflicts: Conflict[]
+}
+
+const validators = new WeakMap<TSchema, Validator>()
+
+function findValidator(field: string, schema: TSchema): Validator {
+  const validator = validators.get(schema) ?? compileBody(Type.Object({ [field]: schema }))
+  validators.set(schema, validator)
+  return validator
+}
+
+/** Merges `values`, the members that a body may set, into `current`. */
+export function mergeInto({ merged }: Resource, values: Body, current: Row): Merged {
+  if (merged.size === 0) return { values, conflicts: [] }
+  const whole = { ...values }
+  const conflicts = [...merged].flatMap(([field, schema]): Conflict[] => {
+    if (!(field in values)) return []
+    whole[field] = mergePatch(current[field], values[field])
+    return findValidator(field, schema)(whole).map((fault) => ({ code: 'invalid-request', detail: fault.detail, fault }))
+  })
+  return { values: whole, conflicts }
+}

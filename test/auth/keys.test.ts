@@ -1,0 +1,308 @@
+// The life of an API key: made, listed, changed, rotated, revoked; and that its secret is nowhere but with its owner.
+import crypto from 'node:crypto'
+import { syncBuiltinESMExports } from 'node:module'
+import { setTimeout } from 'node:timers/promises'
+import type { InjectOptions } from 'fastify'
+import type { Test } from 'tap'
+import { KEY_MEMORY } from '../../src/auth/keyring.ts'
+import { firstKey, issueKey, revokeKey, rotateKey } from '../../src/auth/keys.ts'
+import { sha256 } from '../../src/auth/token.ts'
+import { COMMAND_LINE } from '../../src/changelog/record.ts'
+import type { App } from '../../src/http/routes.ts'
+import { connect, existing } from '../dialects.ts'
+import { ask, build, onEach } from '../helper.ts'
+
+const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
+const TOKEN = /^stk_\d+_[0-9a-f]{48}$/
+const STAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
+
+/** What a key is answered where it may do all. */
+const statusWith = async (app: App, token: string) => (await ask(app, 'GET', '/api/keys/', undefined, bearer(token))).status
+
+/** All that the database holds, as text. */
+async function contents(t: Test, app: App): Promise<string> {
+  const query = await connect(t, app.config.DATABASE_URL)
+  const tables = ['keys', 'key_secrets', 'changes', 'keys_search', 'stockroom_secrets']
+  const rows: unknown[] = []
+  // One after the other: a connection runs one statement at a time.
+  for (const table of tables) rows.push(await query(`select * from ${table}`))
+  return JSON.stringify(rows)
+}
+
+onEach('a key is made, shown once, and from then on only known by its hash', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const { status, headers, body } = await ask(app, 'POST', '/api/keys/', { name: ' Warehouse ', role: 'admin' })
+  t.equal(status, 201)
+  t.equal(headers['cache-control'], 'no-store')
+  t.match(headers.location, new RegExp(`/api/keys/${body.id}/$`))
+  t.match(body, { name: 'Warehouse', role: 'admin', key: TOKEN, last_used_at: null, expires_at: null, revoked_at: null, version: 1 })
+  t.match(body.created_at, STAMP)
+  t.ok(body.key.startsWith(`stk_${body.id}_`))
+  t.equal(await statusWith(app, body.key), 200)
+
+  const { key, ...record } = body
+  const { body: read } = await ask(app, 'GET', `/api/keys/${body.id}/`)
+  t.match(read, { id: record.id, name: 'Warehouse', role: 'admin', created_at: record.created_at })
+  t.strictSame(Object.keys(read), Object.keys(record), 'without the secret')
+  const { body: list } = await ask(app, 'GET', '/api/keys/?search=ware&role=admin&ordering=-created_at')
+  t.strictSame(
+    list.results.map((row: object) => Object.keys(row)),
+    [Object.keys(record)],
+  )
+  const all = await contents(t, app)
+  const [, , secret] = key.split('_')
+  t.ok(all.includes(sha256(secret)), 'its hash is kept')
+  t.notOk(all.includes(secret), 'its secret is not')
+  const query = await connect(t, app.config.DATABASE_URL)
+  const logged = JSON.stringify(await query('select * from changes'))
+  t.ok(logged.includes('Warehouse'), 'that it was made is in the log')
+  t.notOk(logged.includes(sha256(secret)), 'not even its hash is there')
+})
+
+onEach('a key that cannot be made', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const cases: [object, object[]][] = [
+    [{}, [{ pointer: '/name' }, { pointer: '/role' }]],
+    [{ name: '', role: 'root' }, [{ pointer: '/name' }, { pointer: '/role', allowed: ['read', 'write', 'admin'] }]],
+    [
+      { name: 'A', role: 'wirte' },
+      [{ pointer: '/role', detail: 'is not one of the allowed values; did you mean write?', suggestion: 'write' }],
+    ],
+    [{ name: '', role: 'read' }, [{ pointer: '/name', detail: 'must have at least 1 character' }]],
+    [{ name: 'A', role: 'read', secret: 'x' }, [{ pointer: '/secret', detail: /is not known/ }]],
+    [{ name: 'A', role: 'read', expires_at: 'soon' }, [{ pointer: '/expires_at' }]],
+    [{ name: 'A', role: 'read', expires_at: '2020-01-01' }, [{ pointer: '/expires_at', detail: 'is past' }]],
+  ]
+  for (const [payload, errors] of cases) {
+    const { status, body } = await ask(app, 'POST', '/api/keys/', payload)
+    t.equal(status, 400, JSON.stringify(payload))
+    t.match(body, { code: 'invalid-request', errors })
+    t.equal(body.errors.length, errors.length)
+  }
+  t.equal((await ask(app, 'GET', '/api/keys/')).body.count, 1, 'the one that asks')
+  t.equal((await ask(app, 'PUT', '/api/keys/1/', { name: 'A', role: 'read' })).status, 405, 'nor is one replaced')
+  for (const url of ['/api/keys/99/', '/api/keys/x/']) {
+    for (const method of ['GET', 'PATCH', 'DELETE'] as const)
+      t.equal((await ask(app, method, url, method === 'PATCH' ? {} : undefined)).status, 404)
+    t.equal((await ask(app, 'POST', `${url}rotate/`)).status, 404)
+  }
+})
+
+onEach('a key that is revoked, rotated or past its time is refused at once by the instance that did it', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const made = async (more = {}) => (await ask(app, 'POST', '/api/keys/', { name: 'A', role: 'admin', ...more })).body
+
+  const revoked = await made()
+  t.equal(await statusWith(app, revoked.key), 200)
+  t.strictSame(await ask(app, 'DELETE', `/api/keys/${revoked.id}/`).then(({ status, body }) => [status, body]), [204, undefined])
+  t.equal(await statusWith(app, revoked.key), 401)
+  const { body: record } = await ask(app, 'GET', `/api/keys/${revoked.id}/`)
+  t.match(record.revoked_at, STAMP, 'its record stays')
+  t.equal((await ask(app, 'DELETE', `/api/keys/${revoked.id}/`)).status, 204, 'once more')
+  t.strictSame((await ask(app, 'GET', `/api/keys/${revoked.id}/`)).body, record, 'and nothing changes')
+  t.match(await ask(app, 'POST', `/api/keys/${revoked.id}/rotate/`), { status: 409, body: { code: 'key-revoked' } })
+
+  const rotated = await made()
+  t.equal(await statusWith(app, rotated.key), 200)
+  const { status, headers, body } = await ask(app, 'POST', `/api/keys/${rotated.id}/rotate/`)
+  t.match({ status, headers, body }, { status: 200, headers: { 'cache-control': 'no-store' }, body: { id: rotated.id, key: TOKEN } })
+  t.not(body.key, rotated.key)
+  const told = await ask(app, 'POST', `/api/keys/${rotated.id}/rotate/`, { grace: 60 })
+  t.match(told, { status: 400, body: { errors: [{ pointer: '', detail: /is not read here/ }] } }, 'what is not read is said so')
+  t.equal(await statusWith(app, rotated.key), 401)
+  t.equal(await statusWith(app, body.key), 200)
+
+  const expiring = await made({ expires_at: new Date(Date.now() + 400).toISOString() })
+  t.equal(await statusWith(app, expiring.key), 200)
+  await setTimeout(Date.parse(expiring.expires_at) - Date.now() + 1)
+  t.equal(await statusWith(app, expiring.key), 401)
+  const longer = { expires_at: new Date(Date.now() + 3_600_000).toISOString() }
+  t.match(await ask(app, 'PATCH', `/api/keys/${expiring.id}/`, longer), { status: 200, body: longer })
+  t.equal(await statusWith(app, expiring.key), 200, 'until it is given more')
+})
+
+/** Ways to end an admin key. */
+const endings: [method: 'PATCH' | 'DELETE', body?: object][] = [
+  ['DELETE'],
+  ['PATCH', { role: 'write' }],
+  ['PATCH', { role: 'read', name: 'Demoted' }],
+  ['PATCH', { expires_at: '2020-01-01' }],
+]
+
+onEach('the last valid admin key cannot end itself over HTTP', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const issue = (body: object) => ask(app, 'POST', '/api/keys/', { name: 'A', ...body }).then(({ body }) => body)
+  const end = (id: number, [method, body]: (typeof endings)[number]) => ask(app, method, `/api/keys/${id}/`, body)
+  const refused = { status: 409, body: { code: 'last-admin-key', detail: /^The key 1 is the last valid admin key\. Make another/ } }
+  await issue({ role: 'write' })
+  await end((await issue({ role: 'admin' })).id, ['DELETE'])
+  await end((await issue({ role: 'admin' })).id, ['PATCH', { expires_at: '2020-01-01' }])
+  const { body: before } = await ask(app, 'GET', '/api/keys/1/')
+  for (const ending of endings) t.match(await end(1, ending), refused, JSON.stringify(ending))
+  t.strictSame((await ask(app, 'GET', '/api/keys/1/')).body, before, 'nothing of it is changed')
+  const harmless = { name: 'Renamed', role: 'admin', expires_at: '2099-01-01' }
+  t.match(await ask(app, 'PATCH', '/api/keys/1/', harmless), { status: 200 }, 'what leaves it valid is no end')
+  for (const ending of endings) {
+    const { id } = await issue({ role: 'admin' })
+    t.match(await end(id, ending), { status: ending[0] === 'DELETE' ? 204 : 200 }, 'with another admin key')
+    t.match(await end(id, ending), { status: ending[0] === 'DELETE' ? 204 : 200 }, 'once more')
+  }
+  await issue({ role: 'admin', expires_at: '2099-01-01' })
+  t.match(await end(1, ['DELETE']), { status: 204 }, 'another valid admin key is enough')
+})
+
+onEach('of admin keys that revoke each other at the same time one stays', async (t, dialect) => {
+  const app = await build(t, dialect)
+  for (let round = 0; round < 5; round++) {
+    const issued = await Promise.all([1, 2, 3, 4].map(() => issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)))
+    const others = (await ask(app, 'GET', '/api/keys/?role=admin&revoked_at__isnull=true')).body.results.map(({ id }: { id: number }) => id)
+    for (const id of others) if (!issued.some(({ record }) => record.id === id)) await revokeKey(app.db, id, COMMAND_LINE)
+    // Each revokes the next one, and all are known as valid.
+    for (const { token } of issued) t.equal(await statusWith(app, token), 200)
+    const answers = await Promise.all(
+      issued.map(({ token }, place) => {
+        const { record } = issued[(place + 1) % issued.length] ?? {}
+        return ask(app, 'DELETE', `/api/keys/${record?.id}/`, undefined, bearer(token))
+      }),
+    )
+    t.strictSame(answers.map(({ status }) => status).sort(), [204, 204, 204, 409])
+    const valid = await Promise.all(issued.map(({ token }) => app.keyring.verify(token)))
+    t.equal(valid.filter((verdict) => 'key' in verdict).length, 1)
+  }
+})
+
+onEach('the command line revokes the last admin key', async (t, dialect) => {
+  const app = await build(t, dialect)
+  t.match(await revokeKey(app.db, 1, COMMAND_LINE), { revoked_at: STAMP })
+})
+
+onEach('what is done to a key by another process is known within a second', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const other = await build(t, existing(dialect, app.config.DATABASE_URL))
+  for (const spoil of [revokeKey, rotateKey]) {
+    const { record, token } = await issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)
+    t.equal(await statusWith(other, token), 200)
+    await spoil(app.db, record.id, COMMAND_LINE)
+    await setTimeout(KEY_MEMORY + 1)
+    t.equal(await statusWith(other, token), 401, spoil.name)
+  }
+})
+
+onEach('the last use of a key is noted, coarsely', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const { record, token } = await issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)
+  const query = await connect(t, app.config.DATABASE_URL)
+  const used = async () => {
+    await app.keyring.close()
+    const [row] = await query(`select last_used_at, version from keys where id = ${record.id}`)
+    return row
+  }
+  t.match(await used(), { last_used_at: null })
+  await statusWith(app, token)
+  const first = await used()
+  t.ok(first?.last_used_at)
+  app.keyring.forget(record.id)
+  await statusWith(app, token)
+  t.strictSame(await used(), first, 'once in a while is enough')
+  const before = dialect.name === 'pg' ? "now() - interval '6 minutes'" : String(Date.now() - 6 * 60_000)
+  await query(`update keys set last_used_at = ${before} where id = ${record.id}`)
+  app.keyring.forget(record.id)
+  await statusWith(app, token)
+  t.ok(new Date(String((await used())?.last_used_at)).getTime() || Number((await used())?.last_used_at))
+  t.equal((await query('select * from changes')).length, 2, 'and is no change for the log: two keys were made')
+})
+
+onEach('the first key', async (t, dialect) => {
+  const open = async (t: Test) => {
+    const app = await build(t, dialect)
+    const query = await connect(t, app.config.DATABASE_URL)
+    for (const table of ['key_secrets', 'keys', 'changes']) await query(`delete from ${table}`)
+    return app
+  }
+  await t.test('is made where there is none, by one of many', async (t) => {
+    const app = await open(t)
+    const made = await Promise.all(Array.from({ length: 5 }, () => firstKey(app.db, '')))
+    const [token = '', ...others] = made.filter((token) => token !== undefined)
+    t.strictSame(others, [])
+    t.match(token, TOKEN)
+    t.equal(await statusWith(app, token), 200)
+    t.equal(await firstKey(app.db, ''), undefined)
+  })
+  await t.test('may be given, and has the id that it says', async (t) => {
+    const app = await open(t)
+    const given = `stk_1_${'Ab3'.repeat(20)}`
+    t.equal(await firstKey(app.db, given), given)
+    t.equal(await statusWith(app, given), 200)
+    const query = await connect(t, app.config.DATABASE_URL)
+    const logged = (await query('select operation, record_id from changes')).map(({ operation, record_id }) => [
+      operation,
+      Number(record_id),
+    ])
+    t.strictSame(logged, [['create', 1]], 'and the log says so')
+    const { body } = await ask(app, 'POST', '/api/keys/', { name: 'Next', role: 'read' }, bearer(given))
+    t.ok(body.id > 1, 'and the next one another')
+    t.equal(await firstKey(app.db, `stk_1_${'Xy9'.repeat(20)}`), undefined, 'a key that is there is never replaced')
+    t.equal(await statusWith(app, given), 200)
+  })
+})
+
+onEach('what was read of a key before it was revoked is not remembered after', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const { record, token } = await issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)
+  const { rows } = app.db
+  let revoked = false
+  app.db.rows = async (...query) => {
+    const found = await rows.apply(app.db, query)
+    if (!revoked) {
+      revoked = true
+      await revokeKey(app.db, record.id, COMMAND_LINE)
+      app.keyring.forget(record.id)
+    }
+    return found
+  }
+  t.match(await app.keyring.verify(token), { key: { id: record.id } }, 'when it was read it was valid')
+  t.equal(app.keyring.recall(token), undefined)
+  t.match(await app.keyring.verify(token), { refused: 'revoked' })
+})
+
+onEach('an unknown id costs the same hashes and comparisons as a known one', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const { record } = await issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)
+  const calls: string[] = []
+  const { hash, timingSafeEqual } = crypto
+  t.teardown(() => {
+    Object.assign(crypto, { hash, timingSafeEqual })
+    syncBuiltinESMExports()
+  })
+  Object.assign(crypto, {
+    hash: (...given: Parameters<typeof hash>) => {
+      calls.push(`hash of ${String(given[1]).length}`)
+      return hash(...given)
+    },
+    timingSafeEqual: (...given: Parameters<typeof timingSafeEqual>) => {
+      calls.push(`comparison of ${given[0].byteLength}`)
+      return timingSafeEqual(...given)
+    },
+  })
+  syncBuiltinESMExports()
+  const costOf = async (id: number) => {
+    calls.length = 0
+    t.match(await app.keyring.verify(`stk_${id}_${'0'.repeat(48)}`), { refused: 'unknown' })
+    return [...calls]
+  }
+  const known = await costOf(record.id)
+  t.strictSame(known, ['hash of 48', 'comparison of 64', `hash of ${`stk_${record.id}_`.length + 48}`])
+  t.strictSame(await costOf(record.id + 1), known)
+})
+
+/** What many ask at the same time, with a key that nobody has used yet. */
+onEach('many at once with one key', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const { token } = await issueKey(app.db, { name: 'A', role: 'read' }, COMMAND_LINE)
+  const url = '/api/products/'
+  const answers = await Promise.all(Array.from({ length: 50 }, () => app.inject({ url, headers: bearer(token) } as InjectOptions)))
+  t.strictSame(
+    answers.map(({ statusCode }) => statusCode),
+    answers.map(() => 200),
+  )
+})

@@ -1,0 +1,82 @@
+// When the start is over, and when the process cannot keep up: rows of windows, in milliseconds, with the clock of the test.
+import t from 'tap'
+import { type Gauges, Load } from '../../src/http/load.ts'
+
+/** Heap that is not too much, and that is. */
+const [FREE, FULL] = [10, 90]
+
+function simulate() {
+  let now = 1_000
+  let heap = FREE
+  const gauges: Gauges = { now: () => now, heapUsed: () => heap, heapLimit: 100 }
+  const load = new Load(gauges)
+  load.begin()
+  return {
+    load,
+    look(window: number, used = FREE) {
+      now += window
+      heap = used
+      load.look()
+    },
+  }
+}
+
+function settled() {
+  const { load, look } = simulate()
+  while (!load.hasSettled) look(50)
+  return { load, look }
+}
+
+const starts: [what: string, windows: number[], expected: boolean][] = [
+  ['nothing was looked at', [], false],
+  ['the first turns are late', [900, 400, 300], false],
+  ['too few are on time', [50, 50], false],
+  ['one between them is late', [50, 50, 300, 50, 50], false],
+  ['the last three are on time', [2_500, 300, 50, 60, 200], true],
+  ['a busy machine is never on time', Array(20).fill(500), true],
+]
+for (const [what, windows, expected] of starts) {
+  t.test(`the start is ${expected ? '' : 'not '}over: ${what}`, async (t) => {
+    const { load, look } = simulate()
+    for (const window of windows) look(window, FULL)
+    t.equal(load.hasSettled, expected)
+    t.equal(load.overload, undefined, 'nothing of the start counts as overload')
+    if (expected) await load.settled
+  })
+}
+
+const delay = { measure: 'eventLoopDelay' }
+const heap = { measure: 'heapUsedBytes', value: FULL }
+const loads: [what: string, looks: [window: number, heap?: number][], expected: object | undefined][] = [
+  ['everything is on time', [[250], [260]], undefined],
+  ['a single turn is late, however late', [[250], [60_000]], undefined],
+  ['two are', [[1_500], [1_500]], undefined],
+  ['all are somewhat late, as on a busy machine', Array(50).fill([950]), undefined],
+  ['three in a row are late', [[1_100], [1_200], [1_300]], { ...delay, value: 1_300 }],
+  ['one between them is on time', [[1_100], [1_100], [300], [1_100], [1_100]], undefined],
+  ['it has passed', [[1_100], [1_100], [1_100], [300]], undefined],
+  ['the heap is full', [[250, FULL]], heap],
+  ['the heap was full', [[250, FULL], [250]], undefined],
+]
+for (const [what, looks, expected] of loads) {
+  t.test(`the process is ${expected ? '' : 'not '}overloaded: ${what}`, async (t) => {
+    const { load, look } = settled()
+    for (const [window, used] of looks) look(window, used)
+    t.strictSame(load.overload, expected)
+  })
+}
+
+t.test('a load that watches by itself settles, and one that is stopped has settled', async (t) => {
+  const load = new Load()
+  load.watch()
+  t.equal(load.hasSettled, false)
+  // The timers of a load keep no process alive.
+  const alive = setInterval(() => {}, 1_000)
+  await load.settled
+  clearInterval(alive)
+  load.stop()
+  const other = new Load()
+  other.stop()
+  await other.settled
+  t.equal(other.hasSettled, true)
+})

@@ -1,0 +1,288 @@
+// Conditional requests, by the rules of RFC 9110, section 13: each row is a request to a product that is there, and its status.
+import { setTimeout } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { preconditionsOf, tagOf } from '../../src/http/preconditions.ts'
+import type { App } from '../../src/http/routes.ts'
+import { type Answer, ask, build, get, onEach } from '../helper.ts'
+
+const LIST = '/api/products/'
+const shirt = { name: 'Shirt', price: '29.90', sku: 'A' }
+
+interface Now {
+  /** Tags as they stand in headers. */
+  current: string
+  /** Of the state before. */
+  old: string
+  list: string
+  /** Dates around the last change, and that of it. */
+  before: string
+  at: string
+  after: string
+}
+
+type Method = 'GET' | 'HEAD' | 'PUT' | 'PATCH' | 'DELETE' | 'POST'
+type Conditions = (now: Now) => Record<string, string>
+type Row = [what: string, method: Method, of: 'record' | 'list' | 'absent' | 'stock' | 'bulk', conditions: Conditions, status: number]
+
+const rows: Row[] = [
+  // If-None-Match on reading: the weak comparison (13.1.2).
+  ['the tag that holds', 'GET', 'record', ({ current }) => ({ 'if-none-match': current }), 304],
+  ['the same by HEAD', 'HEAD', 'record', ({ current }) => ({ 'if-none-match': current }), 304],
+  ['the same, marked weak', 'GET', 'record', ({ current }) => ({ 'if-none-match': `W/${current}` }), 304],
+  ['one of several', 'GET', 'record', ({ current }) => ({ 'if-none-match': `"x", W/"y" ,${current}` }), 304],
+  ['behind one with a comma in it', 'GET', 'record', ({ current }) => ({ 'if-none-match': `"a,b", ${current}` }), 304],
+  ['in another coding', 'GET', 'record', ({ current }) => ({ 'if-none-match': current.replace(/"$/, '.br"') }), 304],
+  ['anything', 'GET', 'record', () => ({ 'if-none-match': '*' }), 304],
+  ['the tag before', 'GET', 'record', ({ old }) => ({ 'if-none-match': old }), 200],
+  ['a tag without quotes', 'GET', 'record', ({ current }) => ({ 'if-none-match': current.replaceAll('"', '') }), 200],
+  ['the start of the tag', 'GET', 'record', ({ current }) => ({ 'if-none-match': current.replace(/..$/, '"') }), 200],
+  ['that of a list', 'GET', 'record', ({ list }) => ({ 'if-none-match': list }), 200],
+  ['the tag that holds', 'GET', 'list', ({ list }) => ({ 'if-none-match': list }), 304],
+  ['the same, marked weak', 'HEAD', 'list', ({ list }) => ({ 'if-none-match': `W/${list}` }), 304],
+  ['in another coding', 'GET', 'list', ({ list }) => ({ 'if-none-match': list.replace(/"$/, '.gz"') }), 304],
+  ['with how far it was counted', 'GET', 'list', ({ list }) => ({ 'if-none-match': list.replace(/"$/, '.~17"') }), 304],
+  ['another', 'GET', 'list', ({ current }) => ({ 'if-none-match': current }), 200],
+  ['anything', 'GET', 'list', () => ({ 'if-none-match': '*' }), 304],
+  ['anything, of nothing', 'GET', 'absent', () => ({ 'if-none-match': '*' }), 404],
+  // If-Modified-Since counts where there is no If-None-Match (13.1.3).
+  ['not changed since', 'GET', 'record', ({ at }) => ({ 'if-modified-since': at }), 304],
+  ['not changed since later', 'GET', 'record', ({ after }) => ({ 'if-modified-since': after }), 304],
+  ['changed since', 'GET', 'record', ({ before }) => ({ 'if-modified-since': before }), 200],
+  ['a date that is none', 'GET', 'record', () => ({ 'if-modified-since': 'yesterday' }), 200],
+  ['a date as C writes it, later', 'GET', 'record', ({ after }) => ({ 'if-modified-since': asctime(after) }), 304],
+  ['a date as C writes it, before', 'GET', 'record', ({ before }) => ({ 'if-modified-since': asctime(before) }), 200],
+  ['something like a date', 'GET', 'record', () => ({ 'if-modified-since': 'Never 2099' }), 200],
+  ['a date as RFC 850 had it', 'GET', 'record', () => ({ 'if-modified-since': 'Sunday, 06-Nov-94 08:49:37 GMT' }), 200],
+  ['a list tells no date', 'GET', 'list', ({ after }) => ({ 'if-modified-since': after }), 200],
+  ['the tag goes first', 'GET', 'record', ({ old, after }) => ({ 'if-none-match': old, 'if-modified-since': after }), 200],
+  ['the tag goes first', 'GET', 'record', ({ current, before }) => ({ 'if-none-match': current, 'if-modified-since': before }), 304],
+  // If-Match on reading (13.1.1).
+  ['the tag that holds', 'GET', 'record', ({ current }) => ({ 'if-match': current }), 200],
+  ['the tag before', 'GET', 'record', ({ old }) => ({ 'if-match': old }), 412],
+  ['both hold', 'GET', 'record', ({ current }) => ({ 'if-match': current, 'if-none-match': current }), 304],
+  ['the first does not', 'GET', 'record', ({ current, old }) => ({ 'if-match': old, 'if-none-match': current }), 412],
+  ['the tag before', 'GET', 'list', ({ current }) => ({ 'if-match': current }), 412],
+  ['the tag that holds', 'GET', 'list', ({ list }) => ({ 'if-match': list }), 200],
+  ['anything, of nothing', 'GET', 'absent', () => ({ 'if-match': '*' }), 404],
+  // If-Match on writing: the strong comparison.
+  ['none', 'PATCH', 'record', () => ({}), 200],
+  ['the tag that holds', 'PATCH', 'record', ({ current }) => ({ 'if-match': current }), 200],
+  ['one of several', 'PATCH', 'record', ({ current, old }) => ({ 'if-match': `${old}, ${current}` }), 200],
+  ['in another coding', 'PATCH', 'record', ({ current }) => ({ 'if-match': current.replace(/"$/, '.gz"') }), 200],
+  ['anything', 'PATCH', 'record', () => ({ 'if-match': '*' }), 200],
+  ['marked weak', 'PATCH', 'record', ({ current }) => ({ 'if-match': `W/${current}` }), 412],
+  ['the tag before', 'PATCH', 'record', ({ old }) => ({ 'if-match': old }), 412],
+  ['the tag before', 'PUT', 'record', ({ old }) => ({ 'if-match': old }), 412],
+  ['the tag before', 'DELETE', 'record', ({ old }) => ({ 'if-match': old }), 412],
+  ['the tag before', 'POST', 'stock', ({ old }) => ({ 'if-match': old }), 412],
+  ['the tag that holds', 'PUT', 'record', ({ current }) => ({ 'if-match': current }), 200],
+  ['the tag that holds', 'DELETE', 'record', ({ current }) => ({ 'if-match': current }), 204],
+  ['the tag that holds', 'POST', 'stock', ({ current }) => ({ 'if-match': current }), 200],
+  ['anything, of nothing', 'PATCH', 'absent', () => ({ 'if-match': '*' }), 404],
+  ['a tag of nothing', 'DELETE', 'absent', ({ current }) => ({ 'if-match': current }), 404],
+  ['where there is no record', 'POST', 'list', ({ list }) => ({ 'if-match': list }), 400],
+  ['where there are many', 'POST', 'bulk', ({ current }) => ({ 'if-match': current }), 400],
+  // To pass over what cannot be read would lose an update.
+  ['no quotes', 'PATCH', 'record', ({ current }) => ({ 'if-match': current.replaceAll('"', '') }), 400],
+  ['an open quote', 'PUT', 'record', ({ current }) => ({ 'if-match': current.replace(/"$/, '') }), 400],
+  ['nothing at all', 'DELETE', 'record', () => ({ 'if-match': '' }), 400],
+  ['a list and *', 'PATCH', 'record', ({ current }) => ({ 'if-match': `${current}, *` }), 400],
+  // If-Unmodified-Since counts where there is no If-Match (13.1.4).
+  ['not changed since', 'PATCH', 'record', ({ at }) => ({ 'if-unmodified-since': at }), 200],
+  ['changed since', 'PATCH', 'record', ({ before }) => ({ 'if-unmodified-since': before }), 412],
+  ['changed since', 'GET', 'record', ({ before }) => ({ 'if-unmodified-since': before }), 412],
+  ['a date that is none', 'PATCH', 'record', () => ({ 'if-unmodified-since': '2026-01-01' }), 200],
+  ['the tag goes first', 'PATCH', 'record', ({ current, before }) => ({ 'if-match': current, 'if-unmodified-since': before }), 200],
+  ['the tag goes first', 'PATCH', 'record', ({ old, after }) => ({ 'if-match': old, 'if-unmodified-since': after }), 412],
+  // If-None-Match on writing: there must be none such (13.1.2).
+  ['there must be nothing', 'PUT', 'record', () => ({ 'if-none-match': '*' }), 412],
+  ['it must be another', 'PATCH', 'record', ({ current }) => ({ 'if-none-match': current }), 412],
+  ['it is another', 'PATCH', 'record', ({ old }) => ({ 'if-none-match': old }), 200],
+  ['both', 'PATCH', 'record', ({ current, old }) => ({ 'if-match': current, 'if-none-match': old }), 200],
+  ['the second does not hold', 'PATCH', 'record', ({ current }) => ({ 'if-match': current, 'if-none-match': current }), 412],
+  ['a date for reading only', 'PATCH', 'record', ({ after }) => ({ 'if-modified-since': after }), 200],
+]
+
+const SECOND = 1_000
+
+/** The third form of a date in RFC 9110, section 5.6.7. */
+function asctime(date: string): string {
+  const [, day, number = '', month, year, time] = /^(\w+), (\d+) (\w+) (\d+) (\S+) GMT$/.exec(date) ?? []
+  return `${day} ${month} ${String(Number(number)).padStart(2)} ${time} ${year}`
+}
+
+async function prepare(app: App): Promise<Now & { id: number }> {
+  const { body, headers } = await ask(app, 'POST', LIST, shirt)
+  const changed = await ask(app, 'PATCH', `${LIST}${body.id}/`, { stock: 1 })
+  const time = Date.parse(changed.body.updated_at)
+  const date = (offset: number) => new Date(time + offset).toUTCString()
+  return {
+    id: body.id,
+    current: String(changed.headers.etag),
+    old: String(headers.etag),
+    list: String((await get(app, LIST)).headers.etag),
+    before: date(-SECOND),
+    at: String(changed.headers['last-modified']),
+    after: date(60 * SECOND),
+  }
+}
+
+const bodies: Partial<Record<Method, object>> = {
+  PUT: { name: 'Coat', price: 5 },
+  PATCH: { price: '5.00' },
+  POST: { delta: 1, reason: 'came' },
+}
+
+onEach('conditions of RFC 9110', async (t, dialect) => {
+  const app = await build(t, dialect)
+  for (const [what, method, of, conditions, expected] of rows) {
+    const now = await prepare(app)
+    const url = {
+      record: `${LIST}${now.id}/`,
+      list: LIST,
+      absent: `${LIST}999999/`,
+      stock: `${LIST}${now.id}/stock/`,
+      bulk: `${LIST}bulk/`,
+    }[of]
+    const headers = conditions(now)
+    // Within the second of the change there may be another.
+    if (headers['if-modified-since']) while (Date.now() < Date.parse(now.at) + SECOND) await setTimeout(10)
+    const title = `${method} ${of}: ${what} ${Object.keys(headers)}`
+    const answer = await ask(app, method, url, of === 'list' && method === 'POST' ? shirt : bodies[method], headers)
+    t.equal(answer.status, expected, title)
+    await check[expected]?.(t, app, answer, now, title)
+    if (method !== 'DELETE' || expected !== 204) await ask(app, 'DELETE', `${LIST}${now.id}/`)
+  }
+})
+
+/** What else holds of an answer with a status. */
+const check: Record<number, (t: Test, app: App, answer: Answer, now: Now & { id: number }, title: string) => Promise<void>> = {
+  304: async (t, _app, { headers, body }, _now, title) => {
+    t.equal(body, undefined, title)
+    t.equal(headers['content-length'], undefined, title)
+    t.match(headers.etag, /^"[^"]+"$/, title)
+    t.match(headers['cache-control'], /^private, max-age=0, must-revalidate$/, title)
+    t.equal(headers.vary, 'Prefer, Accept-Encoding', title)
+    t.notOk(headers['content-type'] ?? headers['content-encoding'], title)
+  },
+  412: async (t, app, { headers, body }, { id, current, list }, title) => {
+    t.equal(body.code, 'precondition-failed', title)
+    t.ok([current, list].includes(String(headers.etag)), `${title}: the tag that holds`)
+    t.match((await get(app, `${LIST}${id}/`)).body, { ...shirt, stock: 1, version: 2 }, `${title}: nothing was done`)
+  },
+  404: async (t, _app, { body }, _now, title) => void t.equal(body.code, 'not-found', title),
+  400: async (t, app, { body }, { id }, title) => {
+    t.equal(body.code, 'malformed-request', title)
+    t.match((await get(app, `${LIST}${id}/`)).body, { ...shirt, stock: 1, version: 2 }, `${title}: nothing was done`)
+  },
+}
+
+onEach('a record has the same tag wherever it is told, and another after each change', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const made = await ask(app, 'POST', LIST, shirt)
+  const url = `${LIST}${made.body.id}/`
+  const tags = new Set<unknown>()
+  const isTold = async (answer: Answer, title: string) => {
+    const read = await get(app, url)
+    t.equal(answer.headers.etag, read.headers.etag, title)
+    t.equal(answer.headers['last-modified'], read.headers['last-modified'], title)
+    t.equal((await get(app, `${url}cached_detail/`)).headers.etag, read.headers.etag, title)
+    t.notOk(tags.has(read.headers.etag), `${title}: is new`)
+    tags.add(read.headers.etag)
+  }
+  await isTold(made, 'made')
+  await isTold(await ask(app, 'PATCH', url, { price: '1', category: null }), 'changed')
+  await isTold(await ask(app, 'PATCH', url, { price: '29.90' }), 'changed back')
+  await isTold(await ask(app, 'POST', `${url}stock/`, { delta: 3, reason: 'came' }), 'more in stock')
+  const bulk = await ask(app, 'POST', `${LIST}bulk/`, { operations: [{ op: 'update', id: made.body.id, body: { brand: 'Acme' } }] })
+  t.equal(bulk.body.results[0].etag, (await get(app, url)).headers.etag, 'in bulk')
+
+  const replaced = await ask(app, 'PUT', url, { name: 'Coat', price: 5 })
+  t.equal(replaced.headers.etag, undefined, 'the answer to a PUT has none: the record is not what was sent (9.3.4)')
+  t.equal(replaced.headers['last-modified'], undefined)
+  const unchanged = await ask(app, 'PATCH', url, { price: 5 })
+  t.equal(unchanged.headers.etag, (await get(app, url)).headers.etag)
+})
+
+onEach('a 304 has the tag of what the client has', async (t, dialect) => {
+  const app = await build(t, dialect, { env: { COUNT_LIMIT: '1000' } })
+  await ask(app, 'POST', LIST, { ...shirt, description: 'long '.repeat(500) })
+  await ask(app, 'POST', LIST, { name: 'Short', price: 1 })
+  const operations = Array.from({ length: 1_000 }, (_, n) => ({ op: 'create', body: { name: `Many ${n}`, price: n, brand: 'Many' } }))
+  for (const _ of [1, 2]) t.equal((await ask(app, 'POST', `${LIST}bulk/`, { operations })).status, 200)
+  for (const url of [`${LIST}1/`, `${LIST}2/`, LIST, `${LIST}?brand=Many`, '/openapi.json', '/api/']) {
+    for (const method of ['GET', 'HEAD'] as const) {
+      for (const coding of ['identity', 'gzip', 'br']) {
+        const accept = { 'accept-encoding': coding }
+        const whole = await app.inject({ method, url, headers: accept })
+        t.match(whole.headers.etag, /^"[\w.~-]+"$/, `${url} ${coding}`)
+        t.notMatch(whole.headers.etag, /undefined/)
+        const etag = String(whole.headers.etag)
+        for (const given of [etag, `W/${etag}`, `"x", ${etag}`]) {
+          const { statusCode, headers } = await app.inject({ method, url, headers: { ...accept, 'if-none-match': given } })
+          t.strictSame([statusCode, headers.etag], [304, etag], `${method} ${url} ${coding}`)
+        }
+        const any = await app.inject({ method, url, headers: { ...accept, 'if-none-match': '*' } })
+        t.strictSame(
+          [any.statusCode, any.headers.etag, any.headers['content-length']],
+          [304, etag, undefined],
+          `${method} ${url} ${coding}`,
+        )
+      }
+    }
+  }
+  t.match((await get(app, `${LIST}?brand=Many`)).headers.etag, /\.~1000"$/, 'one was not counted to the end')
+})
+
+onEach('within the second of a change a date does not say that nothing has changed', async (t, dialect) => {
+  const app = await build(t, dialect)
+  const { body } = await ask(app, 'POST', LIST, shirt)
+  const url = `${LIST}${body.id}/`
+  const before = await get(app, url)
+  await ask(app, 'PATCH', url, { stock: 1 })
+  const { status, body: now } = await ask(app, 'GET', url, undefined, { 'if-modified-since': String(before.headers['last-modified']) })
+  t.ok(status === 200 && now.stock === 1)
+})
+
+onEach('with REQUIRE_IF_MATCH nothing is changed unseen', async (t, dialect) => {
+  const app = await build(t, dialect, { env: { REQUIRE_IF_MATCH: 'true' } })
+  const { body, headers } = await ask(app, 'POST', LIST, shirt)
+  const url = `${LIST}${body.id}/`
+  for (const [method, payload] of [
+    ['PUT', { name: 'Coat', price: 5 }],
+    ['PATCH', { price: 5 }],
+    ['DELETE', undefined],
+  ] as const) {
+    const without: Record<string, string>[] = [{}, { 'if-unmodified-since': String(headers['last-modified']) }, { 'if-none-match': '"x"' }]
+    for (const having of without)
+      t.match(await ask(app, method, url, payload, having), { status: 428, body: { code: 'precondition-required' } }, method)
+    t.equal((await ask(app, method, `${LIST}99/`, payload)).status, 404, 'what is not there is told first')
+  }
+  t.equal((await ask(app, 'PATCH', url, { nonsense: 1 })).status, 400, 'and what is wrong with the body')
+  t.strictSame((await get(app, url)).body, body)
+  t.equal((await ask(app, 'PATCH', url, { price: 5 }, { 'if-match': String(headers.etag) })).status, 200)
+  t.equal((await ask(app, 'PATCH', url, { price: 6 }, { 'if-match': '*' })).status, 200, 'whatever it is, is said on purpose')
+  t.equal((await ask(app, 'POST', `${url}stock/`, { delta: 1, reason: 'came' })).status, 200, 'what depends on no state needs none')
+  t.equal((await ask(app, 'DELETE', '/api/keys/1/')).status, 428)
+
+  const operations = [
+    { op: 'update', id: body.id, body: { price: 7 } },
+    { op: 'upsert', body: { sku: 'A', price: 7 } },
+    { op: 'delete', id: body.id },
+    { op: 'create', body: { name: 'Hat', price: 1 } },
+  ]
+  const { body: many } = await ask(app, 'POST', `${LIST}bulk/`, { operations, atomic: false })
+  t.strictSame(
+    many.results.map(({ status }: { status: number }) => status),
+    [428, 428, 428, 201],
+    'in bulk it is the operation that needs one',
+  )
+})
+
+t.test('tags are read as the RFC writes them', async (t) => {
+  const has = (header: string, tag: string) => tagOf({ 'if-none-match': header }, tag) === tag
+  for (const header of ['"a"', 'W/"a"', ' "a" ', '"b","a"', '"b", "a"', '"b" ,, "a",', '"",\t"a"']) t.ok(has(header, 'a'), header)
+  for (const header of ['', '"b"', 'a', '"a', 'w/"a"', '"a" b', '*a', '"a";q=1', `"${'a'.repeat(9_000)}`, '"'.repeat(9_001)])
+    t.notOk(has(header, 'a'), header)
+  t.equal(preconditionsOf({ accept: '*/*' }), undefined)
+})
