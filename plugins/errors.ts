@@ -32,7 +32,7 @@ export default fp(
       done()
     })
     app.setErrorHandler(async (error, request, reply) => {
-      const problem = await withAllFaults(problemOf(error, { app, request }), error, request)
+      const problem = await withAllFaults(toProblem(error, { app, request }), error, request)
       if (errors[problem.code].status >= 500 && !UNREPORTED.includes(problem.code)) request.log.error({ err: error }, problem.message)
       return send(reply, request, problem)
     })
@@ -49,7 +49,7 @@ function addHeaders(reply: FastifyReply, { id }: FastifyRequest): void {
 /** For Fastify's `frameworkErrors`: what fails before a route is found never comes to an error handler. */
 export function frameworkErrors(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   addHeaders(reply, request)
-  send(reply, request, problemOf(error))
+  send(reply, request, toProblem(error))
   request.log.info({ res: reply }, 'request completed')
 }
 
@@ -101,7 +101,7 @@ interface Circumstances {
   request?: FastifyRequest
 }
 
-function problemOf(error: unknown, { app, request }: Circumstances = {}): Problem {
+function toProblem(error: unknown, { app, request }: Circumstances = {}): Problem {
   if (error instanceof Problem) return error
   const { code, statusCode = 500 } = (error ?? {}) as Partial<FastifyError>
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE')

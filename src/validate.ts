@@ -95,7 +95,7 @@ function compile(ajv: Ajv2020, schema: TSchema): Validator {
   const check = ajv.compile(schema)
   return (value) => {
     if (check(value)) return []
-    const faults = (check.errors ?? []).map((error) => faultOf(error, schema))
+    const faults = (check.errors ?? []).map((error) => describeError(error, schema))
     return [...new Map(faults.map((fault) => ['pointer' in fault ? fault.pointer : '', fault])).values()]
   }
 }
@@ -121,7 +121,7 @@ const atMost =
   (unit: string) =>
   ({ limit }: Params) => ({ detail: `must have at most ${count(limit, unit)}` })
 
-/** What is wrong with a text that does not match a pattern of ours. */
+/** Explains how a text fails each pattern that fields have. */
 const PATTERNS: Record<string, (text: string) => string> = {
   [ASCII]: () => 'has characters beyond ASCII: percent-encode them, and write a host in Punycode',
   [LINE]: (text) => `has the control character ${findControl(text)}: only printable characters are allowed`,
@@ -170,7 +170,7 @@ const explained: Record<string, (params: Params, schema: TSchema, data: unknown)
   oneOf: () => ({ detail: 'must have exactly one of the allowed shapes' }),
 }
 
-function faultOf({ keyword, instancePath, message, params, parentSchema, data }: ErrorObject, schema: TSchema): Fault {
+function describeError({ keyword, instancePath, message, params, parentSchema, data }: ErrorObject, schema: TSchema): Fault {
   const { member, ...rest } = explained[keyword]?.(params, (parentSchema as TSchema | undefined) ?? schema, data) ?? {
     detail: message ?? keyword,
   }

@@ -357,7 +357,7 @@ onEach('keys on the command line', async (t, dialect) => {
   t.match(await keys('list'), { code: 0, out: 'There are no keys.\n' })
   const made = await keys('create', '--name', 'Shop', '--role', 'admin')
   t.match(made, { code: 0, err: '', out: /^stk_1_[0-9a-f]{48}\n$/ })
-  // As a version before may have stored it.
+  // An earlier version may have stored such a name.
   const query = await connectTo(t, DATABASE_URL)
   await query("update keys set name = 'Shop\u001b[2J'")
   t.match(await keys('create', '--name', 'Soon over', '--role', 'read', '--expires', '2099-01-31'), { code: 0, out: /^stk_2_/ })

@@ -72,7 +72,7 @@ const reasons: Partial<Record<Failure, string>> = {
 
 const NO_LOGIN = 'refuses the user or the password. Check DATABASE_URL'
 
-/** The same for SQLSTATEs that say more. */
+/** Explains failures whose SQLSTATE says more than the class of the failure. */
 const refusals: Record<string, string> = {
   '42501': 'refuses this user. Let the user own the database',
   '28000': NO_LOGIN,

@@ -19,8 +19,9 @@ export function createFile(path: string): void {
 }
 
 const NOT_WRITABLE = 'cannot be written by this user. Set DATABASE_URL to a file that can be, or change its permissions'
+const NOT_CREATABLE = 'cannot be created. Set DATABASE_URL to a file in a folder that can exist'
 
-/** Why a file cannot be used, and what to do about it: by the codes of Node and, without what follows the second word, of SQLite. */
+/** Explains failures by the codes of Node and of SQLite, the latter without what follows their second word. */
 const reasons: Record<string, string> = {
   SQLITE_NOTADB: 'is not an SQLite database. Set DATABASE_URL to another file',
   SQLITE_CANTOPEN: 'cannot be opened. Set DATABASE_URL to a file, not a folder, that this user can write',
@@ -28,9 +29,9 @@ const reasons: Record<string, string> = {
   EACCES: NOT_WRITABLE,
   EPERM: NOT_WRITABLE,
   EROFS: NOT_WRITABLE,
-  ENOENT: 'cannot be created. Set DATABASE_URL to a file in a folder that can exist',
-  ENOTDIR: 'cannot be created. Set DATABASE_URL to a file in a folder that can exist',
-  EEXIST: 'cannot be created. Set DATABASE_URL to a file in a folder that can exist',
+  ENOENT: NOT_CREATABLE,
+  ENOTDIR: NOT_CREATABLE,
+  EEXIST: NOT_CREATABLE,
 }
 
 /** Returns the error as a sentence for the operator, or the error itself where no reason is known. */

@@ -24,7 +24,7 @@ async function contents(t: Test, app: App): Promise<string> {
   const query = await connect(t, app.config.DATABASE_URL)
   const tables = ['keys', 'key_secrets', 'changes', 'keys_search', 'stockroom_secrets']
   const rows: unknown[] = []
-  // One after the other: a connection runs one statement at a time.
+  // A connection runs one statement at a time, so these run one after the other.
   for (const table of tables) rows.push(await query(`select * from ${table}`))
   return JSON.stringify(rows)
 }

@@ -170,7 +170,7 @@ for (const table of ['products', 'categories'] as const) {
     const query = await connect(t, url)
     const rows = async () => {
       const parts: unknown[] = []
-      // One after the other: a connection runs one statement at a time.
+      // A connection runs one statement at a time, so these run one after the other.
       for (const name of ['products', 'categories', 'products_search', 'categories_search'])
         parts.push(await query(`select * from ${name} order by id`))
       return JSON.stringify([...parts, (await counters(query, 'products')).rows, (await counters(query, 'categories')).rows])

@@ -27,7 +27,7 @@ import { catalogue, load } from '../large-catalogue.ts'
 /** Of what VISITS=all tries besides, one of so many. */
 const THIN = process.env.VISITS === 'all' ? 1 : 25
 
-/** Of the conditions by themselves, one of so many. */
+/** One of so many single conditions is tried. */
 const SINGLES = THIN === 1 ? 1 : 4
 
 /** Rows that a request may visit on the main thread; anywhere, where no way to the page is shorter. */
