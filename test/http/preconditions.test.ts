@@ -5,6 +5,9 @@ import { preconditionsOf, tagOf } from '../../src/http/preconditions.ts'
 import type { App } from '../../src/http/routes.ts'
 import { type Answer, ask, build, get, onEach } from '../helper.ts'
 
+// Most of each test is waiting.
+t.jobs = 2
+
 const LIST = '/api/products/'
 const shirt = { name: 'Shirt', price: '29.90', sku: 'A' }
 

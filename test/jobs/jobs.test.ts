@@ -2,7 +2,7 @@
 import { once } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
-import type { Test } from 'tap'
+import t, { type Test } from 'tap'
 import { issueKey } from '../../src/auth/keys.ts'
 import { COMMAND_LINE } from '../../src/changelog/record.ts'
 import type { App } from '../../src/http/routes.ts'
@@ -14,6 +14,9 @@ import { connect, type Dialect } from '../dialects.ts'
 import { ask, build, get, onEach } from '../helper.ts'
 import { startNode } from '../node-process.ts'
 import { type Body, beside, type Options, until } from '../webhooks/receiver.ts'
+
+// Most of each test is waiting.
+t.jobs = 4
 
 const TERMS: Terms = { attempts: 3, delay: 1, maxDelay: 60, concurrency: 2, kept: true }
 const LIST = '/api/products/'

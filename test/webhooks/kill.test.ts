@@ -2,11 +2,14 @@
 import { randomUUID } from 'node:crypto'
 import { Agent } from 'node:http'
 import { setTimeout } from 'node:timers/promises'
-import type { Test } from 'tap'
+import t, { type Test } from 'tap'
 import { type Answer, ask, type Served, serve } from '../consistency.ts'
 import { connect, type Dialect, type Query } from '../dialects.ts'
 import { onEach } from '../helper.ts'
 import { LOCAL, type Received, Receiver, verified } from './receiver.ts'
+
+// Most of each test is waiting.
+t.jobs = 2
 
 const UPDATES = Number(process.env.UPDATES || 200)
 const KILLS = Number(process.env.KILLS || 2)

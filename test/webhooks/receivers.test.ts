@@ -3,11 +3,14 @@ import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { createServer, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
-import type { Test } from 'tap'
+import t, { type Test } from 'tap'
 import type { App } from '../../src/http/routes.ts'
 import { connect, type Dialect } from '../dialects.ts'
 import { ask, get, onEach } from '../helper.ts'
 import { type Body, deliveryWhere, type Options, Receiver, settled, until, verified, webhook, working } from './receiver.ts'
+
+// Most of each test is waiting.
+t.jobs = 4
 
 const LIST = '/api/products/'
 const DAY = 86_400_000
