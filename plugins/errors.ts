@@ -11,10 +11,11 @@ import { FIXED_HEADERS, MERGE_PATCH } from '../src/openapi/responses.ts'
 
 const CONTENT_TYPE = 'application/problem+json; charset=utf-8'
 
-/** Fastify's errors by their code. The text is ours: theirs is for engineers. */
-const frameworkProblems: Record<string, [ErrorCode, string]> = {
+/** Fastify's errors by their code. The text is ours: theirs is for engineers. `limit` is the largest body of the route, in bytes. */
+const frameworkProblems: Record<string, [ErrorCode, string | ((limit: number | undefined) => string)]> = {
   FST_ERR_BAD_URL: ['malformed-request', 'The path has a % that two hexadecimal digits do not follow, or is not UTF-8.'],
   FST_ERR_MAX_PARAM_LENGTH: ['not-found', 'There is no record with such an id.'],
+  FST_ERR_CTP_BODY_TOO_LARGE: ['body-too-large', (limit) => `The body is larger than ${limit} bytes, the limit of this URL.`],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: ['unsupported-media-type', 'Send application/json.'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['malformed-request', 'The body is not as long as Content-Length says.'],
 }
@@ -104,10 +105,11 @@ interface Circumstances {
 function toProblem(error: unknown, { app, request }: Circumstances = {}): Problem {
   if (error instanceof Problem) return error
   const { code, statusCode = 500 } = (error ?? {}) as Partial<FastifyError>
-  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE')
-    return new Problem('body-too-large', `The body is larger than ${request?.routeOptions.bodyLimit} bytes, the limit of this URL.`)
   const known = frameworkProblems[code ?? ''] ?? databaseProblems[app?.db?.failure(error) as Failure]
-  if (known) return new Problem(...known, { cause: error })
+  if (known) {
+    const [name, detail] = known
+    return new Problem(name, typeof detail === 'string' ? detail : detail(request?.routeOptions.bodyLimit), { cause: error })
+  }
   if (statusCode < 500) return new Problem('malformed-request', 'The request cannot be read.', { cause: error })
   return new Problem('internal-error', 'The log has more under the id of this request.', { cause: error })
 }

@@ -1,7 +1,7 @@
 // The configuration: one schema, read from the environment once.
 import { type Static, Type } from '@sinclair/typebox'
-import { distance } from 'fastest-levenshtein'
 import { combined, findCheck } from './config-checks.ts'
+import { countSlips } from './did-you-mean.ts'
 import type { Fault } from './errors.ts'
 import { compileTexts } from './validate.ts'
 
@@ -147,7 +147,7 @@ export const Config = Type.Object({
 export type Config = Static<typeof Config>
 
 /** A name this close to one of ours is a slip that would leave a setting without effect. Shorter names of ours are near too many words. */
-const MISSPELT = { minLength: 8, maxDistance: 2 }
+const MISSPELT = { minLength: 8, maxSlips: 2 }
 
 /** Reads the configuration from an environment. Throws a ConfigError that names every bad value and what is allowed. */
 export function loadConfig(env: Record<string, string | undefined> = process.env): Readonly<Config> {
@@ -188,6 +188,6 @@ const misspelt = (given: string[], names: string[]) =>
   given
     .filter((name) => !names.includes(name))
     .flatMap((name) => {
-      const meant = names.find((known) => known.length >= MISSPELT.minLength && distance(name.toUpperCase(), known) <= MISSPELT.maxDistance)
+      const meant = names.find((known) => known.length >= MISSPELT.minLength && countSlips(name.toUpperCase(), known) <= MISSPELT.maxSlips)
       return meant ? [`${name} is not known; did you mean ${meant}?`] : []
     })

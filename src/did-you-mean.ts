@@ -8,6 +8,9 @@ const MAX_LENGTH = 64
 const SUBSTITUTION = 1.01
 
 /** Counts the letters to insert, delete, replace, or swap with their neighbour (optimal string alignment). */
+export const countSlips = (from: string, to: string): number => Math.floor(distance(from, to))
+
+/** Measures how far two names are apart: a slip counts 1, and a replaced letter SUBSTITUTION. */
 function distance(from: string, to: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: to.length + 1 }, (_, column) => column)

@@ -152,6 +152,12 @@ t.test('what fails exits with 1 and says why', async (t) => {
       /^PostgreSQL at 127\.0\.0\.1:1\/stockroom does not answer\. Check/,
     ],
     [
+      'a server without an address',
+      ['serve'],
+      'postgres://postgres@nowhere.invalid/stockroom',
+      /^PostgreSQL at nowhere\.invalid\/stockroom does not answer\. Check/,
+    ],
+    [
       'a folder as database',
       ['migrate'],
       `file:${folder}`,
