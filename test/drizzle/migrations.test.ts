@@ -412,6 +412,19 @@ const rollouts: [what: string, pauses: Record<string, string>, more: string[], s
     /0001_newer is marked as breaking/,
   ],
 ]
+
+/** Returns why a database is not ready for its version. A failure of the database itself is no reason: a busy machine is slow to answer. */
+async function whyNotReady(db: Database): Promise<string | undefined> {
+  for (;;) {
+    try {
+      await db.ready()
+      return undefined
+    } catch (error) {
+      if (db.failure(error) === undefined) return error instanceof Error ? error.message : String(error)
+    }
+  }
+}
+
 for (const [what, changes, more, says] of rollouts) {
   onEach(`an older instance is ${says ? 'not ' : ''}ready when a newer version ${what}`, async (t, dialect) => {
     const url = await dialect.create(t)
@@ -432,8 +445,9 @@ for (const [what, changes, more, says] of rollouts) {
     const newer = await version(url, { served: SERVED, tables })
     t.teardown(() => newer.close())
     t.equal((await newer.migrate())[0], '0001_newer')
-    if (says) await t.rejects(older.ready(), { message: says })
-    else await older.ready()
+    const reason = await whyNotReady(older)
+    if (says) t.match(reason, says)
+    else t.equal(reason, undefined)
     const [row] = await older.read.all<{ count: number }>(sql`select count(*) as count from products`)
     t.equal(Number(row?.count), 0, 'and answers')
   })
