@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import packageJson from '../package.json' with { type: 'json' }
-import { type Handler, handlers, type Kind, type Services, schedules } from '../src/job-handlers.ts'
+import { handlers, type JobHandler, type JobHandlers, type Services, schedules } from '../src/job-handlers.ts'
 import { Jobs } from '../src/jobs/jobs.ts'
 import { openQueue } from '../src/jobs/open.ts'
 import type { AddressPolicy } from '../src/webhooks/address.ts'
@@ -12,7 +12,7 @@ import { Sender } from '../src/webhooks/send.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    jobs: Jobs
+    jobs: Jobs<Services, JobHandlers>
     /** Where webhooks may lead to. */
     webhookPolicy: AddressPolicy
   }
@@ -36,14 +36,14 @@ export interface WebhookOptions {
 
 export interface JobsPluginOptions {
   /** Kinds besides those of src/job-handlers.ts. */
-  handlers?: Readonly<Record<string, Handler>> | undefined
+  handlers?: Readonly<Record<string, JobHandler>> | undefined
   webhooks?: WebhookOptions | undefined
 }
 
 export default fp(
   async function jobs(app: FastifyInstance, { handlers: others = {}, webhooks: { schedule, timeout, resolve } = {} }: JobsPluginOptions) {
     const { config, db, resources, log } = app
-    const all: Record<string, Handler> = { ...handlers, ...others }
+    const all: Record<string, JobHandler> = { ...handlers, ...others }
     const policy = { allowHttp: config.WEBHOOK_ALLOW_HTTP, allowPrivate: config.WEBHOOK_ALLOW_PRIVATE, resolve }
     const sender = new Sender(policy, { userAgent: `Stockroom/${packageJson.version}`, timeout })
     const queue = openQueue({
@@ -55,7 +55,7 @@ export default fp(
     })
     const keepDays = { changes: config.CHANGES_KEEP_DAYS, deliveries: config.DELIVERIES_KEEP_DAYS, jobs: config.JOBS_KEEP_DAYS }
     const services: Services = { db, queue, resources, sender, schedule, origin: config.PUBLIC_URL, keepDays }
-    const jobs = new Jobs({ queue, handlers: all, services, log })
+    const jobs = new Jobs<Services, JobHandlers>({ queue, handlers: all, services, log })
     app.decorate('jobs', jobs)
     app.decorate('webhookPolicy', policy)
 
@@ -98,7 +98,7 @@ async function pulse({ db, jobs, log }: FastifyInstance, signal: AbortSignal): P
     if (!dispatch && deliver.length === 0) return isEnabled
     await db.write(async (tx) => {
       if (dispatch) await jobs.enqueue(tx, 'webhooks.dispatch', {}, { key: 'webhooks' })
-      for (const webhook of deliver) await jobs.enqueue(tx, 'webhooks.deliver' satisfies Kind, { webhook }, { key: String(webhook) })
+      for (const webhook of deliver) await jobs.enqueue(tx, 'webhooks.deliver', { webhook }, { key: String(webhook) })
     })
     jobs.wake()
     return true

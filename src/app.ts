@@ -24,7 +24,7 @@ import type { Config } from './config.ts'
 import { limitConnections } from './http/connections.ts'
 import { MAX_HEADER_SIZE, requestId, TIMEOUTS } from './http/limits.ts'
 import type { App } from './http/routes.ts'
-import type { Handler } from './job-handlers.ts'
+import type { JobHandler } from './job-handlers.ts'
 import { networkTest } from './limits/address.ts'
 import { type LogStream, logger } from './logger.ts'
 import { declaredResources } from './query/registry.ts'
@@ -46,7 +46,7 @@ export interface AppOptions {
   routes?: string
   tables?: OpenOptions['tables']
   /** Kinds of jobs besides those of src/job-handlers.ts. */
-  handlers?: Readonly<Record<string, Handler>>
+  handlers?: Readonly<Record<string, JobHandler>>
   /** Other times and names for what is sent to webhooks. */
   webhooks?: WebhookOptions
   /** Another clock for the rate limits, in milliseconds: a test need not wait. */

@@ -1,8 +1,9 @@
 // The table of jobs: for each kind what it is given, how it is run and what it does. A kind is added here and nowhere else.
-import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import { type TSchema, Type } from '@sinclair/typebox'
 import type { Database } from '../drizzle/database.ts'
 import { pruneChanges } from './feed/prune.ts'
 import { KEPT_FOR, pruneAnswers } from './http/idempotency.ts'
+import type { Handler, Kind } from './jobs/handler.ts'
 import type { Queue, Terms } from './jobs/queue.ts'
 import type { Resource } from './query/resource.ts'
 import type { Row } from './query/rows.ts'
@@ -27,20 +28,10 @@ export interface Services {
   keepDays: { changes: number; deliveries: number; jobs: number }
 }
 
-/** The job that runs. `signal` tells it to come to an end: what it throws then is no failure, and it is begun again later. */
-export interface Running {
-  id: string
-  signal: AbortSignal
-}
+export type JobHandler<S extends TSchema = TSchema> = Handler<Services, S>
 
-export interface Handler<S extends TSchema = TSchema> {
-  payload: S
-  terms: Terms
-  /** What it returns is kept with the job. It may run again after it was done: what it does twice has to come to the same. */
-  run(services: Services, payload: Static<S>, job: Running): Promise<unknown>
-}
-
-const handler = <S extends TSchema>(given: Handler<S>): Handler<S> => given
+/** Returns its argument: `run` gets the type of its payload from the schema. */
+const handler = <S extends TSchema>(declaration: JobHandler<S>): JobHandler<S> => declaration
 
 /** Seconds and attempts that fit most. */
 const USUAL: Terms = { attempts: 10, delay: 5, maxDelay: 3_600, concurrency: 2, kept: true }
@@ -111,11 +102,9 @@ export const handlers = {
       return { ...forgotten, cancelled }
     },
   }),
-} as const satisfies Record<string, Handler>
+} as const satisfies Record<string, JobHandler>
 
-export type Handlers = typeof handlers
-export type Kind = keyof Handlers
-export type PayloadOf<K extends Kind> = Static<Handlers[K]['payload']>
+export type JobHandlers = typeof handlers
 
 /** What is done again and again, each time once by all instances together: a kind without a payload, and every how many milliseconds. */
-export const schedules: Partial<Record<Kind, number>> = { retention: HOUR }
+export const schedules: Partial<Record<Kind<JobHandlers>, number>> = { retention: HOUR }

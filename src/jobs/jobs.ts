@@ -3,8 +3,8 @@ import { createHash } from 'node:crypto'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Queries } from '../../drizzle/database.ts'
 import { type Actor, COMMAND_LINE } from '../changelog/record.ts'
-import type { Handler, Kind, PayloadOf, Running, Services } from '../job-handlers.ts'
 import { compileBody, type Validator } from '../validate.ts'
+import type { Handlers, Kind, Payload, RunningJob } from './handler.ts'
 import type { Claimed, Queue } from './queue.ts'
 import { Worker } from './worker.ts'
 
@@ -16,20 +16,21 @@ export interface EnqueueOptions {
   by?: Actor
 }
 
-export interface JobsOptions {
+export interface JobsOptions<Services> {
   queue: Queue
-  handlers: Readonly<Record<string, Handler>>
+  handlers: Handlers<Services>
   services: Services
   log: FastifyBaseLogger
 }
 
-export class Jobs {
+/** Jobs of the kinds in `H`, and of the other kinds in `handlers`, whose payloads the types do not know. */
+export class Jobs<Services, H extends Handlers<Services>> {
   readonly queue: Queue
-  readonly #options: JobsOptions
+  readonly #options: JobsOptions<Services>
   readonly #validators: ReadonlyMap<string, Validator>
   #worker: Worker | undefined
 
-  constructor(options: JobsOptions) {
+  constructor(options: JobsOptions<Services>) {
     this.queue = options.queue
     this.#options = options
     this.#validators = new Map(Object.entries(options.handlers).map(([kind, { payload }]) => [kind, compileBody(payload)]))
@@ -39,7 +40,7 @@ export class Jobs {
    * Asks for a job as part of a transaction: it is there if, and as soon as, that is committed. Returns its id, or undefined where one
    * with its key waits already. Throws a TypeError for a payload that its kind cannot take.
    */
-  enqueue<K extends Kind>(tx: Queries, kind: K, payload: PayloadOf<K>, options: EnqueueOptions = {}): Promise<string | undefined> {
+  enqueue<K extends Kind<H>>(tx: Queries, kind: K, payload: Payload<H, K>, options: EnqueueOptions = {}): Promise<string | undefined> {
     return this.add(tx, kind, payload, options)
   }
 
@@ -72,7 +73,7 @@ export class Jobs {
     await this.queue.close()
   }
 
-  async #run({ kind, payload }: Claimed, job: Running): Promise<unknown> {
+  async #run({ kind, payload }: Claimed, job: RunningJob): Promise<unknown> {
     this.#check(kind, payload)
     return this.#options.handlers[kind]?.run(this.#options.services, payload as never, job)
   }

@@ -3,13 +3,20 @@ import type { FastifyRequest } from 'fastify'
 import type { Queries } from '../../drizzle/database.ts'
 import type { PostAnswer } from '../http/idempotency.ts'
 import { actorOf } from '../http/routes.ts'
-import type { Kind, PayloadOf } from '../job-handlers.ts'
+import type { Handlers, Kind, Payload } from './handler.ts'
+import type { Jobs } from './jobs.ts'
 import type { Job } from './queue.ts'
 
 /** Enqueues a job in the transaction of a request. The answer shows it as it is when that is committed. */
-export async function startJob<K extends Kind>(tx: Queries, request: FastifyRequest, kind: K, payload: PayloadOf<K>): Promise<PostAnswer> {
+export async function startJob<Services, H extends Handlers<Services>, K extends Kind<H>>(
+  jobs: Jobs<Services, H>,
+  tx: Queries,
+  request: FastifyRequest,
+  kind: K,
+  payload: Payload<H, K>,
+): Promise<PostAnswer> {
   const by = actorOf(request)
-  const id = await request.server.jobs.enqueue(tx, kind, payload, { by })
+  const id = await jobs.enqueue(tx, kind, payload, { by })
   if (id === undefined) throw new Error('a job without a key was not enqueued')
   const now = new Date().toISOString()
   const job: Job = {

@@ -1,8 +1,7 @@
 // What the OpenAPI document says of jobs, and how their list is asked for.
 import { Type } from '@sinclair/typebox'
-import { handlers } from '../job-handlers.ts'
 import { NoParameters } from '../openapi/operations.ts'
-import { guard, READING, REPLAYED, responses, WRITING } from '../openapi/responses.ts'
+import { guard, READING, responses, WRITING } from '../openapi/responses.ts'
 import { choice } from '../query/fields.ts'
 import { DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE } from '../query/params.ts'
 import { numberParameter, parameter } from '../query/querystring.ts'
@@ -75,13 +74,14 @@ export const jobCursor = parameter<Place>(
 
 const operation = (name: string, summary: string) => ({ tags: ['jobs'], operationId: `jobs.${name}`, summary })
 
-export const jobListSchema = {
+/** The schema of the list, whose parameter `kind` is one of `kinds`. */
+export const jobListSchema = (kinds: readonly string[]) => ({
   ...operation('list', 'List jobs'),
   description: 'The newest first.',
   querystring: Type.Object(
     {
       status: Type.Optional(choice(STATUSES)),
-      kind: Type.Optional(choice(Object.keys(handlers))),
+      kind: Type.Optional(choice(kinds)),
       page_size: Type.Optional(numberParameter(MAX_PAGE_SIZE, 'Jobs on a page', DEFAULT_PAGE_SIZE)),
       cursor: Type.Optional(jobCursor),
     },
@@ -92,7 +92,7 @@ export const jobListSchema = {
     ...READING,
     'query-too-expensive',
   ]),
-}
+})
 
 export const jobSchema = {
   ...operation('read', 'Read a job'),
@@ -112,11 +112,4 @@ export const retrySchema = {
     'not-found',
     'job-not-failed',
   ]),
-}
-
-/** The answer to a POST that asks for a job. */
-export const started = {
-  description: 'The job, which is done later',
-  schema: Type.Ref('Job'),
-  headers: { Location: { type: 'string', format: 'uri', description: 'Where it says how far it is' }, ...REPLAYED },
 }

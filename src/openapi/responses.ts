@@ -177,6 +177,14 @@ export interface Success {
   others?: Record<number, object>
 }
 
+/** The response to a POST that starts a job. */
+export const JOB_ACCEPTED: Success = {
+  status: 202,
+  description: 'The job, which runs later',
+  schema: Type.Ref('Job'),
+  headers: { Location: { type: 'string', format: 'uri', description: 'URL of the job, which shows its progress' }, ...REPLAYED },
+}
+
 /** The answers of an operation: the good one and, by status, the problems. */
 export function responses(
   status: number,

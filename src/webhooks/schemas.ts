@@ -1,9 +1,8 @@
 // What the OpenAPI document says of what is done with webhooks and deliveries, beside what every resource has.
 import { Type } from '@sinclair/typebox'
 import type { ErrorCode } from '../errors.ts'
-import { started } from '../jobs/schemas.ts'
 import { actionSchema } from '../openapi/operations.ts'
-import { REPLAYED, WITH_BODY } from '../openapi/responses.ts'
+import { JOB_ACCEPTED, REPLAYED, WITH_BODY } from '../openapi/responses.ts'
 import { meta, text, time } from '../query/fields.ts'
 import { deliveries } from '../resources/deliveries.ts'
 import { products } from '../resources/products.ts'
@@ -21,7 +20,7 @@ export const notifySchema = {
       description:
         'The event `products.notified` goes to every webhook that subscribes to it and whose filter holds for the product as it is now.',
     },
-    { ...started, status: ACCEPTED },
+    JOB_ACCEPTED,
     WITH_BODY,
   ),
   body: Type.Object(
@@ -76,7 +75,7 @@ export const replayWebhookSchema = {
       summary: 'Send the deliveries of a range of time again',
       description: 'Those that have come to an end, under the same `webhook-id`: a receiver that has had one can tell.',
     },
-    { ...started, status: ACCEPTED },
+    JOB_ACCEPTED,
     [...WITH_BODY, 'webhook-disabled'],
   ),
   body: Type.Object(

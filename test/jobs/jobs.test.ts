@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { issueKey } from '../../src/auth/keys.ts'
 import { COMMAND_LINE } from '../../src/changelog/record.ts'
 import type { App } from '../../src/http/routes.ts'
-import type { Handler } from '../../src/job-handlers.ts'
+import type { JobHandler } from '../../src/job-handlers.ts'
 import type { EnqueueOptions } from '../../src/jobs/jobs.ts'
 import type { Queue, Terms } from '../../src/jobs/queue.ts'
 import { TableQueue } from '../../src/jobs/table.ts'
@@ -21,16 +21,16 @@ t.jobs = 4
 const TERMS: Terms = { attempts: 3, delay: 1, maxDelay: 60, concurrency: 2, kept: true }
 const LIST = '/api/products/'
 
-type Run = (payload: { n: number }, ...rest: [services: Parameters<Handler['run']>[0], job: Parameters<Handler['run']>[2]]) => unknown
+type Run = (payload: { n: number }, ...rest: [services: Parameters<JobHandler['run']>[0], job: Parameters<JobHandler['run']>[2]]) => unknown
 
 /** A kind whose jobs have a number. */
-const kind = (run: Run, terms: Partial<Terms> = {}): Handler => ({
+const kind = (run: Run, terms: Partial<Terms> = {}): JobHandler => ({
   payload: Type.Object({ n: Type.Integer() }, { additionalProperties: false }),
   terms: { ...TERMS, ...terms },
   run: async (services, payload, job) => run(payload as { n: number }, services, job),
 })
 
-const start = (t: Test, dialect: Dialect, handlers: Record<string, Handler>, { env, ...options }: Options = {}): Promise<App> =>
+const start = (t: Test, dialect: Dialect, handlers: Record<string, JobHandler>, { env, ...options }: Options = {}): Promise<App> =>
   build(t, dialect, { handlers, ...options, env: { WORKER: 'true', ...env } })
 
 const add = async (app: App, name: string, n: number, options: EnqueueOptions = {}): Promise<string> => {

@@ -1,10 +1,11 @@
 import type { App } from '../../../src/http/routes.ts'
+import { handlers } from '../../../src/job-handlers.ts'
 import { jobCursor, jobListSchema } from '../../../src/jobs/schemas.ts'
 import { DEFAULT_PAGE_SIZE } from '../../../src/query/params.ts'
 import { codec } from '../../../src/query/querystring.ts'
 
 export default async function (app: App) {
-  app.get('/', { schema: jobListSchema, config: { access: 'admin' } }, async ({ query, origin }, reply) => {
+  app.get('/', { schema: jobListSchema(Object.keys(handlers)), config: { access: 'admin' } }, async ({ query, origin }, reply) => {
     const { status, kind, page_size = DEFAULT_PAGE_SIZE, cursor } = query
     const by = { ...(status && { status: status as never }), ...(kind && { kind }), ...(cursor && { before: cursor }) }
     // One more, to see whether there is one.

@@ -12,7 +12,7 @@ export default async function (app: App) {
       async (tx) => {
         const writing = { db: app.db, tx, resource: products, table: app.db.tables.products }
         const record = await held(writing, request.params.id, expectedOf(request))
-        return startJob(tx, request, 'products.notify', { record, at: new Date().toISOString(), ...request.body })
+        return startJob(app.jobs, tx, request, 'products.notify', { record, at: new Date().toISOString(), ...request.body })
       },
       () => app.jobs.wake(),
     ),

@@ -16,7 +16,7 @@ export default async function (app: App) {
       const { id } = request.params
       await holdEnabled(tx, app.db, id, expectedOf(request))
       const { since, until = new Date().toISOString(), only = 'failed' } = request.body
-      return startJob(tx, request, 'webhooks.replay', { webhook: id, since, until, only })
+      return startJob(app.jobs, tx, request, 'webhooks.replay', { webhook: id, since, until, only })
     })
   })
 }
