@@ -73,15 +73,20 @@ export interface LogOrder {
   descending: SQL
 }
 
-export interface ServerConnections {
+export interface QueueConnections {
   executeSql(text: string, values?: unknown[]): Promise<{ rows: Record<string, unknown>[] }>
 }
+
+/**
+ * Where an engine keeps the queue of jobs: in the table `jobs`, which one writer at a time claims from; or in the schema of pg-boss,
+ * whose statements run on connections of their own.
+ */
+export type QueueStorage = { readonly kind: 'table' } | { readonly kind: 'boss'; readonly connections: QueueConnections }
 
 export interface Database {
   readonly tables: Tables
   readonly dialect: Dialect
-  /** Runs the statements of the queue of jobs on connections of their own; undefined for a database in this process. */
-  readonly server: ServerConnections | undefined
+  readonly queue: QueueStorage
   /** Sees committed rows only. */
   readonly read: Queries
   /**

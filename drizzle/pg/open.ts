@@ -118,7 +118,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   return {
     tables: declared,
     dialect,
-    server: { executeSql: (text, values) => jobs.query(text, values) },
+    queue: { kind: 'boss', connections: { executeSql: (text, values) => jobs.query(text, values) } },
     read,
     list,
     state: watched.state,

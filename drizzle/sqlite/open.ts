@@ -88,7 +88,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   return {
     tables: declared,
     dialect,
-    server: undefined,
+    queue: { kind: 'table' },
     read,
     list,
     state: watched.state,

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto'
 import { type SQL, sql } from 'drizzle-orm'
 import { fromDrizzle, PgBoss } from 'pg-boss'
-import type { Queries, ServerConnections } from '../../drizzle/database.ts'
+import type { Queries, QueueConnections } from '../../drizzle/database.ts'
 import { type Data, readData, STATUS_OF, shown } from './boss-rows.ts'
 import { type Claimed, type Job, LEASE, type ListedBy, MAX_ERROR, type NewJob, type Queue, type QueueOptions, type Terms } from './queue.ts'
 
@@ -17,7 +17,7 @@ const DAY = 24 * 3_600
 const FOR_EVER = 10_000 * DAY
 
 export interface BossOptions extends QueueOptions {
-  server: ServerConnections
+  connections: QueueConnections
 }
 
 export class BossQueue implements Queue {
@@ -38,7 +38,7 @@ export class BossQueue implements Queue {
 
   async findDueKinds(kinds: readonly string[]): Promise<readonly string[]> {
     await this.#boss()
-    const { rows } = await this.#options.server.executeSql(DUE, [kinds])
+    const { rows } = await this.#options.connections.executeSql(DUE, [kinds])
     return rows.map(({ name }) => String(name))
   }
 
@@ -142,9 +142,9 @@ export class BossQueue implements Queue {
   }
 
   async #start(): Promise<PgBoss> {
-    const { server, works, onError } = this.#options
+    const { connections, works, onError } = this.#options
     const boss = new PgBoss({
-      db: server,
+      db: connections,
       schedule: false,
       supervise: works,
       superviseIntervalSeconds: SUPERVISE,

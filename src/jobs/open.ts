@@ -1,7 +1,9 @@
-// The queue of a database: pg-boss where it is on a server, and otherwise a table of its own.
+// Opens the job queue in the storage that the engine of the database names.
 import { BossQueue } from './boss.ts'
 import type { Queue, QueueOptions } from './queue.ts'
 import { TableQueue } from './table.ts'
 
-export const openQueue = (options: QueueOptions): Queue =>
-  options.db.server === undefined ? new TableQueue(options.db, options.terms) : new BossQueue({ ...options, server: options.db.server })
+export function openQueue(options: QueueOptions): Queue {
+  const { db, terms } = options
+  return db.queue.kind === 'table' ? new TableQueue(db, terms) : new BossQueue({ ...options, connections: db.queue.connections })
+}
