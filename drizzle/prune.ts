@@ -1,10 +1,7 @@
 // Deletes the oldest rows of a table that is written to at its end, a few at a time.
-import { setImmediate } from 'node:timers/promises'
 import { inArray, type SQL, sql } from 'drizzle-orm'
+import { BATCH, runInBatches } from './batches.ts'
 import type { Database, Queries } from './database.ts'
-
-/** Rows that one transaction deletes: other writes wait for it, and where the database is in this process, so do requests. */
-const AT_ONCE = 500
 
 export interface PruneOptions {
   /** For `order by`; otherwise the order of the ids. */
@@ -27,16 +24,11 @@ export async function pruneOld(
   const table = db.tables[name]
   const { order = sql`id`, remove = (tx, ids) => tx.delete(table).where(inArray(table.id, ids)) } = options
   const limit = before.toISOString()
-  let pruned = 0
-  for (let more = true; more && !signal?.aborted; ) {
-    const oldest = await db.read.select({ id: table.id, at: table.at }).from(table).orderBy(order).limit(AT_ONCE)
+  return runInBatches(async () => {
+    const oldest = await db.read.select({ id: table.id, at: table.at }).from(table).orderBy(order).limit(BATCH)
     const newer = oldest.findIndex(({ at }) => at >= limit)
     const old = (newer === -1 ? oldest : oldest.slice(0, newer)).map(({ id }) => id)
-    more = old.length === AT_ONCE
     if (old.length > 0) await db.write((tx) => remove(tx, old))
-    pruned += old.length
-    // Where the database answers at once, nothing else would have its turn.
-    if (more) await setImmediate()
-  }
-  return pruned
+    return old.length
+  }, signal)
 }

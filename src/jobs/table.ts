@@ -1,6 +1,7 @@
 // The embedded queue: a table of the same database, whose writer takes transactions in turn.
 import { randomUUID } from 'node:crypto'
 import { and, asc, desc, eq, inArray, lt, lte, or, type SQL, sql } from 'drizzle-orm'
+import { BATCH, runInBatches } from '../../drizzle/batches.ts'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import { stored } from '../records/insert.ts'
@@ -9,9 +10,6 @@ import { type JobTable, readPayload, shown } from './table-rows.ts'
 
 /** Milliseconds. To look costs some microseconds. */
 const INTERVAL = 100
-
-/** Jobs that one transaction forgets. */
-const AT_ONCE = 500
 
 const ADDED = ['id', 'kind', 'key', 'payload', 'run_at', 'key_id', 'request_id', 'created_at']
 
@@ -165,13 +163,12 @@ export class TableQueue implements Queue {
     const table = this.#table
     const limit = before.toISOString()
     const old = and(inArray(table.status, ['done', 'failed']), lt(table.created_at, limit), lt(table.finished_at, limit))
-    for (let pruned = 0; ; ) {
-      const rows = await this.#db.read.select({ id: table.id }).from(table).where(old).limit(AT_ONCE)
+    return runInBatches(async () => {
+      const rows = await this.#db.read.select({ id: table.id }).from(table).where(old).limit(BATCH)
       const ids = rows.map(({ id }) => id)
       if (ids.length > 0) await this.#db.write((tx) => tx.delete(table).where(inArray(table.id, ids)))
-      pruned += ids.length
-      if (ids.length < AT_ONCE) return pruned
-    }
+      return ids.length
+    })
   }
 
   async close(): Promise<void> {}

@@ -1,6 +1,6 @@
 // Works through the change log, and makes deliveries of it: apart from the writes, which cost nothing more for it.
-import { setImmediate } from 'node:timers/promises'
 import { eq } from 'drizzle-orm'
+import { BATCH, runInBatches } from '../../drizzle/batches.ts'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { type Entry, newestChange, readAhead, readLog } from '../changelog/read.ts'
 import type { Resource } from '../query/resource.ts'
@@ -10,9 +10,6 @@ import { HAPPENED, isTold } from './types.ts'
 
 /** How far it has come is kept under this name, and who goes on from there holds it. */
 export const DISPATCH = 'webhooks'
-
-/** Entries of one transaction. */
-const BATCH = 500
 
 export interface DispatchOptions {
   resources: readonly Resource[]
@@ -41,13 +38,11 @@ export async function beginAtNewest(tx: Queries, db: Database): Promise<void> {
 /** Makes deliveries of all that is in the log, a batch in each transaction. Returns how many there are. */
 export async function dispatch(db: Database, { signal, ...options }: DispatchOptions): Promise<number> {
   let made = 0
-  for (let more = true; more && !signal.aborted; ) {
+  await runInBatches(async () => {
     const batch = await failingSlowly(signal, () => db.write((tx) => dispatchBatch(tx, db, options)))
-    made += batch.made
-    more = batch.more
-    // Where the database is in this process, nobody else would have a turn.
-    await setImmediate()
-  }
+    made += batch.deliveries
+    return batch.entries
+  }, signal)
   return made
 }
 
@@ -55,13 +50,13 @@ async function dispatchBatch(
   tx: Queries,
   db: Database,
   options: Omit<DispatchOptions, 'signal'>,
-): Promise<{ made: number; more: boolean }> {
+): Promise<{ entries: number; deliveries: number }> {
   // Another instance is about it.
-  if (!(await db.dialect.tryLock(tx, DISPATCH))) return { made: 0, more: false }
+  if (!(await db.dialect.tryLock(tx, DISPATCH))) return { entries: 0, deliveries: 0 }
   const cursor = await dispatched(tx, db)
   const entries = await readLog(tx, db, cursor, BATCH)
   const last = entries.at(-1)
-  if (!last) return { made: 0, more: false }
+  if (!last) return { entries: 0, deliveries: 0 }
   const events = entries.map((entry) => eventOf(entry, options.resources))
   // The webhooks are read after the entries: one that was made before any of them is seen. And when they were enabled is read after them.
   const webhooks = await enabledWebhooks(tx, db)
@@ -70,9 +65,9 @@ async function dispatchBatch(
     const place = entries.findIndex((entry) => entry.id === id)
     skipped.set(record, (place === -1 ? events : events.slice(0, place)).flat().length)
   }
-  const made = await deliverEvents(tx, db, { ...options, events: events.flat(), webhooks, skipped })
+  const deliveries = await deliverEvents(tx, db, { ...options, events: events.flat(), webhooks, skipped })
   await moveTo(tx, db, last.id)
-  return { made, more: entries.length === BATCH }
+  return { entries: entries.length, deliveries }
 }
 
 /** Whoever is enabled is told of what comes after that in the log, and of nothing before: some of it could not be read then. */

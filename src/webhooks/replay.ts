@@ -1,13 +1,10 @@
 // Sends again what was sent, or was to be: the same messages, from the first attempt on. And forgets what is old.
-import { setImmediate } from 'node:timers/promises'
 import { and, eq, gt, gte, inArray, isNull, lt, notExists, type SQL, sql } from 'drizzle-orm'
+import { BATCH, runInBatches } from '../../drizzle/batches.ts'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { Problem } from '../errors.ts'
 import { type Expected, held } from '../records/write.ts'
 import { deliveries } from '../resources/deliveries.ts'
-
-/** Deliveries that one transaction changes. */
-const AT_ONCE = 500
 
 const AGAIN = { status: 'pending', attempts: 0 }
 
@@ -44,16 +41,12 @@ export async function replayDelivery(tx: Queries, db: Database, id: number, expe
 export async function cancelAll(db: Database, webhook: number, signal: AbortSignal): Promise<number> {
   const { deliveries: table } = db.tables
   const cancelled = { status: 'cancelled', due_at: null, updated_at: new Date().toISOString(), version: sql`${table.version} + 1` }
-  let count = 0
-  for (let more = true; more; ) {
+  return runInBatches(async () => {
     signal.throwIfAborted()
     const ids = await idsOf(db, [eq(table.webhook, webhook), inArray(table.status, ['pending', 'sending'])])
     if (ids.length > 0) await db.write((tx) => tx.update(table).set(cancelled).where(inArray(table.id, ids)))
-    count += ids.length
-    more = ids.length === AT_ONCE
-    await setImmediate()
-  }
-  return count
+    return ids.length
+  })
 }
 
 /** A transaction that had seen a webhook may have made a delivery to it after that was deleted, and its deliveries were cancelled. */
@@ -85,16 +78,16 @@ export async function replayRange(db: Database, { webhook, since, until, only }:
   const statuses = only === 'failed' ? ['failed', 'cancelled'] : ['failed', 'cancelled', 'delivered']
   const chosen = [eq(table.webhook, webhook), gte(table.created_at, since), lt(table.created_at, until), inArray(table.status, statuses)]
   let count = 0
-  for (let last = 0, more = true; more; ) {
+  let last = 0
+  await runInBatches(async () => {
     signal.throwIfAborted()
     const ids = await idsOf(db, [...chosen, gt(table.id, last)])
     await db.write(async (tx) => {
       for (const id of ids) if (await replayOne(tx, db, id)) count++
     })
     last = ids.at(-1) ?? last
-    more = ids.length === AT_ONCE
-    await setImmediate()
-  }
+    return ids.length
+  })
   return count
 }
 
@@ -105,20 +98,16 @@ async function idsOf(db: Database, conditions: readonly SQL[]): Promise<number[]
     .from(table)
     .where(and(...conditions))
     .orderBy(table.id)
-    .limit(AT_ONCE)
+    .limit(BATCH)
   return rows.map(({ id }) => id)
 }
 
 /** Forgets the deliveries that were made before a time, and are not to be sent any more: their webhook may be gone. Returns how many. */
 export async function pruneDeliveries(db: Database, before: Date, signal?: AbortSignal): Promise<number> {
   const { deliveries: table } = db.tables
-  let pruned = 0
-  for (let more = true; more && !signal?.aborted; ) {
+  return runInBatches(async () => {
     const ids = await idsOf(db, [lt(table.created_at, before.toISOString())])
     if (ids.length > 0) await db.write((tx) => tx.delete(table).where(inArray(table.id, ids)))
-    pruned += ids.length
-    more = ids.length === AT_ONCE
-    await setImmediate()
-  }
-  return pruned
+    return ids.length
+  }, signal)
 }
