@@ -3,7 +3,6 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { KeyObject } from 'node:crypto'
 import type { SQL } from 'drizzle-orm'
 import type { BaseSQLiteDatabase, SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
-import type { Index, Reference } from './schema-parts.ts'
 import type { Clause, Listed, Selection } from './selection.ts'
 import type { ServedName, Tables } from './tables.ts'
 
@@ -15,9 +14,6 @@ export interface Queries extends Pick<BaseSQLiteDatabase<'async', unknown>, 'sel
   /** Runs SQL in which every value is a `placeholder`. It is compiled and prepared once for each object. Rows are as the driver gives them. */
   prepared(query: SQL, values: readonly unknown[]): Promise<unknown[][]>
 }
-
-/** A table that is served as a resource. `id`, `version` and the two times are on every one of them. */
-export type ServedTable = SQLiteTable & { id: SQLiteColumn; version: SQLiteColumn; created_at: SQLiteColumn; updated_at: SQLiteColumn }
 
 /** What a database has to know of a resource, to keep its counters and its search text. */
 export interface Served {
@@ -33,6 +29,21 @@ export interface Served {
  * connections in use, `full` is the disk.
  */
 export type Failure = 'unique' | 'reference' | 'busy' | 'locked' | 'exhausted' | 'readOnly' | 'full' | 'unavailable' | 'expensive'
+
+/** An index as it is declared. A column that is an expression has no name. */
+export interface Index {
+  name: string
+  unique: boolean
+  columns: readonly (string | undefined)[]
+  /** The condition of a partial index. */
+  where?: string
+}
+
+/** A foreign key as it is declared. */
+export interface Reference {
+  columns: readonly string[]
+  target: string
+}
 
 /** The fragments that differ between the engines. Values, so that query code never asks which engine it has. */
 export interface Dialect {

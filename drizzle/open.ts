@@ -1,17 +1,8 @@
 // Opens the database that a URL names.
-import type { Database, Served } from './database.ts'
+import type { Database } from './database.ts'
+import type { OpenOptions } from './engine.ts'
 import type { Kit } from './served.ts'
 import { defineTables, type Tables } from './tables.ts'
-
-export interface OpenOptions {
-  served: readonly Served[]
-  /** Another set of tables than this project's own. */
-  tables?: ((kit: Kit) => Tables) | undefined
-  /** Milliseconds after which reading a list is given up. */
-  queryTimeout?: number
-}
-
-export type EngineOptions = { [O in keyof OpenOptions]-?: Exclude<OpenOptions[O], undefined> }
 
 const QUERY_TIMEOUT = 2_000
 

@@ -1,15 +1,6 @@
 // Parts of a schema: what drizzle/tables.ts declares, and what a database has, in the same words, so that the two can be compared.
 import { getTableName, type SQL, type Table } from 'drizzle-orm'
-import type { Queries } from './database.ts'
-
-/** An index as it is declared. A column that is an expression has no name. */
-export interface Index {
-  name: string
-  unique: boolean
-  columns: readonly (string | undefined)[]
-  /** The condition of a partial index. */
-  where?: string
-}
+import type { Index, Queries, Reference } from './database.ts'
 
 /** Result of both engines' `getTableConfig`. */
 interface TableConfig {
@@ -31,12 +22,6 @@ export const listIndexes = ({ columns, indexes }: TableConfig, print: (where: SQ
     ...(where && { where: print(where) }),
   })),
 ]
-
-/** A foreign key as it is declared. */
-export interface Reference {
-  columns: readonly string[]
-  target: string
-}
 
 /** Lists the foreign keys of a table. */
 export const listReferences = ({ foreignKeys }: TableConfig): Reference[] =>

@@ -2,8 +2,7 @@
 import { sql } from 'drizzle-orm'
 import type { AnySQLiteColumn } from 'drizzle-orm/sqlite-core'
 import { defineBackgroundTables } from './background.ts'
-import type { ServedTable } from './database.ts'
-import { type Kit, stamps } from './served.ts'
+import { type Kit, type ServedTable, stamps } from './served.ts'
 
 export function defineTables(kit: Kit) {
   const categories = kit.table(

@@ -2,7 +2,8 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Database } from '../drizzle/database.ts'
-import { type OpenOptions, open } from '../drizzle/open.ts'
+import type { OpenOptions } from '../drizzle/engine.ts'
+import { open } from '../drizzle/open.ts'
 import { checkResource } from '../src/query/checks.ts'
 
 declare module 'fastify' {

@@ -2,7 +2,8 @@
 import { sql } from 'drizzle-orm'
 import { getTableConfig, PgDialect, type PgTable } from 'drizzle-orm/pg-core'
 import type { SQLiteTable } from 'drizzle-orm/sqlite-core'
-import { describeTable, type Index, listIndexes, listReferences, type Reference, requiredParts, type SchemaParts } from '../schema-parts.ts'
+import type { Index, Reference } from '../database.ts'
+import { describeTable, listIndexes, listReferences, requiredParts, type SchemaParts } from '../schema-parts.ts'
 import type { Tables } from '../tables.ts'
 
 const dialect = new PgDialect()

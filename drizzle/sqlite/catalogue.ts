@@ -1,7 +1,8 @@
 // Parts of a SQLite schema: those declared, and those in the database.
 import { sql } from 'drizzle-orm'
 import { getTableConfig, SQLiteSyncDialect, type SQLiteTable } from 'drizzle-orm/sqlite-core'
-import { describeTable, type Index, listIndexes, listReferences, type Reference, requiredParts, type SchemaParts } from '../schema-parts.ts'
+import type { Index, Reference } from '../database.ts'
+import { describeTable, listIndexes, listReferences, requiredParts, type SchemaParts } from '../schema-parts.ts'
 import type { Tables } from '../tables.ts'
 
 const dialect = new SQLiteSyncDialect()

@@ -1,8 +1,7 @@
 // Compares declarations with their tables, before the first request: what does not fit would answer 500 later, or let wrong rows in.
 import { getTableColumns } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database } from '../../drizzle/database.ts'
-import type { Index, Reference } from '../../drizzle/schema-parts.ts'
+import type { Database, Index, Reference } from '../../drizzle/database.ts'
 import { STAMPS } from '../records/insert.ts'
 import { ASCII } from './field-checks.ts'
 import { type Kind, meta } from './fields.ts'

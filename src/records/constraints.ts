@@ -1,7 +1,8 @@
 // What has to hold between records: references, trees, unique values. It is checked inside the transaction, to say which record it is.
 import { and, eq, getTableColumns, ne, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, Queries, ServedTable } from '../../drizzle/database.ts'
+import type { Database, Queries } from '../../drizzle/database.ts'
+import type { ServedTable } from '../../drizzle/served.ts'
 import { type Fault, invalid, Problem } from '../errors.ts'
 import type { Body, Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'

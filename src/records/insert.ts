@@ -1,8 +1,9 @@
 // The statements of a write that are compiled once: building them takes longer than to run them.
 import { type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Queries, ServedTable } from '../../drizzle/database.ts'
+import type { Queries } from '../../drizzle/database.ts'
 import { perDatabase } from '../../drizzle/per-database.ts'
+import type { ServedTable } from '../../drizzle/served.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import type { Resource } from '../query/resource.ts'
 import { columnsOf } from '../query/rows.ts'

@@ -1,7 +1,8 @@
 // What an import did gets its search text and its entries in the change log, a batch at a time.
 import { inArray, sql } from 'drizzle-orm'
-import type { Database, Queries, ServedTable } from '../../drizzle/database.ts'
+import type { Database, Queries } from '../../drizzle/database.ts'
 import { BATCH, index } from '../../drizzle/search.ts'
+import type { ServedTable } from '../../drizzle/served.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import { type Actor, created, recordChanges, updated } from '../changelog/record.ts'
 import type { Resource } from '../query/resource.ts'

@@ -1,0 +1,15 @@
+// Options that an engine is opened with.
+import type { Served } from './database.ts'
+import type { Kit } from './served.ts'
+import type { Tables } from './tables.ts'
+
+export interface OpenOptions {
+  served: readonly Served[]
+  /** Defines the tables, in place of this project's own. */
+  tables?: ((kit: Kit) => Tables) | undefined
+  /** Milliseconds after which a list is given up. */
+  queryTimeout?: number
+}
+
+/** The options with their defaults filled in. */
+export type EngineOptions = { [O in keyof OpenOptions]-?: Exclude<OpenOptions[O], undefined> }
