@@ -1,9 +1,9 @@
 // The record of changes: who did what, written in the transaction that did it.
 import { isDeepStrictEqual } from 'node:util'
 import type { Database, Queries } from '../../drizzle/database.ts'
+import { buildInserter, toDriverValue } from '../../drizzle/rows.ts'
 import type { Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
-import { inserter, stored } from '../records/insert.ts'
 
 /** Who writes: the id of the API key, and of the request. */
 export interface Actor {
@@ -69,7 +69,7 @@ export const deleted = (resource: Resource, row: Row): Change => ({
   state: row,
 })
 
-const insert = inserter('changes', [
+const insert = buildInserter('changes', [
   'resource',
   'record_id',
   'operation',
@@ -84,7 +84,7 @@ const insert = inserter('changes', [
 
 /** Only what a contract shows is recorded, so no secret is. */
 export function recordChanges(tx: Queries, db: Database, resource: Resource, by: Actor, changes: readonly Change[]): Promise<void> {
-  const at = stored(db.tables.changes.at, new Date().toISOString())
+  const at = toDriverValue(db.tables.changes.at, new Date().toISOString())
   const rows = changes.map(({ operation, record, version, fields, state, reason = null }) => [
     resource.table,
     record,

@@ -3,8 +3,8 @@ import { randomUUID } from 'node:crypto'
 import { and, asc, desc, eq, inArray, lt, lte, or, type SQL, sql } from 'drizzle-orm'
 import { BATCH, runInBatches } from '../../drizzle/batches.ts'
 import type { Database, Queries } from '../../drizzle/database.ts'
+import { toDriverValue } from '../../drizzle/rows.ts'
 import { placeholder } from '../../drizzle/statement.ts'
-import { stored } from '../records/insert.ts'
 import { type Claimed, type Job, LEASE, LEASE_OVER, type ListedBy, MAX_ERROR, type NewJob, type Queue, type Terms } from './queue.ts'
 import { type JobTable, readPayload, shown } from './table-rows.ts'
 
@@ -41,10 +41,10 @@ export class TableQueue implements Queue {
       kind,
       key ?? null,
       JSON.stringify(payload),
-      stored(run_at, runAt.toISOString()),
+      toDriverValue(run_at, runAt.toISOString()),
       by.key,
       by.request,
-      stored(created_at, now()),
+      toDriverValue(created_at, now()),
     ]
     const [[added] = []] = await tx.prepared(ADD, values)
     return added === undefined ? undefined : String(added)

@@ -2,11 +2,11 @@
 import { and, eq, getTableColumns, ne, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../../drizzle/database.ts'
+import { buildDuplicateQuery, hasRow, toDriverValue } from '../../drizzle/rows.ts'
 import type { ServedTable } from '../../drizzle/served.ts'
 import { type Fault, invalid, Problem } from '../errors.ts'
 import type { Body, Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
-import { exists, sameAs, stored } from './insert.ts'
 import { freeSlug, slugOf } from './slug.ts'
 
 /** A transaction, and the resource whose table it writes. */
@@ -64,7 +64,7 @@ async function unknownReferences({ db, tx, resource }: Writing, values: Body): P
   const conflicts: Conflict[] = []
   for (const { field, target } of resource.references) {
     const id = values[field]
-    if (typeof id !== 'number' || (await exists(tx, db.tables[target], id))) continue
+    if (typeof id !== 'number' || (await hasRow(tx, db.tables[target], id))) continue
     const detail = describeMissing(field, id)
     conflicts.push({ code: 'invalid-request', detail, fault: { pointer: `/${field}`, detail } })
   }
@@ -129,9 +129,9 @@ async function takenValues(
     const isSet = fields.some((field) => field in values) && !(fields.length === 1 && row[fields[0] as string] === null)
     if (!isKnown || !isSet) continue
     const given = fields.map((field): [SQLiteColumn, unknown] => [columns[field] as SQLiteColumn, row[field]])
-    const [[other] = []] = await tx.prepared(sameAs(table, given), [
+    const [[other] = []] = await tx.prepared(buildDuplicateQuery(table, given), [
       current?.id ?? 0,
-      ...given.map(([column, value]) => stored(column, value)),
+      ...given.map(([column, value]) => toDriverValue(column, value)),
     ])
     if (other === undefined) continue
     const detail = `the ${resource.singular} ${other} has the same ${fields.join(' and ')}`

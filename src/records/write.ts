@@ -3,6 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { eq, getTableColumns, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../../drizzle/database.ts'
+import { toDriverValue } from '../../drizzle/rows.ts'
 import { index } from '../../drizzle/search.ts'
 import { type Actor, created, deleted, recordChanges, updated } from '../changelog/record.ts'
 import type { Fault } from '../errors.ts'
@@ -10,7 +11,7 @@ import { noRecord } from '../query/list.ts'
 import type { Body, Resource } from '../query/resource.ts'
 import { columnsOf, type Row, shownOf } from '../query/rows.ts'
 import { type Conflict, checked, findConflicts, refuseUsed, type Writing } from './constraints.ts'
-import { insertOf, stored } from './insert.ts'
+import { insertOf } from './insert.ts'
 import { mergeInto } from './merge.ts'
 
 /** Makes a record. Throws `invalid-request` for a reference to nothing and `not-unique` for a value that is taken. */
@@ -26,7 +27,7 @@ export async function createWithin(tx: Queries, db: Database, resource: Resource
   const { insert, inserted } = insertOf(db, resource)
   const [made] = await tx.prepared(
     insert,
-    inserted.map(([field, column]) => stored(column, row[field])),
+    inserted.map(([field, column]) => toDriverValue(column, row[field])),
   )
   const record = shownOf(db, resource).toRow(made as unknown[])
   await recordChanges(tx, db, resource, by, [created(resource, record)])
@@ -183,7 +184,7 @@ const isObject = (value: unknown): value is object => typeof value === 'object' 
 
 /** Equal as the database stores them: a body may say 29.9 where the record says 29.90. The order of the members of JSON does not count. */
 function sameValue(column: SQLiteColumn | undefined, a: unknown, b: unknown): boolean {
-  const [one, other] = [stored(column, a), stored(column, b)]
+  const [one, other] = [toDriverValue(column, a), toDriverValue(column, b)]
   return one === other || (isObject(a) && isObject(b) && isDeepStrictEqual(JSON.parse(String(one)), JSON.parse(String(other))))
 }
 

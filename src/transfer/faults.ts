@@ -1,8 +1,8 @@
 // Collects the faults of all lines in a temporary table, so that one run tells all of them, however many there are.
 import { type SQL, sql } from 'drizzle-orm'
 import type { Queries } from '../../drizzle/database.ts'
+import { buildInserter } from '../../drizzle/rows.ts'
 import { describeMissing } from '../records/constraints.ts'
-import { inserter } from '../records/insert.ts'
 import { currentValue, type ImportPlan, isKnown, isSameKey, isWithin, nextValue, type Range, stagedValue, table } from './plan.ts'
 import { escapeControls } from './printable.ts'
 
@@ -38,7 +38,7 @@ type Kind = keyof typeof words
 export const createFaults = (staging: Queries): Promise<unknown> =>
   staging.run(sql`create temporary table staged_faults (line bigint, kind text, field text, value text, other bigint)`)
 
-const insert = inserter('staged_faults', ['line', 'kind', 'field', 'value'])
+const insert = buildInserter('staged_faults', ['line', 'kind', 'field', 'value'])
 
 /** Adds what is wrong with lines by themselves. */
 export const addFaults = (staging: Queries, faults: readonly { line: number; detail: string }[]): Promise<void> =>

@@ -2,9 +2,9 @@
 import { getTableColumns, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../../drizzle/database.ts'
+import { buildInserter, toDriverValue } from '../../drizzle/rows.ts'
 import { BATCH } from '../../drizzle/search.ts'
 import type { Fault } from '../errors.ts'
-import { inserter, stored } from '../records/insert.ts'
 import { addFaults, createFaults } from './faults.ts'
 import type { Line } from './ndjson.ts'
 import { type ImportPlan, table } from './plan.ts'
@@ -77,7 +77,7 @@ function rowFrom(plan: ImportPlan, line: number, value: unknown, faults: readonl
 
 function rowInserter(db: Database, plan: ImportPlan): (staging: Queries, rows: readonly Row[]) => Promise<void> {
   const columns = getTableColumns(db.tables[plan.resource.table]) as Record<string, SQLiteColumn>
-  const insert = inserter('staged', ['staged_line', 'staged_path', 'staged_nulls', 'staged_absent', ...plan.fields])
+  const insert = buildInserter('staged', ['staged_line', 'staged_path', 'staged_nulls', 'staged_absent', ...plan.fields])
   return (staging, rows) =>
     insert(
       staging,
@@ -86,7 +86,7 @@ function rowInserter(db: Database, plan: ImportPlan): (staging: Queries, rows: r
         values[plan.path] === undefined ? null : JSON.stringify(values[plan.path]),
         plan.nullMask(values),
         absent,
-        ...plan.fields.map((field) => stored(columns[field], values[field] ?? null)),
+        ...plan.fields.map((field) => toDriverValue(columns[field], values[field] ?? null)),
       ]),
     )
 }

@@ -4,8 +4,8 @@ import { eq, getTableColumns, inArray, type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { perDatabase } from '../../drizzle/per-database.ts'
+import { buildTuples, toDriverValue } from '../../drizzle/rows.ts'
 import { placeholder } from '../../drizzle/statement.ts'
-import { stored, tuples } from '../records/insert.ts'
 import { type Delivery, type Outcome, outcomeOf } from './outcome.ts'
 import { SEND_TIMEOUT, type Sender } from './send.ts'
 import { signedHeaders } from './sign.ts'
@@ -150,7 +150,7 @@ const statementsOf = perDatabase((db, table: Database['tables']['deliveries']) =
 
 async function take(tx: Queries, db: Database, webhook: number): Promise<Delivery[]> {
   const { deliveries: table } = db.tables
-  const values = [webhook, stored(table.due_at, now())]
+  const values = [webhook, toDriverValue(table.due_at, now())]
   const rows = await tx.prepared(statementsOf(db, table).due, values)
   const ids = rows.filter(([, underWay], place) => Number(underWay) + place < MAX_IN_FLIGHT).map(([id]) => Number(id))
   if (ids.length === 0) return []
@@ -181,7 +181,7 @@ async function note(tx: Queries, db: Database, finished: readonly Finished[]): P
   const columns: Record<string, SQLiteColumn> = getTableColumns(table)
   const rows = finished.map(({ delivery, outcome }) => {
     const values: Record<string, unknown> = { ...delivery, ...(outcome?.values ?? { status: 'pending', due_at: now() }), updated_at: now() }
-    return [...NOTED.map((name) => stored(columns[name], values[name])), delivery.id, stored(table.due_at, delivery.due_at)]
+    return [...NOTED.map((name) => toDriverValue(columns[name], values[name])), delivery.id, toDriverValue(table.due_at, delivery.due_at)]
   })
   const statements = statementsOf(db, table).note
   while (rows.length > 0) {
@@ -196,7 +196,7 @@ function noteOf(table: Database['tables']['deliveries'], count: number): SQL {
     column.getSQLType().replace(/ collate .*/, ''),
   )
   const name = (place: number) => sql.raw(`noted.column${place + 1}`)
-  const values = tuples(count, types.length, (value, place) => sql`cast(${value} as ${sql.raw(String(types[place]))})`)
+  const values = buildTuples(count, types.length, (value, place) => sql`cast(${value} as ${sql.raw(String(types[place]))})`)
   const set = NOTED.map((column, place) => sql`${sql.identifier(column)} = ${name(place)}`)
   return sql`update ${table} set ${sql.join(set, sql`, `)}, version = version + 1 from (values ${values}) as noted
     where ${table.id} = ${name(NOTED.length)} and ${table.status} = 'sending' and ${table.due_at} = ${name(NOTED.length + 1)}`

@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto'
 import { eq, sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
+import { buildInserter, toDriverValue } from '../../drizzle/rows.ts'
 import type { Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
-import { inserter, stored } from '../records/insert.ts'
 import { matching, readFilter } from './matching.ts'
 import { resourceOf, subscribes } from './types.ts'
 
@@ -127,11 +127,11 @@ const COLUMNS = [
   'version',
 ]
 
-const insert = inserter('deliveries', COLUMNS, sql` on conflict do nothing`)
+const insert = buildInserter('deliveries', COLUMNS, sql` on conflict do nothing`)
 
 function rowOf(db: Database, webhook: number, { type, event, ...rest }: Omit<Event, 'record'> & { record?: Row }, body: string): unknown[] {
   const { deliveries } = db.tables
-  const now = stored(deliveries.created_at, new Date().toISOString())
+  const now = toDriverValue(deliveries.created_at, new Date().toISOString())
   const message = `msg_${randomUUID().replaceAll('-', '')}`
   return [webhook, message, type, event, rest.record?.id ?? null, 'pending', 0, now, '[]', body, now, now, 1]
 }

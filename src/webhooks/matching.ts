@@ -3,6 +3,7 @@ import { getTableColumns, type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { fold } from '../../drizzle/fold.ts'
+import { toDriverValue } from '../../drizzle/rows.ts'
 import { searchTable } from '../../drizzle/search.ts'
 import type { Fault } from '../errors.ts'
 import { ask } from '../query/list.ts'
@@ -10,7 +11,6 @@ import type { ListQuery } from '../query/params.ts'
 import { compileQuerystring } from '../query/querystring.ts'
 import type { Resource } from '../query/resource.ts'
 import { columnsOf, type Row } from '../query/rows.ts'
-import { stored } from '../records/insert.ts'
 
 /** Parameters of a list that say nothing of a record. */
 const OF_LISTS = ['ordering', 'page', 'page_size', 'cursor', 'count']
@@ -82,7 +82,7 @@ function* rounds(rows: readonly Row[]): Generator<number[]> {
 /** Common table expressions that stand in front of the table and its search texts under their names: what follows sees only these rows. */
 function withRows(db: Database, resource: Resource, rows: readonly Row[]): SQL {
   const columns = Object.entries(columnsOf(db, resource))
-  const records = rows.map((row) => tuple(columns.map(([field, column]) => cell(column, stored(column, row[field] ?? null)))))
+  const records = rows.map((row) => tuple(columns.map(([field, column]) => cell(column, toDriverValue(column, row[field] ?? null)))))
   const { folded, table } = resource.served
   const own = getTableColumns(db.tables[table]) as Record<string, SQLiteColumn>
   const texts = rows.map((row) => {
