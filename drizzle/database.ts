@@ -1,10 +1,16 @@
 // What the rest of the application sees of a database. Both engines answer to it; callers cannot tell which one they have.
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { KeyObject } from 'node:crypto'
-import type { SQL } from 'drizzle-orm'
+import { getTableColumns, type SQL } from 'drizzle-orm'
 import type { BaseSQLiteDatabase, SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
 import type { Clause, Listed, Selection } from './selection.ts'
 import type { ServedName, Tables } from './tables.ts'
+
+/** A column of a table. Columns have SQLite's types on both engines. */
+export type Column = SQLiteColumn
+
+/** Returns the columns of a table by their names. */
+export const columnsByName = (table: SQLiteTable): Record<string, Column> => getTableColumns(table)
 
 /** Milliseconds by which the state of tables is behind at most, where others write to the same PostgreSQL database. */
 export const STATE_AGE = 500

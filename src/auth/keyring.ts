@@ -1,9 +1,8 @@
 // Tells whose key a request carries. What was looked up is remembered for a moment, so that a busy client costs no query each time.
 import { timingSafeEqual } from 'node:crypto'
 import { and, eq, isNull, lt, or, type SQL, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import { LRUCache } from 'lru-cache'
-import type { Database } from '../../drizzle/database.ts'
+import type { Column, Database } from '../../drizzle/database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import type { Role } from '../roles.ts'
 import { parseToken, sha256 } from './token.ts'
@@ -136,7 +135,7 @@ export class Keyring {
   }
 }
 
-const timeOf = (column: SQLiteColumn, stored: unknown): number | undefined =>
+const timeOf = (column: Column, stored: unknown): number | undefined =>
   stored === null ? undefined : Date.parse(String(column.mapFromDriverValue(stored)))
 
 /** In a time that does not tell how much of it is. Both are SHA-256 in hexadecimal. */

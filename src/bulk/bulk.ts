@@ -1,8 +1,7 @@
 // Runs the operations of a bulk request: all of them or none, or each for itself.
 import { setImmediate } from 'node:timers/promises'
-import { getTableColumns, inArray, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Queries } from '../../drizzle/database.ts'
+import { inArray, sql } from 'drizzle-orm'
+import { columnsByName, type Queries } from '../../drizzle/database.ts'
 import { errors, type Fault, invalid, MAX_FAULTS, Problem, problemDocument } from '../errors.ts'
 import { recordTag } from '../http/etags.ts'
 import { quoted } from '../http/preconditions.ts'
@@ -178,7 +177,7 @@ async function lockInOrder({ db, tx, table, resource }: Writing, checked: readon
   if (names.length > 0) await db.dialect.lockNames(tx, names)
   const ids = given.flatMap(({ id }) => (id === undefined ? [] : [id]))
   const values = given.flatMap(({ op, body }) => (op === 'upsert' && key ? [body[key]] : []))
-  const column = key === undefined ? undefined : (getTableColumns(table) as Record<string, SQLiteColumn>)[key]
+  const column = key === undefined ? undefined : columnsByName(table)[key]
   if (column && values.length > 0) {
     const known = await tx.select({ id: table.id }).from(table).where(inArray(column, values))
     ids.push(...known.map(({ id }) => Number(id)))

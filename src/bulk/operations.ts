@@ -1,7 +1,8 @@
 // What can be done in bulk: for each operation the members that say what, and how it is done.
+
 import { type TSchema, Type } from '@sinclair/typebox'
-import { getTableColumns, inArray } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import { inArray } from 'drizzle-orm'
+import { type Column, columnsByName } from '../../drizzle/database.ts'
 import type { Actor } from '../changelog/record.ts'
 import { describeNotAllowed } from '../did-you-mean.ts'
 import { type Fault, invalid, listMembers, Problem } from '../errors.ts'
@@ -95,7 +96,7 @@ const upsert: Kind = {
 }
 
 async function findByKey({ tx, table }: Writing, key: string, value: unknown): Promise<number | undefined> {
-  const column = (getTableColumns(table) as Record<string, SQLiteColumn>)[key] as SQLiteColumn
+  const column = columnsByName(table)[key] as Column
   const [known] = await tx
     .select({ id: table.id })
     .from(table)

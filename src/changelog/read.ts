@@ -1,7 +1,6 @@
 // Reads the change log in its order: nothing is ever put before what was read already.
 import { getTableColumns, type SQL, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, Queries } from '../../drizzle/database.ts'
+import type { Column, Database, Queries } from '../../drizzle/database.ts'
 import { perDatabase } from '../../drizzle/per-database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import type { Row } from '../query/rows.ts'
@@ -48,7 +47,7 @@ const BY_IDS = 100
 const statementsOf = perDatabase((db, changes: Database['tables']['changes']) => {
   const { log } = db.dialect
   const { id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state } = getTableColumns(changes)
-  const columns: SQLiteColumn[] = [id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state]
+  const columns: Column[] = [id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state]
   const decoded = columns.map((column) => (value: unknown) => (value === null ? null : column.mapFromDriverValue(value)))
   const shown = sql.join(columns, sql`, `)
   // Neither engine reads a large text to tell its size.

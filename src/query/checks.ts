@@ -1,7 +1,6 @@
 // Compares declarations with their tables, before the first request: what does not fit would answer 500 later, or let wrong rows in.
 import { getTableColumns } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, Index, Reference } from '../../drizzle/database.ts'
+import { type Column, columnsByName, type Database, type Index, type Reference } from '../../drizzle/database.ts'
 import { STAMPS } from '../records/insert.ts'
 import { ASCII } from './field-checks.ts'
 import { type Kind, meta } from './fields.ts'
@@ -21,14 +20,14 @@ const SQL_TYPES: Record<Kind, RegExp> = {
 /** A resource, with the columns and indexes of its table. */
 interface Checked {
   resource: Resource
-  columns: Record<string, SQLiteColumn>
+  columns: Record<string, Column>
   indexes: readonly Index[]
 }
 
 /** Throws a TypeError that says what to change where a declaration does not fit its table. */
 export function checkResource(resource: Resource, { tables, dialect }: Database): void {
   const table = tables[resource.table]
-  const checked = { resource, columns: getTableColumns(table) as Record<string, SQLiteColumn>, indexes: dialect.indexes(table) }
+  const checked = { resource, columns: columnsByName(table), indexes: dialect.indexes(table) }
   checkColumns(checked)
   checkLookups(resource, tables)
   checkIndexes(checked)

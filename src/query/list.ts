@@ -1,6 +1,5 @@
 // Reading: a page of a list with the number of all that match, and one record.
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database } from '../../drizzle/database.ts'
+import type { Column, Database } from '../../drizzle/database.ts'
 import { perDatabase } from '../../drizzle/per-database.ts'
 import { type Clause, type Listed, type Place, type Selection, tablesOf } from '../../drizzle/selection.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
@@ -60,7 +59,7 @@ const askedOf = (resource: Resource) =>
     const spelling = spell(resource, query)
     const terms = withId(query.ordering ?? resource.list.defaultOrder)
     const places = terms.map(({ field }) => shown.place(field))
-    const order = terms.map(({ descending }, index) => ({ column: shown.columns[places[index] as number] as SQLiteColumn, descending }))
+    const order = terms.map(({ descending }, index) => ({ column: shown.columns[places[index] as number] as Column, descending }))
     // A cursor has values of columns as they are stored: where they come to be stored otherwise, it holds no longer.
     const types = order.map(({ column }) => column.getSQLType())
     const { clauses, shape } = clausesOf(db, resource, query)

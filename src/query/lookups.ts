@@ -1,7 +1,6 @@
 // The table of lookups: for each what it takes, what it means and the SQL that it becomes. A lookup is added here and nowhere else.
-import { getTableColumns, type SQL, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database } from '../../drizzle/database.ts'
+import { type SQL, sql } from 'drizzle-orm'
+import { type Column, columnsByName, type Database } from '../../drizzle/database.ts'
 import { equals, startsWith } from '../../drizzle/search.ts'
 import type { Clause, Guard } from '../../drizzle/selection.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
@@ -160,8 +159,8 @@ export const numeric = ['exact', 'gt', 'gte', 'lt', 'lte', 'range', 'in', 'isnul
 export const textual = ['exact', 'iexact', 'icontains', 'istartswith', 'in', 'isnull'] as const
 export const tree = ['exact', 'in', 'isnull', 'slug', 'under'] as const
 
-function columnOf({ db, table, field }: Target): SQLiteColumn {
-  const column = getTableColumns(db.tables[table])[field as never] as SQLiteColumn | undefined
+function columnOf({ db, table, field }: Target): Column {
+  const column = columnsByName(db.tables[table])[field]
   if (!column) throw new TypeError(`${table} has no column ${field}`)
   return column
 }
@@ -190,7 +189,7 @@ function isNull(target: Target, flag: boolean): Clause {
   return { variant: String(flag), values: [], check: () => (flag ? sql`${column} is null` : sql`${column} is not null`) }
 }
 
-const idOf = ({ db, table }: Target): SQLiteColumn => db.tables[table].id
+const idOf = ({ db, table }: Target): Column => db.tables[table].id
 
 /** The table that a reference is to. */
 function tableOf({ meta: { target } }: Target): ServedName {

@@ -1,8 +1,7 @@
 // Records as the contract shows them, from rows as the driver gives them.
-import { Column, getTableColumns, type SQL, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import { Column as DrizzleColumn, type SQL, sql } from 'drizzle-orm'
 import { stateOf } from '../../drizzle/conditions.ts'
-import type { Database } from '../../drizzle/database.ts'
+import { type Column, columnsByName, type Database } from '../../drizzle/database.ts'
 import { perDatabase } from '../../drizzle/per-database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import type { Resource } from './resource.ts'
@@ -11,7 +10,7 @@ export type Row = Record<string, unknown> & { id: number }
 
 /** The columns that a contract shows, in its order. */
 export interface Shown {
-  columns: readonly SQLiteColumn[]
+  columns: readonly Column[]
   /** Reads the row whose id is the value. */
   byId: SQL
   /** The same, and behind the columns the state of the table. */
@@ -28,7 +27,7 @@ export const shownOf = perDatabase((db, resource: Resource): Shown => {
   const fields = entries.map(([field, column]) => ({ field, decode: decoderOf(column) }))
   const columns = entries.map(([, column]) => column)
   const table = db.tables[resource.table]
-  const byId = (shown: readonly (SQLiteColumn | SQL)[]) =>
+  const byId = (shown: readonly (Column | SQL)[]) =>
     sql`select ${sql.join([...shown], sql`, `)} from ${table} where ${table.id} = ${placeholder(0)}`
   return {
     columns,
@@ -52,13 +51,13 @@ export const shownOf = perDatabase((db, resource: Resource): Shown => {
 })
 
 /** Undefined for a column whose values are shown as the driver gives them. */
-function decoderOf(column: SQLiteColumn): ((value: unknown) => unknown) | undefined {
-  return column.mapFromDriverValue === Column.prototype.mapFromDriverValue ? undefined : (value) => column.mapFromDriverValue(value)
+function decoderOf(column: Column): ((value: unknown) => unknown) | undefined {
+  return column.mapFromDriverValue === DrizzleColumn.prototype.mapFromDriverValue ? undefined : (value) => column.mapFromDriverValue(value)
 }
 
 /** The columns that the contract shows, by field. */
-export function columnsOf(db: Database, { table, contract }: Resource): Record<string, SQLiteColumn> {
-  const columns = getTableColumns(db.tables[table]) as Record<string, SQLiteColumn>
+export function columnsOf(db: Database, { table, contract }: Resource): Record<string, Column> {
+  const columns = columnsByName(db.tables[table])
   return Object.fromEntries(
     Object.keys(contract).map((field) => {
       const column = columns[field]

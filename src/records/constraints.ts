@@ -1,7 +1,6 @@
 // What has to hold between records: references, trees, unique values. It is checked inside the transaction, to say which record it is.
-import { and, eq, getTableColumns, ne, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, Queries } from '../../drizzle/database.ts'
+import { and, eq, ne, sql } from 'drizzle-orm'
+import { type Column, columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { buildDuplicateQuery, hasRow, toDriverValue } from '../../drizzle/rows.ts'
 import type { ServedTable } from '../../drizzle/served.ts'
 import { type Fault, invalid, Problem } from '../errors.ts'
@@ -101,7 +100,7 @@ async function derived({ db, tx, resource: { slug, singular }, table }: Writing,
   if (!slug || !(slug.from in values)) return {}
   // Two that ask at the same time would be told that the same one is free.
   await db.dialect.lock(tx, table)
-  const column = (getTableColumns(table) as Record<string, SQLiteColumn>)[slug.field] as SQLiteColumn
+  const column = columnsByName(table)[slug.field] as Column
   const others = current ? ne(table.id, current.id) : undefined
   const taken = async (text: string) =>
     (
@@ -121,14 +120,14 @@ async function takenValues(
   current?: Row,
   faulty?: ReadonlySet<string>,
 ): Promise<Conflict[]> {
-  const columns = getTableColumns(table) as Record<string, SQLiteColumn>
+  const columns = columnsByName(table)
   const row: Body = { ...current, ...values }
   const conflicts: Conflict[] = []
   for (const fields of resource.unique) {
     const isKnown = fields.every((field) => row[field] !== undefined && !faulty?.has(field))
     const isSet = fields.some((field) => field in values) && !(fields.length === 1 && row[fields[0] as string] === null)
     if (!isKnown || !isSet) continue
-    const given = fields.map((field): [SQLiteColumn, unknown] => [columns[field] as SQLiteColumn, row[field]])
+    const given = fields.map((field): [Column, unknown] => [columns[field] as Column, row[field]])
     const [[other] = []] = await tx.prepared(buildDuplicateQuery(table, given), [
       current?.id ?? 0,
       ...given.map(([column, value]) => toDriverValue(column, value)),

@@ -1,6 +1,7 @@
 // The statement that inserts a record, compiled once.
+
 import { type SQL, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import type { Column } from '../../drizzle/database.ts'
 import { perDatabase } from '../../drizzle/per-database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import type { Resource } from '../query/resource.ts'
@@ -9,7 +10,7 @@ import { columnsOf } from '../query/rows.ts'
 interface Insert {
   insert: SQL
   /** The fields whose values it takes, in this order. */
-  inserted: readonly [string, SQLiteColumn][]
+  inserted: readonly [string, Column][]
 }
 
 /** Fields that the service sets itself on every record. */

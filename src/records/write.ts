@@ -1,8 +1,7 @@
 // Writing: create, replace, merge and remove a record. Each is one transaction.
 import { isDeepStrictEqual } from 'node:util'
-import { eq, getTableColumns, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, Queries } from '../../drizzle/database.ts'
+import { eq, sql } from 'drizzle-orm'
+import { type Column, columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { toDriverValue } from '../../drizzle/rows.ts'
 import { index } from '../../drizzle/search.ts'
 import { type Actor, created, deleted, recordChanges, updated } from '../changelog/record.ts'
@@ -65,7 +64,7 @@ interface UpdateOptions {
 async function updateLocked(writing: Writing, current: Row, values: Body, by: Actor, options: UpdateOptions = {}): Promise<Row> {
   const { reason, conflicts = [] } = options
   const { db, tx, resource, table } = writing
-  const columns = getTableColumns(table) as Record<string, SQLiteColumn>
+  const columns = columnsByName(table)
   const changes = Object.fromEntries(Object.entries(values).filter(([field, value]) => !sameValue(columns[field], value, current[field])))
   if (Object.keys(changes).length === 0 && conflicts.length === 0) return current
   const row = {
@@ -183,7 +182,7 @@ const completed = (resource: Resource, body: Body): Body => ({ ...defaultsOf(res
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
 
 /** Equal as the database stores them: a body may say 29.9 where the record says 29.90. The order of the members of JSON does not count. */
-function sameValue(column: SQLiteColumn | undefined, a: unknown, b: unknown): boolean {
+function sameValue(column: Column | undefined, a: unknown, b: unknown): boolean {
   const [one, other] = [toDriverValue(column, a), toDriverValue(column, b)]
   return one === other || (isObject(a) && isObject(b) && isDeepStrictEqual(JSON.parse(String(one)), JSON.parse(String(other))))
 }

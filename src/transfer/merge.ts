@@ -1,7 +1,6 @@
 // The second half of an import: from the staged lines into the tables, inside a transaction.
-import { getTableColumns, type SQL, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, Queries } from '../../drizzle/database.ts'
+import { type SQL, sql } from 'drizzle-orm'
+import { type Column, columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import type { Actor } from '../changelog/record.ts'
 import { createWithin } from '../records/write.ts'
@@ -22,7 +21,7 @@ export async function mergeLines(db: Database, tx: Queries, plan: ImportPlan, ra
   const faults = await describeFaults(tx, plan)
   if (faults.length > 0) throw new ImportRefused(faults.join('\n'))
   const named = await createPaths(db, tx, plan, range, by)
-  const columns = getTableColumns(db.tables[plan.resource.table]) as Record<string, SQLiteColumn>
+  const columns = columnsByName(db.tables[plan.resource.table])
   const now = sql.param(new Date().toISOString(), columns.updated_at)
   // In this order: what another transaction creates after the first statement is seen by the second.
   const created = await insertNew(tx, plan, range, now, columns)
@@ -97,13 +96,7 @@ async function updateChanging(tx: Queries, plan: ImportPlan, range: Range, now: 
 }
 
 /** In the order of the lines, so that ids follow it. */
-async function insertNew(
-  tx: Queries,
-  plan: ImportPlan,
-  range: Range,
-  now: unknown,
-  columns: Record<string, SQLiteColumn>,
-): Promise<number[]> {
+async function insertNew(tx: Queries, plan: ImportPlan, range: Range, now: unknown, columns: Record<string, Column>): Promise<number[]> {
   const values = plan.fields.map((field) => {
     const fallback = plan.resource.writable.get(field)?.default
     const value = stagedValue(field)

@@ -1,7 +1,6 @@
 // The first half of an import: reads the lines into a temporary table, while others write.
-import { getTableColumns, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, Queries } from '../../drizzle/database.ts'
+import { sql } from 'drizzle-orm'
+import { columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { buildInserter, toDriverValue } from '../../drizzle/rows.ts'
 import { BATCH } from '../../drizzle/search.ts'
 import type { Fault } from '../errors.ts'
@@ -76,7 +75,7 @@ function rowFrom(plan: ImportPlan, line: number, value: unknown, faults: readonl
 }
 
 function rowInserter(db: Database, plan: ImportPlan): (staging: Queries, rows: readonly Row[]) => Promise<void> {
-  const columns = getTableColumns(db.tables[plan.resource.table]) as Record<string, SQLiteColumn>
+  const columns = columnsByName(db.tables[plan.resource.table])
   const insert = buildInserter('staged', ['staged_line', 'staged_path', 'staged_nulls', 'staged_absent', ...plan.fields])
   return (staging, rows) =>
     insert(

@@ -1,8 +1,7 @@
 // Sends what is due to one webhook, a few at the same time: a slow receiver keeps nobody else waiting.
 import { setTimeout } from 'node:timers/promises'
-import { eq, getTableColumns, inArray, type SQL, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, Queries } from '../../drizzle/database.ts'
+import { eq, inArray, type SQL, sql } from 'drizzle-orm'
+import { columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { perDatabase } from '../../drizzle/per-database.ts'
 import { buildTuples, toDriverValue } from '../../drizzle/rows.ts'
 import { placeholder } from '../../drizzle/statement.ts'
@@ -178,7 +177,7 @@ async function attempt(
 /** One statement for all: each is a way to the database and back. Not for those that were taken for lost, and are under way again. */
 async function note(tx: Queries, db: Database, finished: readonly Finished[]): Promise<void> {
   const { deliveries: table } = db.tables
-  const columns: Record<string, SQLiteColumn> = getTableColumns(table)
+  const columns = columnsByName(table)
   const rows = finished.map(({ delivery, outcome }) => {
     const values: Record<string, unknown> = { ...delivery, ...(outcome?.values ?? { status: 'pending', due_at: now() }), updated_at: now() }
     return [...NOTED.map((name) => toDriverValue(columns[name], values[name])), delivery.id, toDriverValue(table.due_at, delivery.due_at)]

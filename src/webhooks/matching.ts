@@ -1,7 +1,6 @@
 // Judges states of records by the filter of a webhook, in the language of lists and by the very SQL of lists.
-import { getTableColumns, type SQL, sql } from 'drizzle-orm'
-import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, Queries } from '../../drizzle/database.ts'
+import { type SQL, sql } from 'drizzle-orm'
+import { type Column, columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { fold } from '../../drizzle/fold.ts'
 import { toDriverValue } from '../../drizzle/rows.ts'
 import { searchTable } from '../../drizzle/search.ts'
@@ -84,10 +83,10 @@ function withRows(db: Database, resource: Resource, rows: readonly Row[]): SQL {
   const columns = Object.entries(columnsOf(db, resource))
   const records = rows.map((row) => tuple(columns.map(([field, column]) => cell(column, toDriverValue(column, row[field] ?? null)))))
   const { folded, table } = resource.served
-  const own = getTableColumns(db.tables[table]) as Record<string, SQLiteColumn>
+  const own = columnsByName(db.tables[table])
   const texts = rows.map((row) => {
-    const cells = folded.map((field) => cell(own[field] as SQLiteColumn, typeof row[field] === 'string' ? fold(row[field]) : null))
-    return tuple([cell(own.id as SQLiteColumn, row.id), ...cells, ...db.dialect.computed.map(({ from }) => from(cells))])
+    const cells = folded.map((field) => cell(own[field] as Column, typeof row[field] === 'string' ? fold(row[field]) : null))
+    return tuple([cell(own.id as Column, row.id), ...cells, ...db.dialect.computed.map(({ from }) => from(cells))])
   })
   const names = (list: readonly string[]) => tuple(list.map((name) => sql.identifier(name) as unknown as SQL))
   const search = [...['id', ...folded], ...db.dialect.computed.map(({ name }) => name)]
@@ -99,7 +98,7 @@ const list = (parts: readonly SQL[]): SQL => sql.join([...parts], sql`, `)
 const tuple = (parts: readonly SQL[]): SQL => sql`(${list(parts)})`
 
 /** As the column has it: by type and, where texts are compared otherwise than the database does by itself, by collation. */
-function cell(column: SQLiteColumn, value: unknown): SQL {
+function cell(column: Column, value: unknown): SQL {
   const [type = '', collation] = column.getSQLType().split(/ (?=collate )/)
   return sql`cast(${sql.param(value)} as ${sql.raw(type)})${sql.raw(collation ? ` ${collation}` : '')}`
 }
