@@ -1,6 +1,6 @@
 // The tables of what is done behind the requests: jobs, and webhooks with what is sent to them.
 import { sql } from 'drizzle-orm'
-import { type Kit, stamps } from './served.ts'
+import { defineStamps, type Kit } from './served.ts'
 
 export function defineBackgroundTables(kit: Kit) {
   // Work that is to be done. On PostgreSQL it is in the tables of pg-boss, and this one stays empty.
@@ -44,7 +44,7 @@ export function defineBackgroundTables(kit: Kit) {
       enabled: kit.boolean().notNull().default(true),
       disabled_reason: kit.text(),
       failing_since: kit.time(),
-      ...stamps(kit),
+      ...defineStamps(kit),
     },
     (t) => [
       kit.index('webhooks_by_url', t.url, t.id),
@@ -91,7 +91,7 @@ export function defineBackgroundTables(kit: Kit) {
       error: kit.text(),
       history: kit.json<object[]>().notNull(),
       body: kit.text().notNull(),
-      ...stamps(kit),
+      ...defineStamps(kit),
     },
     (t) => [
       kit.uniqueIndex('deliveries_webhook_event', t.webhook, t.event),

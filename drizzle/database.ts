@@ -3,7 +3,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import type { KeyObject } from 'node:crypto'
 import { getTableColumns, type SQL } from 'drizzle-orm'
 import type { BaseSQLiteDatabase, SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
-import type { Clause, Listed, Selection } from './selection.ts'
+import type { Clause, ListResult, Selection } from './selection.ts'
 import type { ServedName, Tables } from './tables.ts'
 
 /** A column of a table. Columns have SQLite's types on both engines. */
@@ -13,21 +13,21 @@ export type Column = SQLiteColumn
 export const columnsByName = (table: SQLiteTable): Record<string, Column> => getTableColumns(table)
 
 /** Milliseconds by which the state of tables is behind at most, where others write to the same PostgreSQL database. */
-export const STATE_AGE = 500
+export const MAX_STATE_AGE = 500
 
 /** What a query can be built with. `await` a builder instead of calling its own all, get or run, which exist on SQLite only. */
 export interface Queries extends Pick<BaseSQLiteDatabase<'async', unknown>, 'select' | 'insert' | 'update' | 'delete' | 'all' | 'run'> {
   /** Runs SQL in which every value is a `placeholder`. It is compiled and prepared once for each object. Rows are as the driver gives them. */
-  prepared(query: SQL, values: readonly unknown[]): Promise<unknown[][]>
+  runPrepared(query: SQL, values: readonly unknown[]): Promise<unknown[][]>
 }
 
 /** What a database has to know of a resource, to keep its counters and its search text. */
-export interface Served {
+export interface ServedResource {
   table: ServedName
   /** The fields whose folded text is kept: searchable ones and those with a lookup that ignores case. */
-  folded: readonly string[]
+  foldedFields: readonly string[]
   /** Those of them that are looked up whole or by their beginning. They need an index of their own and at most 255 characters. */
-  prefixed: readonly string[]
+  prefixedFields: readonly string[]
 }
 
 /**
@@ -54,15 +54,15 @@ export interface Reference {
 /** The fragments that differ between the engines. Values, so that query code never asks which engine it has. */
 export interface Dialect {
   /** `column` is one of `values`, which are bound as one array, each passed through the column's codec. */
-  anyOf(column: SQLiteColumn, values: readonly unknown[]): Clause
+  matchAny(column: SQLiteColumn, values: readonly unknown[]): Clause
   /** Each of `terms`, none of which is empty, is in some of `fields` of the row, in any case. `all` is that no other field has search text. */
   contains(table: string, id: SQLiteColumn, fields: readonly string[], terms: readonly string[], all?: boolean): Clause
   /** `column` is one of the ids that `query` gives. Leads to the column's index. */
-  within(column: SQLiteColumn, query: SQL): SQL
+  matchSubquery(column: SQLiteColumn, query: SQL): SQL
   /** The declared indexes of a table. */
-  indexes(table: SQLiteTable): readonly Index[]
+  listIndexes(table: SQLiteTable): readonly Index[]
   /** The declared foreign keys of a table. */
-  references(table: SQLiteTable): readonly Reference[]
+  listReferences(table: SQLiteTable): readonly Reference[]
   /** Ends a `select`: no other transaction can change the rows that it gives until this one ends. */
   forUpdate: SQL
   /** Waits until no other transaction is changing the row (or, without an id, the tree of `table`), and holds it until this one ends. */
@@ -71,9 +71,9 @@ export interface Dialect {
   lockNames(tx: Queries, names: readonly string[]): Promise<unknown>
   /** Holds a name until the transaction ends. False where another transaction holds it. */
   tryLock(tx: Queries, name: string): Promise<boolean>
-  log: LogOrder
+  logOrder: LogOrder
   /** Columns of search tables that are computed from the folded texts. */
-  computed: readonly { name: string; from(texts: readonly SQL[]): SQL }[]
+  computedColumns: readonly { name: string; from(texts: readonly SQL[]): SQL }[]
 }
 
 /**
@@ -82,9 +82,9 @@ export interface Dialect {
  */
 export interface LogOrder {
   /** It comes after the entry with an id; everything does where that is forgotten. */
-  after(change: SQL): SQL
+  isAfter(change: SQL): SQL
   /** Nothing will be put before it any more. */
-  settled: SQL
+  isSettled: SQL
   /** For `order by`: the oldest first, and the newest first. */
   ascending: SQL
   descending: SQL
@@ -110,17 +110,17 @@ export interface Database {
    * Reads a page of a list and counts it, all of one moment, with the state that the tables had then. Throws QueryTooExpensive at
    * `deadline`, in milliseconds of `performance.now()`; without one, QUERY_TIMEOUT after the call.
    */
-  list(selection: Selection, deadline?: number): Promise<Listed>
+  list(selection: Selection, deadline?: number): Promise<ListResult>
   /**
    * The state of tables: a text that changes with every write to them, whoever makes it, and never comes back. It is not older than the
    * last write that this process made or, in the same SQLite file, anybody; of the writes of others to PostgreSQL it may know as much
    * later as STATE_AGE.
    */
-  state(tables: readonly ServedName[]): string | Promise<string>
+  readState(tables: readonly ServedName[]): string | Promise<string>
   /** Runs a query that is short, as `Queries.prepared` does. Sees committed rows only. */
-  rows: Queries['prepared']
+  readRows: Queries['runPrepared']
   /** What cursors are signed with: random, made once for this database and kept in it. */
-  secret(): Promise<KeyObject>
+  loadSecret(): Promise<KeyObject>
   /**
    * Runs `work` in one transaction, committed when it resolves and rolled back when it throws. Inside it use `tx` only, and wait
    * for nothing but the database. `work` may run again after a conflict that the engine itself resolves (a deadlock).
@@ -130,12 +130,12 @@ export interface Database {
    * Runs `work` on a connection of its own, where `staging` makes and fills temporary tables without holding up other writers;
    * `merge` is then `write` on that connection. The temporary tables go with it.
    */
-  bulk<T>(work: (staging: Queries, merge: Database['write']) => Promise<T>): Promise<T>
+  runBulk<T>(work: (staging: Queries, merge: Database['write']) => Promise<T>): Promise<T>
   /** Brings the schema up to date, or does nothing where it is. Returns the names of what was applied. */
   migrate(): Promise<string[]>
   /** Throws where the database does not answer or its schema is behind the code. */
-  ready(): Promise<void>
-  failure(error: unknown): Failure | undefined
+  checkReady(): Promise<void>
+  classifyFailure(error: unknown): Failure | undefined
   /** Ends what is being read for lists, which then throw: closing is not to wait for them. */
   interrupt(): void
   close(): Promise<void>
@@ -154,7 +154,7 @@ export class DatabaseUnusable extends Error {}
  * Returns a function that runs work, and refuses work that is started by work that it runs: a write inside a write would wait for
  * itself on one engine, and be no part of the outer one on the other.
  */
-export function outermost(): <T>(work: () => Promise<T>) => Promise<T> {
+export function forbidNesting(): <T>(work: () => Promise<T>) => Promise<T> {
   const inside = new AsyncLocalStorage<true>()
   return async (work) => {
     if (inside.getStore()) throw new Error('a write inside a write: pass tx on instead')
@@ -163,13 +163,13 @@ export function outermost(): <T>(work: () => Promise<T>) => Promise<T> {
 }
 
 /** The error and what caused it, outermost first: Drizzle wraps what the driver throws. */
-export function* causes(error: unknown): Generator<Error & { code?: unknown }> {
+export function* listCauses(error: unknown): Generator<Error & { code?: unknown }> {
   for (let cause = error; cause instanceof Error; cause = cause.cause) yield cause
 }
 
 /** Looks an error up in an engine's table of codes. */
-export function failureOf(error: unknown, failures: Record<string, Failure>): Failure | undefined {
-  for (const cause of causes(error)) {
+export function findFailure(error: unknown, failures: Record<string, Failure>): Failure | undefined {
+  for (const cause of listCauses(error)) {
     if (cause instanceof DatabaseBusy) return 'busy'
     if (cause instanceof QueryTooExpensive) return 'expensive'
     const code = String(cause.code ?? cause.message)

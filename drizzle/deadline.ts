@@ -7,7 +7,7 @@ const LAST_TRY = 100
 const LAST_SHARE = 1 / 4
 
 /** When to stop waiting for what takes long, for a list that has `timeout` milliseconds in all. */
-export const lastTry = (deadline: number, timeout: number): number => deadline - Math.min(LAST_TRY, timeout * LAST_SHARE)
+export const computeLastTry = (deadline: number, timeout: number): number => deadline - Math.min(LAST_TRY, timeout * LAST_SHARE)
 
 /** Throws QueryTooExpensive after `deadline`, in milliseconds of `performance.now()`. */
 export function checkDeadline(deadline: number): void {
@@ -15,7 +15,7 @@ export function checkDeadline(deadline: number): void {
 }
 
 /** Resolves as `work` does. Throws QueryTooExpensive at `deadline`, and for a result that comes later; `work` is not ended by that. */
-export async function beforeDeadline<T>(deadline: number, work: Promise<T>): Promise<T> {
+export async function withDeadline<T>(deadline: number, work: Promise<T>): Promise<T> {
   const { promise: late, reject } = Promise.withResolvers<never>()
   const timer = setTimeout(() => reject(new QueryTooExpensive('a list waited for longer than it may')), deadline - performance.now())
   try {

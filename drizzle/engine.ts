@@ -1,10 +1,10 @@
 // Options that an engine is opened with.
-import type { Served } from './database.ts'
+import type { ServedResource } from './database.ts'
 import type { Kit } from './served.ts'
 import type { Tables } from './tables.ts'
 
 export interface OpenOptions {
-  served: readonly Served[]
+  served: readonly ServedResource[]
   /** Defines the tables, in place of this project's own. */
   tables?: ((kit: Kit) => Tables) | undefined
   /** Milliseconds after which a list is given up. */

@@ -1,6 +1,6 @@
 // Memory of lists: the statements of a shape, how many rows a filter matched, and which pages took long.
 import { BYTES_PER_CHARACTER, Memory } from './memory.ts'
-import { type Selection, shapeOf } from './selection.ts'
+import { computeShape, type Selection } from './selection.ts'
 import type { Statement } from './statement.ts'
 
 /** Milliseconds for which a page that took long is not tried where short ones are read. */
@@ -18,7 +18,7 @@ export interface ListKeys {
 export function listKeys(selection: Selection): ListKeys {
   const { name, count, countLimit, size } = selection
   return {
-    shape: `${name} ${count} ${countLimit} ${size} ${shapeOf(selection)}`,
+    shape: `${name} ${count} ${countLimit} ${size} ${computeShape(selection)}`,
     filter: `${name} ${count} ${countLimit} ${selection.filter}`,
   }
 }

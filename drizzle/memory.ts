@@ -24,7 +24,7 @@ interface Evictable {
 /** Weakly, since each belongs to a database or a route that may be closed. */
 const memories = new Set<WeakRef<Evictable>>()
 
-function* live(): Generator<Evictable> {
+function* listLive(): Generator<Evictable> {
   for (const reference of memories) {
     const memory = reference.deref()
     if (memory) yield memory
@@ -33,17 +33,17 @@ function* live(): Generator<Evictable> {
 }
 
 /** Bytes that all memories of this thread take together. */
-export function rememberedBytes(): number {
+export function countMemoryBytes(): number {
   let bytes = 0
-  for (const memory of live()) bytes += memory.bytes
+  for (const memory of listLive()) bytes += memory.bytes
   return bytes
 }
 
 /** The largest memory gives way: a flood of one kind does not push out the others. */
 function makeRoom(): void {
-  while (rememberedBytes() > MEMORY_BYTES) {
+  while (countMemoryBytes() > MEMORY_BYTES) {
     let largest: Evictable | undefined
-    for (const memory of live()) if (!largest || memory.bytes > largest.bytes) largest = memory
+    for (const memory of listLive()) if (!largest || memory.bytes > largest.bytes) largest = memory
     largest?.evict()
   }
 }

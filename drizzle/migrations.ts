@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { sql } from 'drizzle-orm'
-import { causes, DatabaseUnusable, type Queries } from './database.ts'
+import { DatabaseUnusable, listCauses, type Queries } from './database.ts'
 import type { Part, SchemaParts } from './schema-parts.ts'
 
 /** A step that is remembered by its name and its text. */
@@ -128,7 +128,7 @@ async function losesValues(tx: Queries, { statements }: Step, part: Part | undef
 }
 
 const failed = ({ name }: Step, error: unknown) =>
-  new DatabaseUnusable(`Migration ${name} failed, and nothing was migrated: ${[...causes(error)].at(-1)?.message}`, { cause: error })
+  new DatabaseUnusable(`Migration ${name} failed, and nothing was migrated: ${[...listCauses(error)].at(-1)?.message}`, { cause: error })
 
 /** drizzle-kit rebuilds a table with the columns that it had when the migration was written. */
 const removedBy = ({ name }: Step, parts: readonly string[]) =>

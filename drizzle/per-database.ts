@@ -2,7 +2,7 @@
 import type { Database } from './database.ts'
 
 /** Returns `make` with a memory, which lasts as long as the database and the key do. */
-export function perDatabase<K extends object, V>(make: (db: Database, key: K) => V): (db: Database, key: K) => V {
+export function cachePerDatabase<K extends object, V>(make: (db: Database, key: K) => V): (db: Database, key: K) => V {
   const made = new WeakMap<Database, WeakMap<K, V>>()
   return (db, key) => {
     let ofDatabase = made.get(db)

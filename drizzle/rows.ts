@@ -36,8 +36,9 @@ export function buildInserter(
   const [one, many] = [build(1), build(ROWS_PER_INSERT)]
   return async (tx, rows) => {
     const whole = rows.length - (rows.length % ROWS_PER_INSERT)
-    for (let start = 0; start < whole; start += ROWS_PER_INSERT) await tx.prepared(many, rows.slice(start, start + ROWS_PER_INSERT).flat())
-    for (const row of rows.slice(whole)) await tx.prepared(one, row)
+    for (let start = 0; start < whole; start += ROWS_PER_INSERT)
+      await tx.runPrepared(many, rows.slice(start, start + ROWS_PER_INSERT).flat())
+    for (const row of rows.slice(whole)) await tx.runPrepared(one, row)
   }
 }
 
@@ -47,7 +48,7 @@ const idQueries = new WeakMap<ServedTable, SQL>()
 export async function hasRow(tx: Queries, table: ServedTable, id: number): Promise<boolean> {
   const query = idQueries.get(table) ?? sql`select 1 from ${table} where ${table.id} = ${placeholder(0)}`
   idQueries.set(table, query)
-  return (await tx.prepared(query, [id])).length > 0
+  return (await tx.runPrepared(query, [id])).length > 0
 }
 
 const duplicateQueries = new WeakMap<ServedTable, Map<string, SQL>>()

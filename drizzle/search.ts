@@ -1,12 +1,12 @@
 // The search tables: beside each served table one that holds, per row, the folded text of its searchable fields.
 import { type SQL, type SQLChunk, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import type { Database, Dialect, Queries, Served } from './database.ts'
+import type { Database, Dialect, Queries, ServedResource } from './database.ts'
 import { fold } from './fold.ts'
 import type { Clause } from './selection.ts'
 import { placeholder } from './statement.ts'
 
-export const searchTable = (table: string) => `${table}_search`
+export const nameSearchTable = (table: string) => `${table}_search`
 
 /** Rows handled by one statement where all of a table is read or written: bounds memory and, on SQLite, the parameters of a statement. */
 export const BATCH = 500
@@ -15,29 +15,29 @@ export const BATCH = 500
 export type SearchRow = { id: number } & Record<string, unknown>
 
 /** Writes the search text of `rows`, new or changed. */
-export async function index(tx: Queries, served: Served, rows: readonly SearchRow[]): Promise<void> {
-  if (served.folded.length === 0) return
+export async function indexRows(tx: Queries, served: ServedResource, rows: readonly SearchRow[]): Promise<void> {
+  if (served.foldedFields.length === 0) return
   const [only] = rows
   if (only && rows.length === 1) {
-    await tx.prepared(upsertOne(served), [only.id, ...served.folded.map((field) => folded(only[field]))])
+    await tx.runPrepared(upsertOne(served), [only.id, ...served.foldedFields.map((field) => folded(only[field]))])
     return
   }
   for (let start = 0; start < rows.length; start += BATCH) {
     const values = rows
       .slice(start, start + BATCH)
-      .map((row) => sql`(${commas([sql`${row.id}`, ...served.folded.map((field) => sql`${folded(row[field])}`)])})`)
+      .map((row) => sql`(${commas([sql`${row.id}`, ...served.foldedFields.map((field) => sql`${folded(row[field])}`)])})`)
     await tx.run(upsert(served, commas(values)))
   }
 }
 
-const upsert = (served: Served, values: SQL): SQL =>
+const upsert = (served: ServedResource, values: SQL): SQL =>
   sql`insert into ${name(served.table)} (${columnsOf(served)}) values ${values}
-    on conflict (id) do update set ${commas(served.folded.map((field) => sql`${sql.identifier(field)} = excluded.${sql.identifier(field)}`))}`
+    on conflict (id) do update set ${commas(served.foldedFields.map((field) => sql`${sql.identifier(field)} = excluded.${sql.identifier(field)}`))}`
 
-const upserts = new WeakMap<Served, SQL>()
+const upserts = new WeakMap<ServedResource, SQL>()
 
-function upsertOne(served: Served): SQL {
-  const one = upserts.get(served) ?? upsert(served, sql`(${commas(['id', ...served.folded].map((_, index) => placeholder(index)))})`)
+function upsertOne(served: ServedResource): SQL {
+  const one = upserts.get(served) ?? upsert(served, sql`(${commas(['id', ...served.foldedFields].map((_, index) => placeholder(index)))})`)
   upserts.set(served, one)
   return one
 }
@@ -46,7 +46,7 @@ function upsertOne(served: Served): SQL {
  * Writes the search text of every row, by key, each batch inside a transaction that `write` runs: others write between two of
  * them, and none of what they write is undone. Returns how many rows there were.
  */
-export async function reindex(write: Database['write'], { forUpdate }: Dialect, served: Served): Promise<number> {
+export async function reindex(write: Database['write'], { forUpdate }: Dialect, served: ServedResource): Promise<number> {
   let done = 0
   for (let last: number | undefined = 0; last !== undefined; ) {
     const after: number = last
@@ -54,7 +54,7 @@ export async function reindex(write: Database['write'], { forUpdate }: Dialect, 
       const batch = await tx.all<SearchRow>(
         sql`select ${columnsOf(served)} from ${sql.identifier(served.table)} where id > ${after} order by id limit ${BATCH}${forUpdate}`,
       )
-      await index(tx, served, batch)
+      await indexRows(tx, served, batch)
       return batch
     })
     done += rows.length
@@ -79,11 +79,11 @@ export function startsWith(table: string, id: SQLiteColumn, field: string, term:
 /** A condition on the search table. */
 const indexed = (table: string, id: SQLiteColumn, values: string[], where: (...values: SQL[]) => SQL, byId = false): Clause => ({
   values,
-  byId,
-  definite: true,
+  isOrderedById: byId,
+  isDefinite: true,
   lookUp: (...values) => sql`(select ${where(...values)} from ${name(table)} folded where folded.id = ${id})`,
   check: (...values) => sql`exists (select 1 from ${name(table)} folded where folded.id = ${id} and ${where(...values)})`,
-  ids: (guard, ...values) => sql`select id from ${name(table)} where ${where(...values)} and ${guard(sql`id`)}`,
+  selectIds: (guard, ...values) => sql`select id from ${name(table)} where ${where(...values)} and ${guard(sql`id`)}`,
 })
 
 const LAST_CODE_POINT = 0x10ffff
@@ -99,7 +99,7 @@ function successor(prefix: string): string | undefined {
   return String.fromCodePoint(...points, last === BEFORE_SURROGATES ? AFTER_SURROGATES : last + 1)
 }
 
-const name = (table: string) => sql.identifier(searchTable(table))
-const columnsOf = ({ folded }: Served) => commas(['id', ...folded].map((column) => sql.identifier(column)))
+const name = (table: string) => sql.identifier(nameSearchTable(table))
+const columnsOf = ({ foldedFields: folded }: ServedResource) => commas(['id', ...folded].map((column) => sql.identifier(column)))
 const commas = (parts: SQLChunk[]) => sql.join(parts, sql`, `)
 const folded = (value: unknown) => (typeof value === 'string' ? fold(value) : null)

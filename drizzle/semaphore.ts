@@ -1,13 +1,13 @@
 // Lets some work go on at a time while the rest waits in a queue: one that has an end, a deadline, and can be closed.
 
-export interface Turns {
+export interface Semaphore {
   /** Undefined where it did not come to its turn: too many waited already, it waited until `deadline`, or the queue was closed. */
   run<T>(deadline: number, work: () => Promise<T>): Promise<T | undefined>
   close(): void
 }
 
 /** `max` at a time, while `maxQueue` wait. */
-export function turns(max: number, maxQueue: number): Turns {
+export function createSemaphore(max: number, maxQueue: number): Semaphore {
   const waiting = new Set<(turn: boolean) => void>()
   let free = max
   let closed = false

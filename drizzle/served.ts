@@ -9,7 +9,7 @@ export type Kit = typeof sqliteKit
 export type ServedTable = SQLiteTable & { id: SQLiteColumn; version: SQLiteColumn; created_at: SQLiteColumn; updated_at: SQLiteColumn }
 
 /** Times of creation and last change, and the number of changes. */
-export const stamps = (kit: Kit) => ({
+export const defineStamps = (kit: Kit) => ({
   created_at: kit.time().notNull(),
   updated_at: kit.time().notNull(),
   version: kit.integer().notNull().default(1),

@@ -14,7 +14,7 @@ export const quoteName = (name: string): string => `"${name}"`
 export const placeholder = (index: number): SQL => sql`${sql.placeholder(String(index))}`
 
 /** Returns a function that compiles SQL in which every value is a placeholder, each object of it once. */
-export function compiler(dialect: { sqlToQuery(query: SQL): { sql: string; params: unknown[] } }): (query: SQL) => Statement {
+export function createCompiler(dialect: { sqlToQuery(query: SQL): { sql: string; params: unknown[] } }): (query: SQL) => Statement {
   const compiled = new WeakMap<SQL, Statement>()
   return (query) => {
     let statement = compiled.get(query)

@@ -2,7 +2,7 @@
 
 export type Counter = readonly [version: number, nonce: number]
 
-export class States {
+export class TableStates {
   readonly #counters: ReadonlyMap<string, Counter>
   /** By the tables asked for. There are as few of these as there are references between tables. */
   readonly #texts = new Map<string, string>()

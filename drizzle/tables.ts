@@ -2,7 +2,7 @@
 import { sql } from 'drizzle-orm'
 import type { AnySQLiteColumn } from 'drizzle-orm/sqlite-core'
 import { defineBackgroundTables } from './background.ts'
-import { type Kit, type ServedTable, stamps } from './served.ts'
+import { defineStamps, type Kit, type ServedTable } from './served.ts'
 
 export function defineTables(kit: Kit) {
   const categories = kit.table(
@@ -12,7 +12,7 @@ export function defineTables(kit: Kit) {
       name: kit.text().notNull(),
       slug: kit.text().notNull(),
       parent: kit.reference((): AnySQLiteColumn => categories.id),
-      ...stamps(kit),
+      ...defineStamps(kit),
     },
     (t) => [
       kit.uniqueIndex('categories_slug', t.slug),
@@ -36,7 +36,7 @@ export function defineTables(kit: Kit) {
       stock: kit.integer().notNull().default(0),
       brand: kit.text().notNull().default(''),
       category: kit.reference(() => categories.id),
-      ...stamps(kit),
+      ...defineStamps(kit),
     },
     (t) => [
       kit.uniqueIndex('products_sku', t.sku),
@@ -59,7 +59,7 @@ export function defineTables(kit: Kit) {
       last_used_at: kit.time(),
       expires_at: kit.time(),
       revoked_at: kit.time(),
-      ...stamps(kit),
+      ...defineStamps(kit),
     },
     (t) => [
       kit.index('keys_by_name', t.name, t.id),

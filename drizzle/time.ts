@@ -13,17 +13,17 @@ const two = Array.from({ length: 60 }, (_, number) => String(number).padStart(2,
 const three = Array.from({ length: SECOND }, (_, number) => String(number).padStart(3, '0'))
 
 /** `1769860800000` → `"2026-01-31T12:00:00.000Z"`. */
-export function fromMilliseconds(milliseconds: number): string {
+export function formatMilliseconds(milliseconds: number): string {
   const day = Math.floor(milliseconds / DAY)
   const time = milliseconds - day * DAY
   const hours = two[Math.floor(time / HOUR)]
   const minutes = two[Math.floor((time % HOUR) / MINUTE)]
   const seconds = two[Math.floor((time % MINUTE) / SECOND)]
-  return `${dateOf(day)}${hours}:${minutes}:${seconds}.${three[time % SECOND]}Z`
+  return `${formatDay(day)}${hours}:${minutes}:${seconds}.${three[time % SECOND]}Z`
 }
 
 /** `YYYY-MM-DDT` of a number of days since 1970. */
-function dateOf(day: number): string {
+function formatDay(day: number): string {
   let date = dates.get(day)
   if (date === undefined) {
     if (dates.size === MAX_DAYS) dates.clear()

@@ -105,7 +105,7 @@ interface Circumstances {
 function toProblem(error: unknown, { app, request }: Circumstances = {}): Problem {
   if (error instanceof Problem) return error
   const { code, statusCode = 500 } = (error ?? {}) as Partial<FastifyError>
-  const known = frameworkProblems[code ?? ''] ?? databaseProblems[app?.db?.failure(error) as Failure]
+  const known = frameworkProblems[code ?? ''] ?? databaseProblems[app?.db?.classifyFailure(error) as Failure]
   if (known) {
     const [name, detail] = known
     return new Problem(name, typeof detail === 'string' ? detail : detail(request?.routeOptions.bodyLimit), { cause: error })

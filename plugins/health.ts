@@ -53,7 +53,7 @@ export default fp(
       if (stopping) throw new Problem('not-ready', 'The service is stopping.')
       if (!app.load.hasSettled) throw new Problem('not-ready', 'The service has just started.')
       try {
-        const [lag] = await within(READY_LIMIT, Promise.all([logLag(app.db), app.db.ready()]))
+        const [lag] = await within(READY_LIMIT, Promise.all([logLag(app.db), app.db.checkReady()]))
         told = undefined
         return lag
       } catch (cause) {
@@ -61,7 +61,7 @@ export default fp(
         if (reason !== told) app.log.warn({ err: cause }, 'not ready')
         told = reason
         if (cause instanceof Problem) throw cause
-        const failure = app.db.failure(cause)
+        const failure = app.db.classifyFailure(cause)
         throw new Problem('not-ready', failure ? databaseProblems[failure][1] : 'The schema of the database is not that of the code.', {
           cause,
         })

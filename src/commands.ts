@@ -108,7 +108,7 @@ export const commands: Record<
     run: (terminal) =>
       withDatabase(terminal, async (db) => {
         const { columns, toRow } = shownOf(db, keys)
-        const rows = await db.read.prepared(sql`select ${sql.join([...columns], sql`, `)} from ${db.tables.keys} order by id`, [])
+        const rows = await db.read.runPrepared(sql`select ${sql.join([...columns], sql`, `)} from ${db.tables.keys} order by id`, [])
         say(terminal, rows.length === 0 ? 'There are no keys.' : keyTable(rows.map(toRow)))
       }),
   },

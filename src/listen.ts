@@ -1,5 +1,5 @@
 // Explains to the operator why the server cannot listen.
-import { causes } from '../drizzle/database.ts'
+import { listCauses } from '../drizzle/database.ts'
 
 /** The server cannot listen at HOST and PORT. The message says why, and what to do. */
 export class CannotListen extends Error {}
@@ -14,7 +14,7 @@ const reasons: Record<string, (host: string, port: number) => string> = {
 
 /** Returns the error as a sentence for the operator, or the error itself where no reason is known. */
 export function explainListenFailure(error: unknown, { HOST, PORT }: { HOST: string; PORT: number }): unknown {
-  const reason = causes(error)
+  const reason = listCauses(error)
     .map(({ code }) => reasons[String(code)])
     .find((reason) => reason !== undefined)
   return reason ? new CannotListen(reason(HOST, PORT), { cause: error }) : error

@@ -127,7 +127,7 @@ const failing: Record<string, [operation: unknown, status: number, code: string,
 onEach('where one fails nothing is done, or only that one is not', async (t, dialect) => {
   const app = await start(t, dialect)
   const before = await all(app)
-  const counters = () => app.db.state(['products'])
+  const counters = () => app.db.readState(['products'])
   for (const [what, [operation, status, code, at]] of Object.entries(failing)) {
     const state = await counters()
     const operations = [
@@ -287,7 +287,7 @@ onEach('a successful bulk logs no error', async (t, dialect) => {
 
 onEach('a thousand are done in one transaction, and others have their turn meanwhile', async (t, dialect) => {
   const app = await start(t, dialect)
-  const state = await app.db.state(['products'])
+  const state = await app.db.readState(['products'])
   let over = false
   const made = bulk(
     app,
@@ -301,7 +301,7 @@ onEach('a thousand are done in one transaction, and others have their turn meanw
     // Cached answers come without a turn of the event loop, and the bulk request needs one.
     await setTimeout(5)
     const { body } = await get(app, LIST)
-    const isUnchanged = (await app.db.state(['products'])) === state
+    const isUnchanged = (await app.db.readState(['products'])) === state
     if (body.count !== 1_003 && (body.count !== 3 || !(isUnchanged || over))) partial.push(body.count)
     others++
   }

@@ -1,7 +1,7 @@
 // Tables that the project does not have, for tests of what it does with the tables of others.
 import { sql } from 'drizzle-orm'
 import { open } from '../drizzle/open.ts'
-import { type Kit, stamps } from '../drizzle/served.ts'
+import { defineStamps, type Kit } from '../drizzle/served.ts'
 import { defineTables } from '../drizzle/tables.ts'
 import { ddl } from './ddl.ts'
 import type { Dialect } from './dialects.ts'
@@ -49,7 +49,7 @@ export const tables = (kit: Kit) => {
       rating: kit.integer(),
       shelf: kit.reference(() => known.categories.id),
       category: kit.reference(() => known.categories.id),
-      ...stamps(kit),
+      ...defineStamps(kit),
     },
     (t) => [kit.uniqueIndex('articles_sku', t.sku), kit.uniqueIndex('articles_ean', t.ean)],
   )

@@ -93,7 +93,7 @@ export function queriesOf(clause: Clause): { check: SQL; ids?: SQL } {
   const values = bound(clause)
   return {
     check: sql`select id from products where ${clause.check(...values)}`,
-    ...(clause.ids && { ids: clause.ids(() => sql`true`, ...values) }),
+    ...(clause.selectIds && { ids: clause.selectIds(() => sql`true`, ...values) }),
   }
 }
 

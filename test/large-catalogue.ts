@@ -114,7 +114,7 @@ const TIMES: readonly string[] = ['created_at', 'updated_at']
 
 /** What is written into each table: its columns, and the values of each row. */
 function tablesOf({ products: rows, categories }: Catalogue): [table: string, columns: readonly string[], rows: unknown[][]][] {
-  const folded = products.served.folded as (keyof Product)[]
+  const folded = products.served.foldedFields as (keyof Product)[]
   const textOf = (value: unknown) => (value === null ? null : fold(String(value)))
   return [
     ['categories', CATEGORY_COLUMNS, categories.map((row) => CATEGORY_COLUMNS.map((column) => row[column]))],

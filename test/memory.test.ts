@@ -1,6 +1,6 @@
 // What is remembered because clients ask for it, all of it together: bounded by counted bytes, whatever they ask for.
 import t from 'tap'
-import { MAX_KEY_LENGTH, MEMORY_BYTES, Memory, rememberedBytes } from '../drizzle/memory.ts'
+import { countMemoryBytes, MAX_KEY_LENGTH, MEMORY_BYTES, Memory } from '../drizzle/memory.ts'
 import { build, get, onEach } from './helper.ts'
 
 t.test('memories are bounded together, and a flood of one leaves the others', async (t) => {
@@ -9,7 +9,7 @@ t.test('memories are bounded together, and a flood of one leaves the others', as
   const size = Math.floor(MEMORY_BYTES / 50)
   for (let index = 0; index < 120; index++) {
     flooded.set(`key ${index}`, 'value', size)
-    t.ok(rememberedBytes() <= MEMORY_BYTES, `after ${index + 1} entries`)
+    t.ok(countMemoryBytes() <= MEMORY_BYTES, `after ${index + 1} entries`)
   }
   t.equal(other.get('known'), 'value')
   t.equal(flooded.get('key 0'), undefined, 'the oldest entries are forgotten first')
@@ -39,9 +39,9 @@ const QUERIES: Record<string, (number: number) => string> = {
 onEach('lists that nobody asks for twice take no memory for good', async (t, dialect) => {
   const app = await build(t, dialect, { env: { CACHE_TTL: '0' } })
   for (const [title, query] of Object.entries(QUERIES)) {
-    const before = rememberedBytes()
+    const before = countMemoryBytes()
     for (let number = 0; number < TIMES; number++) t.equal((await get(app, `/api/products/?${query(number)}`)).status, 200)
-    t.ok(rememberedBytes() <= MEMORY_BYTES)
-    if (title === 'long values') t.ok(rememberedBytes() - before < TIMES * 1_000, 'what is long is not remembered')
+    t.ok(countMemoryBytes() <= MEMORY_BYTES)
+    if (title === 'long values') t.ok(countMemoryBytes() - before < TIMES * 1_000, 'what is long is not remembered')
   }
 })

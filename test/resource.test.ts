@@ -2,7 +2,7 @@
 import { pathToFileURL } from 'node:url'
 import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
-import { type Kit, stamps as tableStamps } from '../drizzle/served.ts'
+import { type Kit, defineStamps as tableStamps } from '../drizzle/served.ts'
 import { defineTables } from '../drizzle/tables.ts'
 import { COMMAND_LINE } from '../src/changelog/record.ts'
 import type { App } from '../src/http/routes.ts'
@@ -195,7 +195,9 @@ onEach('a declaration gives a resource its lists, its five operations and its do
         .then((rows) => rows.length),
       2,
     )
-    const failure = await app.db.write((tx) => tx.run(sql`delete from categories where id = 2`)).catch((error) => app.db.failure(error))
+    const failure = await app.db
+      .write((tx) => tx.run(sql`delete from categories where id = 2`))
+      .catch((error) => app.db.classifyFailure(error))
     t.equal(failure, 'reference')
   })
 

@@ -1,6 +1,6 @@
 // Triggers on every served table: they count its rows and its changes, whoever writes, and keep row versions from repeating.
 import { sql } from 'drizzle-orm'
-import type { Served } from '../database.ts'
+import type { ServedResource } from '../database.ts'
 import type { Derived } from '../migrations.ts'
 import { columnParts } from '../schema-parts.ts'
 import { quoteName } from '../statement.ts'
@@ -43,7 +43,7 @@ export const counterTable: Derived = {
   fill: async () => {},
 }
 
-export function counterTriggers({ table }: Served): Derived {
+export function counterTriggers({ table }: ServedResource): Derived {
   const name = quoteName(table)
   const triggers = {
     inserted: `after insert on ${name} referencing new table as changed for each statement`,

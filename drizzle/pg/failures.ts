@@ -1,5 +1,5 @@
 // Classifies errors of PostgreSQL: by SQLSTATE, by Node's code where there is no connection, or by the driver's words where it gives no code.
-import { causes, DatabaseUnusable, type Failure, failureOf } from '../database.ts'
+import { DatabaseUnusable, type Failure, findFailure, listCauses } from '../database.ts'
 
 /** Words of errors that this folder throws. */
 export const ALL_IN_USE = 'all connections are in use'
@@ -50,7 +50,7 @@ const failures: Record<string, Failure> = {
   'timeout exceeded when trying to connect': 'unavailable',
 }
 
-export const failure = (error: unknown): Failure | undefined => failureOf(error, failures)
+export const failure = (error: unknown): Failure | undefined => findFailure(error, failures)
 
 /** Whether the server ended a statement because it took too long, or waited too long for a lock. */
 export const isOutOfTime = (error: unknown): boolean => ['expensive', 'locked'].includes(failure(error) ?? '')
@@ -59,7 +59,7 @@ export const isOutOfTime = (error: unknown): boolean => ['expensive', 'locked'].
 const ENDED = ['57P01', 'ECONNRESET', 'EPIPE', 'Connection terminated', 'Connection terminated unexpectedly']
 
 /** Whether nothing was done because the server had ended the connection: another one can be asked. */
-export const hasEnded = (error: unknown): boolean => causes(error).some(({ code, message }) => ENDED.includes(String(code ?? message)))
+export const hasEnded = (error: unknown): boolean => listCauses(error).some(({ code, message }) => ENDED.includes(String(code ?? message)))
 
 /** Why the service cannot start, and what to do about it. */
 const reasons: Partial<Record<Failure, string>> = {
@@ -84,7 +84,7 @@ const refusals: Record<string, string> = {
 export function explain(error: unknown, url: string): unknown {
   if (error instanceof DatabaseUnusable) return error
   const { host, pathname } = new URL(url)
-  const cause = [...causes(error)].at(-1)
+  const cause = [...listCauses(error)].at(-1)
   const reason = refusals[String(cause?.code)] ?? reasons[failure(error) as Failure]
   if (!cause || !reason) return error
   return new DatabaseUnusable(`PostgreSQL at ${host}${pathname} ${reason} (${cause.message || cause.code}).`, { cause: error })

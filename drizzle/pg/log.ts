@@ -5,9 +5,9 @@ import type { LogOrder, Queries } from '../database.ts'
 
 /** Ids are given out before their transactions commit. Those of transactions are too, but which of them are still under way is known. */
 export const log: LogOrder = {
-  after: (change) =>
+  isAfter: (change) =>
     sql`(transaction, id) > (coalesce((select transaction from changes where id = ${change}), '0'::xid8), coalesce((select id from changes where id = ${change}), 0))`,
-  settled: sql`transaction < pg_snapshot_xmin(pg_current_snapshot())`,
+  isSettled: sql`transaction < pg_snapshot_xmin(pg_current_snapshot())`,
   ascending: sql`transaction, id`,
   descending: sql`transaction desc, id desc`,
 }

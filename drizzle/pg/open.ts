@@ -4,7 +4,7 @@ import { getTableName, type SQL, sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import type pg from 'pg'
 import { compatibilityCheck } from '../compatibility.ts'
-import { causes, type Database, DatabaseUnusable, type Dialect, outermost, type Queries, type Served } from '../database.ts'
+import { type Database, DatabaseUnusable, type Dialect, forbidNesting, listCauses, type Queries, type ServedResource } from '../database.ts'
 import type { EngineOptions } from '../engine.ts'
 import { feedTable } from '../feed.ts'
 import { type Derived, migrate } from '../migrations.ts'
@@ -60,15 +60,15 @@ const MIGRATION_LOCK = 7_625_001
 const FOR_UPDATE = sql` for no key update`
 
 const dialect: Dialect = {
-  anyOf: (column, values) => ({
+  matchAny: (column, values) => ({
     values: [values.map((value) => column.mapToDriverValue(value))],
     check: (all) => sql`${column} = any(${all})`,
   }),
   contains,
   // As an array it is known before the plan is made use of; a subquery of an unknown size would be joined with the whole table.
-  within: (column, query) => sql`${column} = any(array(${query}))`,
-  indexes: getIndexes,
-  references: getReferences,
+  matchSubquery: (column, query) => sql`${column} = any(array(${query}))`,
+  listIndexes: getIndexes,
+  listReferences: getReferences,
   forUpdate: FOR_UPDATE,
   lock: (tx, table, id) =>
     tx.all(
@@ -83,8 +83,8 @@ const dialect: Dialect = {
     const [row] = await tx.all<{ locked: boolean }>(sql`select pg_try_advisory_xact_lock(hashtextextended(${name}, 0)) as locked`)
     return row?.locked === true
   },
-  log,
-  computed: [{ name: 'grams', from: (texts) => gramsOf(texts) }],
+  logOrder: log,
+  computedColumns: [{ name: 'grams', from: (texts) => gramsOf(texts) }],
 }
 
 export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {
@@ -93,10 +93,10 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   const { short, long, writers, jobs, unhurried } = pools
   const derived = [counterTable, secretTable, feedTable, grams, ...served.flatMap(derive)]
   const read = queries(long)
-  const { list, rows, interrupt } = reading({ short, long }, { timeout: queryTimeout, countTime: COUNT_TIME })
+  const { list, readRows: rows, interrupt } = reading({ short, long }, { timeout: queryTimeout, countTime: COUNT_TIME })
   const watched = watchState(url, { short, long }, silence)
   const writable = new Writable(short, writers)
-  const exclusive = outermost()
+  const exclusive = forbidNesting()
 
   /** Each of a transaction and its retries, or of what runs them. */
   async function noted<T>(work: Promise<T>): Promise<T> {
@@ -121,11 +121,11 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
     queue: { kind: 'boss', connections: { executeSql: (text, values) => jobs.query(text, values) } },
     read,
     list,
-    state: watched.state,
-    rows,
-    secret: cursorSecret(read),
+    readState: watched.readState,
+    readRows: rows,
+    loadSecret: cursorSecret(read),
     write: (work) => writeOn(writers, work),
-    bulk: async (work) => {
+    runBulk: async (work) => {
       const client = await unhurried.connect()
       try {
         const staging = queries(client)
@@ -150,11 +150,11 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
         throw explain(error, url)
       }
     },
-    ready: async () => {
+    checkReady: async () => {
       await writable.check()
       await checkCompatible(queries(short))
     },
-    failure,
+    classifyFailure: failure,
     interrupt,
     close: async () => {
       await watched.close()
@@ -166,7 +166,10 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   }
 }
 
-const derive = (served: Served): Derived[] => [counterTriggers(served), ...(served.folded.length > 0 ? [searchIndex(served, dialect)] : [])]
+const derive = (served: ServedResource): Derived[] => [
+  counterTriggers(served),
+  ...(served.foldedFields.length > 0 ? [searchIndex(served, dialect)] : []),
+]
 
 /** SQLite's Drizzle can run a piece of SQL with or without rows; PostgreSQL's learns the same two words here, and to prepare. */
 function queries(client: pg.Pool | pg.PoolClient): Queries {
@@ -188,7 +191,7 @@ async function retry<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work()
     } catch (error) {
-      if (attempt === ATTEMPTS || !causes(error).some(({ code }) => RETRIED.includes(String(code)))) throw error
+      if (attempt === ATTEMPTS || !listCauses(error).some(({ code }) => RETRIED.includes(String(code)))) throw error
       // Those that met would meet again.
       await setTimeout(Math.random() * attempt * BACKOFF)
     }

@@ -1,10 +1,10 @@
 // Runs statements that each connection prepares once.
 import { PgDialect } from 'drizzle-orm/pg-core'
 import pg from 'pg'
-import { compiler, type Statement } from '../statement.ts'
+import { createCompiler, type Statement } from '../statement.ts'
 import { hasEnded } from './failures.ts'
 
-export const compile = compiler(new PgDialect())
+export const compile = createCompiler(new PgDialect())
 
 /** Statements that a connection keeps prepared. It never frees one, and each takes some 17 kB. */
 const MAX_PREPARED = 200

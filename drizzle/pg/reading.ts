@@ -1,10 +1,21 @@
 // Reads lists and records: on connections for what is short, and what is not on others, under a deadline.
 import type pg from 'pg'
 import { type Database, QueryTooExpensive } from '../database.ts'
-import { beforeDeadline, checkDeadline, lastTry } from '../deadline.ts'
+import { checkDeadline, computeLastTry, withDeadline } from '../deadline.ts'
 import { ListMemory, listKeys } from '../list-memory.ts'
-import { type Count, FEW, headOf, isNone, type Listed, limitOf, listedOf, pageOf, type Selection, valuesOf } from '../selection.ts'
-import { turns } from '../semaphore.ts'
+import {
+  buildListPage,
+  type Count,
+  computeCountLimit,
+  computePageNumber,
+  isEmpty,
+  type ListResult,
+  listValues,
+  MAX_SORTED,
+  parseHead,
+  type Selection,
+} from '../selection.ts'
+import { createSemaphore } from '../semaphore.ts'
 import type { Statement } from '../statement.ts'
 import { failure, isOutOfTime } from './failures.ts'
 import { cancelAll, timeoutUntil, transaction } from './pool.ts'
@@ -33,7 +44,7 @@ interface Job {
   deadline: number
 }
 
-type Readers = Pick<Database, 'list' | 'rows' | 'interrupt'>
+type Readers = Pick<Database, 'list' | 'readRows' | 'interrupt'>
 
 /** The server ends what is not short on `short`, and what is past the deadline on `long`. */
 type Pools = Record<'short' | 'long', pg.Pool>
@@ -42,23 +53,23 @@ type Pools = Record<'short' | 'long', pg.Pool>
 export function reading({ short, long }: Pools, { timeout, countTime }: { timeout: number; countTime: number }): Readers {
   const memory = new ListMemory<Statements, Known>(statementsOf)
   const running = new Set<number>()
-  const inTurn = turns(long.options.max, MAX_QUEUE)
+  const inTurn = createSemaphore(long.options.max, MAX_QUEUE)
   let stopped = false
 
   /** The usual case, in one round trip; undefined where it takes more. */
-  async function atOnce({ statements, values, selection, filter }: Job): Promise<Listed | undefined> {
+  async function atOnce({ statements, values, selection, filter }: Job): Promise<ListResult | undefined> {
     const { clauses, place, size } = selection
     const remembered = memory.known.get(filter)
     if (clauses.length > 0 && !remembered) return undefined
     // Nothing is to be found, and all that is left is to see whether that still holds.
-    if (remembered && isNone(remembered.count)) return undefined
+    if (remembered && isEmpty(remembered.count)) return undefined
     if ('page' in place && (place.page === 'last' || (place.page - 1) * size > DEEP)) return undefined
     const sorting = remembered && isSorted(remembered.count)
     const offset = 'page' in place ? (Number(place.page) - 1) * size : 0
     const rows = await rowsOf(short, sorting ? statements.sort : statements.walk, [...values, offset])
-    const head = headOf(rows[0]?.at(-1))
+    const head = parseHead(rows[0]?.at(-1))
     if (!head || (remembered && remembered.version !== head.version)) return undefined
-    const listed = listedOf(selection, rows, {
+    const listed = buildListPage(selection, rows, {
       count: remembered?.count ?? head.count,
       offset,
       back: false,
@@ -68,7 +79,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
   }
 
   /** Counts and reads, all of one moment. A deadline is for what may take long; `counts` is whether what is not known is counted. */
-  function inSnapshot(job: Job, { deadline, counts }: { deadline?: number; counts: boolean }): Promise<Listed> {
+  function inSnapshot(job: Job, { deadline, counts }: { deadline?: number; counts: boolean }): Promise<ListResult> {
     const { statements, values, selection, filter } = job
     const { clauses, place, size } = selection
     const begin = () => {
@@ -81,7 +92,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
       if (deadline !== undefined) running.add(pid)
       try {
         const [[text] = []] = await rowsOf(client, statements.head, [])
-        const head = headOf(text) ?? { version: '', count: { rows: 0, exact: true } }
+        const head = parseHead(text) ?? { version: '', count: { rows: 0, exact: true } }
         const remembered = memory.known.get(filter)
         const count =
           clauses.length === 0
@@ -92,11 +103,18 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
                 ? await countWithin(client, job, remembered, deadline)
                 : { rows: 0, exact: false }
         if (clauses.length > 0 && counts) memory.known.set(filter, { version: head.version, count })
-        const nothing = (page: number, before = false): Listed => ({ count, rows: [], page, before, after: false, state: head.version })
-        if (isNone(count)) return nothing(pageOf(selection, count))
+        const nothing = (page: number, before = false): ListResult => ({
+          count,
+          rows: [],
+          page,
+          hasBefore: before,
+          hasAfter: false,
+          state: head.version,
+        })
+        if (isEmpty(count)) return nothing(computePageNumber(selection, count))
         if ('page' in place && place.page === 'last' && !count.exact) return nothing(0)
-        const offset = 'page' in place ? (pageOf(selection, count) - 1) * size : 0
-        if (count.exact && offset >= count.rows) return nothing(pageOf(selection, count), true)
+        const offset = 'page' in place ? (computePageNumber(selection, count) - 1) * size : 0
+        if (count.exact && offset >= count.rows) return nothing(computePageNumber(selection, count), true)
         const back = 'page' in place && count.exact && offset > count.rows / 2
         const passed = back ? Math.max(0, count.rows - offset - size) : offset
         const way = clauses.length > 0 && isSorted(count) ? 'sort' : 'walk'
@@ -106,7 +124,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
         const rows = deadline === undefined ? await read(way) : await readWithin(client, read, { way, walking, deadline })
         const [first] = rows
         const others = (first ? first.at(-2) : (await rowsOf(client, statements.others, values))[0]?.[0]) === true
-        return { ...listedOf(selection, rows, { count, offset, back, others }), state: head.version }
+        return { ...buildListPage(selection, rows, { count, offset, back, others }), state: head.version }
       } finally {
         running.delete(pid)
       }
@@ -147,18 +165,18 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
       refuseStopped(deadline)
       return Number((await rowsOf(client, statement, values))[0]?.[0])
     }
-    const many = remembered && remembered.count.rows > FEW && selection.count !== 'none'
+    const many = remembered && remembered.count.rows > MAX_SORTED && selection.count !== 'none'
     let seen = 0
     // A statement that is ended ends the transaction with it, but for what was before the savepoint.
     if (partial) await client.query(`savepoint counting; ${timeoutUntil(deadline, most)}`)
     try {
       if (!many) seen = await counting(statements.few)
-      if (many || (seen > FEW && selection.count !== 'none')) {
+      if (many || (seen > MAX_SORTED && selection.count !== 'none')) {
         // The server gives each statement the whole time.
         if (!many && deadline !== undefined) await client.query(timeoutUntil(deadline, most))
         seen = await counting(statements.count)
       }
-      const limit = limitOf(selection)
+      const limit = computeCountLimit(selection)
       if (partial) await client.query('rollback to savepoint counting')
       return { rows: Math.min(seen, limit), exact: seen <= limit }
     } catch (error) {
@@ -177,21 +195,21 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
   }
 
   /** Undefined where the deadline comes first, also while the list waits for a connection. */
-  const later = (job: Job, deadline: number): Promise<Listed | undefined> =>
+  const later = (job: Job, deadline: number): Promise<ListResult | undefined> =>
     inTurn.run(deadline, () => unlessExpensive(inSnapshot(job, { deadline, counts: true })))
 
-  async function listBefore(selection: Selection, deadline: number): Promise<Listed> {
+  async function listBefore(selection: Selection, deadline: number): Promise<ListResult> {
     checkDeadline(deadline)
     const keys = listKeys(selection)
     const statements = memory.statements(selection, keys)
-    const job: Job = { statements, values: valuesOf(selection), selection, filter: keys.filter, deadline }
+    const job: Job = { statements, values: listValues(selection), selection, filter: keys.filter, deadline }
     if (!memory.isSlow(keys, selection)) {
       const listed = await unlessExpensive(atOnce(job).then((found) => found ?? inSnapshot(job, { counts: true })))
       if (listed) return listed
       memory.noteSlow(keys, selection)
     }
     const listed =
-      (await later(job, lastTry(deadline, timeout))) ??
+      (await later(job, computeLastTry(deadline, timeout))) ??
       // A page that is found at once is not to fail because its count takes long while all others do too.
       (selection.count === 'exact' || stopped ? undefined : await unlessExpensive(inSnapshot(job, { counts: false })))
     if (!listed) throw new QueryTooExpensive('a list took longer than it may')
@@ -199,8 +217,8 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
   }
 
   return {
-    list: (selection, deadline = performance.now() + timeout) => beforeDeadline(deadline, listBefore(selection, deadline)),
-    async rows(query, values) {
+    list: (selection, deadline = performance.now() + timeout) => withDeadline(deadline, listBefore(selection, deadline)),
+    async readRows(query, values) {
       const statement = compile(query)
       return (await unlessExpensive(rowsOf(short, statement, values))) ?? (await rowsOf(long, statement, values))
     },
@@ -213,4 +231,4 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
 }
 
 /** So few that finding and sorting them all costs less than to come upon them in the list's order. */
-const isSorted = ({ rows, exact }: Count) => exact && rows <= FEW
+const isSorted = ({ rows, exact }: Count) => exact && rows <= MAX_SORTED

@@ -1,11 +1,11 @@
 // Substring search on PostgreSQL: one GIN index of trigrams over the folded text, and of the short sequences that pg_trgm has none for.
 import { type SQL, sql } from 'drizzle-orm'
-import { and } from '../conditions.ts'
-import type { Dialect, Served } from '../database.ts'
+import { joinAnd } from '../conditions.ts'
+import type { Dialect, ServedResource } from '../database.ts'
 import { FOLD_VERSION, fold } from '../fold.ts'
 import type { Derived } from '../migrations.ts'
 import { columnParts } from '../schema-parts.ts'
-import { reindex, searchTable } from '../search.ts'
+import { nameSearchTable, reindex } from '../search.ts'
 import { quoteName } from '../statement.ts'
 
 /** Every sequence of one and two characters of a text with a character beyond ASCII in it. Words of Chinese are that short; ASCII ones of use are not. */
@@ -32,22 +32,22 @@ export const gramsOf = (texts: readonly SQL[]): SQL =>
     sql` || E'\\x1f' || `,
   )})`
 
-export function searchIndex(served: Served, dialect: Dialect): Derived {
-  const table = searchTable(served.table)
-  const names = served.folded.map(quoteName)
+export function searchIndex(served: ServedResource, dialect: Dialect): Derived {
+  const table = nameSearchTable(served.table)
+  const names = served.foldedFields.map(quoteName)
   const content = names.map((field) => `coalesce(${field}, '')`).join(` || E'\\x1f' || `)
   return {
     name: table,
     version: FOLD_VERSION,
     lostInRebuild: false,
-    needs: columnParts(table, ['id', ...served.folded, 'grams']),
+    needs: columnParts(table, ['id', ...served.foldedFields, 'grams']),
     statements: [
       `drop table if exists ${table}`,
       `create table ${table} (
         id bigint primary key references ${quoteName(served.table)} (id) on delete cascade,
         ${names.map((field) => `${field} text collate "C"`).join(', ')},
         grams text[] generated always as (stockroom_grams(${content})) stored)`,
-      ...served.prefixed.map((field) => `create index ${table}_by_${field} on ${table} (${quoteName(field)})`),
+      ...served.prefixedFields.map((field) => `create index ${table}_by_${field} on ${table} (${quoteName(field)})`),
       `create index ${table}_trigrams on ${table} using gin (${names.map((field) => `${field} gin_trgm_ops`).join(', ')}, grams)`,
     ],
     fill: (tx) => reindex((work) => work(tx), dialect, served),
@@ -66,18 +66,18 @@ export const contains: Dialect['contains'] = (table, id, fields, terms) => {
         sql` or `,
       )})`
     })
-    return and([...(grams.length > 0 ? [sql`grams @> ${values[folded.length]}`] : []), ...inFields])
+    return joinAnd([...(grams.length > 0 ? [sql`grams @> ${values[folded.length]}`] : []), ...inFields])
   }
-  const texts = sql`${sql.identifier(searchTable(table))} texts where texts.id = ${id}`
+  const texts = sql`${sql.identifier(nameSearchTable(table))} texts where texts.id = ${id}`
   return {
-    definite: true,
+    isDefinite: true,
     variant: `${folded.map((term) => (isShort(term) ? 'short' : 'long'))}${grams.length > 0 ? ' grams' : ''}`,
     values: [
       ...folded.map((term) => (isShort(term) ? term : `%${term.replace(/[\\%_]/g, '\\$&')}%`)),
       ...(grams.length > 0 ? [grams] : []),
     ],
     // Where only ASCII terms of one or two characters are looked for, there is no index to find them by.
-    unindexed: folded.every(isShort) && grams.length === 0,
+    isUnindexed: folded.every(isShort) && grams.length === 0,
     // By EXISTS, of which PostgreSQL makes a join whether it has to hold or not.
     check: (...values) => sql`exists (select 1 from ${texts} and ${isIn(values)})`,
     lookUp: (...values) => sql`(select ${isIn(values)} from ${texts})`,

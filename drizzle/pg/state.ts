@@ -1,9 +1,9 @@
 // Knows the state of every served table. Other instances tell of their writes by NOTIFY; for those who do not, it is read again now and then.
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
-import { type Database, STATE_AGE } from '../database.ts'
+import { type Database, MAX_STATE_AGE } from '../database.ts'
 import type { Statement } from '../statement.ts'
-import { States } from '../states.ts'
+import { TableStates } from '../states.ts'
 import { failure } from './failures.ts'
 import { connectionOptions } from './pool.ts'
 import { rowsOf } from './prepared.ts'
@@ -19,7 +19,7 @@ const COUNTERS: Statement = {
   binds: [],
 }
 
-export interface Watching extends Pick<Database, 'state'> {
+export interface Watching extends Pick<Database, 'readState'> {
   /** This process has written, or may have: from now on no state that was read before is taken for the present one. */
   changed(): void
   close(): Promise<void>
@@ -30,7 +30,7 @@ export function watchState(url: string, { short: pool, long }: { short: pg.Pool;
   const me = randomUUID()
   /** Counts the writes that were heard of. What was read is as new as the count at which the reading began. */
   let heard = 0
-  let known = { at: Number.NEGATIVE_INFINITY, heard: -1, states: new States([]) }
+  let known = { at: Number.NEGATIVE_INFINITY, heard: -1, states: new TableStates([]) }
   let reading: Promise<void> | undefined
   let telling: Promise<void> | undefined
   let untold = false
@@ -45,7 +45,7 @@ export function watchState(url: string, { short: pool, long }: { short: pg.Pool;
       return rowsOf(long, COUNTERS, [])
     })
     const rows = (await read) as [name: string, version: string, nonce: string][]
-    known = { ...begun, states: new States(rows.map(([name, version, nonce]) => [name, [Number(version), Number(nonce)]])) }
+    known = { ...begun, states: new TableStates(rows.map(([name, version, nonce]) => [name, [Number(version), Number(nonce)]])) }
   }
 
   /** Waits for a reading that began no earlier than now, or lately enough. */
@@ -99,8 +99,8 @@ export function watchState(url: string, { short: pool, long }: { short: pg.Pool;
 
   void listen()
   return {
-    state(tables) {
-      const oldest = performance.now() - STATE_AGE
+    readState(tables) {
+      const oldest = performance.now() - MAX_STATE_AGE
       if (known.heard === heard && known.at >= oldest) return known.states.of(tables)
       return readSince(heard, oldest).then(() => known.states.of(tables))
     },

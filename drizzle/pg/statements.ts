@@ -1,8 +1,18 @@
 // The statements that there are for the shape of a list on PostgreSQL. Which of them run is decided by how many rows match: reading.ts.
 import { type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
-import { after, and, checksOf, headOf, keysOf, type OrderKey, orderBy, type Placeholders, reversed } from '../conditions.ts'
-import { FEW, isFirst, limitOf, type Selection } from '../selection.ts'
+import {
+  buildChecks,
+  buildOrderBy,
+  buildOrderKeys,
+  buildRangesAfter,
+  joinAnd,
+  type OrderKey,
+  type Placeholders,
+  reverseOrder,
+  selectHead,
+} from '../conditions.ts'
+import { computeCountLimit, isFirstPage, MAX_SORTED, type Selection } from '../selection.ts'
 import { placeholder, type Statement } from '../statement.ts'
 import { compile } from './prepared.ts'
 
@@ -24,48 +34,51 @@ export interface Statements {
 
 export function statementsOf(selection: Selection): Statements {
   const { table, columns, clauses, place, size } = selection
-  const order = keysOf(selection)
+  const order = buildOrderKeys(selection)
   const bound = clauses.reduce((sum, { values }) => sum + values.length, 0)
-  const checks = checksOf(selection, placeholder)
-  const matching = sql`select 1 from ${table} where ${and(checks)}`
+  const checks = buildChecks(selection, placeholder)
+  const matching = sql`select 1 from ${table} where ${joinAnd(checks)}`
   const counted = (limit: number) =>
     sql`select count(*) from (${matching}${Number.isFinite(limit) ? sql.raw(` limit ${limit + 1}`) : sql``}) matching`
   // The fence keeps the order and the limit from having a say in how the matching rows are found.
   const sources = {
     // What no index leads to is looked up for each row: PostgreSQL would find all that holds before the first. So is text in the order
     // of the ids: it would walk along those of the texts, of which it does not see that they have to lie beyond the place too.
-    walk: { from: sql`${table}`, checks: checksOf(selection, placeholder, undefined, ({ unindexed }) => unindexed || order.length === 1) },
-    sort: { from: sql`(select * from ${table} where ${and(checks)} offset 0) ${table}`, checks: [] },
+    walk: {
+      from: sql`${table}`,
+      checks: buildChecks(selection, placeholder, undefined, ({ isUnindexed: unindexed }) => unindexed || order.length === 1),
+    },
+    sort: { from: sql`(select * from ${table} where ${joinAnd(checks)} offset 0) ${table}`, checks: [] },
   }
-  const head = headOf(selection)
+  const head = selectHead(selection)
   const key: Placeholders = (index) => placeholder(bound + index)
   const othersOf = (source: keyof typeof sources): SQL => {
     if ('page' in place) return sql`false`
-    const keys = place.backward ? order : reversed(order)
-    const ranges = after(keys, place.beside, key, !place.inclusive, false)
+    const keys = place.backward ? order : reverseOrder(order)
+    const ranges = buildRangesAfter(keys, place.beside, key, !place.inclusive, false)
     // Not by EXISTS, which would read without the order and its index, having no use for either.
     return sql`(${rowsOf({ ...sources[source], shown: [sql`true`], order: keys, ranges, limit: 1 })}) is not null`
   }
   const select = (source: keyof typeof sources, back: boolean) => {
     const shown = [...columns, ...('beside' in place ? [othersOf(source)] : []), head]
     if ('page' in place) {
-      const keys = back ? reversed(order) : order
-      const offset = isFirst(place) ? {} : { offset: placeholder(bound) }
+      const keys = back ? reverseOrder(order) : order
+      const offset = isFirstPage(place) ? {} : { offset: placeholder(bound) }
       return rowsOf({ ...sources[source], shown, order: keys, ranges: [], limit: back ? size : size + 1, ...offset })
     }
-    const keys = place.backward ? reversed(order) : order
+    const keys = place.backward ? reverseOrder(order) : order
     return rowsOf({
       ...sources[source],
       shown,
       order: keys,
-      ranges: after(keys, place.beside, key, place.inclusive, false),
+      ranges: buildRangesAfter(keys, place.beside, key, place.inclusive, false),
       limit: size + 1,
     })
   }
   return {
     head: compile(sql`select ${head}`),
-    few: compile(counted(FEW)),
-    count: compile(counted(limitOf(selection))),
+    few: compile(counted(MAX_SORTED)),
+    count: compile(counted(computeCountLimit(selection))),
     walk: compile(select('walk', false)),
     sort: compile(select('sort', false)),
     walkBack: compile(select('walk', true)),
@@ -88,7 +101,8 @@ interface Rows {
 function rowsOf({ from, checks, shown, order, ranges, limit, offset }: Rows): SQL {
   const stop = sql`limit ${sql.raw(String(limit))}${offset ? sql` offset ${offset}` : sql``}`
   const all = sql.join([...shown], sql`, `)
-  const select = (range: readonly SQL[]) => sql`select ${all} from ${from} where ${and([...checks, ...range])} ${orderBy(order)} ${stop}`
+  const select = (range: readonly SQL[]) =>
+    sql`select ${all} from ${from} where ${joinAnd([...checks, ...range])} ${buildOrderBy(order)} ${stop}`
   if (ranges.length < 2) return select(ranges)
   const parts = ranges.map((range) => sql`(${select([range])})`)
   return sql`${sql.join(parts, sql` union all `)} ${stop}`

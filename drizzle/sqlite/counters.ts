@@ -1,9 +1,9 @@
 // Triggers on every served table: they count its rows and its changes, whoever writes, and keep row versions from repeating.
 import { sql } from 'drizzle-orm'
-import type { Served } from '../database.ts'
+import type { ServedResource } from '../database.ts'
 import type { Derived } from '../migrations.ts'
 import { columnParts } from '../schema-parts.ts'
-import { searchTable } from '../search.ts'
+import { nameSearchTable } from '../search.ts'
 import { quoteName } from '../statement.ts'
 
 export const counterTable: Derived = {
@@ -21,14 +21,14 @@ export const counterTable: Derived = {
 /** Where a backup is restored, versions begin again at one that was there before: what is written then differs from what was written by this. */
 const NONCE = 'abs(random() % 1099511627776)'
 
-export function counterTriggers({ table, folded }: Served): Derived {
+export function counterTriggers({ table, foldedFields: folded }: ServedResource): Derived {
   const count = (rows: string) => `update stockroom_counters set version = version + 1, nonce = ${NONCE}${rows} where name = '${table}';`
   const name = quoteName(table)
   const triggers = {
     inserted: `after insert on ${name} begin ${count(', row_count = row_count + 1')} end`,
     updated: `after update on ${name} begin ${count('')} end`,
     deleted: `after delete on ${name} begin ${count(', row_count = row_count - 1')}
-      ${folded.length > 0 ? `delete from ${searchTable(table)} where id = old.id;` : ''} end`,
+      ${folded.length > 0 ? `delete from ${nameSearchTable(table)} where id = old.id;` : ''} end`,
     // A writer that knows nothing of versions must not leave a changed row under its old one: an ETag would repeat.
     versioned: `after update on ${name} when new.version <= old.version begin
       update ${name} set version = old.version + 1 where id = new.id; end`,

@@ -2,7 +2,7 @@
 import { closeSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type Driver from 'better-sqlite3'
-import { causes, DatabaseUnusable } from '../database.ts'
+import { DatabaseUnusable, listCauses } from '../database.ts'
 
 /** Mode of a new database file: only its owner reads and writes it. SQLite gives its -wal and -shm files the same mode. */
 const FILE_MODE = 0o600
@@ -36,7 +36,7 @@ const reasons: Record<string, string> = {
 
 /** Returns the error as a sentence for the operator, or the error itself where no reason is known. */
 export function explain(error: unknown, path: string): unknown {
-  const cause = [...causes(error)].at(-1)
+  const cause = [...listCauses(error)].at(-1)
   const reason = reasons[String(cause?.code).replace(/^(SQLITE_[A-Z]+)_.*/, '$1')]
   return cause && reason ? new DatabaseUnusable(`Database file ${path} ${reason} (${cause.message}).`, { cause: error }) : error
 }

@@ -10,7 +10,7 @@ import {
 } from 'drizzle-orm/sqlite-core'
 import { fromUnits, toUnits } from '../decimal.ts'
 import { encodeDefault } from '../defaults.ts'
-import { fromMilliseconds } from '../time.ts'
+import { formatMilliseconds } from '../time.ts'
 
 export const table = sqliteTable
 
@@ -44,7 +44,7 @@ export const time = () => encodeDefault(timeColumn(), Date.parse)
 const timeColumn = customType<{ data: string; driverData: number }>({
   dataType: () => 'integer',
   toDriver: (text) => Date.parse(text),
-  fromDriver: fromMilliseconds,
+  fromDriver: formatMilliseconds,
 })
 
 /** A value as its JSON. */

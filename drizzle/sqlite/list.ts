@@ -1,5 +1,16 @@
 // Reads a list on SQLite: counts what matches, and by that chooses between sorting it and walking along the order's index.
-import { type Count, type CountMode, FEW, headOf, isNone, type ListPage, limitOf, listedOf, pageOf, type Selection } from '../selection.ts'
+import {
+  buildListPage,
+  type Count,
+  type CountMode,
+  computeCountLimit,
+  computePageNumber,
+  isEmpty,
+  type ListPage,
+  MAX_SORTED,
+  parseHead,
+  type Selection,
+} from '../selection.ts'
 import type { Statement } from '../statement.ts'
 import { type Budget, cpuTime, Exceeded, type Reader } from './reader.ts'
 
@@ -64,14 +75,14 @@ function atOnce(reader: Reader, job: Job, limits: Limits): Result | undefined {
   const offset = 'beside' in place ? 0 : place.page === 'last' ? Number.NaN : (place.page - 1) * job.size
   if (!(offset <= NEAR)) return undefined
   const plan = { count: known?.count ?? MANY, driver: known?.driver, rowCount: known?.rowCount ?? 0 }
-  if (known && isNone(known.count)) return undefined
+  if (known && isEmpty(known.count)) return undefined
   reader.visited = 0
   const rows = reader.within(limits.rows, () => readRows(reader, job, limits, plan, { name: 'rows', passed: offset }))
-  const head = headOf(rows[0]?.at(-1))
+  const head = parseHead(rows[0]?.at(-1))
   if (!head || (known && known.version !== head.version)) return undefined
   const { version, count } = head
   const found = known ?? unfiltered(version, count)
-  const listed = listedOf(job, rows, { count: found.count, offset, back: false, others: rows[0]?.at(-2) === 1 })
+  const listed = buildListPage(job, rows, { count: found.count, offset, back: false, others: rows[0]?.at(-2) === 1 })
   return { listed, known: found, visited: reader.visited }
 }
 
@@ -92,7 +103,7 @@ const MANY: Count = { rows: 0, exact: false }
 /** By several, inside a transaction: what matches is counted, which decides how the rest is read. */
 function counting(reader: Reader, job: Job, limits: Limits): Result {
   const [[text] = []] = reader.all(statement(job, 'head'), [])
-  const { version, count: all } = headOf(text) ?? { version: '', count: { rows: 0, exact: true } }
+  const { version, count: all } = parseHead(text) ?? { version: '', count: { rows: 0, exact: true } }
   if (!mayRead(job, all.rows, limits)) throw new Exceeded()
   const known = counted(reader, job, limits, unfiltered(version, all))
   const before = reader.visited
@@ -123,7 +134,7 @@ function counted(reader: Reader, job: Job, limits: Limits, all: Known): Known {
     return reader.within(limits.count, () => {
       driver = driverOf(reader, job)
       const [[rows] = [0]] = reader.all(statement(job, 'count', driver), job.values) as [number][]
-      const limit = limitOf(job)
+      const limit = computeCountLimit(job)
       const exact = rows <= limit
       const quick = exact && cpuTime() - start < QUICK
       return { ...all, count: { rows: Math.min(rows, limit), exact }, driver, quick, counted: reader.visited }
@@ -138,7 +149,7 @@ function counted(reader: Reader, job: Job, limits: Limits, all: Known): Known {
 function driverOf(reader: Reader, job: Job): number | undefined {
   const indexed = [...job.clauses.keys()].filter((clause) => job.clauses[clause]?.indexed)
   if (job.clauses.length === 1) return indexed[0]
-  let [driver, fewest]: [number | undefined, number] = [undefined, FEW + 1]
+  let [driver, fewest]: [number | undefined, number] = [undefined, MAX_SORTED + 1]
   for (const clause of indexed) {
     const [[rows] = [0]] = reader.all(statement(job, 'probe', clause), job.values) as [number][]
     if (rows < fewest) [driver, fewest] = [clause, rows]
@@ -155,8 +166,8 @@ interface Plan {
 function readPage(reader: Reader, job: Job, limits: Limits, plan: Plan): ListPage {
   const { place, size } = job
   const { count } = plan
-  const page = pageOf(job, count)
-  const empty: ListPage = { count, rows: [], page, before: page > 1, after: false }
+  const page = computePageNumber(job, count)
+  const empty: ListPage = { count, rows: [], page, hasBefore: page > 1, hasAfter: false }
   // Where the end is not known, there is no page to call the last.
   if ('page' in place && place.page === 'last' && !count.exact) return { ...empty, page: 0 }
   const offset = 'page' in place ? (page - 1) * size : 0
@@ -169,7 +180,7 @@ function readPage(reader: Reader, job: Job, limits: Limits, plan: Plan): ListPag
   // Behind a row stands whether there are others; without one it has to be asked for.
   const [first] = rows
   const asked = () => ('beside' in place ? readRows(reader, job, limits, plan, { name: 'others', passed: 0 })[0]?.[0] : undefined)
-  return listedOf(job, rows, { count, offset, back, others: (first ? first.at(-2) : asked()) === 1 })
+  return buildListPage(job, rows, { count, offset, back, others: (first ? first.at(-2) : asked()) === 1 })
 }
 
 /** Runs a statement in the way that visits the fewest rows. */
@@ -203,10 +214,10 @@ function readRows(
 function walkOf({ clauses, size }: Job, { walk }: Limits, { count, rowCount, driver }: Plan, passed: number): number {
   if (clauses.length === 0 || !count.exact) return walk
   // What is found by the index of one of several clauses may not hold for the others; where none has few, it may be almost any row.
-  const sorting = driver === undefined ? rowCount : clauses.length > 1 ? FEW : count.rows
+  const sorting = driver === undefined ? rowCount : clauses.length > 1 ? MAX_SORTED : count.rows
   // If the matches are spread evenly. Where they are not, sorting them after all is not much more.
   const expected = ((passed + size) * rowCount) / Math.max(1, count.rows)
-  return expected < sorting / 2 ? Math.min(walk, sorting) : count.rows > FEW ? walk : 0
+  return expected < sorting / 2 ? Math.min(walk, sorting) : count.rows > MAX_SORTED ? walk : 0
 }
 
 /** Where no clause has an index, statements without a driver find all that matches too. */

@@ -4,7 +4,16 @@ import Driver from 'better-sqlite3'
 import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
 import { compatibilityCheck } from '../compatibility.ts'
-import { type Database, DatabaseBusy, type Dialect, type Failure, failureOf, outermost, type Queries, type Served } from '../database.ts'
+import {
+  type Database,
+  DatabaseBusy,
+  type Dialect,
+  type Failure,
+  findFailure,
+  forbidNesting,
+  type Queries,
+  type ServedResource,
+} from '../database.ts'
 import type { EngineOptions } from '../engine.ts'
 import { feedTable } from '../feed.ts'
 import type { Derived } from '../migrations.ts'
@@ -34,25 +43,25 @@ const BULK_BUSY_LIMIT = 60_000
 const BULK_PAUSE = 3 * BUSY_RETRY
 
 const dialect: Dialect = {
-  anyOf: (column, values) => ({
+  matchAny: (column, values) => ({
     values: [JSON.stringify(values.map((value) => column.mapToDriverValue(value)))],
     // The plus keeps the index of the column out of it: its values would be looked up one after the other, all of their rows before the first.
     check: (stored) => sql`+${column} in (select value from json_each(${stored}))`,
-    ids: (guard, stored) =>
+    selectIds: (guard, stored) =>
       sql`select id from ${column.table} where ${guard(sql`id`)} and ${column} in (select value from json_each(${stored}))`,
   }),
   contains,
-  within: (column, query) => sql`${column} in (${query})`,
-  indexes: getIndexes,
-  references: getReferences,
+  matchSubquery: (column, query) => sql`${column} in (${query})`,
+  listIndexes: getIndexes,
+  listReferences: getReferences,
   // A write transaction has the whole file to itself.
   forUpdate: sql``,
   lock: async () => {},
   lockNames: async () => {},
   tryLock: async () => true,
   // Transactions run in turn.
-  log: { after: (change) => sql`id > ${change}`, settled: sql`true`, ascending: sql`id`, descending: sql`id desc` },
-  computed: [],
+  logOrder: { isAfter: (change) => sql`id > ${change}`, isSettled: sql`true`, ascending: sql`id`, descending: sql`id desc` },
+  computedColumns: [],
 }
 
 /** By SQLite's extended result code. */
@@ -79,7 +88,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   const tx = queries(writer)
   const read = queries(reader.connection, reader)
   const inTurn = queue()
-  const exclusive = outermost()
+  const exclusive = forbidNesting()
 
   const declared = tables(kit)
   const parts = schemaParts(declared)
@@ -91,14 +100,14 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
     queue: { kind: 'table' },
     read,
     list,
-    state: watched.state,
-    rows: read.prepared,
-    secret: cursorSecret(read),
+    readState: watched.readState,
+    readRows: read.runPrepared,
+    loadSecret: cursorSecret(read),
     write: (work) => {
       const deadline = busyDeadline()
       return exclusive(() => inTurn(() => transaction(writer, () => work(tx), deadline))).finally(watched.changed)
     },
-    bulk: async (work) => {
+    runBulk: async (work) => {
       const connection = new Driver(path, { timeout: 0 })
       try {
         await whileBusy(() => configure(connection))
@@ -125,8 +134,8 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
           writer.pragma('foreign_keys = on')
         }
       }),
-    ready: () => checkCompatible(read),
-    failure: (error) => failureOf(error, failures),
+    checkReady: () => checkCompatible(read),
+    classifyFailure: (error) => findFailure(error, failures),
     interrupt,
     close: () =>
       inTurn(async () => {
@@ -152,14 +161,14 @@ async function openWriter(path: string): Promise<Driver.Database> {
 
 /** Drizzle's own builders, and statements that are prepared once. */
 function queries(connection: Driver.Database, statements = new Prepared(connection)): Queries {
-  const prepared: Queries['prepared'] = async (query, values) => statements.all(compile(query), values)
+  const prepared: Queries['runPrepared'] = async (query, values) => statements.all(compile(query), values)
   return Object.assign(drizzle(connection), { prepared }) as unknown as Queries
 }
 
-const derive = (served: Served): Derived[] => [
+const derive = (served: ServedResource): Derived[] => [
   counterTriggers(served),
   idIndex(served),
-  ...(served.folded.length > 0 ? [searchIndex(served, dialect)] : []),
+  ...(served.foldedFields.length > 0 ? [searchIndex(served, dialect)] : []),
 ]
 
 async function transaction<T>(writer: Driver.Database, work: () => Promise<T>, deadline = busyDeadline()): Promise<T> {
@@ -185,7 +194,7 @@ async function whileBusy(attempt: () => unknown, deadline = busyDeadline()): Pro
       attempt()
       return
     } catch (error) {
-      if (failureOf(error, failures) !== 'busy') throw error
+      if (findFailure(error, failures) !== 'busy') throw error
       if (performance.now() > deadline)
         throw new DatabaseBusy('The database is locked by another process. Wait until that process has ended, and try again.', {
           cause: error,

@@ -1,9 +1,9 @@
 // Reads lists: at once where that is short, and otherwise in a pool of threads, under a deadline.
 import { Piscina } from 'piscina'
 import { type Database, QueryTooExpensive } from '../database.ts'
-import { beforeDeadline, checkDeadline, lastTry } from '../deadline.ts'
+import { checkDeadline, computeLastTry, withDeadline } from '../deadline.ts'
 import { ListMemory, listKeys } from '../list-memory.ts'
-import { type Selection, valuesOf } from '../selection.ts'
+import { listValues, type Selection } from '../selection.ts'
 import { type Job, type Known, type Limits, type Result, run } from './list.ts'
 import { type Budget, CLOCK, cpuTime, Exceeded, type Reader } from './reader.ts'
 import { MAX_DRIVERS, statementsOf } from './statements.ts'
@@ -49,7 +49,7 @@ export function reading(
   async function inPool(job: Job, deadline: number): Promise<Result | undefined> {
     const left = deadline - performance.now()
     if (stopped[0] !== 0 || pool.queueSize >= MAX_QUEUE || left <= 0) return undefined
-    return beforeDeadline(deadline, pool.run({ ...job, deadline: Date.now() + left, countTime })).catch((error) => {
+    return withDeadline(deadline, pool.run({ ...job, deadline: Date.now() + left, countTime })).catch((error) => {
       // The threads are ended with what they have left to do.
       if (stopped[0] !== 0 || error instanceof QueryTooExpensive) return undefined
       throw error
@@ -66,7 +66,7 @@ export function reading(
       const counts = remembered && remembered.counted > MAX_VISITED ? 'none' : 'refused'
       let result = memory.isSlow(keys, selection) ? undefined : atOnce(main, job, counts)
       if (!result) {
-        result = await inPool(job, lastTry(deadline, timeout))
+        result = await inPool(job, computeLastTry(deadline, timeout))
         if (!result || result.visited > MAX_VISITED) memory.noteSlow(keys, selection)
       }
       if (result && clauses.length > 0) memory.known.set(keys.filter, result.known)
@@ -91,8 +91,8 @@ export function buildJob(selection: Selection, statements: Job['statements'], kn
   const { clauses, place, size, count, countLimit } = selection
   return {
     statements,
-    values: valuesOf(selection),
-    clauses: clauses.slice(0, MAX_DRIVERS).map(({ unindexed = false, postings = 0 }) => ({ indexed: !unindexed, postings })),
+    values: listValues(selection),
+    clauses: clauses.slice(0, MAX_DRIVERS).map(({ isUnindexed: unindexed = false, postings = 0 }) => ({ indexed: !unindexed, postings })),
     place,
     size,
     count,

@@ -1,20 +1,20 @@
 // Substring search on SQLite: an FTS5 trigram index over the folded text.
 import { type SQL, type SQLWrapper, sql } from 'drizzle-orm'
-import { and } from '../conditions.ts'
-import type { Dialect, Served } from '../database.ts'
+import { joinAnd } from '../conditions.ts'
+import type { Dialect, ServedResource } from '../database.ts'
 import { FOLD_VERSION, fold } from '../fold.ts'
 import type { Derived } from '../migrations.ts'
 import { columnParts } from '../schema-parts.ts'
-import { reindex, searchTable } from '../search.ts'
+import { nameSearchTable, reindex } from '../search.ts'
 import { quoteName } from '../statement.ts'
 
 /** A term of one or two characters has no trigram, but is the beginning of one if two characters follow the end of every text. */
 const PADDING = 'char(31, 31)'
 
-export function searchIndex(served: Served, dialect: Dialect): Derived {
-  const table = searchTable(served.table)
+export function searchIndex(served: ServedResource, dialect: Dialect): Derived {
+  const table = nameSearchTable(served.table)
   const [index, padded, postings] = [`${table}_fts`, `${table}_padded`, `${table}_postings`]
-  const names = served.folded.map(quoteName)
+  const names = served.foldedFields.map(quoteName)
   const fields = names.join(', ')
   const padding = (row: string) => names.map((field) => `${row}${field} || ${PADDING}`).join(', ')
   const unindex = `insert into ${index} (${index}, rowid, ${fields}) values ('delete', old.id, ${padding('old.')});`
@@ -23,14 +23,14 @@ export function searchIndex(served: Served, dialect: Dialect): Derived {
     name: table,
     version: FOLD_VERSION,
     lostInRebuild: false,
-    needs: [...columnParts(table, ['id', ...served.folded]), ...columnParts(index, served.folded), `table ${postings}`],
+    needs: [...columnParts(table, ['id', ...served.foldedFields]), ...columnParts(index, served.foldedFields), `table ${postings}`],
     statements: [
       `drop table if exists ${postings}`,
       `drop table if exists ${index}`,
       `drop view if exists ${padded}`,
       `drop table if exists ${table}`,
       `create table ${table} (id integer primary key, ${names.map((field) => `${field} text`).join(', ')})`,
-      ...served.prefixed.map((field) => `create index ${table}_by_${field} on ${table} (${quoteName(field)})`),
+      ...served.prefixedFields.map((field) => `create index ${table}_by_${field} on ${table} (${quoteName(field)})`),
       `create view ${padded} as select id, ${names.map((field) => `${field} || ${PADDING} as ${field}`).join(', ')} from ${table}`,
       `create virtual table ${index} using fts5(${fields}, content='${padded}', content_rowid='id', tokenize='trigram case_sensitive 1')`,
       `create virtual table ${postings} using fts5vocab(${index}, instance)`,
@@ -97,33 +97,33 @@ export const contains: Dialect['contains'] = (table, id, fields, terms, all = fa
       )
     return inText.length === 0
       ? undefined
-      : sql`exists (select 1 from ${sql.identifier(searchTable(table))} texts where texts.id = ${id} and ${and(inText)})`
+      : sql`exists (select 1 from ${sql.identifier(nameSearchTable(table))} texts where texts.id = ${id} and ${joinAnd(inText)})`
   }
   const clause = { variant: ways.join(), check: (...values: SQL[]) => has(id, values, () => false) ?? sql`true` }
 
   const grams = folded.flatMap((term, index) => (ways[index] === 'phrase' ? [term] : ways[index] === 'trigrams' ? someTrigrams(term) : []))
   if (grams.length > 0) {
-    const index = sql.identifier(`${searchTable(table)}_fts`)
+    const index = sql.identifier(`${nameSearchTable(table)}_fts`)
     return {
       ...clause,
       // To look at which field a text is in takes time.
       values: [...folded, `${all ? '' : `{${fields.map(quote).join(' ')}} : `}(${grams.map(quote).join(' AND ')})`],
-      byId: true,
+      isOrderedById: true,
       postings: grams.reduce((sum, gram) => sum + [...gram].length - GRAM + 1, 0),
-      ids: (guard, ...values) =>
-        sql`select ${index}.rowid as id from ${index} where ${index} match ${values[folded.length]} and ${and([guard(sql`${index}.rowid`), ...optional(has(sql`${index}.rowid`, values, (way) => way === 'phrase'))])}`,
+      selectIds: (guard, ...values) =>
+        sql`select ${index}.rowid as id from ${index} where ${index} match ${values[folded.length]} and ${joinAnd([guard(sql`${index}.rowid`), ...optional(has(sql`${index}.rowid`, values, (way) => way === 'phrase'))])}`,
     }
   }
   const short = ways.indexOf('short')
   const term = folded[short]
-  if (term === undefined) return { ...clause, values: folded, unindexed: true }
+  if (term === undefined) return { ...clause, values: folded, isUnindexed: true }
   const inFields = sql.raw(fields.map((field) => `'${field}'`).join(', '))
   return {
     ...clause,
     values: [...folded, `${term}\u{10ffff}\u{10ffff}`],
-    ids: (guard, ...values) =>
-      sql`select distinct doc as id from ${sql.identifier(`${searchTable(table)}_postings`)} where term >= ${values[short]} and term <= ${values[folded.length]}
-        and col in (${inFields}) and ${and([guard(sql`doc`), ...optional(has(sql`doc`, values, (_, index) => index === short))])}`,
+    selectIds: (guard, ...values) =>
+      sql`select distinct doc as id from ${sql.identifier(`${nameSearchTable(table)}_postings`)} where term >= ${values[short]} and term <= ${values[folded.length]}
+        and col in (${inFields}) and ${joinAnd([guard(sql`doc`), ...optional(has(sql`doc`, values, (_, index) => index === short))])}`,
   }
 }
 

@@ -1,13 +1,13 @@
 // Knows the state of every served table, and notices at once when anybody has written to the file.
 import Driver from 'better-sqlite3'
 import type { Database } from '../database.ts'
-import { States } from '../states.ts'
+import { TableStates } from '../states.ts'
 import { WalIndex } from './wal-index.ts'
 
 /** Milliseconds to wait while the file is recovered after a crash. */
 const BUSY_TIMEOUT = 1_000
 
-export interface Watching extends Pick<Database, 'state'> {
+export interface Watching extends Pick<Database, 'readState'> {
   /** This process has written, or may have. */
   changed(): void
   close(): void
@@ -27,7 +27,7 @@ export function watchState(path: string): Watching {
   let trusted = true
   let written = true
   let seen: number | undefined
-  let states = new States([])
+  let states = new TableStates([])
 
   function look(): void {
     // In this order: what is committed in between is read, and seen as new the next time.
@@ -46,7 +46,7 @@ export function watchState(path: string): Watching {
     if (version !== seen) {
       // The table is there after the first migration.
       counters ??= connection.prepare<[], [string, number, number]>('select name, version, nonce from stockroom_counters').raw()
-      states = new States(counters.all().map(([name, version, nonce]) => [name, [version, nonce]]))
+      states = new TableStates(counters.all().map(([name, version, nonce]) => [name, [version, nonce]]))
       seen = version
     }
     written = false
@@ -58,7 +58,7 @@ export function watchState(path: string): Watching {
   }
 
   return {
-    state(tables) {
+    readState(tables) {
       look()
       return states.of(tables)
     },

@@ -1,11 +1,23 @@
 // The statements that there are for the shape of a list on SQLite. Which of them run is decided by how many rows match: list.ts.
 import { getTableName, type SQL, sql } from 'drizzle-orm'
 import { getTableConfig, type SQLiteColumn, SQLiteSyncDialect, type SQLiteTable } from 'drizzle-orm/sqlite-core'
-import { after, and, checksOf, headOf, idsOf, isWalk, keysOf, type OrderKey, orderBy, type Placeholders, reversed } from '../conditions.ts'
-import type { Served } from '../database.ts'
+import {
+  buildChecks,
+  buildIdQuery,
+  buildOrderBy,
+  buildOrderKeys,
+  buildRangesAfter,
+  canWalkIndex,
+  joinAnd,
+  type OrderKey,
+  type Placeholders,
+  reverseOrder,
+  selectHead,
+} from '../conditions.ts'
+import type { ServedResource } from '../database.ts'
 import type { Derived } from '../migrations.ts'
-import { FEW, type Guard, isFirst, limitOf, type Selection } from '../selection.ts'
-import { compiler, placeholder, quoteName, type Statement } from '../statement.ts'
+import { computeCountLimit, type Guard, isFirstPage, MAX_SORTED, type Selection } from '../selection.ts'
+import { createCompiler, placeholder, quoteName, type Statement } from '../statement.ts'
 import { SAMPLE_MASK } from './reader.ts'
 
 /** Clauses whose index may drive a statement; those behind them are only looked at row by row. */
@@ -13,12 +25,12 @@ export const MAX_DRIVERS = 8
 
 /** Calls `tick()` for a random sample of the visited rows. SQLite evaluates it before the conditions that follow it. */
 const tick: Guard = (id) => sql`(${id} * salt() & ${sql.raw(String(SAMPLE_MASK))} or tick())`
-export const compile = compiler(new SQLiteSyncDialect())
+export const compile = createCompiler(new SQLiteSyncDialect())
 
 const idsName = (table: string) => `${table}_ids`
 
 /** An index of nothing but ids: deep pages in their order are found without passing over whole rows. */
-export const idIndex = ({ table }: Served): Derived => ({
+export const idIndex = ({ table }: ServedResource): Derived => ({
   name: idsName(table),
   lostInRebuild: true,
   needs: [`index ${idsName(table)} on ${table} (id)`],
@@ -32,27 +44,28 @@ export const idIndex = ({ table }: Served): Derived => ({
  */
 export function statementsOf(selection: Selection): Record<string, Statement> {
   const { clauses, place, size, columns } = selection
-  const order = keysOf(selection)
+  const order = buildOrderKeys(selection)
   const bound = clauses.reduce((sum, { values }) => sum + values.length, 0)
   // FTS5 finds a place by a whole number only, and the driver binds every number as a fraction.
   const key: Placeholders = (index) =>
     index === order.length - 1 ? sql`cast(${placeholder(bound + index)} as integer)` : placeholder(bound + index)
-  const head = headOf(selection)
+  const head = selectHead(selection)
   const statements: Record<string, SQL> = { head: sql`select ${head}` }
   for (const driver of [undefined, ...clauses.keys().take(MAX_DRIVERS)]) {
     const named = (statement: string) => (driver === undefined ? statement : `${statement}:${driver}`)
     if (clauses.length > 0) statements[named('count')] = countOf(selection, driver)
     if (driver !== undefined)
       statements[named('probe')] =
-        sql`select count(*) from (select 1 from (${idsOf(selection, placeholder, driver, tick)}) limit ${sql.raw(String(FEW + 1))})`
+        sql`select count(*) from (select 1 from (${buildIdQuery(selection, placeholder, driver, tick)}) limit ${sql.raw(String(MAX_SORTED + 1))})`
     if ('page' in place) {
       const shown = [...columns, head]
-      const offset = isFirst(place) ? {} : { offset: placeholder(bound) }
+      const offset = isFirstPage(place) ? {} : { offset: placeholder(bound) }
       statements[named('rows')] = rowsOf(selection, { driver, shown, order, ...offset, limit: size + 1 })
-      if (!isFirst(place)) statements[named('back')] = rowsOf(selection, { driver, shown, order: reversed(order), ...offset, limit: size })
+      if (!isFirstPage(place))
+        statements[named('back')] = rowsOf(selection, { driver, shown, order: reverseOrder(order), ...offset, limit: size })
     } else {
-      const [there, back] = place.backward ? [reversed(order), order] : [order, reversed(order)]
-      const beside = (inclusive: boolean) => (order: readonly OrderKey[]) => after(order, place.beside, key, inclusive, true)
+      const [there, back] = place.backward ? [reverseOrder(order), order] : [order, reverseOrder(order)]
+      const beside = (inclusive: boolean) => (order: readonly OrderKey[]) => buildRangesAfter(order, place.beside, key, inclusive, true)
       const others = rowsOf(selection, { driver, shown: [sql`1`], order: back, ranges: beside(!place.inclusive), limit: 1 })
       // Not by EXISTS, which would read without the order, having no use for it, and come upon the first row late.
       const shown = [...columns, sql`(${others})`, head]
@@ -65,19 +78,19 @@ export function statementsOf(selection: Selection): Record<string, Statement> {
 
 /** `matched()` is a result column: SQLite may evaluate the terms of a WHERE in any order, and would count rows that a later term drops. */
 function countOf(selection: Selection, driver: number | undefined): SQL {
-  const limit = limitOf(selection)
+  const limit = computeCountLimit(selection)
   const stop = Number.isFinite(limit) ? sql.raw(` limit ${limit + 1}`) : sql``
   const { from, checks } = sourceOf(selection, driver)
   const asks = driver === undefined ? [tick(selection.table.id)] : []
-  return sql`select count(found) from (select matched() as found from ${from} where ${and([...asks, ...checks])}${stop})`
+  return sql`select count(found) from (select matched() as found from ${from} where ${joinAnd([...asks, ...checks])}${stop})`
 }
 
 /** The table, or the ids for which the clause `driver` holds and their rows; `cross join` keeps SQLite from turning that round, and the `+` from finding the ids by what else holds of them. */
 function sourceOf(selection: Selection, driver: number | undefined, hint = sql``): { from: SQL; checks: SQL[] } {
   const { table } = selection
-  if (driver === undefined) return { from: sql`${table}${hint}`, checks: checksOf(selection, placeholder) }
-  const ids = idsOf(selection, placeholder, driver, tick)
-  return { from: sql`(${ids}) driver cross join ${table} on ${table.id} = +driver.id`, checks: checksOf(selection, placeholder, driver) }
+  if (driver === undefined) return { from: sql`${table}${hint}`, checks: buildChecks(selection, placeholder) }
+  const ids = buildIdQuery(selection, placeholder, driver, tick)
+  return { from: sql`(${ids}) driver cross join ${table} on ${table.id} = +driver.id`, checks: buildChecks(selection, placeholder, driver) }
 }
 
 interface Rows {
@@ -97,22 +110,24 @@ function rowsOf(selection: Selection, rows: Rows): SQL {
   const offset = rows.offset ? sql` offset ${rows.offset}` : sql``
   const byId = rows.order.length === 1
   if (byId && clauses.length === 0 && rows.offset) {
-    const ids = sql`select ${table.id} from ${table} indexed by ${sql.identifier(idsName(getTableName(table)))} ${orderBy(rows.order)} limit ${limit}${offset}`
-    return sql`select ${shown} from ${table} where ${table.id} in (${ids}) ${orderBy(rows.order)}`
+    const ids = sql`select ${table.id} from ${table} indexed by ${sql.identifier(idsName(getTableName(table)))} ${buildOrderBy(rows.order)} limit ${limit}${offset}`
+    return sql`select ${shown} from ${table} where ${table.id} in (${ids}) ${buildOrderBy(rows.order)}`
   }
-  const streamed = rows.driver === undefined && byId ? clauses.findIndex((clause) => clause.byId && clause.ids) : -1
+  const streamed = rows.driver === undefined && byId ? clauses.findIndex((clause) => clause.isOrderedById && clause.selectIds) : -1
   const driver = streamed >= 0 ? streamed : rows.driver
   // An index that has its rows in the order of their ids needs no sorting, if SQLite is told that it is those ids that are ordered.
   const order =
-    byId && driver !== undefined && clauses[driver]?.byId ? rows.order.map((key) => ({ ...key, column: sql`driver.id` })) : rows.order
+    byId && driver !== undefined && clauses[driver]?.isOrderedById
+      ? rows.order.map((key) => ({ ...key, column: sql`driver.id` }))
+      : rows.order
   const { from, checks } = sourceOf(selection, driver, hintOf(selection, { ...rows, driver }))
   // Where an index gives exactly the rows of the page, there is nothing that could take long; the ids of a driver have asked already.
-  const long = clauses.length > 0 || !isWalk(rows.order) || rows.offset !== undefined
+  const long = clauses.length > 0 || !canWalkIndex(rows.order) || rows.offset !== undefined
   const ticks = driver === undefined && long ? [tick(table.id)] : []
   // A scan of the whole table drops rows by the range too, and these were visited: it comes after `tick()`. Of two bounds SQLite takes
   // the one that it reads first, and that of the place is the narrower.
   const select = (range: readonly SQL[]) =>
-    sql`select ${shown} from ${from} where ${and([...ticks, ...range, ...checks])} ${orderBy(order)} limit ${limit}${offset}`
+    sql`select ${shown} from ${from} where ${joinAnd([...ticks, ...range, ...checks])} ${buildOrderBy(order)} limit ${limit}${offset}`
   const ranges = rows.ranges?.(order) ?? []
   if (ranges.length < 2) return select(ranges)
   // SQLite runs the parts one after the other, and no further than to the limit.
@@ -124,7 +139,7 @@ function rowsOf(selection: Selection, rows: Rows): SQL {
 function hintOf({ table, clauses }: Selection, { driver, order }: Rows): SQL {
   const [first, second] = order
   if (driver !== undefined || !first) return sql``
-  if (!second) return clauses.some(({ byId }) => byId) ? sql`` : sql` not indexed`
+  if (!second) return clauses.some(({ isOrderedById: byId }) => byId) ? sql`` : sql` not indexed`
   const index = indexOn(table, first.name)
   return index ? sql` indexed by ${sql.identifier(index)}` : sql``
 }

@@ -86,7 +86,7 @@ export class Keyring {
     if (!parsed) return UNKNOWN
     const verifiedAt = performance.now()
     const changes = this.#changes
-    const [row] = await this.#db.rows(this.#byId, [parsed.id])
+    const [row] = await this.#db.readRows(this.#byId, [parsed.id])
     // An unknown id is compared as well: timing must not tell which ids exist.
     const isRight = isSame(String(row?.[0] ?? NO_HASH), sha256(parsed.secret))
     if (!row || !isRight) return UNKNOWN

@@ -2,7 +2,7 @@
 import { Type } from '@sinclair/typebox'
 import { and, eq, gt, isNull, or } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
-import { index } from '../../drizzle/search.ts'
+import { indexRows } from '../../drizzle/search.ts'
 import { type Actor, COMMAND_LINE, recordChanges } from '../changelog/record.ts'
 import { type Fault, invalid, Problem } from '../errors.ts'
 import type { Body } from '../query/resource.ts'
@@ -132,7 +132,7 @@ async function renumber(tx: Queries, db: Database, record: Row, id: number): Pro
   const { keys: table, changes } = db.tables
   await tx.delete(table).where(eq(table.id, record.id))
   await tx.insert(table).values({ ...(record as (typeof table)['$inferSelect']), id })
-  await index(tx, keys.served, [{ ...record, id }])
+  await indexRows(tx, keys.served, [{ ...record, id }])
   await tx
     .update(changes)
     .set({ record_id: id })

@@ -1,7 +1,7 @@
 // The route of bulk requests.
 import type { FastifySchema, FastifySchemaCompiler } from 'fastify'
 import type { Queries } from '../../drizzle/database.ts'
-import { turns } from '../../drizzle/semaphore.ts'
+import { createSemaphore } from '../../drizzle/semaphore.ts'
 import { Problem } from '../errors.ts'
 import { once, onceInSteps, type PostAnswer, unfinished } from '../http/idempotency.ts'
 import type { Preconditions } from '../http/preconditions.ts'
@@ -38,7 +38,7 @@ export function bulkRoute(app: App, resource: Resource): void {
     validatorCompiler: exceptBody(app),
   }
   const { REQUIRE_IF_MATCH: needed } = app.config
-  const bulks = turns(MAX_BULKS, MAX_WAITING_BULKS)
+  const bulks = createSemaphore(MAX_BULKS, MAX_WAITING_BULKS)
   app.post('/', options, async (request, reply) => {
     refuseConditions(request)
     const envelope = readEnvelope(request.body)

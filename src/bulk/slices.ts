@@ -35,7 +35,11 @@ function textLength(value: unknown): number {
 const UNCHANGED_SHARE = 0.25
 
 /** The characters of searchable text that an operation has written, by what they cost. */
-export function textWritten({ served: { folded } }: Resource, { body = {} }: Operation, { row, removed }: DoneOperation): number {
+export function textWritten(
+  { served: { foldedFields: folded } }: Resource,
+  { body = {} }: Operation,
+  { row, removed }: DoneOperation,
+): number {
   const record = row ?? removed
   const length = folded.reduce((sum, field) => sum + String(record?.[field] ?? '').length, 0)
   return removed || folded.some((field) => field in body) ? length : length * UNCHANGED_SHARE

@@ -56,7 +56,7 @@ export class Answers {
 
   /** The state of the tables now, which no answer may be older than. */
   state(tables: readonly ServedName[]): string | Promise<string> {
-    return this.#db.state(tables)
+    return this.#db.readState(tables)
   }
 
   /** What is ready in this process for `state`. */

@@ -68,7 +68,7 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
 
   async #find<T>(key: Key, tables: ServedName[] | undefined): Promise<Found<T>> {
     if (!tables || typeof key === 'string') return null
-    const state = await this.#db.state(tables)
+    const state = await this.#db.readState(tables)
     this.#states.set(key, state)
     const kept = this.#store?.near(nameOf(key), state) ?? (await this.#store?.get(nameOf(key), state))
     if (!kept) return null

@@ -1,7 +1,7 @@
 // Reads the change log in its order: nothing is ever put before what was read already.
 import { getTableColumns, type SQL, sql } from 'drizzle-orm'
 import type { Column, Database, Queries } from '../../drizzle/database.ts'
-import { perDatabase } from '../../drizzle/per-database.ts'
+import { cachePerDatabase } from '../../drizzle/per-database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import type { Row } from '../query/rows.ts'
 import type { Operation } from './record.ts'
@@ -37,15 +37,16 @@ export interface Entry extends Omit<Stored, 'fields' | 'state'> {
 }
 
 /** Where a query reads: in a transaction, or what is committed. */
-type On = Queries | Pick<Database, 'rows'>
+type On = Queries | Pick<Database, 'readRows'>
 
-const run = (on: On, query: SQL, values: readonly unknown[]) => ('rows' in on ? on.rows(query, values) : on.prepared(query, values))
+const run = (on: On, query: SQL, values: readonly unknown[]) =>
+  'readRows' in on ? on.readRows(query, values) : on.runPrepared(query, values)
 
 /** Entries that one statement reads by their ids. */
 const BY_IDS = 100
 
-const statementsOf = perDatabase((db, changes: Database['tables']['changes']) => {
-  const { log } = db.dialect
+const statementsOf = cachePerDatabase((db, changes: Database['tables']['changes']) => {
+  const { logOrder: log } = db.dialect
   const { id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state } = getTableColumns(changes)
   const columns: Column[] = [id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state]
   const decoded = columns.map((column) => (value: unknown) => (value === null ? null : column.mapFromDriverValue(value)))
@@ -55,12 +56,12 @@ const statementsOf = perDatabase((db, changes: Database['tables']['changes']) =>
   const ids = Array.from({ length: BY_IDS }, (_, place) => placeholder(place))
   const ofRecord = sql`select ${shown} from ${changes} where resource = ${placeholder(0)} and record_id = ${placeholder(1)}`
   return {
-    after: sql`select ${shown} from ${changes} where ${log.after(placeholder(0))} and ${log.settled} order by ${log.ascending} limit ${placeholder(1)}`,
-    of: sql`select ${shown} from ${changes} where ${resource} = ${placeholder(1)} and ${log.after(placeholder(0))} order by ${log.ascending}`,
-    headsAfter: sql`select ${head} from ${changes} where ${log.after(placeholder(0))} and ${log.settled} order by ${log.ascending} limit ${placeholder(1)}`,
+    after: sql`select ${shown} from ${changes} where ${log.isAfter(placeholder(0))} and ${log.isSettled} order by ${log.ascending} limit ${placeholder(1)}`,
+    of: sql`select ${shown} from ${changes} where ${resource} = ${placeholder(1)} and ${log.isAfter(placeholder(0))} order by ${log.ascending}`,
+    headsAfter: sql`select ${head} from ${changes} where ${log.isAfter(placeholder(0))} and ${log.isSettled} order by ${log.ascending} limit ${placeholder(1)}`,
     byIds: sql`select ${shown} from ${changes} where ${id} in (${sql.join(ids, sql`, `)})`,
-    newest: sql`select ${head} from ${changes} where ${log.settled} order by ${log.descending} limit 1`,
-    waiting: sql`select ${at} from ${changes} where not (${log.settled}) order by ${log.ascending} limit 1`,
+    newest: sql`select ${head} from ${changes} where ${log.isSettled} order by ${log.descending} limit 1`,
+    waiting: sql`select ${at} from ${changes} where not (${log.isSettled}) order by ${log.ascending} limit 1`,
     byId: sql`select ${head} from ${changes} where ${id} = ${placeholder(0)}`,
     history: sql`${ofRecord} and ${version} < ${placeholder(2)} order by ${id} desc limit ${placeholder(3)}`,
     stateAt: sql`${ofRecord} and ${version} = ${placeholder(2)} and ${state} is not null order by ${id} desc limit 1`,
@@ -115,7 +116,7 @@ export async function readStored(on: On, db: Database, change: number, limit: nu
 /** All entries of a resource after one, also those that others may still be put before. */
 export async function readAhead(on: Queries, db: Database, change: number, resource: string): Promise<Entry[]> {
   const { of, toStored } = statementsOf(db, db.tables.changes)
-  return (await on.prepared(of, [change, resource])).map((raw) => toEntry(toStored(raw)))
+  return (await on.runPrepared(of, [change, resource])).map((raw) => toEntry(toStored(raw)))
 }
 
 /** The id of the last entry that can be read; 0 where there is none. */
@@ -156,7 +157,7 @@ export async function readByIds(on: On, db: Database, ids: readonly number[]): P
 /** Seconds for which the oldest entry that cannot be read yet has been there: a transaction that began before it is still under way. */
 export async function logLag(db: Database): Promise<number> {
   const { waiting, timeOf } = statementsOf(db, db.tables.changes)
-  const [[at] = []] = await db.rows(waiting, [])
+  const [[at] = []] = await db.readRows(waiting, [])
   return at === undefined ? 0 : Math.max(0, Date.now() - timeOf(at)) / 1_000
 }
 

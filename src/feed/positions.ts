@@ -66,8 +66,8 @@ export const sinceParameter = (absent: string) =>
 
 const MARKS = sql`select name, change, digest from stockroom_feed`
 
-export async function marksOf(on: Queries | Pick<Database, 'rows'>): Promise<Marks> {
-  const rows = 'rows' in on ? await on.rows(MARKS, []) : await on.prepared(MARKS, [])
+export async function marksOf(on: Queries | Pick<Database, 'readRows'>): Promise<Marks> {
+  const rows = 'readRows' in on ? await on.readRows(MARKS, []) : await on.runPrepared(MARKS, [])
   const marks = new Map(rows.map(([name, id, check]) => [name, { id: Number(id), check: String(check) }]))
   return { pruned: marks.get('pruned') ?? BEGINNING, restored: marks.get('restored') ?? BEGINNING }
 }

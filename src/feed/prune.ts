@@ -18,5 +18,5 @@ export function pruneChanges(db: Database, before: Date, signal?: AbortSignal): 
     const last = gone.find((entry) => entry.id === ids.at(-1))
     if (last) await markPruned(tx, { ...last, operation: last.operation as Operation })
   }
-  return pruneOld(db, 'changes', before, signal, { order: db.dialect.log.ascending, remove })
+  return pruneOld(db, 'changes', before, signal, { order: db.dialect.logOrder.ascending, remove })
 }

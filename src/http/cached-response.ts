@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream'
 import { negotiate } from '@fastify/accept-negotiator'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { beforeDeadline } from '../../drizzle/deadline.ts'
+import { withDeadline } from '../../drizzle/deadline.ts'
 import { Memory } from '../../drizzle/memory.ts'
 import type { Answered, Asked, Made, Source } from '../cache/answers.ts'
 import { type Coding, type Kept, leftOf } from '../cache/store.ts'
@@ -38,7 +38,7 @@ export function answer(
 ): Answering {
   const state = request.server.answers.state(question.tables)
   if (typeof state === 'string') return answerAt(state, request, reply, question, read)
-  const known = deadline === undefined ? state : beforeDeadline(deadline, state)
+  const known = deadline === undefined ? state : withDeadline(deadline, state)
   return known.then((state) => answerAt(state, request, reply, question, read))
 }
 

@@ -46,7 +46,7 @@ export class TableQueue implements Queue {
       by.request,
       toDriverValue(created_at, now()),
     ]
-    const [[added] = []] = await tx.prepared(ADD, values)
+    const [[added] = []] = await tx.runPrepared(ADD, values)
     return added === undefined ? undefined : String(added)
   }
 

@@ -1,6 +1,6 @@
 // Runs jobs: claims what is due, says that it is alive, and stops without losing any.
 import type { FastifyBaseLogger } from 'fastify'
-import { causes } from '../../drizzle/database.ts'
+import { listCauses } from '../../drizzle/database.ts'
 import { type Claimed, HEARTBEAT, type Queue } from './queue.ts'
 
 /** Milliseconds after which to look again where the queue does not answer. */
@@ -133,7 +133,7 @@ const DATA_EXCEPTION = /^22[0-9A-Z]{3}$/
 
 /** Drizzle's own words hold the statement and its values, which are not to be shown. */
 function reasonOf(error: unknown): string {
-  const cause = [...causes(error)].at(-1)
+  const cause = [...listCauses(error)].at(-1)
   if (!cause) return String(error)
   return DATA_EXCEPTION.test(String(cause.code)) ? `the database cannot take a value (SQLSTATE ${cause.code})` : cause.message
 }

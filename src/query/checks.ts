@@ -27,12 +27,12 @@ interface Checked {
 /** Throws a TypeError that says what to change where a declaration does not fit its table. */
 export function checkResource(resource: Resource, { tables, dialect }: Database): void {
   const table = tables[resource.table]
-  const checked = { resource, columns: columnsByName(table), indexes: dialect.indexes(table) }
+  const checked = { resource, columns: columnsByName(table), indexes: dialect.listIndexes(table) }
   checkColumns(checked)
   checkLookups(resource, tables)
   checkIndexes(checked)
   checkSizes(checked)
-  checkReferences(checked, dialect.references(table))
+  checkReferences(checked, dialect.listReferences(table))
   // A resource without writable fields is written by code of its own.
   if (resource.writable.size === 0) return
   checkUnique(checked)

@@ -1,7 +1,7 @@
 // Cursors: the place of a page in its list, signed, so that nobody can make one up and none is taken to another list.
 import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto'
 import { BYTES_PER_CHARACTER, Memory } from '../../drizzle/memory.ts'
-import type { Place } from '../../drizzle/selection.ts'
+import type { PagePlace } from '../../drizzle/selection.ts'
 
 /** Characters. A link with a longer one goes by its page number alone. */
 export const MAX_CURSOR_LENGTH = 4_000
@@ -9,7 +9,7 @@ export const MAX_CURSOR_LENGTH = 4_000
 /** Bytes of a signature: 128 bits. */
 const SIGNATURE = 16
 
-export type Beside = Extract<Place, { beside: unknown }>
+export type Beside = Extract<PagePlace, { beside: unknown }>
 
 /** What a cursor holds for: the list with its filters and its order, and the page that the link is to. */
 export interface Scope {

@@ -41,13 +41,13 @@ export function filtersOf(table: ServedName, field: string, schema: Field, name:
 }
 
 /** The rows that a clause leaves out. No index leads to them. */
-const opposite = ({ variant, values, definite, check, lookUp, reads }: Clause): Clause => ({
+const opposite = ({ variant, values, isDefinite: definite, check, lookUp, readsTable: reads }: Clause): Clause => ({
   ...(variant !== undefined && { variant }),
-  ...(reads && { reads }),
+  ...(reads && { readsTable: reads }),
   values,
   check: (...values) => (definite ? sql`not ${check(...values)}` : sql`(${check(...values)}) is not true`),
   ...(lookUp && { lookUp: (...values: SQL[]) => sql`(${lookUp(...values)}) is not true` }),
-  unindexed: true,
+  isUnindexed: true,
 })
 
 /** How one value of a field is written in a URL. A whole number may be compared with a fraction. */

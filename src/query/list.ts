@@ -1,7 +1,7 @@
 // Reading: a page of a list with the number of all that match, and one record.
 import type { Column, Database } from '../../drizzle/database.ts'
-import { perDatabase } from '../../drizzle/per-database.ts'
-import { type Clause, type Listed, type Place, type Selection, tablesOf } from '../../drizzle/selection.ts'
+import { cachePerDatabase } from '../../drizzle/per-database.ts'
+import { type Clause, type ListResult, listTables, type PagePlace, type Selection } from '../../drizzle/selection.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
 import { invalid, Problem } from '../errors.ts'
 import { type Spelling, spell } from './canonical.ts'
@@ -54,7 +54,7 @@ interface Asked extends Pick<Selection, 'clauses' | 'shape' | 'filter' | 'order'
 
 /** A query that is asked again is the same object, so that all this is done once for it. */
 const askedOf = (resource: Resource) =>
-  perDatabase((db, query: ListQuery): Asked => {
+  cachePerDatabase((db, query: ListQuery): Asked => {
     const shown = shownOf(db, resource)
     const spelling = spell(resource, query)
     const terms = withId(query.ordering ?? resource.list.defaultOrder)
@@ -71,7 +71,7 @@ const askedOf = (resource: Resource) =>
       clauses,
       shape: `${shape} ${spelling.ordering}`,
       filter: spelling.filters,
-      tables: tablesOf({ name: resource.table, clauses }),
+      tables: listTables({ name: resource.table, clauses }),
       link: spelling.link(query.page ?? 1, query.cursor),
     }
   })
@@ -93,7 +93,7 @@ export async function list(db: Database, resource: Resource, query: ListQuery, {
   const { places, spelling, list, tables: _, link: __, ...chosen } = ask(db, resource, query)
   const { columns, toRow } = shownOf(db, resource)
   const number = query.page ?? 1
-  const scope: Omit<Scope, 'page'> = { secret: await db.secret(), list }
+  const scope: Omit<Scope, 'page'> = { secret: await db.loadSecret(), list }
   const place = placeOf(query, scope)
   if (number === 'last' && query.count === 'none') throw lastUnknown('it is found by counting: ask without count=none')
 
@@ -112,7 +112,7 @@ export async function list(db: Database, resource: Resource, query: ListQuery, {
   return pageOf(selection, listed, { toRow, places, spelling, scope, number: number === 'last' ? listed.page : number })
 }
 
-function placeOf({ cursor, page = 1 }: ListQuery, scope: Omit<Scope, 'page'>): Place {
+function placeOf({ cursor, page = 1 }: ListQuery, scope: Omit<Scope, 'page'>): PagePlace {
   if (cursor === undefined) return { page }
   const place = page === 'last' ? undefined : readCursor({ ...scope, page }, cursor)
   if (place) return place
@@ -123,7 +123,7 @@ function placeOf({ cursor, page = 1 }: ListQuery, scope: Omit<Scope, 'page'>): P
 
 const lastUnknown = (detail: string) => invalid([{ parameter: 'page', detail: `the last page is not known: ${detail}` }])
 
-function checkPage(page: number | 'last', size: number, { count, rows }: Listed): void {
+function checkPage(page: number | 'last', size: number, { count, rows }: ListResult): void {
   if (page === 'last') {
     if (!count.exact) throw lastUnknown(`more than ${count.rows} records match: ask with count=exact`)
   } else if (page > 1 && rows.length === 0) {
@@ -153,7 +153,7 @@ function clausesOf(
   }
   const terms = query.search?.terms ?? []
   if (terms.length > 0)
-    add('search', db.dialect.contains(table, db.tables[table].id, search, terms, search.length === served.folded.length))
+    add('search', db.dialect.contains(table, db.tables[table].id, search, terms, search.length === served.foldedFields.length))
   return { clauses, shape }
 }
 
@@ -165,8 +165,8 @@ interface Around {
   number: number
 }
 
-function pageOf({ place, size, count: mode }: Selection, listed: Listed, { toRow, places, spelling, scope, number }: Around): Page {
-  const { rows, before, after, count } = listed
+function pageOf({ place, size, count: mode }: Selection, listed: ListResult, { toRow, places, spelling, scope, number }: Around): Page {
+  const { rows, hasBefore: before, hasAfter: after, count } = listed
   const at = (row: readonly unknown[]) => places.map((place) => row[place])
   const neighbour = (page: number, backward: boolean): Neighbour => {
     const row = backward ? rows[0] : rows.at(-1)
@@ -192,7 +192,7 @@ function pageOf({ place, size, count: mode }: Selection, listed: Listed, { toRow
 /** Reads one record. Throws `not-found`. */
 export async function read(db: Database, resource: Resource, id: number): Promise<Row> {
   const { byId, toRow } = shownOf(db, resource)
-  const [row] = await db.rows(byId, [id])
+  const [row] = await db.readRows(byId, [id])
   if (!row) throw noRecord(resource, id)
   return toRow(row)
 }
@@ -200,7 +200,7 @@ export async function read(db: Database, resource: Resource, id: number): Promis
 /** The same, with the state that its table had then. */
 export async function readWithState(db: Database, resource: Resource, id: number): Promise<{ row: Row; state: string }> {
   const { byIdWithState, columns, toRow } = shownOf(db, resource)
-  const [row] = await db.rows(byIdWithState, [id])
+  const [row] = await db.readRows(byIdWithState, [id])
   if (!row) throw noRecord(resource, id)
   return { row: toRow(row), state: String(row[columns.length]) }
 }

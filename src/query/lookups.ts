@@ -88,7 +88,7 @@ export const lookups = {
     takes: 'list',
     meaning: 'equals one of the values',
     clause: (target, values) =>
-      target.db.dialect.anyOf(
+      target.db.dialect.matchAny(
         columnOf(target),
         values.map((value) => dataOf(target, value)),
       ),
@@ -126,7 +126,7 @@ export const lookups = {
     codec: textCodec,
     clause: (target, [value]) => ({
       values: [value],
-      reads: tableOf(target),
+      readsTable: tableOf(target),
       // Not by IN: that there is one at most is worth an index.
       check: (slug) => sql`${columnOf(target)} = (select id from ${referredBy(target)} where slug = ${slug})`,
     }),
@@ -137,9 +137,9 @@ export const lookups = {
     meaning: 'names the record with this id, or one below it',
     clause: (target, [value]) => ({
       values: [dataOf(target, value)],
-      reads: tableOf(target),
+      readsTable: tableOf(target),
       check: (id) =>
-        target.db.dialect.within(
+        target.db.dialect.matchSubquery(
           columnOf(target),
           sql`with recursive below (id) as (select id from ${referredBy(target)} where id = ${id}
           union select child.id from ${referredBy(target)} child join below on child.parent = below.id)
@@ -180,7 +180,7 @@ function orNull(target: Target, clause: Clause): Clause {
   return {
     values: clause.values,
     check: (...values) => sql`(${clause.check(...values)} or ${column} is null)`,
-    ids: (guard, ...values) => sql`${ids(guard, clause.check(...values))} union all ${ids(guard, sql`${column} is null`)}`,
+    selectIds: (guard, ...values) => sql`${ids(guard, clause.check(...values))} union all ${ids(guard, sql`${column} is null`)}`,
   }
 }
 

@@ -1,6 +1,6 @@
 // The declaration of a resource, and all that is compiled from it, once.
 import { type TObject, type TSchema, Type } from '@sinclair/typebox'
-import type { Served } from '../../drizzle/database.ts'
+import type { ServedResource } from '../../drizzle/database.ts'
 import type { ServedName, Tables } from '../../drizzle/tables.ts'
 import type { Access } from '../roles.ts'
 import { refuseNames } from './field-checks.ts'
@@ -59,7 +59,7 @@ export interface Resource {
   slug?: { field: string; from: string }
   /** The fields that name a row of a table, which may be this one. */
   references: readonly { field: string; target: ServedName }[]
-  served: Served
+  served: ServedResource
   schemas: { record: TObject; create: TObject; merge: TObject }
 }
 
@@ -105,7 +105,7 @@ export function defineResource<T extends ServedName, const C extends Contract & 
     list: compileParameters({ ...declaration, contract, filter: declaration.filter }),
     writable: new Map(writable.map(([name, schema]) => [name, 'default' in schema ? { default: schema.default } : {}])),
     references: entries.flatMap(([field, schema]) => (schema[meta].target ? [{ field, target: schema[meta].target }] : [])),
-    served: { table, folded, prefixed },
+    served: { table, foldedFields: folded, prefixedFields: prefixed },
     schemas: schemasOf(capitalise(singular), contract),
   }
   defined.add(resource)

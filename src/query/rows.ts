@@ -1,8 +1,8 @@
 // Records as the contract shows them, from rows as the driver gives them.
 import { Column as DrizzleColumn, type SQL, sql } from 'drizzle-orm'
-import { stateOf } from '../../drizzle/conditions.ts'
+import { selectState } from '../../drizzle/conditions.ts'
 import { type Column, columnsByName, type Database } from '../../drizzle/database.ts'
-import { perDatabase } from '../../drizzle/per-database.ts'
+import { cachePerDatabase } from '../../drizzle/per-database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import type { Resource } from './resource.ts'
 
@@ -21,7 +21,7 @@ export interface Shown {
   toRow(raw: readonly unknown[]): Row
 }
 
-export const shownOf = perDatabase((db, resource: Resource): Shown => {
+export const shownOf = cachePerDatabase((db, resource: Resource): Shown => {
   const entries = Object.entries(columnsOf(db, resource))
   const places = new Map(entries.map(([field], place) => [field, place]))
   const fields = entries.map(([field, column]) => ({ field, decode: decoderOf(column) }))
@@ -32,7 +32,7 @@ export const shownOf = perDatabase((db, resource: Resource): Shown => {
   return {
     columns,
     byId: byId(columns),
-    byIdWithState: byId([...columns, stateOf([resource.table])]),
+    byIdWithState: byId([...columns, selectState([resource.table])]),
     place(field) {
       const place = places.get(field)
       if (place === undefined) throw new TypeError(`${resource.table} does not show ${field}`)

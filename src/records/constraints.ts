@@ -128,7 +128,7 @@ async function takenValues(
     const isSet = fields.some((field) => field in values) && !(fields.length === 1 && row[fields[0] as string] === null)
     if (!isKnown || !isSet) continue
     const given = fields.map((field): [Column, unknown] => [columns[field] as Column, row[field]])
-    const [[other] = []] = await tx.prepared(buildDuplicateQuery(table, given), [
+    const [[other] = []] = await tx.runPrepared(buildDuplicateQuery(table, given), [
       current?.id ?? 0,
       ...given.map(([column, value]) => toDriverValue(column, value)),
     ])

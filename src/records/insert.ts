@@ -2,7 +2,7 @@
 
 import { type SQL, sql } from 'drizzle-orm'
 import type { Column } from '../../drizzle/database.ts'
-import { perDatabase } from '../../drizzle/per-database.ts'
+import { cachePerDatabase } from '../../drizzle/per-database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import type { Resource } from '../query/resource.ts'
 import { columnsOf } from '../query/rows.ts'
@@ -17,7 +17,7 @@ interface Insert {
 export const STAMPS = ['created_at', 'updated_at', 'version']
 
 /** The statement that makes a record. */
-export const insertOf = perDatabase((db, resource: Resource): Insert => {
+export const insertOf = cachePerDatabase((db, resource: Resource): Insert => {
   const columns = Object.entries(columnsOf(db, resource))
   const inserted = columns.filter(([field]) => resource.writable.has(field) || field === resource.slug?.field || STAMPS.includes(field))
   const names = inserted.map(([, column]) => sql.identifier(column.name))

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { eq, sql } from 'drizzle-orm'
 import { type Column, columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { toDriverValue } from '../../drizzle/rows.ts'
-import { index } from '../../drizzle/search.ts'
+import { indexRows } from '../../drizzle/search.ts'
 import { type Actor, created, deleted, recordChanges, updated } from '../changelog/record.ts'
 import type { Fault } from '../errors.ts'
 import { noRecord } from '../query/list.ts'
@@ -24,7 +24,7 @@ export async function createWithin(tx: Queries, db: Database, resource: Resource
   const now = new Date().toISOString()
   const row: Body = { ...values, created_at: now, updated_at: now, version: 1 }
   const { insert, inserted } = insertOf(db, resource)
-  const [made] = await tx.prepared(
+  const [made] = await tx.runPrepared(
     insert,
     inserted.map(([field, column]) => toDriverValue(column, row[field])),
   )
@@ -75,7 +75,7 @@ async function updateLocked(writing: Writing, current: Row, values: Body, by: Ac
   const [made] = await tx.update(table).set(row).where(eq(table.id, current.id)).returning(columnsOf(db, resource))
   await recordChanges(tx, db, resource, by, [{ ...updated(resource, current, made as Row), ...(reason !== undefined && { reason }) }])
   // To index a long text anew takes longer than all the rest.
-  const isIndexed = resource.served.folded.every((field) => current[field] === (made as Row)[field])
+  const isIndexed = resource.served.foldedFields.every((field) => current[field] === (made as Row)[field])
   return isIndexed ? (made as Row) : indexed(writing, made as Row)
 }
 
@@ -98,7 +98,7 @@ export async function heldIfThere(writing: Writing, id: number): Promise<Row | u
 
 export async function findRow({ db, tx, resource }: Writing, id: number): Promise<Row | undefined> {
   const { byId, toRow } = shownOf(db, resource)
-  const [raw] = await tx.prepared(byId, [id])
+  const [raw] = await tx.runPrepared(byId, [id])
   return raw && toRow(raw)
 }
 
@@ -163,7 +163,7 @@ export async function retried<T>(db: Database, transaction: () => Promise<T>): P
     try {
       return await transaction()
     } catch (error) {
-      const failure = db.failure(error)
+      const failure = db.classifyFailure(error)
       if (attempt === ATTEMPTS || (failure !== 'unique' && failure !== 'reference')) throw error
     }
   }
@@ -211,6 +211,6 @@ export async function findFurtherFaults(
 
 /** Keeps the search text of a record beside it. */
 async function indexed({ tx, resource: { served } }: Writing, row: Row): Promise<Row> {
-  await index(tx, served, [row])
+  await indexRows(tx, served, [row])
   return row
 }

@@ -47,7 +47,7 @@ const MAX_BATCH = 10_000
 /** Returns a function that imports records of a resource. It throws ImportRefused, and ImportStopped after the first batch. */
 export function importer(plan: ImportPlan) {
   return (db: Database, lines: AsyncIterable<Line>, options: ImportOptions = {}): Promise<ImportResult> =>
-    db.bulk(async (staging, merge) => {
+    db.runBulk(async (staging, merge) => {
       await createStaging(staging, plan)
       await stageLines(db, staging, plan, lines, options.onProgress ?? (() => {}))
       const [all] = await staging.all<{ last: number | null; count: number }>(

@@ -62,7 +62,7 @@ function pathFinder({ tree }: ImportPlan): (tx: Queries, parent: number | null, 
   const root = sql`${rows} and parent is null`
   const child = sql`${rows} and parent = ${placeholder(1)}`
   return async (tx, parent, name) => {
-    const [[id] = []] = await (parent === null ? tx.prepared(root, [name]) : tx.prepared(child, [name, parent]))
+    const [[id] = []] = await (parent === null ? tx.runPrepared(root, [name]) : tx.runPrepared(child, [name, parent]))
     return id === undefined ? undefined : Number(id)
   }
 }

@@ -1,7 +1,7 @@
 // What an import did gets its search text and its entries in the change log, a batch at a time.
 import { inArray, sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
-import { BATCH, index } from '../../drizzle/search.ts'
+import { BATCH, indexRows } from '../../drizzle/search.ts'
 import type { ServedTable } from '../../drizzle/served.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import { type Actor, created, recordChanges, updated } from '../changelog/record.ts'
@@ -16,7 +16,7 @@ export async function recordCreated(db: Database, tx: Queries, resource: Resourc
   for (let start = 0; start < ids.length; start += BATCH) {
     const some = inArray(table.id, ids.slice(start, start + BATCH))
     const rows = (await tx.select(columnsOf(db, resource)).from(table).where(some).orderBy(table.id)) as Row[]
-    await index(tx, resource.served, rows)
+    await indexRows(tx, resource.served, rows)
     await recordChanges(tx, db, resource, by, rows.map(made))
   }
 }
@@ -32,10 +32,10 @@ export async function recordUpdated(db: Database, tx: Queries, resource: Resourc
   const after = sql`select ${shown} from ${table} where id in (select id from staged_before where ${batch}) order by id`
   let count = 0
   for (let last = range.after, more = true; more; ) {
-    const raw = await tx.prepared(before, [last, range.last])
+    const raw = await tx.runPrepared(before, [last, range.last])
     const old = new Map(raw.map((values) => [Number(values[place('id')]), toRow(values)]))
-    const current = (await tx.prepared(after, [last, range.last])).map(toRow)
-    await index(tx, resource.served, current)
+    const current = (await tx.runPrepared(after, [last, range.last])).map(toRow)
+    await indexRows(tx, resource.served, current)
     const changed = current.map((row) => updated(resource, old.get(row.id) as Row, row))
     await recordChanges(tx, db, resource, by, changed)
     count += changed.length

@@ -2,7 +2,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { eq, inArray, type SQL, sql } from 'drizzle-orm'
 import { columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
-import { perDatabase } from '../../drizzle/per-database.ts'
+import { cachePerDatabase } from '../../drizzle/per-database.ts'
 import { buildTuples, toDriverValue } from '../../drizzle/rows.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import { type Delivery, type Outcome, outcomeOf } from './outcome.ts'
@@ -131,7 +131,7 @@ async function step(tx: Queries, db: Database, id: number, finished: readonly Fi
 const NOTED = ['status', 'attempts', 'due_at', 'response_status', 'latency_ms', 'error', 'history', 'updated_at'] as const
 
 /** Deliveries that are noted and looked for: compiled once. */
-const statementsOf = perDatabase((db, table: Database['tables']['deliveries']) => {
+const statementsOf = cachePerDatabase((db, table: Database['tables']['deliveries']) => {
   const { webhook_pauses: pauses } = db.tables
   const [webhook, now] = [placeholder(0), placeholder(1)]
   const due = (status: string) =>
@@ -150,7 +150,7 @@ const statementsOf = perDatabase((db, table: Database['tables']['deliveries']) =
 async function take(tx: Queries, db: Database, webhook: number): Promise<Delivery[]> {
   const { deliveries: table } = db.tables
   const values = [webhook, toDriverValue(table.due_at, now())]
-  const rows = await tx.prepared(statementsOf(db, table).due, values)
+  const rows = await tx.runPrepared(statementsOf(db, table).due, values)
   const ids = rows.filter(([, underWay], place) => Number(underWay) + place < MAX_IN_FLIGHT).map(([id]) => Number(id))
   if (ids.length === 0) return []
   const claimed = { status: 'sending', due_at: new Date(Date.now() + CLAIM).toISOString(), version: sql`${table.version} + 1` }
@@ -185,7 +185,7 @@ async function note(tx: Queries, db: Database, finished: readonly Finished[]): P
   const statements = statementsOf(db, table).note
   while (rows.length > 0) {
     const some = rows.splice(0, MAX_IN_FLIGHT)
-    await tx.prepared(statements[some.length - 1] as SQL, some.flat())
+    await tx.runPrepared(statements[some.length - 1] as SQL, some.flat())
   }
 }
 

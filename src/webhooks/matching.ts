@@ -3,7 +3,7 @@ import { type SQL, sql } from 'drizzle-orm'
 import { type Column, columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { fold } from '../../drizzle/fold.ts'
 import { toDriverValue } from '../../drizzle/rows.ts'
-import { searchTable } from '../../drizzle/search.ts'
+import { nameSearchTable } from '../../drizzle/search.ts'
 import type { Fault } from '../errors.ts'
 import { ask } from '../query/list.ts'
 import type { ListQuery } from '../query/params.ts'
@@ -82,16 +82,16 @@ function* rounds(rows: readonly Row[]): Generator<number[]> {
 function withRows(db: Database, resource: Resource, rows: readonly Row[]): SQL {
   const columns = Object.entries(columnsOf(db, resource))
   const records = rows.map((row) => tuple(columns.map(([field, column]) => cell(column, toDriverValue(column, row[field] ?? null)))))
-  const { folded, table } = resource.served
+  const { foldedFields: folded, table } = resource.served
   const own = columnsByName(db.tables[table])
   const texts = rows.map((row) => {
     const cells = folded.map((field) => cell(own[field] as Column, typeof row[field] === 'string' ? fold(row[field]) : null))
-    return tuple([cell(own.id as Column, row.id), ...cells, ...db.dialect.computed.map(({ from }) => from(cells))])
+    return tuple([cell(own.id as Column, row.id), ...cells, ...db.dialect.computedColumns.map(({ from }) => from(cells))])
   })
   const names = (list: readonly string[]) => tuple(list.map((name) => sql.identifier(name) as unknown as SQL))
-  const search = [...['id', ...folded], ...db.dialect.computed.map(({ name }) => name)]
+  const search = [...['id', ...folded], ...db.dialect.computedColumns.map(({ name }) => name)]
   return sql`with ${sql.identifier(table)} ${names(columns.map(([, { name }]) => name))} as (values ${list(records)}),
-    ${sql.identifier(searchTable(table))} ${names(search)} as (values ${list(texts)})`
+    ${sql.identifier(nameSearchTable(table))} ${names(search)} as (values ${list(texts)})`
 }
 
 const list = (parts: readonly SQL[]): SQL => sql.join([...parts], sql`, `)

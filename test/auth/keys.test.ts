@@ -249,9 +249,9 @@ onEach('the first key', async (t, dialect) => {
 onEach('what was read of a key before it was revoked is not remembered after', async (t, dialect) => {
   const app = await build(t, dialect)
   const { record, token } = await issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)
-  const { rows } = app.db
+  const { readRows: rows } = app.db
   let revoked = false
-  app.db.rows = async (...query) => {
+  app.db.readRows = async (...query) => {
     const found = await rows.apply(app.db, query)
     if (!revoked) {
       revoked = true

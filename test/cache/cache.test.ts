@@ -29,7 +29,7 @@ async function fill(app: App): Promise<void> {
 }
 
 /** Has `seen` called whenever the database is asked in this way. Returns what ends that. */
-function watch({ db }: App, name: 'list' | 'rows' | 'state', seen: () => unknown): () => void {
+function watch({ db }: App, name: 'list' | 'readRows' | 'readState', seen: () => unknown): () => void {
   const real = db[name] as (...given: unknown[]) => unknown
   const seeing = (...given: unknown[]) => {
     seen()
@@ -166,7 +166,7 @@ onEach('who may not read it does not get what is kept, nor is told whether it is
   const { token } = await issueKey(app.db, { name: 'Reader', role: 'read' }, COMMAND_LINE)
   const reads: unknown[] = []
   let clients = 0
-  const spied = ['list', 'rows', 'state'] as const
+  const spied = ['list', 'readRows', 'readState'] as const
   const callers: [string, Record<string, string>, number][] = [
     ['anonymous', {}, 401],
     ['with a key that is none', { authorization: 'Bearer stk_1_x' }, 401],
@@ -262,7 +262,7 @@ onEach('a list that is asked for by many at once is read once', async (t, dialec
   await fill(app)
   for (const [name, url] of [
     ['list', `${LIST}?brand=Acme&ordering=-price`],
-    ['rows', `${LIST}2/`],
+    ['readRows', `${LIST}2/`],
   ] as const) {
     let reads = 0
     const unwatch = watch(app, name, () => reads++)

@@ -20,7 +20,7 @@ const NEVER = 60_000
 onEach('the deadline of a list is counted from the arrival of its request', async (t, dialect) => {
   const app = await build(t, dialect, { env: { QUERY_TIMEOUT: '60' } })
   let [stateAsked, deadline] = [0, 0]
-  app.db.state = async () => {
+  app.db.readState = async () => {
     stateAsked = performance.now()
     await setImmediate()
     return 'a state'
@@ -37,7 +37,7 @@ onEach('the deadline of a list is counted from the arrival of its request', asyn
 
 onEach('a list is given up while it waits for the state of its tables', async (t, dialect) => {
   const app = await build(t, dialect, { env: { QUERY_TIMEOUT: SOON } })
-  app.db.state = () => new Promise(() => {})
+  app.db.readState = () => new Promise(() => {})
   t.match(await get(app, '/api/products/'), TOO_EXPENSIVE)
 })
 

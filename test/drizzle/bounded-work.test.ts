@@ -3,7 +3,7 @@ import tap, { type Test } from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { createPool } from '../../drizzle/pg/pool.ts'
 import { reading as readingPostgres } from '../../drizzle/pg/reading.ts'
-import { type Count, listedOf, type Selection } from '../../drizzle/selection.ts'
+import { buildListPage, type Count, type Selection } from '../../drizzle/selection.ts'
 import { run } from '../../drizzle/sqlite/list.ts'
 import { type Budget, Exceeded, Reader } from '../../drizzle/sqlite/reader.ts'
 import { buildJob } from '../../drizzle/sqlite/reading.ts'
@@ -102,7 +102,7 @@ async function selectionOf(db: Database, text: string): Promise<Selection> {
   let asked: Selection | undefined
   const noting: Database['list'] = async (selection) => {
     asked = selection
-    return { ...listedOf(selection, [], { count: { rows: 0, exact: true }, offset: 0, back: false, others: false }), state: '' }
+    return { ...buildListPage(selection, [], { count: { rows: 0, exact: true }, offset: 0, back: false, others: false }), state: '' }
   }
   await list({ ...db, list: noting }, products, values, { countLimit: COUNT_LIMIT })
   if (!asked) throw new Error(`${text} asked nothing`)

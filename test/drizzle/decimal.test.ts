@@ -118,11 +118,11 @@ onEach('a value finds its row, compared alone and in an array', async (t, dialec
         alone.some((product) => product.id === id),
         `${kind}, row ${row}, alone`,
       )
-      t.ok((await idsWhere(db, db.dialect.anyOf(column, [value]))).includes(Number(id)), `${kind}, row ${row}, in an array`)
+      t.ok((await idsWhere(db, db.dialect.matchAny(column, [value]))).includes(Number(id)), `${kind}, row ${row}, in an array`)
     }
-    const all = await idsWhere(db, db.dialect.anyOf(column, values))
+    const all = await idsWhere(db, db.dialect.matchAny(column, values))
     t.ok(all.length >= values.length, `${kind}: all in one array`)
-    t.same(await idsWhere(db, db.dialect.anyOf(column, [])), [], `${kind}: none in an empty one`)
+    t.same(await idsWhere(db, db.dialect.matchAny(column, [])), [], `${kind}: none in an empty one`)
   }
 })
 
@@ -143,7 +143,7 @@ onEach('a reference is the id of a row, or null', async (t, dialect) => {
   t.equal((await stored(db, { category: made?.id })).category, made?.id)
   t.match(await stored(db, {}), { category: null, sku: null, description: '', brand: '', stock: 0, version: 1 }, 'what is left out')
   const missing = stored(db, { category: 1_000_000 })
-  t.equal(await missing.catch((error) => db.failure(error)), 'reference')
+  t.equal(await missing.catch((error) => db.classifyFailure(error)), 'reference')
 })
 
 onEach('a time beyond what a column holds is before or after every row', async (t, dialect) => {

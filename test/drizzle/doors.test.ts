@@ -181,7 +181,7 @@ onEach('a write inside a write throws, and the outer one can go on', async (t, d
         await insert(tx, db, 'outer')
       }),
     'a write in a merge': () =>
-      db.bulk((_staging, merge) =>
+      db.runBulk((_staging, merge) =>
         merge(async (tx) => {
           await refused(() => db.write((own) => insert(own, db, 'inner')))
           await insert(tx, db, 'outer')
@@ -189,7 +189,7 @@ onEach('a write inside a write throws, and the outer one can go on', async (t, d
       ),
     'a merge in a write': () =>
       db.write(async (tx) => {
-        await refused(() => db.bulk((_staging, merge) => merge((own) => insert(own, db, 'inner'))))
+        await refused(() => db.runBulk((_staging, merge) => merge((own) => insert(own, db, 'inner'))))
         await insert(tx, db, 'outer')
       }),
   }
@@ -225,7 +225,7 @@ onEach('a failed statement is told by its kind', async (t, dialect) => {
       () => t.fail(`${what} went through`),
       (error) => error,
     )
-    t.equal(db.failure(error), expected, what)
+    t.equal(db.classifyFailure(error), expected, what)
   }
 })
 
@@ -236,7 +236,7 @@ onEach('bulk stages in temporary tables of its own and merges in one transaction
   // More often than there are connections, so that one that is not given back is missed.
   for (let round = 0; round < 15; round++) {
     const before = (await names(db)).length
-    const given = await db.bulk(async (staging, merge) => {
+    const given = await db.runBulk(async (staging, merge) => {
       await staging.run(sql`create temporary table staged (name text)`)
       await staging.run(sql`insert into staged values ('a'), ('b')`)
       await db.write((tx) => insert(tx, db, 'meanwhile'))
@@ -254,7 +254,7 @@ onEach('bulk stages in temporary tables of its own and merges in one transaction
     t.equal(given, 'given')
     t.equal((await names(db)).length, before + 3)
     await t.rejects(async () => db.read.all(sql`select * from staged`), 'the temporary table is gone')
-    const failed = db.bulk(async () => {
+    const failed = db.runBulk(async () => {
       throw new Error('bad line')
     })
     await t.rejects(failed, /bad line/)
@@ -322,8 +322,8 @@ on('sqlite', 'every connection that writes is as durable as it has to be', async
   // 2 is FULL. Without a timeout, SQLite would hold up the event loop while it waits.
   const expected = { journal_mode: 'wal', synchronous: 2, foreign_keys: 1, busy_timeout: 0 }
   t.same(await db.write(pragmas), expected, 'write')
-  t.same(await db.bulk(pragmas), expected, 'bulk')
-  t.same(await db.bulk((_staging, merge) => merge(pragmas)), expected, 'merge')
+  t.same(await db.runBulk(pragmas), expected, 'bulk')
+  t.same(await db.runBulk((_staging, merge) => merge(pragmas)), expected, 'merge')
   await db.migrate()
   t.same(await db.write(pragmas), expected, 'write, after a migration')
 })
@@ -336,9 +336,9 @@ on('sqlite', 'while another program keeps the file locked, writes are refused an
   const waits: number[] = []
   const refused = () => void waits.push(performance.now() - begun)
   const merging = db
-    .bulk((_staging, merge) => merge((tx) => insert(tx, db, 'a')))
+    .runBulk((_staging, merge) => merge((tx) => insert(tx, db, 'a')))
     .then(() => 'merged')
-    .catch((error) => db.failure(error))
+    .catch((error) => db.classifyFailure(error))
   const writing = Promise.all(Array.from({ length: 3 }, () => ask(app, 'POST', '/api/products/', PRODUCT).finally(refused)))
   const statuses: number[] = []
   while (waits.length === 0) {
@@ -570,7 +570,7 @@ on('pg', 'a connection that ends between two statements fails its work, and not 
         await insert(tx, db, 'b')
       }),
     'a staging': () =>
-      db.bulk(async (staging) => {
+      db.runBulk(async (staging) => {
         await staging.run(sql`create temporary table staged (name text)`)
         await terminate(query)
         await setTimeout(5)
@@ -582,7 +582,7 @@ on('pg', 'a connection that ends between two statements fails its work, and not 
       () => t.fail(`${what} went through`),
       (error) => error,
     )
-    t.equal(db.failure(error), 'unavailable', what)
+    t.equal(db.classifyFailure(error), 'unavailable', what)
     t.same(await names(db), [])
   }
 })

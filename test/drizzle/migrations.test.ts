@@ -7,7 +7,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { sql } from 'drizzle-orm'
 import type { Test } from 'tap'
 import { compatibilityCheck } from '../../drizzle/compatibility.ts'
-import type { Database, Served } from '../../drizzle/database.ts'
+import type { Database, ServedResource } from '../../drizzle/database.ts'
 import type { Derived } from '../../drizzle/migrations.ts'
 import { open } from '../../drizzle/open.ts'
 import type { Kit } from '../../drizzle/served.ts'
@@ -50,7 +50,7 @@ async function versionWith(
   return module.open
 }
 
-async function opened(t: Test, url: string, version: typeof open = open, served: readonly Served[] = SERVED): Promise<Database> {
+async function opened(t: Test, url: string, version: typeof open = open, served: readonly ServedResource[] = SERVED): Promise<Database> {
   const db = await version(url, { served })
   t.teardown(() => db.close())
   return db
@@ -111,12 +111,12 @@ const counters = async (query: Query, table: string) => {
 
 onEach('an empty database gets all there is, and is not ready before', async (t, dialect) => {
   const db = await opened(t, await dialect.create(t))
-  await t.rejects(db.ready())
+  await t.rejects(db.checkReady())
   const applied = await db.migrate()
   t.equal(applied[0], '0000_init')
   for (const part of ['products_counters', 'products_search', 'categories_counters', 'categories_search'])
     t.ok(applied.includes(part), part)
-  await db.ready()
+  await db.checkReady()
   await fill(db)
   t.equal((await idsWhere(db, db.dialect.contains('products', db.tables.products.id, ['name'], ['σίγμα']))).length, 20)
 })
@@ -185,7 +185,7 @@ for (const table of ['products', 'categories'] as const) {
     t.ok((await newer.migrate()).includes('0001_rebuild'))
     t.equal(await rows(), before.rows)
     t.same(await newer.migrate(), [], 'and is done once')
-    await newer.ready()
+    await newer.checkReady()
 
     const after = await counters(query, table)
     t.ok(after.version >= before.version, 'the version does not go back')
@@ -258,10 +258,10 @@ for (const [what, { statements, says }] of Object.entries(failing)) {
     )
     t.match(`${error.message} ${(error.cause as Error | undefined)?.message}`, says)
     t.equal(await dump(dialect, query), before)
-    await t.rejects(newer.ready(), /0001_bad/, 'the newer version is not ready')
-    await older.ready()
+    await t.rejects(newer.checkReady(), /0001_bad/, 'the newer version is not ready')
+    await older.checkReady()
     const orphan = newer.write((tx) => tx.run(sql`update products set category = 1000000`))
-    t.equal(await orphan.catch((error) => newer.failure(error)), 'reference', 'references are checked again')
+    t.equal(await orphan.catch((error) => newer.classifyFailure(error)), 'reference', 'references are checked again')
   })
 }
 
@@ -385,7 +385,7 @@ for (const [what, { newer, changes, says, ready = false }] of Object.entries(ref
     await (await opened(t, url, await versionWith(t, dialect, newer, changes))).migrate()
     const before = await dump(dialect, query)
     const db = await opened(t, url)
-    const doors = { migrate: () => db.migrate(), ...(!ready && { ready: () => db.ready() }) }
+    const doors = { migrate: () => db.migrate(), ...(!ready && { ready: () => db.checkReady() }) }
     for (const [door, attempt] of Object.entries(doors)) {
       const error: Error = await attempt().then(
         () => t.fail(`${door} went through`),
@@ -417,10 +417,10 @@ const rollouts: [what: string, pauses: Record<string, string>, more: string[], s
 async function whyNotReady(db: Database): Promise<string | undefined> {
   for (;;) {
     try {
-      await db.ready()
+      await db.checkReady()
       return undefined
     } catch (error) {
-      if (db.failure(error) === undefined) return error instanceof Error ? error.message : String(error)
+      if (db.classifyFailure(error) === undefined) return error instanceof Error ? error.message : String(error)
     }
   }
 }
@@ -430,7 +430,7 @@ for (const [what, changes, more, says] of rollouts) {
     const url = await dialect.create(t)
     const older = await opened(t, url)
     await older.migrate()
-    await older.ready()
+    await older.checkReady()
     const kinds: Record<string, string> = { webhook: 'bigint not null references webhooks (id)' }
     const time = dialect.name === 'pg' ? 'timestamptz' : 'text'
     const columns = Object.entries({ ...kinds, until: `${time} not null`, ...changes }).filter(([, kind]) => kind)
@@ -455,16 +455,16 @@ for (const [what, changes, more, says] of rollouts) {
 
 onEach('a search table whose fields changed is made and filled anew, and the others are left', async (t, dialect) => {
   const url = await dialect.create(t)
-  const older = await opened(t, url, open, [categories.served, { table: 'products', folded: ['name'], prefixed: ['name'] }])
+  const older = await opened(t, url, open, [categories.served, { table: 'products', foldedFields: ['name'], prefixedFields: ['name'] }])
   await older.migrate()
   const now = '2026-01-01T00:00:00.000Z'
   await older.write((tx) =>
     tx.insert(older.tables.products).values({ name: 'Shirt', brand: 'ACME', price: '1.00', created_at: now, updated_at: now }),
   )
   const newer = await opened(t, url)
-  await t.rejects(newer.ready(), /products_search.*stockroom migrate/)
+  await t.rejects(newer.checkReady(), /products_search.*stockroom migrate/)
   t.same(await newer.migrate(), ['products_search'])
-  await newer.ready()
+  await newer.checkReady()
   t.same(await idsWhere(newer, newer.dialect.contains('products', newer.tables.products.id, ['brand'], ['acme'])), [1])
 })
 
@@ -473,7 +473,7 @@ onEach('instances that migrate an empty database at once all succeed', async (t,
   const instances = await Promise.all(Array.from({ length: 4 }, () => opened(t, url)))
   const applied = await Promise.all(instances.map((db) => db.migrate()))
   t.equal(applied.filter((names) => names.length > 0).length, 1, 'one of them did it')
-  await Promise.all(instances.map((db) => db.ready()))
+  await Promise.all(instances.map((db) => db.checkReady()))
 })
 
 const MIGRATE = `
@@ -492,7 +492,7 @@ onEach('processes that migrate an empty database at once all succeed', async (t,
   }
   const applied = await Promise.all([migrate(), migrate()])
   t.equal(applied.filter((names) => names.length > 0).length, 1, 'one of them did it')
-  await (await opened(t, url)).ready()
+  await (await opened(t, url)).checkReady()
 })
 
 onEach('migrations are read and hashed once, however often readiness is checked', async (t, dialect) => {

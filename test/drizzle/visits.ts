@@ -8,7 +8,7 @@ import type { Database } from '../../drizzle/database.ts'
 import { fold } from '../../drizzle/fold.ts'
 import { createPool } from '../../drizzle/pg/pool.ts'
 import { reading as readingPostgres } from '../../drizzle/pg/reading.ts'
-import { FEW } from '../../drizzle/selection.ts'
+import { MAX_SORTED } from '../../drizzle/selection.ts'
 import type { Result } from '../../drizzle/sqlite/list.ts'
 import { Reader } from '../../drizzle/sqlite/reader.ts'
 import { reading as readingSqlite } from '../../drizzle/sqlite/reading.ts'
@@ -218,7 +218,7 @@ function conditionsOf(resource: Resource, db: Database): Map<string, Condition[]
   const read = compileQuerystring(resource.list.querystring)
   const isIndexed = (name: string, text: string) => {
     const { values } = read(String(new URLSearchParams([[name, text]])))
-    return !resource.list.filters.get(name)?.clause(db, values[name] as never).unindexed
+    return !resource.list.filters.get(name)?.clause(db, values[name] as never).isUnindexed
   }
   const all = [...resource.list.filters.keys()].map((parameter): [string, Condition[]] => {
     const [name = '', lookup = 'exact'] = parameter.replace('!', '').split('__') as [string, LookupName]
@@ -244,7 +244,7 @@ function conditionsOf(resource: Resource, db: Database): Map<string, Condition[]
       'search',
       text,
       () => Uint8Array.from(folded, (row) => Number(terms.every((term) => row.includes(term)))),
-      !db.dialect.contains(resource.table, db.tables[resource.table].id, resource.search, terms).unindexed,
+      !db.dialect.contains(resource.table, db.tables[resource.table].id, resource.search, terms).isUnindexed,
     )
   })
   return new Map([...all, ['search', searches]])
@@ -430,14 +430,14 @@ const ways: Record<string, Way> = {
       'of a term of one or two characters every place is visited where it stands': (conditions) =>
         conditions.some(({ name, text }) => isSought(name) && text.split(' ').some(isShort)),
       'of two filters that many rows meet it is not known which is met by fewer': (conditions) =>
-        conditions.length > 1 && conditions.every(({ matches }) => matches > FEW),
+        conditions.length > 1 && conditions.every(({ matches }) => matches > MAX_SORTED),
     },
   },
   pg: {
     engine: onPostgres,
     orderings: 2,
     pairs: 5,
-    whole: FEW,
+    whole: MAX_SORTED,
     // Where several fields are ordered by, it reads from the first row that is equal in one.
     seek: LIMIT,
     sorts: true,
@@ -509,14 +509,15 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
     const indexed = Math.min(...conditions.map(({ indexed, matches }) => (indexed ? matches : order.length)), order.length)
     const found = indexed > whole ? order.length : indexed
     // Along the order goes what is passed over in front of a page with a number, and where it is not known that an index leads to few.
-    const walked = place.page === undefined ? count === 'none' && places.length > FEW : place.cursor === undefined
-    const few = places.length <= FEW && conditions.length > 0
-    const shorter = places.length === 0 ? 0 : walked ? along : !few ? Math.min(along, found) : sorts || indexed <= FEW ? found : along
+    const walked = place.page === undefined ? count === 'none' && places.length > MAX_SORTED : place.cursor === undefined
+    const few = places.length <= MAX_SORTED && conditions.length > 0
+    const shorter =
+      places.length === 0 ? 0 : walked ? along : !few ? Math.min(along, found) : sorts || indexed <= MAX_SORTED ? found : along
     const reasons = Object.keys(excused).filter((reason) => excused[reason]?.(conditions))
     if (visits.page > Math.max(place.cursor ? seek : LIMIT, SLACK * shorter) && reasons.length === 0)
       wrong.page?.push({ what, visited: visits.page, along, indexed, matches: places.length })
     // An index is taken where it leads to few, and all rows are looked at otherwise.
-    if (visits.count > Math.max(LIMIT, SLACK * (indexed > FEW ? order.length : indexed)) && reasons.length === 0)
+    if (visits.count > Math.max(LIMIT, SLACK * (indexed > MAX_SORTED ? order.length : indexed)) && reasons.length === 0)
       wrong.count?.push({ what, visited: visits.count, indexed })
     for (const visited of visits.attempts) if (visited > LIMIT) wrong['main thread']?.push({ what, visited })
     return page

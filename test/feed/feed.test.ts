@@ -202,20 +202,20 @@ onEach('entries that a filter passes over are not read, and are looked at in sli
   await addLarge(app, 600, 10_000)
   await settled(app)
   const reads: { rows: number; bytes: number }[] = []
-  const rows: Database['rows'] = async (query, values) => {
-    const result = await app.db.rows(query, values)
+  const rows: Database['readRows'] = async (query, values) => {
+    const result = await app.db.readRows(query, values)
     reads.push({ rows: result.length, bytes: JSON.stringify(result).length })
     return result
   }
   const reader = { key: { id: 1, role: 'read' as const }, resources: app.resources, resource: 'categories' }
-  const page = await readPage({ ...app.db, rows }, since, 100, reader)
+  const page = await readPage({ ...app.db, readRows: rows }, since, 100, reader)
   t.match([page.results.map(({ event }) => event), page.more], [['categories.create'], true])
   t.ok(
     reads.every(({ rows }) => rows <= 251),
     'no statement looks at more',
   )
   t.ok(reads.reduce((sum, { bytes }) => sum + bytes, 0) < 200_000, 'of the others only the heads are read')
-  const rest = await readPage({ ...app.db, rows }, page.position, 100, reader)
+  const rest = await readPage({ ...app.db, readRows: rows }, page.position, 100, reader)
   t.match([rest.results, rest.more], [[], false])
 })
 

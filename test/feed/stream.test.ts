@@ -173,8 +173,8 @@ onEach('a change that is committed while the log is read is sent without waiting
   const seen = Promise.withResolvers<void>()
   const read = Promise.withResolvers<void>()
   let reads = 0
-  const rows: Database['rows'] = async (query, values) => {
-    const result = await app.db.rows(query, values)
+  const rows: Database['readRows'] = async (query, values) => {
+    const result = await app.db.readRows(query, values)
     // The watch asks for the newest entry, and passes no values. The stream asks for entries after a position.
     if (values.length === 0 && Number(result[0]?.[0]) > since.id) setImmediate(seen.resolve)
     if (values.length === 2 && reads++ === 0) {
@@ -183,7 +183,7 @@ onEach('a change that is committed while the log is read is sent without waiting
     }
     return result
   }
-  const streams = new Streams({ ...app.db, rows }, 3_600_000)
+  const streams = new Streams({ ...app.db, readRows: rows }, 3_600_000)
   const { signal, end } = streams.open(1)
   const presentKey = async () => undefined
   const key = { id: 1, role: 'read' } as Key
@@ -292,8 +292,8 @@ t.test('no more is read than a client takes, and one that takes nothing does not
     t.equal((await ask(app, 'POST', '/api/products/bulk/', { operations, atomic: false })).status, 200)
   }
   let pages = 0
-  const { rows } = app.db
-  app.db.rows = (query, values) => {
+  const { readRows: rows } = app.db
+  app.db.readRows = (query, values) => {
     if (values[1] === 101) pages++
     return rows(query, values)
   }

@@ -167,9 +167,9 @@ t.test('guesses made at the same time are limited like guesses made one after th
 
 t.test('a malformed token costs no query, a well-formed one a single look-up', async (t) => {
   const { app, ask } = await serve(t)
-  const { rows } = app.db
+  const { readRows: rows } = app.db
   let queries = 0
-  app.db.rows = (...query) => {
+  app.db.readRows = (...query) => {
     queries++
     return rows.apply(app.db, query)
   }

@@ -3,7 +3,7 @@
 import { createReadStream, existsSync } from 'node:fs'
 import { eq, inArray, sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
-import { index } from '../../drizzle/search.ts'
+import { indexRows } from '../../drizzle/search.ts'
 import type { App } from '../../src/http/routes.ts'
 import { MAX_CURSOR_LENGTH } from '../../src/query/cursor.ts'
 import { list } from '../../src/query/list.ts'
@@ -73,7 +73,7 @@ async function insert(app: App, rows: readonly Product[]): Promise<void> {
         ...{ created_at: timeOf(id), updated_at: timeOf(id) },
       }))
       await tx.insert(app.db.tables.products).values(some)
-      await index(tx, products.served, some)
+      await indexRows(tx, products.served, some)
     }
   })
 }

@@ -534,7 +534,7 @@ onEach('a negated comparison finds the records without a value too', async (t, d
     // By a look at each row, and by an index where there is one.
     const ways = [
       sql`select id from ${table} where ${clause.check(...values)}`,
-      ...(clause.ids ? [clause.ids(() => sql`true`, ...values)] : []),
+      ...(clause.selectIds ? [clause.selectIds(() => sql`true`, ...values)] : []),
     ]
     for (const way of ways) {
       const found = await db.read.all<{ id: number | string }>(way)
