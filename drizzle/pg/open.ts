@@ -177,7 +177,7 @@ function queries(client: pg.Pool | pg.PoolClient): Queries {
   return Object.assign(db, {
     all: async (query: SQL) => (await db.execute(query)).rows,
     run: (query: SQL) => db.execute(query),
-    prepared: (query: SQL, values: readonly unknown[]) => rowsOf(client, compile(query), values),
+    runPrepared: (query: SQL, values: readonly unknown[]) => rowsOf(client, compile(query), values),
   }) as unknown as Queries
 }
 

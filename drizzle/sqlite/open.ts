@@ -161,8 +161,8 @@ async function openWriter(path: string): Promise<Driver.Database> {
 
 /** Drizzle's own builders, and statements that are prepared once. */
 function queries(connection: Driver.Database, statements = new Prepared(connection)): Queries {
-  const prepared: Queries['runPrepared'] = async (query, values) => statements.all(compile(query), values)
-  return Object.assign(drizzle(connection), { prepared }) as unknown as Queries
+  const runPrepared: Queries['runPrepared'] = async (query, values) => statements.all(compile(query), values)
+  return Object.assign(drizzle(connection), { runPrepared }) as unknown as Queries
 }
 
 const derive = (served: ServedResource): Derived[] => [
