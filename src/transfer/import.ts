@@ -49,7 +49,7 @@ export function importer(plan: ImportPlan) {
   return (db: Database, lines: AsyncIterable<Line>, options: ImportOptions = {}): Promise<ImportResult> =>
     db.runBulk(async (staging, merge) => {
       await createStaging(staging, plan)
-      await stageLines(db, staging, plan, lines, options.onProgress ?? (() => {}))
+      await stageLines(staging, db, plan, lines, options.onProgress ?? (() => {}))
       const [all] = await staging.all<{ last: number | null; count: number }>(
         sql`select max(staged_line) as last, count(*) as count from staged`,
       )
@@ -86,7 +86,7 @@ async function mergeAll(
     const { created, updated, named } = await retried(db, () =>
       merge((tx) => {
         begun = performance.now()
-        return mergeLines(db, tx, plan, range, by)
+        return mergeLines(tx, db, plan, range, by)
       }),
     ).catch((error) => {
       throw stoppedAfter(after, error)

@@ -16,23 +16,23 @@ export interface Merged {
 }
 
 /** Merges the lines in a range. Throws ImportRefused for lines that what others have written meanwhile does not allow. */
-export async function mergeLines(db: Database, tx: Queries, plan: ImportPlan, range: Range, by: Actor): Promise<Merged> {
+export async function mergeLines(tx: Queries, db: Database, plan: ImportPlan, range: Range, by: Actor): Promise<Merged> {
   await findConflicts(tx, plan, range)
   const faults = await describeFaults(tx, plan)
   if (faults.length > 0) throw new ImportRefused(faults.join('\n'))
-  const named = await createPaths(db, tx, plan, range, by)
+  const named = await createPaths(tx, db, plan, range, by)
   const columns = columnsByName(db.tables[plan.resource.table])
   const now = sql.param(new Date().toISOString(), columns.updated_at)
   // In this order: what another transaction creates after the first statement is seen by the second.
   const created = await insertNew(tx, plan, range, now, columns)
-  await copyChanging(db, tx, plan, range)
+  await copyChanging(tx, db, plan, range)
   await updateChanging(tx, plan, range, now)
-  await recordCreated(db, tx, plan.resource, created, by)
-  return { created: created.length, named, updated: await recordUpdated(db, tx, plan.resource, range, by) }
+  await recordCreated(tx, db, plan.resource, created, by)
+  return { created: created.length, named, updated: await recordUpdated(tx, db, plan.resource, range, by) }
 }
 
 /** Creates the records that are missing from every path, and stores the id at the end of each. Returns the names that it created. */
-async function createPaths(db: Database, tx: Queries, plan: ImportPlan, range: Range, by: Actor): Promise<string[]> {
+async function createPaths(tx: Queries, db: Database, plan: ImportPlan, range: Range, by: Actor): Promise<string[]> {
   const created: string[] = []
   const find = pathFinder(plan)
   const ids = new Map<string, number>()
@@ -76,7 +76,7 @@ const pathColumn = (plan: ImportPlan): SQL => sql`${sql.identifier(plan.path)}`
  * Copies the records that will change as they are, for the change log, and locks them. Others are left alone, with their version.
  * Copies stay in their table: PostgreSQL does not reuse the space of what is deleted from a temporary one.
  */
-async function copyChanging(db: Database, tx: Queries, plan: ImportPlan, range: Range): Promise<void> {
+async function copyChanging(tx: Queries, db: Database, plan: ImportPlan, range: Range): Promise<void> {
   const differs = plan.fields.map((field) => sql`${nextValue(plan, field)} is distinct from ${currentValue(plan, field)}`)
   await tx.run(sql`insert into staged_before select ${table(plan)}.*, staged.staged_line from ${table(plan)} join staged on ${isSameKey(plan)}
     where ${isWithin(range)} and (${sql.join(differs, sql` or `)} or

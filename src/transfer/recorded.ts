@@ -10,7 +10,7 @@ import { columnsOf, type Row, shownOf } from '../query/rows.ts'
 import type { Range } from './plan.ts'
 
 /** `ids` are of the records that were created. */
-export async function recordCreated(db: Database, tx: Queries, resource: Resource, ids: readonly number[], by: Actor): Promise<void> {
+export async function recordCreated(tx: Queries, db: Database, resource: Resource, ids: readonly number[], by: Actor): Promise<void> {
   const table: ServedTable = db.tables[resource.table]
   const made = (row: Row) => created(resource, row)
   for (let start = 0; start < ids.length; start += BATCH) {
@@ -22,7 +22,7 @@ export async function recordCreated(db: Database, tx: Queries, resource: Resourc
 }
 
 /** Records the changes of the lines in a range, whose records are in `staged_before` as they had been. Returns how many there are. */
-export async function recordUpdated(db: Database, tx: Queries, resource: Resource, range: Range, by: Actor): Promise<number> {
+export async function recordUpdated(tx: Queries, db: Database, resource: Resource, range: Range, by: Actor): Promise<number> {
   const { columns, place, toRow } = shownOf(db, resource)
   const shown = sql.join([...columns], sql`, `)
   const batch = sql`staged_line > ${placeholder(0)} and staged_line <= ${placeholder(1)} order by staged_line limit ${sql.raw(String(BATCH))}`

@@ -24,8 +24,8 @@ export async function createStaging(staging: Queries, plan: ImportPlan): Promise
 
 /** Reads all lines, and calls `onProgress` with the number of lines read after each batch. */
 export async function stageLines(
-  db: Database,
   staging: Queries,
+  db: Database,
   plan: ImportPlan,
   lines: AsyncIterable<Line>,
   onProgress: (lines: number) => void,
