@@ -101,8 +101,8 @@ export function defineTables(kit: Kit) {
     },
     (t) => [kit.index('changes_by_record', t.resource, t.record_id, t.id), ...kit.logIndexes('changes', t)],
   )
-  // How far in it who works through it has come.
-  const cursors = kit.table('cursors', { name: kit.text().primaryKey(), change: kit.integer().notNull() })
+  // How far each consumer has read the change log.
+  const consumer_offsets = kit.table('consumer_offsets', { name: kit.text().primaryKey(), change: kit.integer().notNull() })
   // What a POST was answered with, for who asks again because the answer was lost on the way.
   const idempotency_keys = kit.table(
     'idempotency_keys',
@@ -119,7 +119,7 @@ export function defineTables(kit: Kit) {
     },
     (t) => [kit.uniqueIndex('idempotency_keys_caller_key', t.caller, t.key)],
   )
-  return { categories, products, keys, key_secrets, changes, cursors, idempotency_keys, ...defineBackgroundTables(kit) }
+  return { categories, products, keys, key_secrets, changes, consumer_offsets, idempotency_keys, ...defineBackgroundTables(kit) }
 }
 
 /** An interface, so that an application built on this one can add its own tables to it. */

@@ -19,8 +19,8 @@ export interface DispatchOptions {
 
 /** The id of the entry that was worked through last. */
 export async function dispatched(tx: Queries, db: Database): Promise<number> {
-  const { cursors } = db.tables
-  const [cursor] = await tx.select().from(cursors).where(eq(cursors.name, DISPATCH))
+  const { consumer_offsets: offsets } = db.tables
+  const [cursor] = await tx.select().from(offsets).where(eq(offsets.name, DISPATCH))
   return cursor?.change ?? 0
 }
 
@@ -75,8 +75,8 @@ const isEnabling = ({ operation, fields, state }: Entry): boolean =>
   operation === 'create' ? state?.enabled === true : operation === 'update' && fields.enabled?.[1] === true
 
 async function moveTo(tx: Queries, db: Database, change: number): Promise<void> {
-  const { cursors } = db.tables
-  await tx.insert(cursors).values({ name: DISPATCH, change }).onConflictDoUpdate({ target: cursors.name, set: { change } })
+  const { consumer_offsets: offsets } = db.tables
+  await tx.insert(offsets).values({ name: DISPATCH, change }).onConflictDoUpdate({ target: offsets.name, set: { change } })
 }
 
 function eventOf({ id, resource: name, operation, at, state, fields }: Entry, resources: readonly Resource[]): Event[] {

@@ -24,12 +24,13 @@ import { startNode } from '../node-process.ts'
 const ROOT = new URL('../../', import.meta.url)
 const SERVED = [categories.served, products.served]
 
-/** Another version of drizzle/: with more migrations, or with `changes` in the text of those that there are. */
+/** Another version of drizzle/: with more migrations, with `changes` in the text of the present ones, or without those after `last`. */
 async function versionWith(
   t: Test,
   dialect: Dialect,
   more: Record<string, string[]>,
   changes: (text: string) => string = (text) => text,
+  last?: string,
 ): Promise<typeof open> {
   const folder = t.testdir()
   const copy = join(folder, 'drizzle')
@@ -37,6 +38,7 @@ async function versionWith(
   const migrations = join(copy, dialect.name, 'migrations')
   const journalFile = join(migrations, 'meta/_journal.json')
   const journal: { entries: { idx: number; tag: string }[] } = JSON.parse(readFileSync(journalFile, 'utf8'))
+  if (last) journal.entries.splice(journal.entries.findIndex(({ tag }) => tag === last) + 1)
   for (const { tag } of journal.entries) {
     const file = join(migrations, `${tag}.sql`)
     writeFileSync(file, changes(readFileSync(file, 'utf8')))
@@ -452,6 +454,27 @@ for (const [what, changes, more, says] of rollouts) {
     t.equal(Number(row?.count), 0, 'and answers')
   })
 }
+
+onEach('consumer offsets survive the renaming of their table, which older instances cannot use', async (t, dialect) => {
+  const url = await dialect.create(t)
+  const query = await connect(t, url)
+  const tables = (kit: Kit): Tables => {
+    const { consumer_offsets, ...others } = defineTables(kit)
+    const cursors = kit.table('cursors', { name: kit.text().primaryKey(), change: kit.integer().notNull() })
+    return { ...others, cursors } as unknown as Tables
+  }
+  const version = await versionWith(t, dialect, {}, undefined, '0003_jobs_and_webhooks')
+  const older = await version(url, { served: SERVED, tables })
+  t.teardown(() => older.close())
+  await older.migrate()
+  await query(`insert into cursors (name, change) values ('webhooks', 42)`)
+  const newer = await opened(t, url)
+  t.equal((await newer.migrate())[0], '0004_consumer_offsets')
+  const { consumer_offsets } = newer.tables
+  t.strictSame(await newer.read.select().from(consumer_offsets), [{ name: 'webhooks', change: 42 }])
+  t.equal(await whyNotReady(newer), undefined)
+  t.match(await whyNotReady(older), /0004_consumer_offsets is marked as breaking; table cursors is missing/)
+})
 
 onEach('a search table whose fields changed is made and filled anew, and the others are left', async (t, dialect) => {
   const url = await dialect.create(t)

@@ -131,11 +131,11 @@ export const deliveryWhere = (app: App, query: string, where: (delivery: Body) =
 
 /** Waits until the whole change log was worked through, and nothing is to be sent any more. */
 export async function settled(app: App, webhook?: number): Promise<void> {
-  const { cursors, changes } = app.db.tables
+  const { consumer_offsets: offsets, changes } = app.db.tables
   await until(async () => {
     const rows = await app.db.read.select({ id: changes.id }).from(changes)
     const newest = Math.max(0, ...rows.map(({ id }) => id))
-    const [cursor] = await app.db.read.select().from(cursors)
+    const [cursor] = await app.db.read.select().from(offsets)
     if ((cursor?.change ?? 0) < newest) return false
     const { body } = await ask(app, 'GET', `/api/deliveries/?status__in=pending,sending${webhook ? `&webhook=${webhook}` : ''}`)
     return body.results.length === 0

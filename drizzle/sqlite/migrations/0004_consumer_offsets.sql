@@ -1,0 +1,2 @@
+-- stockroom: breaking
+ALTER TABLE `cursors` RENAME TO `consumer_offsets`;
