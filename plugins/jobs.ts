@@ -48,9 +48,9 @@ export default fp(
     const sender = new Sender(policy, { userAgent: `Stockroom/${packageJson.version}`, timeout })
     const queue = openQueue({
       db,
-      terms: new Map(Object.entries(all).map(([kind, { terms }]) => [kind, terms])),
+      policies: new Map(Object.entries(all).map(([kind, { policy: terms }]) => [kind, terms])),
       keepDays: config.JOBS_KEEP_DAYS,
-      works: config.WORKER,
+      isWorker: config.WORKER,
       onError: (err) => log.warn({ err }, 'the queue of jobs'),
     })
     const keepDays = { changes: config.CHANGES_KEEP_DAYS, deliveries: config.DELIVERIES_KEEP_DAYS, jobs: config.JOBS_KEEP_DAYS }
@@ -70,7 +70,7 @@ export default fp(
     }
     app.addHook('onReady', async () => {
       if (!config.WORKER) return
-      jobs.work()
+      jobs.startWorker()
       pulsing = pulse(app, stopping.signal)
     })
     // What runs has the time in which requests come to their end, and more; it is over before the database is closed, whose hook was added earlier.

@@ -3,8 +3,8 @@ import { type TSchema, Type } from '@sinclair/typebox'
 import type { Database } from '../drizzle/database.ts'
 import { pruneChanges } from './feed/prune.ts'
 import { KEPT_FOR, pruneAnswers } from './http/idempotency.ts'
-import type { Handler, Kind } from './jobs/handler.ts'
-import type { Queue, Terms } from './jobs/queue.ts'
+import type { Handler, JobKind } from './jobs/handler.ts'
+import type { Queue, RetryPolicy } from './jobs/queue.ts'
 import type { Resource } from './query/resource.ts'
 import type { Row } from './query/rows.ts'
 import { deliverDue } from './webhooks/deliver.ts'
@@ -34,13 +34,13 @@ export type JobHandler<S extends TSchema = TSchema> = Handler<Services, S>
 const handler = <S extends TSchema>(declaration: JobHandler<S>): JobHandler<S> => declaration
 
 /** Seconds and attempts that fit most. */
-const USUAL: Terms = { attempts: 10, delay: 5, maxDelay: 3_600, concurrency: 2, kept: true }
+const DEFAULT: RetryPolicy = { attempts: 10, delay: 5, maxDelay: 3_600, concurrency: 2, hasHistory: true }
 
 /** Of what is asked for again anyhow a moment later. */
-const PASSING: Terms = { ...USUAL, attempts: 1, kept: false }
+const EPHEMERAL: RetryPolicy = { ...DEFAULT, attempts: 1, hasHistory: false }
 
 /** As many as there can be webhooks: a receiver that is slow takes no other's place. */
-const RECEIVERS = 100
+const MAX_RECEIVERS = 100
 
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
@@ -54,7 +54,7 @@ export const handlers = {
       message: Type.Optional(Type.String()),
       at: Type.String(),
     }),
-    terms: USUAL,
+    policy: DEFAULT,
     async run({ db, resources, origin }, { record, message, at }, { id }) {
       const data = message === undefined ? {} : { message }
       const events = [{ event: `job ${id}`, type: NOTIFIED, at, record, data }]
@@ -63,17 +63,17 @@ export const handlers = {
   }),
   'webhooks.dispatch': handler({
     payload: NoPayload,
-    terms: { ...PASSING, concurrency: 1 },
+    policy: { ...EPHEMERAL, concurrency: 1 },
     run: ({ db, resources, origin }, _payload, { signal }) => dispatch(db, { resources, origin, signal }),
   }),
   'webhooks.deliver': handler({
     payload: Type.Object({ webhook: Type.Integer() }),
-    terms: { ...PASSING, concurrency: RECEIVERS },
+    policy: { ...EPHEMERAL, concurrency: MAX_RECEIVERS },
     run: ({ db, sender, schedule }, { webhook }, { signal }) => deliverDue(db, { sender, schedule }, webhook, signal),
   }),
   'webhooks.cancel': handler({
     payload: Type.Object({ webhook: Type.Integer() }),
-    terms: USUAL,
+    policy: DEFAULT,
     run: async ({ db }, { webhook }, { signal }) => ({ deliveries: await cancelAll(db, webhook, signal) }),
   }),
   'webhooks.replay': handler({
@@ -83,12 +83,12 @@ export const handlers = {
       until: Type.String(),
       only: Type.Union([Type.Literal('failed'), Type.Literal('all')]),
     }),
-    terms: USUAL,
+    policy: DEFAULT,
     run: async ({ db }, range, { signal }) => ({ deliveries: await replayRange(db, range, signal) }),
   }),
   retention: handler({
     payload: NoPayload,
-    terms: { ...USUAL, concurrency: 1 },
+    policy: { ...DEFAULT, concurrency: 1 },
     async run({ db, queue, keepDays }, _payload, { signal }) {
       const before = (days: number) => new Date(Date.now() - days * DAY)
       const forgotten = {
@@ -107,4 +107,4 @@ export const handlers = {
 export type JobHandlers = typeof handlers
 
 /** What is done again and again, each time once by all instances together: a kind without a payload, and every how many milliseconds. */
-export const schedules: Partial<Record<Kind<JobHandlers>, number>> = { retention: HOUR }
+export const schedules: Partial<Record<JobKind<JobHandlers>, number>> = { retention: HOUR }

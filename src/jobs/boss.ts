@@ -1,27 +1,37 @@
-// The queue on PostgreSQL: pg-boss, in a schema of its own in the same database.
+// The job queue on PostgreSQL: pg-boss, in the schema `pgboss` of the same database.
 import { randomUUID } from 'node:crypto'
 import { type SQL, sql } from 'drizzle-orm'
 import { fromDrizzle, PgBoss } from 'pg-boss'
 import type { Queries, QueueConnections } from '../../drizzle/database.ts'
-import { type Data, readData, STATUS_OF, shown } from './boss-rows.ts'
-import { type Claimed, type Job, LEASE, type ListedBy, MAX_ERROR, type NewJob, type Queue, type QueueOptions, type Terms } from './queue.ts'
+import { type BossData, readData, STATUSES_BY_STATE, toJob } from './boss-rows.ts'
+import {
+  type ClaimedJob,
+  type Job,
+  type JobFilter,
+  LEASE,
+  MAX_ERROR_LENGTH,
+  type NewJob,
+  type Queue,
+  type QueueOptions,
+  type RetryPolicy,
+} from './queue.ts'
 
-/** Milliseconds. */
-const INTERVAL = 500
-/** Seconds between two looks for workers that are not heard of. */
-const SUPERVISE = 5
-/** Seconds after which no job is believed to run, whatever it says. */
-const EXPIRE = 12 * 3_600
+/** Milliseconds between polls. */
+const POLL_INTERVAL = 500
+/** Seconds between two checks for expired leases. */
+const SUPERVISION_INTERVAL = 5
+/** Seconds that an attempt can take. pg-boss ends it then, in spite of heartbeats. */
+const MAX_RUN_TIME = 12 * 3_600
 const DAY = 24 * 3_600
-/** Seconds for which one that nobody begins is kept: no job is lost because it waits. */
-const FOR_EVER = 10_000 * DAY
+/** Seconds that a waiting job is kept. pg-boss deletes it then, so the time is as good as endless. */
+const FOREVER = 10_000 * DAY
 
 export interface BossOptions extends QueueOptions {
   connections: QueueConnections
 }
 
 export class BossQueue implements Queue {
-  readonly interval = INTERVAL
+  readonly interval = POLL_INTERVAL
   readonly #options: BossOptions
   #started: Promise<PgBoss> | undefined
 
@@ -31,57 +41,58 @@ export class BossQueue implements Queue {
 
   async add(tx: Queries, { kind, payload, by, key, id = randomUUID(), runAt }: NewJob): Promise<string | undefined> {
     const boss = await this.#boss()
-    const data: Data = { payload, key: by.key, request: by.request }
-    const options = { id, singletonKey: key ?? id, ...(runAt && { startAfter: runAt }), db: within(tx) }
+    const data: BossData = { payload, key: by.key, request: by.request }
+    const options = { id, singletonKey: key ?? id, ...(runAt && { startAfter: runAt }), db: joinTransaction(tx) }
     return (await boss.send(kind, data, options)) ?? undefined
   }
 
   async findDueKinds(kinds: readonly string[]): Promise<readonly string[]> {
     await this.#boss()
-    const { rows } = await this.#options.connections.executeSql(DUE, [kinds])
+    const { rows } = await this.#options.connections.executeSql(DUE_KINDS, [kinds])
     return rows.map(({ name }) => String(name))
   }
 
-  async claim(kind: string, max: number): Promise<Claimed[]> {
+  async claim(kind: string, max: number): Promise<ClaimedJob[]> {
     const boss = await this.#boss()
-    const jobs = await boss.fetch<Data>(kind, { batchSize: max, includeMetadata: true })
+    const jobs = await boss.fetch<BossData>(kind, { batchSize: max, includeMetadata: true })
     return jobs.map(({ id, data, retryCount }) => ({ id, kind, ...readData(data), attempt: retryCount + 1, token: String(retryCount) }))
   }
 
-  async beat(jobs: readonly Claimed[]): Promise<void> {
+  async sendHeartbeat(jobs: readonly ClaimedJob[]): Promise<void> {
     const boss = await this.#boss()
-    for (const [kind, some] of Map.groupBy(jobs, ({ kind }) => kind)) await boss.touch(kind, some.map(attemptOf))
+    for (const [kind, attempts] of Map.groupBy(jobs, ({ kind }) => kind)) await boss.touch(kind, attempts.map(pickAttempt))
   }
 
-  async done(job: Claimed, result: unknown): Promise<void> {
+  async complete(job: ClaimedJob, result: unknown): Promise<void> {
     const boss = await this.#boss()
-    if (this.#options.terms.get(job.kind)?.kept) await boss.complete(job.kind, attemptOf(job), result === undefined ? null : { result })
-    else await boss.deleteJob(job.kind, attemptOf(job))
+    if (this.#options.policies.get(job.kind)?.hasHistory)
+      await boss.complete(job.kind, pickAttempt(job), result === undefined ? null : { result })
+    else await boss.deleteJob(job.kind, pickAttempt(job))
   }
 
-  async failed(job: Claimed, error: string, isFinal = false): Promise<void> {
+  async fail(job: ClaimedJob, error: string, isFinal = false): Promise<void> {
     const boss = await this.#boss()
-    if (!this.#options.terms.get(job.kind)?.kept)
+    if (!this.#options.policies.get(job.kind)?.hasHistory)
       await this.#options.db.write((tx) =>
         tx.run(sql`delete from pgboss.job where name = ${job.kind} and state = 'failed' and singleton_key =
           (select singleton_key from pgboss.job where name = ${job.kind} and id = ${job.id}::uuid)`),
       )
-    const output = { message: error.slice(0, MAX_ERROR) }
+    const output = { message: error.slice(0, MAX_ERROR_LENGTH) }
     if (isFinal) await this.#failForGood(job, output)
-    else await boss.fail(job.kind, attemptOf(job), output)
+    else await boss.fail(job.kind, pickAttempt(job), output)
   }
 
-  /** pg-boss would try it again. */
-  async #failForGood({ id, kind, token }: Claimed, output: object): Promise<void> {
+  /** Fails a job without a further attempt, which `boss.fail` would schedule. */
+  async #failForGood({ id, kind, token }: ClaimedJob, output: object): Promise<void> {
     await this.#options.db.write((tx) =>
       tx.run(sql`update pgboss.job set state = 'failed', completed_on = now(), output = ${JSON.stringify(output)}::jsonb
         where name = ${kind} and id = ${id}::uuid and state = 'active' and retry_count = ${Number(token)}`),
     )
   }
 
-  async handBack({ id, kind, token }: Claimed): Promise<void> {
+  async release({ id, kind, token }: ClaimedJob): Promise<void> {
     await this.#boss()
-    // Waiting for another try, so that it is not in the way of one with its key; and not begun, so that none is counted.
+    // In the state `retry` the job does not block a waiting job with the same key. Without `started_on` the attempt is not counted.
     await this.#options.db.write((tx) =>
       tx.run(sql`update pgboss.job set state = 'retry', started_on = null, heartbeat_on = null, start_after = now()
         where name = ${kind} and id = ${id}::uuid and state = 'active' and retry_count = ${Number(token)}`),
@@ -93,8 +104,10 @@ export class BossQueue implements Queue {
     return job
   }
 
-  list({ status, kind, before, limit }: ListedBy): Promise<Job[]> {
-    const states = Object.entries(STATUS_OF).flatMap(([state, of]) => (of === status ? [sql`${state}::pgboss.job_state`] : []))
+  list({ status, kind, before, limit }: JobFilter): Promise<Job[]> {
+    const states = Object.entries(STATUSES_BY_STATE).flatMap(([state, shown]) =>
+      shown === status ? [sql`${state}::pgboss.job_state`] : [],
+    )
     const conditions = [
       ...(status === undefined ? [] : [sql`state in (${sql.join(states, sql`, `)})`]),
       ...(kind === undefined ? [] : [sql`name = ${kind}`]),
@@ -105,7 +118,7 @@ export class BossQueue implements Queue {
 
   async retry(id: string): Promise<boolean> {
     await this.#boss()
-    // pg-boss' own way allows one attempt more. As if it had not been begun, it has as many as the first time.
+    // `boss.retry` would allow a single further attempt. Reset, the job has all its attempts.
     const rows = await this.#options.db.write((tx) =>
       tx.all(sql`update pgboss.job set state = 'retry', retry_count = 0, started_on = null, heartbeat_on = null, completed_on = null,
         start_after = now() where id = ${id}::uuid and state in ('failed', 'cancelled') returning id`),
@@ -113,7 +126,7 @@ export class BossQueue implements Queue {
     return rows.length > 0
   }
 
-  /** pg-boss does so by itself. */
+  /** Deletes nothing: pg-boss prunes by `deleteAfterSeconds`. */
   async prune(): Promise<number> {
     return 0
   }
@@ -125,15 +138,15 @@ export class BossQueue implements Queue {
 
   async #select(where: SQL, limit: number): Promise<Job[]> {
     await this.#boss()
-    const names = [...this.#options.terms.keys()].map((name) => sql`${name}`)
+    const names = [...this.#options.policies.keys()].map((name) => sql`${name}`)
     const rows = await this.#options.db.read.all<Record<string, unknown>>(sql`
       select id, name, state, data, output, retry_count, start_after, started_on, completed_on, ${CREATED} as created_at
       from pgboss.job where name in (${sql.join(names, sql`, `)}) and ${where} order by ${CREATED} desc, id desc limit ${limit}`)
-    return rows.map(shown)
+    return rows.map(toJob)
   }
 
   #boss(): Promise<PgBoss> {
-    // One that failed is tried again.
+    // After a failed start, the next call starts again.
     this.#started ??= this.#start().catch((error) => {
       this.#started = undefined
       throw error
@@ -142,18 +155,18 @@ export class BossQueue implements Queue {
   }
 
   async #start(): Promise<PgBoss> {
-    const { connections, works, onError } = this.#options
+    const { connections, isWorker: works, onError } = this.#options
     const boss = new PgBoss({
       db: connections,
       schedule: false,
       supervise: works,
-      superviseIntervalSeconds: SUPERVISE,
-      monitorIntervalSeconds: SUPERVISE,
+      superviseIntervalSeconds: SUPERVISION_INTERVAL,
+      monitorIntervalSeconds: SUPERVISION_INTERVAL,
     })
     boss.on('error', onError)
     try {
       await boss.start()
-      for (const [kind, terms] of this.#options.terms) await this.#makeQueue(boss, kind, terms)
+      for (const [kind, policy] of this.#options.policies) await this.#createQueue(boss, kind, policy)
       return boss
     } catch (error) {
       await boss.stop({ graceful: false, close: true }).catch(() => {})
@@ -161,30 +174,31 @@ export class BossQueue implements Queue {
     }
   }
 
-  async #makeQueue(boss: PgBoss, kind: string, { attempts, delay, maxDelay }: Terms): Promise<void> {
+  async #createQueue(boss: PgBoss, kind: string, { attempts, delay, maxDelay }: RetryPolicy): Promise<void> {
     const options = {
       retryLimit: attempts - 1,
       retryBackoff: true,
       retryDelay: delay,
       retryDelayMax: maxDelay,
       heartbeatSeconds: LEASE / 1_000,
-      expireInSeconds: EXPIRE,
+      expireInSeconds: MAX_RUN_TIME,
       deleteAfterSeconds: this.#options.keepDays * DAY,
-      retentionSeconds: FOR_EVER,
+      retentionSeconds: FOREVER,
     }
     await boss.createQueue(kind, { policy: 'short', ...options })
-    // One that was there has other terms, perhaps.
+    // `createQueue` leaves an existing queue as it is, whose policy may be outdated.
     await boss.updateQueue(kind, options)
   }
 }
 
-const DUE = `select name from unnest($1::text[]) as kinds (name) where exists (
+const DUE_KINDS = `select name from unnest($1::text[]) as kinds (name) where exists (
   select from pgboss.job where job.name = kinds.name and state < 'active' and start_after <= pgboss.job_now())`
 
-/** To the millisecond, as it is shown: a page begins behind what the last one showed. */
+/** Creation time in milliseconds, as cursors hold it. With microseconds, a page would repeat the last job of the previous page. */
 const CREATED = sql`date_trunc('milliseconds', created_on)`
 
-/** pg-boss' statements as part of a transaction of ours. */
-const within = (tx: Queries) => fromDrizzle({ execute: async (query: SQL) => ({ rows: await tx.all(query) }) } as never, sql as never)
+/** Makes pg-boss run its statements in our transaction. */
+const joinTransaction = (tx: Queries) =>
+  fromDrizzle({ execute: async (query: SQL) => ({ rows: await tx.all(query) }) } as never, sql as never)
 
-const attemptOf = ({ id, token }: Claimed) => ({ id, retryCount: Number(token) })
+const pickAttempt = ({ id, token }: ClaimedJob) => ({ id, retryCount: Number(token) })

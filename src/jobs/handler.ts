@@ -1,6 +1,6 @@
 // A kind of job as the application declares it: its payload, its retry policy and the function that runs it.
 import type { Static, TSchema } from '@sinclair/typebox'
-import type { Terms } from './queue.ts'
+import type { RetryPolicy } from './queue.ts'
 
 /** The job that a handler runs. When `signal` aborts, the handler stops early; an error that it throws then is no failure. */
 export interface RunningJob {
@@ -11,15 +11,15 @@ export interface RunningJob {
 /** How jobs of one kind run. Every handler gets the `Services` of the application. */
 export interface Handler<Services, S extends TSchema = TSchema> {
   payload: S
-  terms: Terms
-  /** Runs one job. The queue stores the result. A job can run more than once, so running it twice must have the same effect. */
+  policy: RetryPolicy
+  /** Runs one job. The queue stores the result. A job can run more than once, so `run` must be idempotent. */
   run(services: Services, payload: Static<S>, job: RunningJob): Promise<unknown>
 }
 
 /** Handlers by kind. */
 export type Handlers<Services> = Readonly<Record<string, Handler<Services>>>
 
-export type Kind<H> = keyof H & string
+export type JobKind<H> = keyof H & string
 
 /** The payload that a kind of `H` takes. */
-export type Payload<H, K extends Kind<H>> = H[K] extends { payload: infer S extends TSchema } ? Static<S> : never
+export type JobPayload<H, K extends JobKind<H>> = H[K] extends { payload: infer S extends TSchema } ? Static<S> : never

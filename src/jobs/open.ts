@@ -4,6 +4,6 @@ import type { Queue, QueueOptions } from './queue.ts'
 import { TableQueue } from './table.ts'
 
 export function openQueue(options: QueueOptions): Queue {
-  const { db, terms } = options
-  return db.queue.kind === 'table' ? new TableQueue(db, terms) : new BossQueue({ ...options, connections: db.queue.connections })
+  const { db, policies } = options
+  return db.queue.kind === 'table' ? new TableQueue(db, policies) : new BossQueue({ ...options, connections: db.queue.connections })
 }

@@ -1,8 +1,8 @@
-// What a queue of jobs does, whichever database it is in.
+// The interface of a job queue, and the types that both implementations share.
 import type { Database, Queries } from '../../drizzle/database.ts'
 import type { Actor } from '../changelog/record.ts'
 
-/** `waiting` for its time or for a worker, `failed` for good: until somebody asks for another try. */
+/** `waiting`: for its time or for a worker. `failed`: for good, unless a client retries the job. */
 export const STATUSES = ['waiting', 'running', 'done', 'failed'] as const
 export type Status = (typeof STATUSES)[number]
 
@@ -11,16 +11,17 @@ export interface Job {
   kind: string
   status: Status
   payload: unknown
-  /** How often a worker has begun it. */
+  /** Attempts that workers have started. */
   attempts: number
-  /** Why the last attempt failed. */
+  /** Message of the last failure. */
   error: string | null
-  /** What it came to, where its kind says so. */
+  /** Return value of the handler. */
   result: unknown
-  /** Not before then. */
+  /** Earliest start. */
   run_at: string
-  /** Who asked for it: the id of the API key, and of the request. */
+  /** Id of the API key that started the job. */
   key: number | null
+  /** Id of the request that started the job. */
   request: string | null
   created_at: string
   started_at: string | null
@@ -31,85 +32,90 @@ export interface NewJob {
   kind: string
   payload: unknown
   by: Actor
-  /** Of the jobs of a kind that wait, no two have the same. */
+  /** Unique among the waiting jobs of the kind. */
   key?: string
-  /** One that there is already, in whatever state, is not made again. */
+  /** Unique among all jobs, in whatever status; random by default. */
   id?: string
   runAt?: Date
 }
 
-/** A job that a worker has, until its lease is over. The attempt tells it from a later one of the same job. */
-export interface Claimed extends Pick<Job, 'id' | 'kind' | 'payload' | 'key' | 'request'> {
+/** A job that a worker runs until its lease expires. `token` tells this attempt from a later one of the same job. */
+export interface ClaimedJob extends Pick<Job, 'id' | 'kind' | 'payload' | 'key' | 'request'> {
   attempt: number
   token: string
-  /** Why the payload of its row cannot be read. Such a job cannot be run. */
-  unreadable?: string
+  /** Why the payload of the row cannot be read. Such a job cannot run. */
+  payloadError?: string
 }
 
-/** How jobs of a kind are run. */
-export interface Terms {
-  /** How often it is begun before it has failed for good. */
+/** How often and when jobs of a kind run. */
+export interface RetryPolicy {
+  /** Attempts before the job fails for good. */
   attempts: number
-  /** Seconds before the second attempt; each further one waits twice as long, and up to as long again by chance. */
+  /** Seconds before the second attempt. The delay doubles with each attempt, and jitter adds up to 100 %. */
   delay: number
-  /** Seconds, at most. */
+  /** Longest delay in seconds. */
   maxDelay: number
-  /** Jobs of the kind that a process runs at the same time. */
+  /** Jobs of the kind that one process runs at the same time. */
   concurrency: number
-  /** Whether those that came to an end are kept, for who asks; otherwise the last that failed, of each key. */
-  kept: boolean
+  /** Whether finished jobs stay in the list. Otherwise only the last failure of each key stays. */
+  hasHistory: boolean
 }
 
-export interface ListedBy {
+export interface JobFilter {
   status?: Status
   kind?: string
-  /** The job that the page begins behind. */
+  /** Position of the last job on the previous page. */
   before?: { created_at: string; id: string }
   limit: number
 }
 
 export interface Queue {
-  /** Milliseconds between two looks for work. */
+  /** Milliseconds between two polls. */
   readonly interval: number
-  /** Adds a job in a transaction of the caller's, and returns its id; undefined where one with its key waits, or with its id is there. */
+  /**
+   * Adds a job in the caller's transaction and returns its id. Returns undefined if a waiting job of the kind has the same key, or any job
+   * has the same id.
+   */
   add(tx: Queries, job: NewJob): Promise<string | undefined>
-  /** Finds which of some kinds may have a job that is due: one look, however many kinds there are. */
+  /** Finds the kinds that may have a due job, with one query for all kinds. */
   findDueKinds(kinds: readonly string[]): Promise<readonly string[]>
-  /** Takes jobs that are due, at most `max`, and those whose worker has not been heard of for a lease. */
-  claim(kind: string, max: number): Promise<Claimed[]>
-  /** Says that they are still worked on. */
-  beat(jobs: readonly Claimed[]): Promise<void>
-  done(job: Claimed, result: unknown): Promise<void>
-  /** The job is tried again later, as often as its kind allows; with `isFinal` never. */
-  failed(job: Claimed, error: string, isFinal?: boolean): Promise<void>
-  /** It waits again as if it had not been begun. */
-  handBack(job: Claimed): Promise<void>
+  /** Claims up to `max` due jobs, including jobs whose lease has expired. */
+  claim(kind: string, max: number): Promise<ClaimedJob[]>
+  /** Renews the leases of jobs. */
+  sendHeartbeat(jobs: readonly ClaimedJob[]): Promise<void>
+  complete(job: ClaimedJob, result: unknown): Promise<void>
+  /** Schedules the next attempt that the policy allows. With `isFinal`, or after the last attempt, the job fails for good. */
+  fail(job: ClaimedJob, error: string, isFinal?: boolean): Promise<void>
+  /** Puts a job back as if its attempt had not started. */
+  release(job: ClaimedJob): Promise<void>
   find(id: string): Promise<Job | undefined>
-  /** The newest first. */
-  list(by: ListedBy): Promise<Job[]>
-  /** Lets one that has failed wait again. False where there is none such. */
+  /** Returns the newest jobs first. */
+  list(filter: JobFilter): Promise<Job[]>
+  /** Makes a failed job wait again, with all its attempts. Returns false if no failed job has this id. */
   retry(id: string): Promise<boolean>
-  /** Forgets what came to an end before a time. */
+  /** Deletes jobs that finished before a time, and returns their number. */
   prune(before: Date): Promise<number>
   close(): Promise<void>
 }
 
-/** Milliseconds for which a worker that is not heard of is believed to work, and between two signs of life. */
+/** Milliseconds after the last heartbeat until another worker may claim the job. */
 export const LEASE = 15_000
-export const HEARTBEAT = 5_000
+/** Milliseconds between two heartbeats. */
+export const HEARTBEAT_INTERVAL = 5_000
 
-/** Characters of an error that are kept. */
-export const MAX_ERROR = 1_000
+/** Longest stored error message, in characters. */
+export const MAX_ERROR_LENGTH = 1_000
 
-/** A crashed worker leaves no other. */
-export const LEASE_OVER = 'the worker was not heard of until its lease was over'
+/** Error of a job whose worker crashed. */
+export const LEASE_EXPIRED = 'The lease expired: the worker sent no heartbeat.'
 
 export interface QueueOptions {
   db: Database
-  terms: ReadonlyMap<string, Terms>
-  /** Days for which jobs that came to an end are kept. */
+  /** Retry policies by kind. */
+  policies: ReadonlyMap<string, RetryPolicy>
+  /** Days to keep finished jobs. */
   keepDays: number
-  /** Whether this process works through it. */
-  works: boolean
+  /** Whether this process runs jobs. */
+  isWorker: boolean
   onError(error: unknown): void
 }

@@ -1,23 +1,23 @@
-// A POST that asks for a job, and what it is answered with.
+// The response to a POST that starts a job.
 import type { FastifyRequest } from 'fastify'
 import type { Queries } from '../../drizzle/database.ts'
 import type { PostAnswer } from '../http/idempotency.ts'
 import { actorOf } from '../http/routes.ts'
-import type { Handlers, Kind, Payload } from './handler.ts'
+import type { Handlers, JobKind, JobPayload } from './handler.ts'
 import type { Jobs } from './jobs.ts'
 import type { Job } from './queue.ts'
 
-/** Enqueues a job in the transaction of a request. The answer shows it as it is when that is committed. */
-export async function startJob<Services, H extends Handlers<Services>, K extends Kind<H>>(
+/** Enqueues a job in the transaction of a request. The response is 202 and shows the job as it is after the commit. */
+export async function startJob<Services, H extends Handlers<Services>, K extends JobKind<H>>(
   jobs: Jobs<Services, H>,
   tx: Queries,
   request: FastifyRequest,
   kind: K,
-  payload: Payload<H, K>,
+  payload: JobPayload<H, K>,
 ): Promise<PostAnswer> {
   const by = actorOf(request)
   const id = await jobs.enqueue(tx, kind, payload, { by })
-  if (id === undefined) throw new Error('a job without a key was not enqueued')
+  if (id === undefined) throw new Error(`Job of kind ${kind} was not enqueued, though it has no key.`)
   const now = new Date().toISOString()
   const job: Job = {
     id,

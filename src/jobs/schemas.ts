@@ -1,4 +1,4 @@
-// What the OpenAPI document says of jobs, and how their list is asked for.
+// Schemas of the job operations: parameters, responses and the cursor of the list.
 import { Type } from '@sinclair/typebox'
 import { NoParameters } from '../openapi/operations.ts'
 import { guard, READING, responses, WRITING } from '../openapi/responses.ts'
@@ -8,23 +8,23 @@ import { numberParameter, parameter } from '../query/querystring.ts'
 import { Unreadable } from '../query/values.ts'
 import { STATUSES } from './queue.ts'
 
-const orNull = (type: string, description: string) => Type.Unsafe<unknown>({ type: [type, 'null'], description })
+const nullable = (type: string, description: string) => Type.Unsafe<unknown>({ type: [type, 'null'], description })
 
 export const JobSchema = Type.Object(
   {
     id: Type.String({ format: 'uuid' }),
     kind: Type.String({ examples: ['products.notify'] }),
-    status: Type.Unsafe({ type: 'string', enum: STATUSES, description: '`failed` is for good, until it is asked for another try' }),
-    payload: Type.Unknown({ description: 'What it was given' }),
-    attempts: Type.Integer({ description: 'How often it was begun' }),
-    error: orNull('string', 'Why the last attempt failed'),
-    result: Type.Unknown({ description: 'What it came to' }),
-    run_at: Type.String({ format: 'date-time', description: 'Not before then' }),
-    key: orNull('integer', 'Id of the API key that asked for it'),
-    request: orNull('string', 'Id of the request that asked for it'),
+    status: Type.Unsafe({ type: 'string', enum: STATUSES, description: '`failed` is final unless the job is retried' }),
+    payload: Type.Unknown({ description: 'Input of the job' }),
+    attempts: Type.Integer({ description: 'Attempts so far' }),
+    error: nullable('string', 'Error of the last attempt'),
+    result: Type.Unknown({ description: 'Result of the job' }),
+    run_at: Type.String({ format: 'date-time', description: 'Earliest start' }),
+    key: nullable('integer', 'Id of the API key that started the job'),
+    request: nullable('string', 'Id of the request that started the job'),
     created_at: Type.String({ format: 'date-time' }),
-    started_at: orNull('string', 'When the last attempt began'),
-    finished_at: orNull('string', 'When it came to an end'),
+    started_at: nullable('string', 'Start of the last attempt'),
+    finished_at: nullable('string', 'End of the last attempt'),
   },
   { $id: 'Job', additionalProperties: false },
 )
@@ -41,7 +41,7 @@ export const JobParams = Type.Object({
     { type: 'string', format: 'uuid' },
     {
       read(text) {
-        if (!ID.test(text)) throw new Unreadable('is no id of a job')
+        if (!ID.test(text)) throw new Unreadable('is not a job id')
         return text
       },
       write: String,
@@ -49,23 +49,23 @@ export const JobParams = Type.Object({
   ),
 })
 
-export interface Place {
+export interface JobPosition {
   created_at: string
   id: string
 }
 
-/** The time at which a job was made, as links have it. */
+/** Creation time of a job in a cursor. */
 const CREATED_AT = /^2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
-/** Where a page begins, as one text: no client is to make one. */
-export const jobCursor = parameter<Place>(
-  { type: 'string', maxLength: 200, description: 'As `next` has it' },
+/** Position of the last job on a page, encoded as one opaque text. */
+export const jobCursor = parameter<JobPosition>(
+  { type: 'string', maxLength: 200, description: 'Cursor from `next`' },
   {
     read(text) {
       const [created_at = '', id = ''] = Buffer.from(text, 'base64url').toString().split(' ')
-      // Other times than a job has, as of the year -200000, are an error of PostgreSQL.
+      // PostgreSQL would raise an error for times outside its range, such as the year -200000.
       if (!ID.test(id) || !CREATED_AT.test(created_at) || Number.isNaN(Date.parse(created_at)))
-        throw new Unreadable('is no cursor: follow a link as it is')
+        throw new Unreadable('is not a valid cursor: follow the link in `next` unchanged')
       return { created_at: new Date(created_at).toISOString(), id }
     },
     write: ({ created_at, id }) => Buffer.from(`${created_at} ${id}`).toString('base64url'),
@@ -74,10 +74,10 @@ export const jobCursor = parameter<Place>(
 
 const operation = (name: string, summary: string) => ({ tags: ['jobs'], operationId: `jobs.${name}`, summary })
 
-/** The schema of the list, whose parameter `kind` is one of `kinds`. */
+/** Builds the schema of the list. `kinds` are the values of its parameter `kind`. */
 export const jobListSchema = (kinds: readonly string[]) => ({
   ...operation('list', 'List jobs'),
-  description: 'The newest first.',
+  description: 'Newest jobs first.',
   querystring: Type.Object(
     {
       status: Type.Optional(choice(STATUSES)),
@@ -96,17 +96,17 @@ export const jobListSchema = (kinds: readonly string[]) => ({
 
 export const jobSchema = {
   ...operation('read', 'Read a job'),
-  description: 'Administrators may, and the key that asked for it.',
+  description: 'Requires an admin key, or the key that started the job.',
   params: JobParams,
   querystring: NoParameters,
   response: responses(200, { description: 'The job', schema: Type.Ref('Job') }, [...guard('key'), ...READING, 'not-found']),
 }
 
 export const retrySchema = {
-  ...operation('retry', 'Try a job again that has failed for good'),
+  ...operation('retry', 'Retry a failed job'),
   params: JobParams,
   querystring: NoParameters,
-  response: responses(200, { description: 'The job, which waits again', schema: Type.Ref('Job') }, [
+  response: responses(200, { description: 'The job, which is waiting again', schema: Type.Ref('Job') }, [
     ...guard('admin'),
     ...WRITING,
     'not-found',

@@ -1,36 +1,48 @@
-// The embedded queue: a table of the same database, whose writer takes transactions in turn.
+// The job queue in the table `jobs`, for an engine with a single writer: no two workers can claim the same row.
 import { randomUUID } from 'node:crypto'
 import { and, asc, desc, eq, inArray, lt, lte, or, type SQL, sql } from 'drizzle-orm'
 import { BATCH, runInBatches } from '../../drizzle/batches.ts'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { toDriverValue } from '../../drizzle/rows.ts'
 import { placeholder } from '../../drizzle/statement.ts'
-import { type Claimed, type Job, LEASE, LEASE_OVER, type ListedBy, MAX_ERROR, type NewJob, type Queue, type Terms } from './queue.ts'
-import { type JobTable, readPayload, shown } from './table-rows.ts'
+import {
+  type ClaimedJob,
+  type Job,
+  type JobFilter,
+  LEASE,
+  LEASE_EXPIRED,
+  MAX_ERROR_LENGTH,
+  type NewJob,
+  type Queue,
+  type RetryPolicy,
+  type Status,
+} from './queue.ts'
 
-/** Milliseconds. To look costs some microseconds. */
-const INTERVAL = 100
+type JobTable = Database['tables']['jobs']
 
-const ADDED = ['id', 'kind', 'key', 'payload', 'run_at', 'key_id', 'request_id', 'created_at']
+/** Milliseconds between polls. A poll takes microseconds. */
+const POLL_INTERVAL = 100
 
-/** Compiled once: it stands in the writes of others. */
-const ADD = sql`insert into jobs (${sql.raw(ADDED.join(', '))}, status) values (${sql.join(
-  ADDED.map((_, place) => placeholder(place)),
+const INSERT_COLUMNS = ['id', 'kind', 'key', 'payload', 'run_at', 'key_id', 'request_id', 'created_at']
+
+/** Compiled once, since it is part of requests' write transactions. */
+const INSERT = sql`insert into jobs (${sql.raw(INSERT_COLUMNS.join(', '))}, status) values (${sql.join(
+  INSERT_COLUMNS.map((_, place) => placeholder(place)),
   sql`, `,
 )}, 'waiting') on conflict do nothing returning id`
 
 export class TableQueue implements Queue {
-  readonly interval = INTERVAL
+  readonly interval = POLL_INTERVAL
   readonly #db: Database
   readonly #table: JobTable
-  readonly #terms: ReadonlyMap<string, Terms>
+  readonly #policies: ReadonlyMap<string, RetryPolicy>
   readonly #lease: number
 
-  /** `lease` in milliseconds. */
-  constructor(db: Database, terms: ReadonlyMap<string, Terms>, lease = LEASE) {
+  /** `lease` is in milliseconds. */
+  constructor(db: Database, policies: ReadonlyMap<string, RetryPolicy>, lease = LEASE) {
     this.#db = db
     this.#table = db.tables.jobs
-    this.#terms = terms
+    this.#policies = policies
     this.#lease = lease
   }
 
@@ -46,30 +58,30 @@ export class TableQueue implements Queue {
       by.request,
       toDriverValue(created_at, now()),
     ]
-    const [[added] = []] = await tx.runPrepared(ADD, values)
-    return added === undefined ? undefined : String(added)
+    const [[newId] = []] = await tx.runPrepared(INSERT, values)
+    return newId === undefined ? undefined : String(newId)
   }
 
-  /** To claim is a look in this process. */
+  /** Returns all kinds: a claim is a query in this process, as cheap as a check would be. */
   async findDueKinds(kinds: readonly string[]): Promise<readonly string[]> {
     return kinds
   }
 
-  async claim(kind: string, max: number): Promise<Claimed[]> {
+  async claim(kind: string, max: number): Promise<ClaimedJob[]> {
     const table = this.#table
     const at = now()
-    const overdue = and(eq(table.kind, kind), eq(table.status, 'running'), lte(table.leased_until, at))
-    const due = or(and(eq(table.kind, kind), eq(table.status, 'waiting'), lte(table.run_at, at)), overdue)
-    // Looked for by a reader first: most of the time there is nothing, and the writer is not to be taken for that.
-    if ((await this.#db.read.select({ id: table.id }).from(table).where(due).limit(1)).length === 0) return []
+    const isExpired = and(eq(table.kind, kind), eq(table.status, 'running'), lte(table.leased_until, at))
+    const isDue = or(and(eq(table.kind, kind), eq(table.status, 'waiting'), lte(table.run_at, at)), isExpired)
+    // A reader looks first. Usually no job is due, and a write transaction would block other writes.
+    if ((await this.#db.read.select({ id: table.id }).from(table).where(isDue).limit(1)).length === 0) return []
     return this.#db.write(async (tx) => {
-      const dead = { status: 'failed', error: LEASE_OVER, claim: null, leased_until: null, finished_at: at }
-      const { attempts } = this.#termsOf(kind)
+      const failure = { status: 'failed', error: LEASE_EXPIRED, claim: null, leased_until: null, finished_at: at }
+      const { attempts } = this.#getPolicy(kind)
       await tx
         .update(table)
-        .set(dead)
-        .where(and(overdue, sql`${table.attempts} >= ${attempts}`))
-      const ids = await tx.select({ id: table.id }).from(table).where(due).orderBy(asc(table.run_at), asc(table.id)).limit(max)
+        .set(failure)
+        .where(and(isExpired, sql`${table.attempts} >= ${attempts}`))
+      const ids = await tx.select({ id: table.id }).from(table).where(isDue).orderBy(asc(table.run_at), asc(table.id)).limit(max)
       if (ids.length === 0) return []
       const token = randomUUID()
       const rows = await tx
@@ -86,51 +98,51 @@ export class TableQueue implements Queue {
     })
   }
 
-  async beat(jobs: readonly Claimed[]): Promise<void> {
+  async sendHeartbeat(jobs: readonly ClaimedJob[]): Promise<void> {
     if (jobs.length === 0) return
-    const mine = or(...jobs.map((job) => this.#mine(job)))
-    await this.#db.write((tx) => tx.update(this.#table).set({ leased_until: this.#leaseEnd() }).where(mine))
+    const areClaimed = or(...jobs.map((job) => this.#isClaimed(job)))
+    await this.#db.write((tx) => tx.update(this.#table).set({ leased_until: this.#leaseEnd() }).where(areClaimed))
   }
 
-  async done(job: Claimed, result: unknown): Promise<void> {
+  async complete(job: ClaimedJob, result: unknown): Promise<void> {
     const table = this.#table
-    const { kept } = this.#termsOf(job.kind)
-    const ended = { status: 'done', result: result === undefined ? null : JSON.stringify(result), error: null, finished_at: now() }
+    const { hasHistory } = this.#getPolicy(job.kind)
+    const outcome = { status: 'done', result: result === undefined ? null : JSON.stringify(result), error: null, finished_at: now() }
     await this.#db.write((tx) =>
-      kept
+      hasHistory
         ? tx
             .update(table)
-            .set({ ...ended, ...UNCLAIMED })
-            .where(this.#mine(job))
-        : tx.delete(table).where(this.#mine(job)),
+            .set({ ...outcome, ...UNCLAIMED })
+            .where(this.#isClaimed(job))
+        : tx.delete(table).where(this.#isClaimed(job)),
     )
   }
 
-  async failed(job: Claimed, error: string, isFinal = false): Promise<void> {
-    const { attempts, delay, maxDelay, kept } = this.#termsOf(job.kind)
+  async fail(job: ClaimedJob, error: string, isFinal = false): Promise<void> {
+    const { attempts, delay, maxDelay, hasHistory } = this.#getPolicy(job.kind)
     const wait = Math.min(maxDelay, delay * 2 ** (job.attempt - 1) * (1 + Math.random())) * 1_000
     const next =
       job.attempt < attempts && !isFinal
         ? { status: 'waiting', run_at: new Date(Date.now() + wait).toISOString(), key: null }
         : { status: 'failed', finished_at: now() }
-    if (!kept) {
+    if (!hasHistory) {
       const table = this.#table
       const key = sql`(select key from ${table} where id = ${job.id})`
       await this.#db.write((tx) => tx.delete(table).where(and(eq(table.kind, job.kind), eq(table.status, 'failed'), eq(table.key, key))))
     }
-    await this.#end(job, { ...next, error: error.slice(0, MAX_ERROR) })
+    await this.#end(job, { ...next, error: error.slice(0, MAX_ERROR_LENGTH) })
   }
 
-  handBack(job: Claimed): Promise<void> {
+  release(job: ClaimedJob): Promise<void> {
     return this.#end(job, { status: 'waiting', key: null, attempts: sql`${this.#table.attempts} - 1` })
   }
 
   async find(id: string): Promise<Job | undefined> {
     const [row] = await this.#db.read.select().from(this.#table).where(eq(this.#table.id, id))
-    return row && shown(row)
+    return row && toJob(row)
   }
 
-  async list({ status, kind, before, limit }: ListedBy): Promise<Job[]> {
+  async list({ status, kind, before, limit }: JobFilter): Promise<Job[]> {
     const { id, created_at, status: state, kind: name } = this.#table
     const conditions: (SQL | undefined)[] = [
       status && eq(state, status),
@@ -143,16 +155,16 @@ export class TableQueue implements Queue {
       .where(and(...conditions))
       .orderBy(desc(created_at), desc(id))
       .limit(limit)
-    return rows.map(shown)
+    return rows.map(toJob)
   }
 
   async retry(id: string): Promise<boolean> {
     const table = this.#table
-    const again = { status: 'waiting', attempts: 0, run_at: now(), finished_at: null, key: null }
+    const reset = { status: 'waiting', attempts: 0, run_at: now(), finished_at: null, key: null }
     const rows = await this.#db.write((tx) =>
       tx
         .update(table)
-        .set(again)
+        .set(reset)
         .where(and(eq(table.id, id), eq(table.status, 'failed')))
         .returning({ id: table.id }),
     )
@@ -162,9 +174,9 @@ export class TableQueue implements Queue {
   async prune(before: Date): Promise<number> {
     const table = this.#table
     const limit = before.toISOString()
-    const old = and(inArray(table.status, ['done', 'failed']), lt(table.created_at, limit), lt(table.finished_at, limit))
+    const isOld = and(inArray(table.status, ['done', 'failed']), lt(table.created_at, limit), lt(table.finished_at, limit))
     return runInBatches(async () => {
-      const rows = await this.#db.read.select({ id: table.id }).from(table).where(old).limit(BATCH)
+      const rows = await this.#db.read.select({ id: table.id }).from(table).where(isOld).limit(BATCH)
       const ids = rows.map(({ id }) => id)
       if (ids.length > 0) await this.#db.write((tx) => tx.delete(table).where(inArray(table.id, ids)))
       return ids.length
@@ -173,17 +185,17 @@ export class TableQueue implements Queue {
 
   async close(): Promise<void> {}
 
-  async #end(job: Claimed, values: Record<string, unknown>): Promise<void> {
+  async #end(job: ClaimedJob, values: Record<string, unknown>): Promise<void> {
     await this.#db.write((tx) =>
       tx
         .update(this.#table)
         .set({ ...values, ...UNCLAIMED })
-        .where(this.#mine(job)),
+        .where(this.#isClaimed(job)),
     )
   }
 
-  /** Unless its lease was over, and another worker has it. */
-  #mine({ id, token }: Claimed): SQL | undefined {
+  /** True while this attempt holds the lease. After the lease expired, another worker may have claimed the job. */
+  #isClaimed({ id, token }: ClaimedJob): SQL | undefined {
     return and(eq(this.#table.id, id), eq(this.#table.claim, token))
   }
 
@@ -191,13 +203,31 @@ export class TableQueue implements Queue {
     return new Date(Date.now() + this.#lease).toISOString()
   }
 
-  #termsOf(kind: string): Terms {
-    const terms = this.#terms.get(kind)
-    if (!terms) throw new TypeError(`there are no jobs of the kind ${kind}`)
-    return terms
+  #getPolicy(kind: string): RetryPolicy {
+    const policy = this.#policies.get(kind)
+    if (!policy) throw new TypeError(`Job kind ${kind} has no handler.`)
+    return policy
   }
 }
 
 const UNCLAIMED = { claim: null, leased_until: null }
 
 const now = () => new Date().toISOString()
+
+/** Parses the payload of a row. Other programs can write to the table, so invalid JSON returns `payloadError` instead of throwing. */
+function readPayload(text: string): { payload: unknown; unreadable?: string } {
+  try {
+    return { payload: JSON.parse(text) }
+  } catch (error) {
+    return { payload: text, unreadable: `The payload is not JSON: ${(error as Error).message}` }
+  }
+}
+
+const toJob = ({ key: _, key_id, request_id, claim: __, leased_until: ___, ...row }: JobTable['$inferSelect']): Job => ({
+  ...row,
+  status: row.status as Status,
+  payload: readPayload(row.payload).payload,
+  result: row.result === null ? null : JSON.parse(row.result),
+  key: key_id,
+  request: request_id,
+})

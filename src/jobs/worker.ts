@@ -1,29 +1,29 @@
-// Runs jobs: claims what is due, says that it is alive, and stops without losing any.
+// Runs jobs: claims due jobs, sends heartbeats, and releases unfinished jobs when it stops.
 import type { FastifyBaseLogger } from 'fastify'
 import { listCauses } from '../../drizzle/database.ts'
-import { type Claimed, HEARTBEAT, type Queue } from './queue.ts'
+import { type ClaimedJob, HEARTBEAT_INTERVAL, type Queue } from './queue.ts'
 
-/** Milliseconds after which to look again where the queue does not answer. */
-const RETRY_AFTER = 1_000
-/** Milliseconds in which running jobs are to come to an end when it stops. What has not is handed back. */
+/** Milliseconds until the next poll after a failed one. */
+const RETRY_DELAY = 1_000
+/** Milliseconds that running jobs have to finish when the worker stops. Then it releases them. */
 const GRACE = 6_000
 
-/** A job to run. It ends early where the signal says so; what it has not done it says by throwing. */
-export type Run = (job: Claimed, signal: AbortSignal) => Promise<unknown>
+/** Runs a job. Stops early when `signal` aborts, and throws if work is left. */
+export type RunJob = (job: ClaimedJob, signal: AbortSignal) => Promise<unknown>
 
 export interface WorkerOptions {
   queue: Queue
-  /** The kinds, and how many of each run at the same time. */
+  /** Jobs that run at the same time, by kind. */
   concurrency: ReadonlyMap<string, number>
-  run: Run
+  run: RunJob
   log: FastifyBaseLogger
 }
 
 export class Worker {
   readonly #options: WorkerOptions
-  readonly #running = new Map<Claimed, Promise<void>>()
+  readonly #running = new Map<ClaimedJob, Promise<void>>()
   readonly #stopping = new AbortController()
-  #looking: Promise<void> | undefined
+  #polling: Promise<void> | undefined
   #heartbeat: NodeJS.Timeout | undefined
   #wake = () => {}
 
@@ -32,33 +32,35 @@ export class Worker {
   }
 
   start(): void {
-    this.#looking = this.#look()
-    this.#heartbeat = setInterval(() => void this.#beat(), HEARTBEAT).unref()
+    this.#polling = this.#poll()
+    this.#heartbeat = setInterval(() => void this.#sendHeartbeat(), HEARTBEAT_INTERVAL).unref()
   }
 
-  /** Looks for work at once. */
+  /** Polls at once. */
   wake(): void {
     this.#wake()
   }
 
-  /** Takes no more work, and waits for what is running. */
+  /** Stops claiming jobs, waits for the running ones up to GRACE, and releases the rest. */
   async stop(): Promise<void> {
     this.#stopping.abort()
     this.wake()
-    await this.#looking
-    let late: NodeJS.Timeout | undefined
-    const patience = new Promise((resolve) => {
-      late = setTimeout(resolve, GRACE)
+    await this.#polling
+    let timer: NodeJS.Timeout | undefined
+    const timeout = new Promise((resolve) => {
+      timer = setTimeout(resolve, GRACE)
     })
-    await Promise.race([Promise.all(this.#running.values()), patience])
-    clearTimeout(late)
+    await Promise.race([Promise.all(this.#running.values()), timeout])
+    clearTimeout(timer)
     clearInterval(this.#heartbeat)
     const { queue, log } = this.#options
     for (const job of this.#running.keys())
-      await queue.handBack(job).catch((err) => log.error({ err, job: job.id }, 'a job was not handed back'))
+      await queue
+        .release(job)
+        .catch((err) => log.error({ err, job: job.id }, `Release of job ${job.id} failed: it runs again after its lease expires.`))
   }
 
-  async #look(): Promise<void> {
+  async #poll(): Promise<void> {
     const { queue, log } = this.#options
     while (!this.#stopping.signal.aborted) {
       let wait = queue.interval
@@ -66,14 +68,14 @@ export class Worker {
         const kinds = [...this.#options.concurrency.keys()].filter((kind) => this.#countFree(kind) > 0)
         for (const kind of await queue.findDueKinds(kinds)) await this.#claim(kind)
       } catch (err) {
-        if (!this.#stopping.signal.aborted) log.warn({ err }, 'the queue of jobs does not answer')
-        wait = RETRY_AFTER
+        if (!this.#stopping.signal.aborted) log.warn({ err }, 'Job queue failed to answer.')
+        wait = RETRY_DELAY
       }
       await this.#pause(wait)
     }
   }
 
-  /** Counts the jobs of a kind that this process may begin now. */
+  /** Counts the jobs of a kind that this process can start now. */
   #countFree(kind: string): number {
     const busy = [...this.#running.keys()].filter((job) => job.kind === kind).length
     return (this.#options.concurrency.get(kind) ?? 0) - busy
@@ -86,25 +88,24 @@ export class Worker {
     for (const job of await queue.claim(kind, free)) this.#running.set(job, this.#run(job))
   }
 
-  async #run(job: Claimed): Promise<void> {
+  async #run(job: ClaimedJob): Promise<void> {
     const { queue, run, log } = this.#options
     const { signal } = this.#stopping
     try {
-      if (job.unreadable !== undefined) {
-        log.error({ job: job.id, kind: job.kind, reason: job.unreadable }, 'a job cannot be read and has failed')
-        return await queue.failed(job, job.unreadable, true)
+      if (job.payloadError !== undefined) {
+        log.error({ job: job.id, kind: job.kind, reason: job.payloadError }, `Job ${job.id} failed for good: its payload cannot be read.`)
+        return await queue.fail(job, job.payloadError, true)
       }
       try {
         const result = await run(job, signal)
-        await queue.done(job, result)
+        await queue.complete(job, result)
       } catch (err) {
-        if (signal.aborted) return await queue.handBack(job)
-        log.warn({ err, job: job.id, kind: job.kind, attempt: job.attempt }, 'a job failed')
-        await queue.failed(job, reasonOf(err))
+        if (signal.aborted) return await queue.release(job)
+        log.warn({ err, job: job.id, kind: job.kind, attempt: job.attempt }, `Job ${job.id} failed.`)
+        await queue.fail(job, describeFailure(err))
       }
     } catch (err) {
-      // Its lease ends, and it is begun again.
-      log.error({ err, job: job.id }, 'how a job ended could not be noted')
+      log.error({ err, job: job.id }, `Result of job ${job.id} was not stored: it runs again after its lease expires.`)
     } finally {
       this.#running.delete(job)
       this.wake()
@@ -122,18 +123,18 @@ export class Worker {
     })
   }
 
-  async #beat(): Promise<void> {
+  async #sendHeartbeat(): Promise<void> {
     const { queue, log } = this.#options
-    await queue.beat([...this.#running.keys()]).catch((err) => log.warn({ err }, 'a sign of life was not heard'))
+    await queue.sendHeartbeat([...this.#running.keys()]).catch((err) => log.warn({ err }, 'Heartbeat of running jobs failed.'))
   }
 }
 
-/** What is wrong with a value (SQL, class 22, data exception): databases show it. */
+/** SQLSTATE class 22, data exception. Messages of this class quote the value. */
 const DATA_EXCEPTION = /^22[0-9A-Z]{3}$/
 
-/** Drizzle's own words hold the statement and its values, which are not to be shown. */
-function reasonOf(error: unknown): string {
+/** Returns the message of the innermost cause. Drizzle's own message holds the statement and its values, which clients must not see. */
+function describeFailure(error: unknown): string {
   const cause = [...listCauses(error)].at(-1)
   if (!cause) return String(error)
-  return DATA_EXCEPTION.test(String(cause.code)) ? `the database cannot take a value (SQLSTATE ${cause.code})` : cause.message
+  return DATA_EXCEPTION.test(String(cause.code)) ? `The database refuses a value (SQLSTATE ${cause.code}).` : cause.message
 }

@@ -182,7 +182,7 @@ export const JOB_ACCEPTED: Success = {
   status: 202,
   description: 'The job, which runs later',
   schema: Type.Ref('Job'),
-  headers: { Location: { type: 'string', format: 'uri', description: 'URL of the job, which shows its progress' }, ...REPLAYED },
+  headers: { Location: { type: 'string', format: 'uri', description: 'URL of the job' }, ...REPLAYED },
 }
 
 /** The answers of an operation: the good one and, by status, the problems. */

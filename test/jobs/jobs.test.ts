@@ -8,7 +8,7 @@ import { COMMAND_LINE } from '../../src/changelog/record.ts'
 import type { App } from '../../src/http/routes.ts'
 import type { JobHandler } from '../../src/job-handlers.ts'
 import type { EnqueueOptions } from '../../src/jobs/jobs.ts'
-import type { Queue, Terms } from '../../src/jobs/queue.ts'
+import type { Queue, RetryPolicy } from '../../src/jobs/queue.ts'
 import { TableQueue } from '../../src/jobs/table.ts'
 import { connect, type Dialect } from '../dialects.ts'
 import { ask, build, get, onEach } from '../helper.ts'
@@ -18,15 +18,15 @@ import { type Body, beside, type Options, until } from '../webhooks/receiver.ts'
 // Most of each test is waiting.
 t.jobs = 4
 
-const TERMS: Terms = { attempts: 3, delay: 1, maxDelay: 60, concurrency: 2, kept: true }
+const TERMS: RetryPolicy = { attempts: 3, delay: 1, maxDelay: 60, concurrency: 2, hasHistory: true }
 const LIST = '/api/products/'
 
 type Run = (payload: { n: number }, ...rest: [services: Parameters<JobHandler['run']>[0], job: Parameters<JobHandler['run']>[2]]) => unknown
 
 /** A kind whose jobs have a number. */
-const kind = (run: Run, terms: Partial<Terms> = {}): JobHandler => ({
+const kind = (run: Run, terms: Partial<RetryPolicy> = {}): JobHandler => ({
   payload: Type.Object({ n: Type.Integer() }, { additionalProperties: false }),
-  terms: { ...TERMS, ...terms },
+  policy: { ...TERMS, ...terms },
   run: async (services, payload, job) => run(payload as { n: number }, services, job),
 })
 
@@ -141,9 +141,9 @@ onEach('of those with one key one waits, and another can while one runs', async 
   t.equal(await keyed('a'), undefined)
   const [one] = claimed.filter(({ id }) => id === first)
   if (!one) throw new Error('the first was not claimed')
-  await app.jobs.queue.failed(one, 'in vain')
+  await app.jobs.queue.fail(one, 'in vain')
   t.match(await jobOf(app, one.id), { status: 'waiting', attempts: 1, error: 'in vain' }, 'it waits for another try beside it')
-  for (const job of await app.jobs.queue.claim('test.run', 10)) await app.jobs.queue.done(job, undefined)
+  for (const job of await app.jobs.queue.claim('test.run', 10)) await app.jobs.queue.complete(job, undefined)
   t.type(await keyed('a'), 'string')
   t.equal(await keyed('a'), undefined)
 })
@@ -296,9 +296,9 @@ onEach('a worker that vanishes loses its job to another', async (t, dialect) => 
   const done = await when(app, id, 'done')
   t.match(done, { attempts: 2, result: { by: 'another', n: 1 } })
   // It comes back, and has nothing to say any more.
-  await queue.done(lost, { by: 'the lost one' })
-  await queue.failed(lost, 'the lost one').catch(() => {})
-  await queue.handBack(lost)
+  await queue.complete(lost, { by: 'the lost one' })
+  await queue.fail(lost, 'the lost one').catch(() => {})
+  await queue.release(lost)
   t.strictSame(await jobOf(app, id), done)
 })
 

@@ -10,7 +10,7 @@ const app = await buildApp({
   handlers: {
     'test.share': {
       payload: Type.Object({ n: Type.Integer() }),
-      terms: { attempts: 3, delay: 1, maxDelay: 10, concurrency: 4, kept: true },
+      policy: { attempts: 3, delay: 1, maxDelay: 10, concurrency: 4, hasHistory: true },
       run: async ({ db }, payload) => {
         const { n } = payload as { n: number }
         // Long enough for every process to come to some of them.
