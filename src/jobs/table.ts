@@ -215,11 +215,11 @@ const UNCLAIMED = { claim: null, leased_until: null }
 const now = () => new Date().toISOString()
 
 /** Parses the payload of a row. Other programs can write to the table, so invalid JSON returns `payloadError` instead of throwing. */
-function readPayload(text: string): { payload: unknown; unreadable?: string } {
+function readPayload(text: string): { payload: unknown; payloadError?: string } {
   try {
     return { payload: JSON.parse(text) }
   } catch (error) {
-    return { payload: text, unreadable: `The payload is not JSON: ${(error as Error).message}` }
+    return { payload: text, payloadError: `The payload is not JSON: ${(error as Error).message}` }
   }
 }
 
