@@ -9,7 +9,7 @@ import type { App } from '../src/http/routes.ts'
 import { createWithin } from '../src/records/write.ts'
 import { products } from '../src/resources/products.ts'
 import { MAX_IN_FLIGHT } from '../src/webhooks/deliver.ts'
-import { makeWebhook } from '../src/webhooks/webhooks.ts'
+import { createWebhook } from '../src/webhooks/webhooks.ts'
 import type { Engine } from './databases.ts'
 import { benchFeed, scratchOf } from './feed.ts'
 
@@ -96,7 +96,7 @@ async function delivering(engine: Engine): Promise<void> {
   const { url, all, close } = await receiver(DELIVERIES)
   const settings = { WEBHOOK_ALLOW_HTTP: 'true', WEBHOOK_ALLOW_PRIVATE: 'true' }
   await withApp(engine, settings, async (app) => {
-    await app.db.write((tx) => makeWebhook(tx, app.db, { url, events: ['products.created'] }, COMMAND_LINE))
+    await app.db.write((tx) => createWebhook(tx, app.db, { url, events: ['products.created'] }, COMMAND_LINE))
     await app.db.write(async (tx) => {
       for (let row = 0; row < DELIVERIES; row++) await createWithin(tx, app.db, products, product(), COMMAND_LINE)
     })

@@ -7,7 +7,7 @@ import { handlers, type JobHandler, type JobHandlers, type Services, schedules }
 import { Jobs } from '../src/jobs/jobs.ts'
 import { openQueue } from '../src/jobs/open.ts'
 import type { AddressPolicy } from '../src/webhooks/address.ts'
-import { findDue } from '../src/webhooks/due.ts'
+import { findDueWork } from '../src/webhooks/due.ts'
 import { Sender } from '../src/webhooks/send.ts'
 
 declare module 'fastify' {
@@ -94,7 +94,7 @@ async function pulse({ db, jobs, log }: FastifyInstance, signal: AbortSignal): P
     }
   }
   const called = async () => {
-    const { isEnabled, dispatch, deliver } = await findDue(db)
+    const { isEnabled, dispatch, deliver } = await findDueWork(db)
     if (!dispatch && deliver.length === 0) return isEnabled
     await db.write(async (tx) => {
       if (dispatch) await jobs.enqueue(tx, 'webhooks.dispatch', {}, { key: 'webhooks' })

@@ -9,8 +9,8 @@ import type { Resource } from './query/resource.ts'
 import type { Row } from './query/rows.ts'
 import { deliverDue } from './webhooks/deliver.ts'
 import { dispatch } from './webhooks/dispatch.ts'
-import { deliverEvents } from './webhooks/events.ts'
-import { cancelAll, cancelOrphans, pruneDeliveries, replayRange } from './webhooks/replay.ts'
+import { createDeliveries } from './webhooks/events.ts'
+import { cancelDeliveries, cancelOrphans, pruneDeliveries, replayRange } from './webhooks/replay.ts'
 import type { Sender } from './webhooks/send.ts'
 import { NOTIFIED } from './webhooks/types.ts'
 
@@ -58,7 +58,7 @@ export const handlers = {
     async run({ db, resources, origin }, { record, message, at }, { id }) {
       const data = message === undefined ? {} : { message }
       const events = [{ event: `job ${id}`, type: NOTIFIED, at, record, data }]
-      return { deliveries: await db.write((tx) => deliverEvents(tx, db, { events, resources, origin })) }
+      return { deliveries: await db.write((tx) => createDeliveries(tx, db, { events, resources, origin })) }
     },
   }),
   'webhooks.dispatch': handler({
@@ -74,7 +74,7 @@ export const handlers = {
   'webhooks.cancel': handler({
     payload: Type.Object({ webhook: Type.Integer() }),
     policy: DEFAULT,
-    run: async ({ db }, { webhook }, { signal }) => ({ deliveries: await cancelAll(db, webhook, signal) }),
+    run: async ({ db }, { webhook }, { signal }) => ({ deliveries: await cancelDeliveries(db, webhook, signal) }),
   }),
   'webhooks.replay': handler({
     payload: Type.Object({

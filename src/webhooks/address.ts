@@ -25,13 +25,13 @@ export function isPublic(address: string): boolean {
   return !('parts' in parsed) || ((parsed.parts[0] ?? 0) & GLOBAL_BITS) === GLOBAL
 }
 
-const withoutBrackets = (hostname: string) => hostname.replace(/^\[(.*)\]$/, '$1')
+const stripBrackets = (hostname: string) => hostname.replace(/^\[(.*)\]$/, '$1')
 
 /**
  * What is wrong with a URL, as far as it says so itself; `resolved` also asks what its name stands for. The URL Standard has already made
  * of `0x7f.1`, `017700000001` and `2130706433` the address that they are.
  */
-export async function faultsOfUrl(text: string, { allowHttp, allowPrivate, resolve = dnsLookup }: AddressPolicy): Promise<Fault[]> {
+export async function findUrlFaults(text: string, { allowHttp, allowPrivate, resolve = dnsLookup }: AddressPolicy): Promise<Fault[]> {
   const fault = (detail: string): Fault[] => [{ pointer: '/url', detail }]
   const url = URL.parse(text)
   if (!url || (url.protocol !== 'https:' && url.protocol !== 'http:')) return fault('is no URL that begins with https://')
@@ -39,7 +39,7 @@ export async function faultsOfUrl(text: string, { allowHttp, allowPrivate, resol
   if (url.username !== '' || url.password !== '') return fault('has a user or a password in it')
   if (url.hash !== '') return fault('has a fragment')
   if (allowPrivate) return []
-  const host = withoutBrackets(url.hostname)
+  const host = stripBrackets(url.hostname)
   try {
     const addresses = ipaddr.isValid(host) ? [{ address: host }] : await promisify(resolve)(host, { all: true })
     return addresses.every(({ address }) => isPublic(address)) ? [] : fault('leads to an address that is not public')
@@ -49,17 +49,17 @@ export async function faultsOfUrl(text: string, { allowHttp, allowPrivate, resol
 }
 
 /** Throws AddressRefused where the URL has an address in it that must not be connected to: no name is looked up for it then. */
-export function refuseLiteral(url: URL, { allowPrivate }: AddressPolicy): void {
-  const host = withoutBrackets(url.hostname)
+export function refusePrivateLiteral(url: URL, { allowPrivate }: AddressPolicy): void {
+  const host = stripBrackets(url.hostname)
   if (!allowPrivate && ipaddr.isValid(host) && !isPublic(host)) throw new AddressRefused(`${host} is not a public address`)
 }
 
-type Found = (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void
+type LookupCallback = (error: NodeJS.ErrnoException | null, address: string | LookupAddress[], family?: number) => void
 
 /** For `net.connect`: finds the addresses of a name, and refuses all where one must not be connected to. */
-export const guardedLookup =
+export const createGuardedLookup =
   ({ allowPrivate, resolve = dnsLookup }: AddressPolicy) =>
-  (hostname: string, options: LookupOptions, found: Found): void => {
+  (hostname: string, options: LookupOptions, found: LookupCallback): void => {
     resolve(hostname, { ...options, all: true }, (error, addresses) => {
       if (error) return found(error, [])
       const refused = allowPrivate ? undefined : addresses.find(({ address }) => !isPublic(address))

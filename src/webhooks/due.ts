@@ -3,9 +3,9 @@ import { and, eq, exists, gt, inArray, lt, lte, notExists, sql } from 'drizzle-o
 import type { Database } from '../../drizzle/database.ts'
 import { readLog } from '../changelog/read.ts'
 import { MAX_IN_FLIGHT } from './deliver.ts'
-import { dispatched } from './dispatch.ts'
+import { readOffset } from './dispatch.ts'
 
-export interface Due {
+export interface DueWork {
   /** There is a webhook to look for. */
   isEnabled: boolean
   /** There is something in the change log that was not looked at yet. */
@@ -14,7 +14,7 @@ export interface Due {
   deliver: number[]
 }
 
-export async function findDue(db: Database): Promise<Due> {
+export async function findDueWork(db: Database): Promise<DueWork> {
   const { webhooks, webhook_pauses: pauses, deliveries } = db.tables
   const [enabled] = await db.read.select({ id: webhooks.id }).from(webhooks).where(eq(webhooks.enabled, true)).limit(1)
   if (!enabled) return { isEnabled: false, dispatch: false, deliver: [] }
@@ -37,6 +37,6 @@ export async function findDue(db: Database): Promise<Due> {
       ),
     )
   // Not whether it is the newest: where all was forgotten since, there is none.
-  const unread = await readLog(db.read, db, await dispatched(db.read, db), 1)
+  const unread = await readLog(db.read, db, await readOffset(db.read, db), 1)
   return { isEnabled: true, dispatch: unread.length > 0, deliver: waiting.map(({ id }) => id) }
 }

@@ -5,8 +5,8 @@ import type { Database, Queries } from '../../drizzle/database.ts'
 import { buildInserter, toDriverValue } from '../../drizzle/rows.ts'
 import type { Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
-import { matching, readFilter } from './matching.ts'
-import { resourceOf, subscribes } from './types.ts'
+import { findMatches, readFilter } from './matching.ts'
+import { isSubscribed, parseResource } from './types.ts'
 
 /** What webhooks are told. */
 export interface Event {
@@ -28,10 +28,10 @@ const MAX_BODY = 20_000
 /** Milliseconds by which the clocks of instances may differ: what happened so long before a webhook was made may still be sent. */
 const CLOCK_SKEW = 60_000
 
-export const enabledWebhooks = (tx: Queries, db: Database): Promise<Webhook[]> =>
+export const listEnabledWebhooks = (tx: Queries, db: Database): Promise<Webhook[]> =>
   tx.select().from(db.tables.webhooks).where(eq(db.tables.webhooks.enabled, true)).orderBy(db.tables.webhooks.id)
 
-export interface DeliverOptions {
+export interface CreateDeliveriesOptions {
   events: readonly Event[]
   resources: readonly Resource[]
   /** What the URLs of records begin with. */
@@ -43,30 +43,30 @@ export interface DeliverOptions {
 }
 
 /** Makes the deliveries of events, each once, and returns how many there are. */
-export async function deliverEvents(
+export async function createDeliveries(
   tx: Queries,
   db: Database,
-  { events, resources, origin, webhooks, skipped }: DeliverOptions,
+  { events, resources, origin, webhooks, skipped }: CreateDeliveriesOptions,
 ): Promise<number> {
   const bodies = new Map<Event, string>()
   const rows: unknown[][] = []
-  for (const webhook of webhooks ?? (await enabledWebhooks(tx, db))) {
+  for (const webhook of webhooks ?? (await listEnabledWebhooks(tx, db))) {
     const rest = events.slice(skipped?.get(webhook.id) ?? 0)
-    for (const event of await wanted(tx, db, webhook, rest, resources)) {
-      const body = bodies.get(event) ?? bodyOf(event, origin)
+    for (const event of await filterEvents(tx, db, webhook, rest, resources)) {
+      const body = bodies.get(event) ?? buildBody(event, origin)
       bodies.set(event, body)
-      rows.push(rowOf(db, webhook.id, event, body))
+      rows.push(buildRow(db, webhook.id, event, body))
     }
   }
-  await insert(tx, rows)
+  await insertRows(tx, rows)
   return rows.length
 }
 
 /** A delivery that is made for one webhook, whatever it has subscribed to. Returns its id. */
-export async function deliverTo(tx: Queries, db: Database, webhook: number, event: Omit<Event, 'record'>): Promise<number> {
+export async function createDelivery(tx: Queries, db: Database, webhook: number, event: Omit<Event, 'record'>): Promise<number> {
   const { deliveries } = db.tables
   const body = JSON.stringify({ type: event.type, timestamp: event.at, data: event.data })
-  await insert(tx, [rowOf(db, webhook, event, body)])
+  await insertRows(tx, [buildRow(db, webhook, event, body)])
   const [made] = await tx
     .select({ id: deliveries.id })
     .from(deliveries)
@@ -74,7 +74,7 @@ export async function deliverTo(tx: Queries, db: Database, webhook: number, even
   return Number(made?.id)
 }
 
-async function wanted(
+async function filterEvents(
   tx: Queries,
   db: Database,
   webhook: Webhook,
@@ -82,15 +82,15 @@ async function wanted(
   resources: readonly Resource[],
 ): Promise<Event[]> {
   const since = new Date(Date.parse(webhook.created_at) - CLOCK_SKEW).toISOString()
-  const subscribed = events.filter(({ type, at }) => subscribes(webhook.events, type) && at >= since)
+  const subscribed = events.filter(({ type, at }) => isSubscribed(webhook.events, type) && at >= since)
   if (webhook.filter === '' || subscribed.length === 0) return subscribed
   const kept = new Set<Event>()
-  for (const [name, some] of Map.groupBy(subscribed, ({ type }) => resourceOf(type))) {
+  for (const [name, some] of Map.groupBy(subscribed, ({ type }) => parseResource(type))) {
     const resource = resources.find(({ table }) => table === name)
     const { query, faults } = resource ? readFilter(resource, webhook.filter) : { query: {}, faults: [] }
     // Its records have not the fields that are asked about.
     if (!resource || faults.length > 0) continue
-    const places = await matching(
+    const places = await findMatches(
       tx,
       db,
       resource,
@@ -102,11 +102,11 @@ async function wanted(
   return subscribed.filter((event) => kept.has(event))
 }
 
-function bodyOf({ type, at, record, data }: Event, origin: string): string {
+function buildBody({ type, at, record, data }: Event, origin: string): string {
   const { id, version } = record
   const body = JSON.stringify({ type, timestamp: at, data: { id, version, ...data, record } })
   if (Buffer.byteLength(body) < MAX_BODY) return body
-  const url = `${origin}/api/${resourceOf(type)}/${id}/`
+  const url = `${origin}/api/${parseResource(type)}/${id}/`
   const { message } = data
   return JSON.stringify({ type, timestamp: at, data: { id, version, ...(message !== undefined && { message }), url } })
 }
@@ -127,9 +127,14 @@ const COLUMNS = [
   'version',
 ]
 
-const insert = buildInserter('deliveries', COLUMNS, sql` on conflict do nothing`)
+const insertRows = buildInserter('deliveries', COLUMNS, sql` on conflict do nothing`)
 
-function rowOf(db: Database, webhook: number, { type, event, ...rest }: Omit<Event, 'record'> & { record?: Row }, body: string): unknown[] {
+function buildRow(
+  db: Database,
+  webhook: number,
+  { type, event, ...rest }: Omit<Event, 'record'> & { record?: Row },
+  body: string,
+): unknown[] {
   const { deliveries } = db.tables
   const now = toDriverValue(deliveries.created_at, new Date().toISOString())
   const message = `msg_${randomUUID().replaceAll('-', '')}`

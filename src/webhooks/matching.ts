@@ -12,7 +12,7 @@ import type { Resource } from '../query/resource.ts'
 import { columnsOf, type Row } from '../query/rows.ts'
 
 /** Parameters of a list that say nothing of a record. */
-const OF_LISTS = ['ordering', 'page', 'page_size', 'cursor', 'count']
+const LIST_PARAMETERS = ['ordering', 'page', 'page_size', 'cursor', 'count']
 
 const readers = new WeakMap<Resource, ReturnType<typeof compileQuerystring>>()
 
@@ -21,7 +21,7 @@ export function readFilter(resource: Resource, filter: string): { query: ListQue
   let read = readers.get(resource)
   if (!read) {
     const { querystring } = resource.list
-    const properties = Object.fromEntries(Object.entries(querystring.properties).filter(([name]) => !OF_LISTS.includes(name)))
+    const properties = Object.fromEntries(Object.entries(querystring.properties).filter(([name]) => !LIST_PARAMETERS.includes(name)))
     read = compileQuerystring({ ...querystring, properties })
     readers.set(resource, read)
   }
@@ -31,10 +31,10 @@ export function readFilter(resource: Resource, filter: string): { query: ListQue
 }
 
 /** States that one statement judges: each has as many values as a record has fields. */
-const AT_ONCE = 200
+const MAX_ROWS = 200
 
 /** The places of the rows for which a query holds. `rows` are states of records as the contract shows them, at whatever time. */
-export async function matching(
+export async function findMatches(
   tx: Queries,
   db: Database,
   resource: Resource,
@@ -45,8 +45,8 @@ export async function matching(
   if (clauses.length === 0) return new Set(rows.keys())
   const checks = clauses.map((clause) => clause.check(...clause.values.map((value) => sql`${sql.param(value)}`)))
   const matched = new Set<number>()
-  for (const round of rounds(rows)) {
-    const given = withRows(
+  for (const round of groupDistinct(rows)) {
+    const given = buildRowTables(
       db,
       resource,
       round.map((place) => rows[place] as Row),
@@ -60,14 +60,14 @@ export async function matching(
 }
 
 /** Places of rows in groups in which no record is twice. */
-function* rounds(rows: readonly Row[]): Generator<number[]> {
+function* groupDistinct(rows: readonly Row[]): Generator<number[]> {
   let left = [...rows.keys()]
   while (left.length > 0) {
     const ids = new Set<number>()
     const [round, rest]: [number[], number[]] = [[], []]
     for (const place of left) {
       const { id } = rows[place] as Row
-      if (ids.has(id) || round.length === AT_ONCE) rest.push(place)
+      if (ids.has(id) || round.length === MAX_ROWS) rest.push(place)
       else {
         ids.add(id)
         round.push(place)
@@ -79,26 +79,28 @@ function* rounds(rows: readonly Row[]): Generator<number[]> {
 }
 
 /** Common table expressions that stand in front of the table and its search texts under their names: what follows sees only these rows. */
-function withRows(db: Database, resource: Resource, rows: readonly Row[]): SQL {
+function buildRowTables(db: Database, resource: Resource, rows: readonly Row[]): SQL {
   const columns = Object.entries(columnsOf(db, resource))
-  const records = rows.map((row) => tuple(columns.map(([field, column]) => cell(column, toDriverValue(column, row[field] ?? null)))))
+  const records = rows.map((row) =>
+    buildTuple(columns.map(([field, column]) => castValue(column, toDriverValue(column, row[field] ?? null)))),
+  )
   const { foldedFields: folded, table } = resource.served
   const own = columnsByName(db.tables[table])
   const texts = rows.map((row) => {
-    const cells = folded.map((field) => cell(own[field] as Column, typeof row[field] === 'string' ? fold(row[field]) : null))
-    return tuple([cell(own.id as Column, row.id), ...cells, ...db.dialect.computedColumns.map(({ from }) => from(cells))])
+    const cells = folded.map((field) => castValue(own[field] as Column, typeof row[field] === 'string' ? fold(row[field]) : null))
+    return buildTuple([castValue(own.id as Column, row.id), ...cells, ...db.dialect.computedColumns.map(({ from }) => from(cells))])
   })
-  const names = (list: readonly string[]) => tuple(list.map((name) => sql.identifier(name) as unknown as SQL))
+  const names = (list: readonly string[]) => buildTuple(list.map((name) => sql.identifier(name) as unknown as SQL))
   const search = [...['id', ...folded], ...db.dialect.computedColumns.map(({ name }) => name)]
-  return sql`with ${sql.identifier(table)} ${names(columns.map(([, { name }]) => name))} as (values ${list(records)}),
-    ${sql.identifier(nameSearchTable(table))} ${names(search)} as (values ${list(texts)})`
+  return sql`with ${sql.identifier(table)} ${names(columns.map(([, { name }]) => name))} as (values ${joinList(records)}),
+    ${sql.identifier(nameSearchTable(table))} ${names(search)} as (values ${joinList(texts)})`
 }
 
-const list = (parts: readonly SQL[]): SQL => sql.join([...parts], sql`, `)
-const tuple = (parts: readonly SQL[]): SQL => sql`(${list(parts)})`
+const joinList = (parts: readonly SQL[]): SQL => sql.join([...parts], sql`, `)
+const buildTuple = (parts: readonly SQL[]): SQL => sql`(${joinList(parts)})`
 
 /** As the column has it: by type and, where texts are compared otherwise than the database does by itself, by collation. */
-function cell(column: Column, value: unknown): SQL {
+function castValue(column: Column, value: unknown): SQL {
   const [type = '', collation] = column.getSQLType().split(/ (?=collate )/)
   return sql`cast(${sql.param(value)} as ${sql.raw(type)})${sql.raw(collation ? ` ${collation}` : '')}`
 }

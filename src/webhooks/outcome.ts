@@ -1,7 +1,7 @@
 // What an attempt comes to, for the delivery and for the webhook (Standard Webhooks 1.0).
 import type { Database } from '../../drizzle/database.ts'
 import type { Attempt } from '../resources/deliveries.ts'
-import type { Sent } from './send.ts'
+import type { SendResult } from './send.ts'
 
 export type Delivery = Database['tables']['deliveries']['$inferSelect']
 
@@ -37,9 +37,9 @@ export interface Outcome {
   pause: number
 }
 
-export function outcomeOf(
+export function computeOutcome(
   delivery: Delivery,
-  { status, latency, error, response, retryAfter }: Sent,
+  { status, latency, error, response, retryAfter }: SendResult,
   at: string,
   schedule: readonly number[] = SCHEDULE,
 ): Outcome {
@@ -47,7 +47,7 @@ export function outcomeOf(
   const attempt: Attempt = { at, status, latency_ms: latency, error, response }
   const ok = error === null
   const gone = status === GONE
-  const pause = pauseOf(status, retryAfter)
+  const pause = computePause(status, retryAfter)
   const exhausted = !ok && attempts >= schedule.length
   const ended = ok || gone || exhausted
   const wait = Math.max(pause, (schedule[attempts] ?? 0) * (1 + JITTER * Math.random()))
@@ -69,7 +69,7 @@ export function outcomeOf(
   }
 }
 
-function pauseOf(status: number | null, retryAfter: string | undefined): number {
+function computePause(status: number | null, retryAfter: string | undefined): number {
   if (status === null || !THROTTLED.includes(status)) return 0
   const seconds = /^\d{1,9}$/.test(retryAfter ?? '') ? Number(retryAfter) * SECOND : Date.parse(retryAfter ?? '') - Date.now()
   if (Number.isNaN(seconds)) return THROTTLED_PAUSE

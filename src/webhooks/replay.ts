@@ -6,15 +6,15 @@ import { Problem } from '../errors.ts'
 import { type Expected, held } from '../records/write.ts'
 import { deliveries } from '../resources/deliveries.ts'
 
-const AGAIN = { status: 'pending', attempts: 0 }
+const RESET = { status: 'pending', attempts: 0 }
 
 /** One delivery. False where there is none such, or it has not come to an end. */
-export async function replayOne(tx: Queries, db: Database, id: number): Promise<boolean> {
+export async function resetDelivery(tx: Queries, db: Database, id: number): Promise<boolean> {
   const { deliveries } = db.tables
   const at = new Date().toISOString()
   const rows = await tx
     .update(deliveries)
-    .set({ ...AGAIN, due_at: at, updated_at: at, version: sql`${deliveries.version} + 1` })
+    .set({ ...RESET, due_at: at, updated_at: at, version: sql`${deliveries.version} + 1` })
     .where(and(eq(deliveries.id, id), isNull(deliveries.due_at)))
     .returning({ id: deliveries.id })
   return rows.length > 0
@@ -29,7 +29,7 @@ export async function replayDelivery(tx: Queries, db: Database, id: number, expe
     .from(webhooks)
     .where(eq(webhooks.id, Number(webhook)))
   if (!there?.enabled) throw new Problem('webhook-disabled', 'Its webhook was deleted, or is disabled.')
-  if (await replayOne(tx, db, id)) return
+  if (await resetDelivery(tx, db, id)) return
   const at = new Date().toISOString()
   await tx
     .update(table)
@@ -38,12 +38,12 @@ export async function replayDelivery(tx: Queries, db: Database, id: number, expe
 }
 
 /** What is still to be sent to a webhook that was deleted is not sent any more. */
-export async function cancelAll(db: Database, webhook: number, signal: AbortSignal): Promise<number> {
+export async function cancelDeliveries(db: Database, webhook: number, signal: AbortSignal): Promise<number> {
   const { deliveries: table } = db.tables
   const cancelled = { status: 'cancelled', due_at: null, updated_at: new Date().toISOString(), version: sql`${table.version} + 1` }
   return runInBatches(async () => {
     signal.throwIfAborted()
-    const ids = await idsOf(db, [eq(table.webhook, webhook), inArray(table.status, ['pending', 'sending'])])
+    const ids = await listIds(db, [eq(table.webhook, webhook), inArray(table.status, ['pending', 'sending'])])
     if (ids.length > 0) await db.write((tx) => tx.update(table).set(cancelled).where(inArray(table.id, ids)))
     return ids.length
   })
@@ -59,11 +59,11 @@ export async function cancelOrphans(db: Database, signal: AbortSignal): Promise<
     .where(and(inArray(table.status, ['pending', 'sending']), notExists(there)))
     .groupBy(table.webhook)
   let count = 0
-  for (const { webhook } of orphans) count += await cancelAll(db, webhook, signal)
+  for (const { webhook } of orphans) count += await cancelDeliveries(db, webhook, signal)
   return count
 }
 
-export interface Range {
+export interface ReplayRange {
   webhook: number
   /** When their events were made deliveries: from then on, and before. */
   since: string
@@ -73,7 +73,7 @@ export interface Range {
 }
 
 /** The deliveries of a webhook in a range of time that have come to an end. Returns how many there were. */
-export async function replayRange(db: Database, { webhook, since, until, only }: Range, signal: AbortSignal): Promise<number> {
+export async function replayRange(db: Database, { webhook, since, until, only }: ReplayRange, signal: AbortSignal): Promise<number> {
   const { deliveries: table } = db.tables
   const statuses = only === 'failed' ? ['failed', 'cancelled'] : ['failed', 'cancelled', 'delivered']
   const chosen = [eq(table.webhook, webhook), gte(table.created_at, since), lt(table.created_at, until), inArray(table.status, statuses)]
@@ -81,9 +81,9 @@ export async function replayRange(db: Database, { webhook, since, until, only }:
   let last = 0
   await runInBatches(async () => {
     signal.throwIfAborted()
-    const ids = await idsOf(db, [...chosen, gt(table.id, last)])
+    const ids = await listIds(db, [...chosen, gt(table.id, last)])
     await db.write(async (tx) => {
-      for (const id of ids) if (await replayOne(tx, db, id)) count++
+      for (const id of ids) if (await resetDelivery(tx, db, id)) count++
     })
     last = ids.at(-1) ?? last
     return ids.length
@@ -91,7 +91,7 @@ export async function replayRange(db: Database, { webhook, since, until, only }:
   return count
 }
 
-async function idsOf(db: Database, conditions: readonly SQL[]): Promise<number[]> {
+async function listIds(db: Database, conditions: readonly SQL[]): Promise<number[]> {
   const { deliveries: table } = db.tables
   const rows = await db.read
     .select({ id: table.id })
@@ -106,7 +106,7 @@ async function idsOf(db: Database, conditions: readonly SQL[]): Promise<number[]
 export async function pruneDeliveries(db: Database, before: Date, signal?: AbortSignal): Promise<number> {
   const { deliveries: table } = db.tables
   return runInBatches(async () => {
-    const ids = await idsOf(db, [lt(table.created_at, before.toISOString())])
+    const ids = await listIds(db, [lt(table.created_at, before.toISOString())])
     if (ids.length > 0) await db.write((tx) => tx.delete(table).where(inArray(table.id, ids)))
     return ids.length
   }, signal)

@@ -46,7 +46,7 @@ export const rotateWebhookSchema = actionSchema(
   [],
 )
 
-const delivery = {
+const DELIVERY_ACCEPTED = {
   status: ACCEPTED,
   description: 'The delivery, which is sent later',
   schema: Type.Object({ delivery: Type.Integer({ description: 'Its id' }) }, { additionalProperties: false }),
@@ -60,11 +60,11 @@ export const testWebhookSchema = actionSchema(
     summary: 'Send a webhook something to try it',
     description: 'An event of the type `webhooks.test`, whatever it has subscribed to.',
   },
-  delivery,
+  DELIVERY_ACCEPTED,
   ['webhook-disabled'],
 )
 
-const at = (description: string, examples?: string[]) =>
+const timeParameter = (description: string, examples?: string[]) =>
   Type.Unsafe<string>(time({ description, ...(examples && { examples }) })[meta].input)
 
 export const replayWebhookSchema = {
@@ -80,8 +80,8 @@ export const replayWebhookSchema = {
   ),
   body: Type.Object(
     {
-      since: at('What was made a delivery from then on', ['2026-01-31T12:00:00Z']),
-      until: Type.Optional(at('And before then; otherwise until now', ['2030-01-31T12:00:00Z'])),
+      since: timeParameter('What was made a delivery from then on', ['2026-01-31T12:00:00Z']),
+      until: Type.Optional(timeParameter('And before then; otherwise until now', ['2030-01-31T12:00:00Z'])),
       only: Type.Optional(
         Type.Unsafe<'failed' | 'all'>({
           type: 'string',
@@ -103,6 +103,6 @@ export const replayDeliverySchema = actionSchema(
     summary: 'Send a delivery again',
     description: 'Under the same `webhook-id`. One that is still to be sent is sent at once.',
   },
-  delivery,
+  DELIVERY_ACCEPTED,
   codes,
 )

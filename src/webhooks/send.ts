@@ -1,6 +1,6 @@
 // Sends one POST to an address that is allowed, within bounds of time and of what is read of the answer.
 import { Agent, request } from 'undici'
-import { type AddressPolicy, guardedLookup, refuseLiteral } from './address.ts'
+import { type AddressPolicy, createGuardedLookup, refusePrivateLiteral } from './address.ts'
 
 /** Milliseconds from the beginning of an attempt to the end of its answer, and of the connection alone. */
 export const SEND_TIMEOUT = 20_000
@@ -9,13 +9,13 @@ const CONNECT_TIMEOUT = 10_000
 const KEEP_ALIVE = 10_000
 
 /** Bytes of an answer that are kept, and that are read so that its connection can be used again. */
-export const MAX_KEPT = 1_000
+export const MAX_RESPONSE = 1_000
 const MAX_READ = 65_536
 
 /** Bytes of the headers of an answer. */
-const MAX_HEADERS = 16_384
+const MAX_HEADER_BYTES = 16_384
 
-export interface Sent {
+export interface SendResult {
   /** Null where there was no answer. */
   status: number | null
   latency: number
@@ -44,19 +44,19 @@ export class Sender {
     this.#userAgent = userAgent
     this.#timeout = timeout
     this.#agent = new Agent({
-      connect: { lookup: guardedLookup(policy) as never, timeout: CONNECT_TIMEOUT },
+      connect: { lookup: createGuardedLookup(policy) as never, timeout: CONNECT_TIMEOUT },
       keepAliveTimeout: KEEP_ALIVE,
-      maxHeaderSize: MAX_HEADERS,
+      maxHeaderSize: MAX_HEADER_BYTES,
     })
   }
 
   /** Never rejects, unless `signal` ends it: what went wrong is told. Redirects are not followed. */
-  async send(url: string, headers: Record<string, string>, body: string, signal: AbortSignal): Promise<Sent> {
+  async send(url: string, headers: Record<string, string>, body: string, signal: AbortSignal): Promise<SendResult> {
     const begun = performance.now()
-    const sent = (rest: Omit<Sent, 'latency'>): Sent => ({ latency: Math.round(performance.now() - begun), ...rest })
+    const sent = (rest: Omit<SendResult, 'latency'>): SendResult => ({ latency: Math.round(performance.now() - begun), ...rest })
     const timeout = AbortSignal.timeout(this.#timeout)
     try {
-      refuseLiteral(new URL(url), this.#policy)
+      refusePrivateLiteral(new URL(url), this.#policy)
       const answer = await request(url, {
         method: 'POST',
         dispatcher: this.#agent,
@@ -66,13 +66,13 @@ export class Sender {
       })
       const { statusCode: status } = answer
       const retryAfter = answer.headers['retry-after']
-      const response = await beginningOf(answer.body)
+      const response = await readBeginning(answer.body)
       const ok = status >= 200 && status < 300
       const error = ok ? null : `the receiver answered ${status}`
       return sent({ status, error, response, ...(retryAfter !== undefined && { retryAfter: String(retryAfter) }) })
     } catch (error) {
       signal.throwIfAborted()
-      const detail = timeout.aborted ? `no answer within ${this.#timeout / 1_000} s` : reasonOf(error)
+      const detail = timeout.aborted ? `no answer within ${this.#timeout / 1_000} s` : describeError(error)
       return sent({ status: null, error: detail, response: '' })
     }
   }
@@ -83,12 +83,12 @@ export class Sender {
 }
 
 /** Reads a short answer to its end, and ends the connection of a long one. */
-async function beginningOf(body: AsyncIterable<Buffer> & { destroy(): unknown }): Promise<string> {
+async function readBeginning(body: AsyncIterable<Buffer> & { destroy(): unknown }): Promise<string> {
   const chunks: Buffer[] = []
   let [kept, read] = [0, 0]
   for await (const chunk of body) {
-    if (kept < MAX_KEPT) chunks.push(chunk.subarray(0, MAX_KEPT - kept))
-    kept = Math.min(MAX_KEPT, kept + chunk.length)
+    if (kept < MAX_RESPONSE) chunks.push(chunk.subarray(0, MAX_RESPONSE - kept))
+    kept = Math.min(MAX_RESPONSE, kept + chunk.length)
     read += chunk.length
     // Leaving the loop ends it.
     if (read > MAX_READ) break
@@ -97,7 +97,7 @@ async function beginningOf(body: AsyncIterable<Buffer> & { destroy(): unknown })
   return Buffer.concat(chunks).toString().replaceAll('\0', '\ufffd')
 }
 
-function reasonOf(error: unknown): string {
+function describeError(error: unknown): string {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     if (cause.cause === undefined) return cause.message || String((cause as { code?: string }).code ?? cause.name)
   }

@@ -5,12 +5,12 @@ const PREFIX = 'whsec_'
 /** Random bytes of a secret; the specification has 24 to 64. */
 const SECRET_BYTES = 32
 
-export const newWebhookSecret = (): string => PREFIX + randomBytes(SECRET_BYTES).toString('base64')
+export const createWebhookSecret = (): string => PREFIX + randomBytes(SECRET_BYTES).toString('base64')
 
 const SECOND = 1_000
 
 /** The headers of one attempt. Each secret gives a signature: while they are rotated, a receiver may know either. */
-export function signedHeaders(secrets: readonly string[], message: string, body: string, now = Date.now()): Record<string, string> {
+export function signHeaders(secrets: readonly string[], message: string, body: string, now = Date.now()): Record<string, string> {
   const timestamp = String(Math.floor(now / SECOND))
   const signatures = secrets.map((secret) => {
     const key = Buffer.from(secret.slice(PREFIX.length), 'base64')

@@ -2,14 +2,14 @@
 import { setTimeout } from 'node:timers/promises'
 
 /** Milliseconds. */
-const AFTER_FAILURE = 5_000
+const FAILURE_DELAY = 5_000
 
 /** Fails only after a while where it fails, unless `signal` says to come to an end: it holds its place, and nobody tries it meanwhile. */
-export async function failingSlowly<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+export async function delayFailure<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
-    await setTimeout(AFTER_FAILURE, undefined, { signal }).catch(() => {})
+    await setTimeout(FAILURE_DELAY, undefined, { signal }).catch(() => {})
     throw error
   }
 }

@@ -7,7 +7,7 @@ import type { Resource } from '../query/resource.ts'
 export const ALL = '*'
 
 /** What happened, as the type of an event says it. What else is recorded is told to nobody. */
-export const HAPPENED: Partial<Record<Operation, string>> = { create: 'created', update: 'updated', delete: 'deleted' }
+export const EVENT_SUFFIXES: Partial<Record<Operation, string>> = { create: 'created', update: 'updated', delete: 'deleted' }
 
 /** Somebody asked for it: `POST …/notify_update/`. */
 export const NOTIFIED = 'products.notified'
@@ -16,16 +16,16 @@ export const NOTIFIED = 'products.notified'
 export const TEST = 'webhooks.test'
 
 /** Of resources that only administrators may read, nobody else is told. */
-export const isTold = ({ access }: Resource): boolean => access.read === 'read'
+export const hasEvents = ({ access }: Resource): boolean => access.read === 'read'
 
 /** Every type, besides `*`. */
-export const eventTypes = (resources: readonly Resource[]): string[] => [
-  ...resources.filter(isTold).flatMap(({ table }) => Object.values(HAPPENED).map((happened) => `${table}.${happened}`)),
+export const listEventTypes = (resources: readonly Resource[]): string[] => [
+  ...resources.filter(hasEvents).flatMap(({ table }) => Object.values(EVENT_SUFFIXES).map((happened) => `${table}.${happened}`)),
   NOTIFIED,
 ]
 
-export function faultsOfTypes(types: readonly string[], resources: readonly Resource[]): Fault[] {
-  const allowed = [...eventTypes(resources), ALL]
+export function findTypeFaults(types: readonly string[], resources: readonly Resource[]): Fault[] {
+  const allowed = [...listEventTypes(resources), ALL]
   const faults = types.flatMap((type, index): Fault[] => {
     if (allowed.includes(type)) return []
     return [{ pointer: `/events/${index}`, ...describeUnknown('is no type of event', type, allowed) }]
@@ -33,7 +33,7 @@ export function faultsOfTypes(types: readonly string[], resources: readonly Reso
   return faults.slice(0, MAX_FAULTS)
 }
 
-export const subscribes = (types: readonly string[], type: string): boolean => types.includes(ALL) || types.includes(type)
+export const isSubscribed = (types: readonly string[], type: string): boolean => types.includes(ALL) || types.includes(type)
 
 /** The name of the resource that an event is of. */
-export const resourceOf = (type: string): string => type.slice(0, type.indexOf('.'))
+export const parseResource = (type: string): string => type.slice(0, type.indexOf('.'))

@@ -10,22 +10,22 @@ import type { Body, Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
 import { changeHeld, createWithin, type Expected, findRow, held, removeWithin } from '../records/write.ts'
 import { webhooks } from '../resources/webhooks.ts'
-import { type AddressPolicy, faultsOfUrl } from './address.ts'
-import { beginAtNewest } from './dispatch.ts'
-import { deliverTo, type Webhook } from './events.ts'
+import { type AddressPolicy, findUrlFaults } from './address.ts'
+import { skipToNewest } from './dispatch.ts'
+import { createDelivery, type Webhook } from './events.ts'
 import { readFilter } from './matching.ts'
 import type { Outcome } from './outcome.ts'
-import { newWebhookSecret } from './sign.ts'
-import { ALL, eventTypes, faultsOfTypes, isTold, resourceOf, TEST } from './types.ts'
+import { createWebhookSecret } from './sign.ts'
+import { ALL, findTypeFaults, hasEvents, listEventTypes, parseResource, TEST } from './types.ts'
 
 /** Webhooks that there can be: of each change it is looked whether they are told. */
 const MAX_WEBHOOKS = 100
 
 const HOUR = 3_600_000
 /** Milliseconds for which the secret before still signs. */
-const OLD_SECRET = 24 * HOUR
+const OLD_SECRET_TIME = 24 * HOUR
 /** Milliseconds of failure after which the end of a delivery is that of its webhook. */
-const LASTING = 72 * HOUR
+const DISABLE_AFTER = 72 * HOUR
 
 /** The answer to who makes a webhook or rotates its secret. */
 export const IssuedWebhook = Type.Object(
@@ -57,17 +57,17 @@ export async function findWebhookFaults(
 ): Promise<Fault[]> {
   const { url, events = current?.events, filter = current?.filter ?? '' } = body
   const types = events === undefined ? [] : (events as string[])
-  const faults = body.events === undefined ? [] : faultsOfTypes(types, resources)
+  const faults = body.events === undefined ? [] : findTypeFaults(types, resources)
   return [
-    ...(url === undefined ? [] : await faultsOfUrl(String(url), policy)),
+    ...(url === undefined ? [] : await findUrlFaults(String(url), policy)),
     ...faults,
     // Where the types are not known, the filter has to be one of some resource.
-    ...faultsOfFilter(String(filter), events === undefined || faults.length > 0 ? [ALL] : types, resources),
+    ...findFilterFaults(String(filter), events === undefined || faults.length > 0 ? [ALL] : types, resources),
   ]
 }
 
 /** For a body that has other faults, in the members `faulty`. */
-export const webhookFaults: FindFaults = async ({ server, params, body }, faulty) => {
+export const findBodyFaults: FindFaults = async ({ server, params, body }, faulty) => {
   const { db, resources, webhookPolicy } = server
   const { id } = params as { id?: number }
   const current = id === undefined ? undefined : await findRow({ db, tx: db.read, resource: webhooks, table: db.tables.webhooks }, id)
@@ -76,10 +76,10 @@ export const webhookFaults: FindFaults = async ({ server, params, body }, faulty
 }
 
 /** It has to be a filter of every resource that is named, and with `*` of one at least. */
-function faultsOfFilter(filter: string, events: readonly string[], resources: readonly Resource[]): Fault[] {
+function findFilterFaults(filter: string, events: readonly string[], resources: readonly Resource[]): Fault[] {
   if (filter === '') return []
-  const named = events.includes(ALL) ? eventTypes(resources) : events
-  const told = resources.filter((resource) => isTold(resource) && named.some((type) => resourceOf(type) === resource.table))
+  const named = events.includes(ALL) ? listEventTypes(resources) : events
+  const told = resources.filter((resource) => hasEvents(resource) && named.some((type) => parseResource(type) === resource.table))
   const found = told.map((resource) => readFilter(resource, filter).faults)
   if (
     found.length > 0 &&
@@ -97,8 +97,8 @@ function faultsOfFilter(filter: string, events: readonly string[], resources: re
   }))
 }
 
-export async function makeWebhook(tx: Queries, db: Database, body: Body, by: Actor): Promise<{ record: Row; secret: string }> {
-  if (body.enabled !== false) await beginAtNewest(tx, db)
+export async function createWebhook(tx: Queries, db: Database, body: Body, by: Actor): Promise<{ record: Row; secret: string }> {
+  if (body.enabled !== false) await skipToNewest(tx, db)
   const record = await createWithin(tx, db, webhooks, body, by)
   const [all] = await tx.select({ count: count() }).from(db.tables.webhooks)
   if (Number(all?.count) > MAX_WEBHOOKS)
@@ -107,9 +107,9 @@ export async function makeWebhook(tx: Queries, db: Database, body: Body, by: Act
 }
 
 /** Sets fields of a webhook. One that is enabled again begins anew. */
-export async function changeWebhook(tx: Queries, db: Database, id: number, body: Body, by: Actor, expected?: Expected): Promise<Row> {
+export async function updateWebhook(tx: Queries, db: Database, id: number, body: Body, by: Actor, expected?: Expected): Promise<Row> {
   const writing = { db, tx, resource: webhooks, table: db.tables.webhooks }
-  if (body.enabled === true) await beginAtNewest(tx, db)
+  if (body.enabled === true) await skipToNewest(tx, db)
   const current = await held(writing, id, expected)
   const values = Object.fromEntries(Object.entries(body).filter(([field]) => webhooks.writable.has(field)))
   const again = body.enabled === true && current.enabled === false ? { disabled_reason: null, failing_since: null } : {}
@@ -126,7 +126,7 @@ export async function rotateWebhook(
 ): Promise<{ record: Row; secret: string }> {
   const { webhook_secrets: table } = db.tables
   const record = await held({ db, tx, resource: webhooks, table: db.tables.webhooks }, id, expected)
-  const until = new Date(Date.now() + OLD_SECRET).toISOString()
+  const until = new Date(Date.now() + OLD_SECRET_TIME).toISOString()
   // Of two that are rotated away within a day, only the last still signs.
   await tx.delete(table).where(and(eq(table.webhook, id), gt(table.expires_at, '0001-01-01T00:00:00.000Z')))
   await tx.update(table).set({ expires_at: until }).where(eq(table.webhook, id))
@@ -137,16 +137,16 @@ export async function rotateWebhook(
 }
 
 /** Holds it. Throws `webhook-disabled` where nothing is sent to it. */
-export async function holdEnabled(tx: Queries, db: Database, id: number, expected?: Expected): Promise<void> {
+export async function lockEnabled(tx: Queries, db: Database, id: number, expected?: Expected): Promise<void> {
   const record = await held({ db, tx, resource: webhooks, table: db.tables.webhooks }, id, expected)
   if (record.enabled === false) throw new Problem('webhook-disabled', 'Nothing is sent to it: enable it first.')
 }
 
 /** Makes a delivery to see whether one arrives, and returns its id. Throws `webhook-disabled`. */
-export async function testWebhook(tx: Queries, db: Database, id: number, request: string, expected?: Expected): Promise<number> {
-  await holdEnabled(tx, db, id, expected)
+export async function createTestDelivery(tx: Queries, db: Database, id: number, request: string, expected?: Expected): Promise<number> {
+  await lockEnabled(tx, db, id, expected)
   const data = { webhook: id, request }
-  return deliverTo(tx, db, id, { event: `test ${randomUUID()}`, type: TEST, at: new Date().toISOString(), data })
+  return createDelivery(tx, db, id, { event: `test ${randomUUID()}`, type: TEST, at: new Date().toISOString(), data })
 }
 
 /** Its secrets go with it. Its deliveries stay on record. */
@@ -160,13 +160,13 @@ export async function removeWebhook(tx: Queries, db: Database, id: number, by: A
 }
 
 async function addSecret(tx: Queries, db: Database, webhook: number): Promise<string> {
-  const secret = newWebhookSecret()
+  const secret = createWebhookSecret()
   await tx.insert(db.tables.webhook_secrets).values({ webhook, secret })
   return secret
 }
 
 /** Those that sign now, the newest first. */
-export async function secretsOf(tx: Queries, db: Database, webhook: number): Promise<string[]> {
+export async function listSecrets(tx: Queries, db: Database, webhook: number): Promise<string[]> {
   const { webhook_secrets: table } = db.tables
   const good = or(isNull(table.expires_at), gt(table.expires_at, new Date().toISOString()))
   const rows = await tx
@@ -178,7 +178,7 @@ export async function secretsOf(tx: Queries, db: Database, webhook: number): Pro
 }
 
 /** What attempts mean for their webhook, which this transaction holds. Returns whether it is still enabled. */
-export async function applyToWebhook(tx: Queries, db: Database, webhook: Webhook, outcomes: readonly Outcome[]): Promise<boolean> {
+export async function applyOutcomes(tx: Queries, db: Database, webhook: Webhook, outcomes: readonly Outcome[]): Promise<boolean> {
   const { webhooks: table, webhook_pauses: pauses } = db.tables
   const pause = Math.max(0, ...outcomes.map(({ pause }) => pause))
   if (pause > 0) {
@@ -192,16 +192,16 @@ export async function applyToWebhook(tx: Queries, db: Database, webhook: Webhook
   else if (failed) since ??= new Date().toISOString()
   if (since !== webhook.failing_since) await tx.update(table).set({ failing_since: since }).where(eq(table.id, webhook.id))
   if (!webhook.enabled) return false
-  const reason = reasonToDisable(outcomes, since)
+  const reason = findDisableReason(outcomes, since)
   if (reason === undefined) return true
   const writing = { db, tx, resource: webhooks, table }
   await changeHeld(writing, await held(writing, webhook.id), { enabled: false, disabled_reason: reason }, COMMAND_LINE, reason)
   return false
 }
 
-function reasonToDisable(outcomes: readonly Outcome[], since: string | null): string | undefined {
+function findDisableReason(outcomes: readonly Outcome[], since: string | null): string | undefined {
   if (outcomes.some(({ gone }) => gone)) return 'The receiver answered 410 (Gone).'
   const last = outcomes.findLast(({ exhausted }) => exhausted)
-  if (!last || since === null || Date.now() - Date.parse(since) < LASTING) return undefined
+  if (!last || since === null || Date.now() - Date.parse(since) < DISABLE_AFTER) return undefined
   return `No delivery has arrived since ${since}: ${last.error}.`
 }

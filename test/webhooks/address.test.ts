@@ -4,7 +4,7 @@ import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { type AddressInfo, connect, type Server } from 'node:net'
 import t from 'tap'
-import { type AddressPolicy, faultsOfUrl, guardedLookup, isPublic, refuseLiteral } from '../../src/webhooks/address.ts'
+import { type AddressPolicy, createGuardedLookup, findUrlFaults, isPublic, refusePrivateLiteral } from '../../src/webhooks/address.ts'
 import { Sender } from '../../src/webhooks/send.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { ask, build } from '../helper.ts'
@@ -87,23 +87,23 @@ t.test('addresses that are not public, however they are written', async (t) => {
   const unasked = { ...STRICT, resolve: resolver([PUBLIC]) }
   for (const [what, host] of REFUSED_ADDRESSES) {
     const url = `https://${host}:8443/hook`
-    t.match(await faultsOfUrl(url, unasked), [{ pointer: '/url', detail: /is not public/ }], `${what}: ${host}`)
-    t.throws(() => refuseLiteral(new URL(url), STRICT), `${what}: ${host}, when it is sent to`)
-    t.strictSame(await faultsOfUrl(url, { ...STRICT, allowPrivate: true }), [], `${what}, allowed`)
+    t.match(await findUrlFaults(url, unasked), [{ pointer: '/url', detail: /is not public/ }], `${what}: ${host}`)
+    t.throws(() => refusePrivateLiteral(new URL(url), STRICT), `${what}: ${host}, when it is sent to`)
+    t.strictSame(await findUrlFaults(url, { ...STRICT, allowPrivate: true }), [], `${what}, allowed`)
   }
   t.strictSame(unasked.resolve.asked, [], 'no name is looked up for them')
 })
 
 t.test('addresses that are public', async (t) => {
   for (const host of [PUBLIC, '1.1.1.1', '172.32.0.1', '100.128.0.1', '[2606:4700::1111]', '[::ffff:1.1.1.1]']) {
-    t.strictSame(await faultsOfUrl(`https://${host}/hook`, STRICT), [], host)
-    t.doesNotThrow(() => refuseLiteral(new URL(`https://${host}/hook`), STRICT), host)
+    t.strictSame(await findUrlFaults(`https://${host}/hook`, STRICT), [], host)
+    t.doesNotThrow(() => refusePrivateLiteral(new URL(`https://${host}/hook`), STRICT), host)
   }
   t.throws(() => isPublic('example.com'), 'a name is none')
 })
 
 t.test('names', async (t) => {
-  t.match(await faultsOfUrl('https://localhost/hook', STRICT), [{ pointer: '/url', detail: /is not public/ }], 'by the system itself')
+  t.match(await findUrlFaults('https://localhost/hook', STRICT), [{ pointer: '/url', detail: /is not public/ }], 'by the system itself')
   for (const [addresses, refused] of [
     [['127.0.0.1'], true],
     [['::1'], true],
@@ -111,12 +111,12 @@ t.test('names', async (t) => {
     [['::ffff:169.254.169.254'], true],
     [[PUBLIC, '2606:4700::1111'], false],
   ] as const) {
-    const faults = await faultsOfUrl('https://hooks.example.com/hook', { ...STRICT, resolve: resolver([...addresses]) })
+    const faults = await findUrlFaults('https://hooks.example.com/hook', { ...STRICT, resolve: resolver([...addresses]) })
     t.equal(faults.length, refused ? 1 : 0, addresses.join())
   }
   const nowhere: AddressPolicy['resolve'] = ((_name: string, _options: unknown, found: (error: Error) => void) =>
     found(new Error('ENOTFOUND'))) as never
-  t.match(await faultsOfUrl('https://nowhere.example/hook', { ...STRICT, resolve: nowhere }), [{ detail: /is not found/ }])
+  t.match(await findUrlFaults('https://nowhere.example/hook', { ...STRICT, resolve: nowhere }), [{ detail: /is not found/ }])
 })
 
 t.test('other things that are wrong with a URL', async (t) => {
@@ -134,9 +134,9 @@ t.test('other things that are wrong with a URL', async (t) => {
     ['', /is no URL/],
     ['https://', /is no URL/],
   ] as const)
-    t.match(await faultsOfUrl(url, policy), [{ pointer: '/url', detail }], url)
-  t.strictSame(await faultsOfUrl('https://example.com/hooks?token=1', policy), [])
-  t.strictSame(await faultsOfUrl('http://example.com/', { ...policy, allowHttp: true }), [])
+    t.match(await findUrlFaults(url, policy), [{ pointer: '/url', detail }], url)
+  t.strictSame(await findUrlFaults('https://example.com/hooks?token=1', policy), [])
+  t.strictSame(await findUrlFaults('http://example.com/', { ...policy, allowHttp: true }), [])
 })
 
 /** How often somebody has connected. */
@@ -152,14 +152,14 @@ async function listener(t: Parameters<typeof build>[0]): Promise<{ port: number;
 t.test('a name that leads elsewhere at the time of the connection', async (t) => {
   const { port, connections } = await listener(t)
   for (const all of [true, false]) {
-    const lookup = guardedLookup({ ...STRICT, resolve: resolver(['127.0.0.1']) })
+    const lookup = createGuardedLookup({ ...STRICT, resolve: resolver(['127.0.0.1']) })
     const socket = connect({ host: 'rebound.example', port, lookup: lookup as never, autoSelectFamily: all })
     const [error] = await once(socket, 'error')
     t.match(error.message, /rebound.example leads to 127.0.0.1/)
   }
   const policy = { ...STRICT, allowHttp: true, resolve: resolver([PUBLIC], ['127.0.0.1']) }
   const url = `http://rebound.example:${port}/hook`
-  t.strictSame(await faultsOfUrl(url, policy), [], 'when it was made it was public')
+  t.strictSame(await findUrlFaults(url, policy), [], 'when it was made it was public')
   const sender = new Sender(policy, { userAgent: 'Test' })
   t.teardown(() => sender.close())
   const sent = await sender.send(url, {}, '{}', new AbortController().signal)
@@ -195,7 +195,7 @@ t.test('every address of a name is checked, wherever the private one stands', as
     ['10.0.0.1', PUBLIC],
   ])
     for (const all of [true, false]) {
-      const lookup = guardedLookup({ ...STRICT, resolve: resolver(addresses) })
+      const lookup = createGuardedLookup({ ...STRICT, resolve: resolver(addresses) })
       const [error, found] = await new Promise<unknown[]>((resolve) => lookup('mixed.example', { all }, (...result) => resolve(result)))
       t.match(error, { message: /^mixed\.example leads to (127\.0\.0\.1|::1|10\.0\.0\.1), which is not a public address$/ })
       t.strictSame(found, [], addresses.join())

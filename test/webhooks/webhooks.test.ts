@@ -7,7 +7,7 @@ import type { App } from '../../src/http/routes.ts'
 import { importProducts } from '../../src/transfer/import.ts'
 import { deliverDue } from '../../src/webhooks/deliver.ts'
 import { dispatch } from '../../src/webhooks/dispatch.ts'
-import { findDue } from '../../src/webhooks/due.ts'
+import { findDueWork } from '../../src/webhooks/due.ts'
 import { Sender } from '../../src/webhooks/send.ts'
 import { connect } from '../dialects.ts'
 import { ask, build, get, lines, onEach } from '../helper.ts'
@@ -326,16 +326,16 @@ onEach('a log of which all was forgotten calls for nothing', async (t, dialect) 
   await webhook(app, 'http://127.0.0.1:9/')
   const means = { resources: app.resources, origin: '', signal: new AbortController().signal }
   await ask(app, 'POST', LIST, shirt)
-  await until(async () => (await findDue(app.db)).dispatch, 'a change that can be read')
+  await until(async () => (await findDueWork(app.db)).dispatch, 'a change that can be read')
   await until(async () => (await dispatch(app.db, means)) > 0)
   await until(async () => {
     await dispatch(app.db, means)
-    return !(await findDue(app.db)).dispatch
+    return !(await findDueWork(app.db)).dispatch
   })
   await app.db.write((tx) => tx.delete(app.db.tables.changes))
-  t.match(await findDue(app.db), { dispatch: false })
+  t.match(await findDueWork(app.db), { dispatch: false })
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 2 })
-  await until(async () => (await findDue(app.db)).dispatch)
+  await until(async () => (await findDueWork(app.db)).dispatch)
   t.equal(await until(() => dispatch(app.db, means)), 1)
 })
 
@@ -343,7 +343,7 @@ onEach('what fails is not asked for again and again at once', async (t, dialect)
   const app = await build(t, dialect, { env: LOCAL })
   const { id } = await webhook(app, 'http://127.0.0.1:9/')
   await ask(app, 'POST', LIST, shirt)
-  await until(async () => (await findDue(app.db)).dispatch, 'a change that can be read')
+  await until(async () => (await findDueWork(app.db)).dispatch, 'a change that can be read')
   await app.db.write((tx) => tx.run(sql`alter table deliveries rename to lost`))
   for (const work of [
     (signal: AbortSignal) => dispatch(app.db, { resources: app.resources, origin: '', signal }),

@@ -1,16 +1,16 @@
 import { type App, actorOf, listRoute, madeAnswer, post, refuseConditions } from '../../../src/http/routes.ts'
 import { createSchema } from '../../../src/openapi/operations.ts'
 import { webhooks } from '../../../src/resources/webhooks.ts'
-import { checkWebhook, IssuedWebhook, makeWebhook, webhookFaults } from '../../../src/webhooks/webhooks.ts'
+import { checkWebhook, createWebhook, findBodyFaults, IssuedWebhook } from '../../../src/webhooks/webhooks.ts'
 
 export default async function (app: App) {
   listRoute(app, webhooks)
   const schema = { ...createSchema(webhooks, { schema: IssuedWebhook }, ['too-many-webhooks']) }
-  app.post('/', { schema, config: { access: webhooks.access.write, findFaults: webhookFaults } }, async (request, reply) => {
+  app.post('/', { schema, config: { access: webhooks.access.write, findFaults: findBodyFaults } }, async (request, reply) => {
     refuseConditions(request)
     await checkWebhook(request.body, app.resources, app.webhookPolicy)
     return post(request, reply, async (tx) => {
-      const { record, secret } = await makeWebhook(tx, app.db, request.body, actorOf(request))
+      const { record, secret } = await createWebhook(tx, app.db, request.body, actorOf(request))
       const answer = madeAnswer(request, webhooks, record)
       return { ...answer, body: { ...answer.body, secret }, secret: ['secret'] }
     })

@@ -2,16 +2,16 @@ import { type App, actorOf, expectedOf, readRoute, stateHeaders } from '../../..
 import { mergeSchema, removeSchema } from '../../../../src/openapi/operations.ts'
 import { read } from '../../../../src/query/list.ts'
 import { webhooks } from '../../../../src/resources/webhooks.ts'
-import { changeWebhook, checkWebhook, removeWebhook, webhookFaults } from '../../../../src/webhooks/webhooks.ts'
+import { checkWebhook, findBodyFaults, removeWebhook, updateWebhook } from '../../../../src/webhooks/webhooks.ts'
 
 const config = { access: webhooks.access.write }
 
 export default async function (app: App) {
   readRoute(app, webhooks)
-  app.patch('/', { schema: mergeSchema(webhooks), config: { ...config, findFaults: webhookFaults } }, async (request, reply) => {
+  app.patch('/', { schema: mergeSchema(webhooks), config: { ...config, findFaults: findBodyFaults } }, async (request, reply) => {
     const { id } = request.params
     await checkWebhook(request.body, app.resources, app.webhookPolicy, await read(app.db, webhooks, id))
-    const record = await app.db.write((tx) => changeWebhook(tx, app.db, id, request.body, actorOf(request), expectedOf(request)))
+    const record = await app.db.write((tx) => updateWebhook(tx, app.db, id, request.body, actorOf(request), expectedOf(request)))
     return reply.headers(stateHeaders(record)).send(record)
   })
   app.delete('/', { schema: { ...removeSchema(webhooks, []), description }, config }, async (request, reply) => {

@@ -3,7 +3,7 @@ import { type App, expectedOf, post } from '../../../../../src/http/routes.ts'
 import { startJob } from '../../../../../src/jobs/route.ts'
 import { webhooks } from '../../../../../src/resources/webhooks.ts'
 import { replayWebhookSchema } from '../../../../../src/webhooks/schemas.ts'
-import { holdEnabled } from '../../../../../src/webhooks/webhooks.ts'
+import { lockEnabled } from '../../../../../src/webhooks/webhooks.ts'
 
 const findRangeFaults = ({ since, until }: { since: string; until?: string }): Fault[] =>
   until !== undefined && Date.parse(until) < Date.parse(since) ? [{ pointer: '/until', detail: 'must not be before `since`' }] : []
@@ -14,7 +14,7 @@ export default async function (app: App) {
     if (faults.length > 0) throw invalid(faults)
     return post(request, reply, async (tx) => {
       const { id } = request.params
-      await holdEnabled(tx, app.db, id, expectedOf(request))
+      await lockEnabled(tx, app.db, id, expectedOf(request))
       const { since, until = new Date().toISOString(), only = 'failed' } = request.body
       return startJob(app.jobs, tx, request, 'webhooks.replay', { webhook: id, since, until, only })
     })
