@@ -60,7 +60,7 @@ const sources = FOLDERS.flatMap((folder) =>
 const within = (path: string, folder: string) => path.startsWith(`${folder}/`)
 
 /** The files that put the parts together, and may know all of them. */
-const COMPOSING = ['src/app.ts', 'src/server.ts', 'src/cli.ts']
+const COMPOSING = ['src/app.ts', 'src/server.ts', 'src/command-line.ts']
 
 /** For each folder the ones that it may import from. */
 const MAY_IMPORT: Record<(typeof FOLDERS)[number], readonly string[]> = {

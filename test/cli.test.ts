@@ -13,7 +13,7 @@ import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
 import { open } from '../drizzle/open.ts'
 import packageJson from '../package.json' with { type: 'json' }
-import { main, program } from '../src/cli.ts'
+import { main, program } from '../src/command-line.ts'
 import { commands } from '../src/commands.ts'
 import { declaredResources } from '../src/query/registry.ts'
 import { sampleProducts } from '../src/transfer/sample.ts'

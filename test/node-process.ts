@@ -1,12 +1,8 @@
 // Node processes of the tests: they have an environment of their own, and none outlives the test that started it.
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
-import { fileURLToPath } from 'node:url'
 
-const PRELOADED = ['end-with-parent.ts', 'fast-resolve.ts'].flatMap((file) => ['--import', new URL(file, import.meta.url).href])
-
-/** Compiled code is kept between processes and runs: a command starts in two thirds of the time. */
-const CACHE = fileURLToPath(new URL('../node_modules/.cache/compile', import.meta.url))
+const PRELOADED = ['end-with-parent.ts', '../src/fast-start.ts'].flatMap((file) => ['--import', new URL(file, import.meta.url).href])
 
 export interface Scope {
   teardown(end: () => unknown): void
@@ -23,7 +19,7 @@ export interface NodeProcess extends ChildProcess {
  * `env -i` keeps out the variables by which tap would load its own modules into it.
  */
 export function startNode(scope: Scope, args: readonly string[], env: Record<string, string>, cwd?: string): NodeProcess {
-  const variables = Object.entries({ NODE_COMPILE_CACHE: CACHE, ...env }).map(([name, value]) => `${name}=${value}`)
+  const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`)
   // The fourth is the pipe on which end-with-parent.ts listens.
   const stdio: StdioOptions = ['pipe', 'pipe', 'pipe', 'pipe']
   const child = spawn('env', ['-i', ...variables, process.execPath, ...PRELOADED, ...args], { cwd, stdio }) as NodeProcess
