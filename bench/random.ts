@@ -1,6 +1,6 @@
 // Picks at random by weight, the same at every run.
 
-export { type Random, seeded } from '../src/transfer/random.ts'
+export { createRandom as seeded, type Random } from '../src/transfer/random.ts'
 
 /** `items`, each as often as its weight says, so that picking one of the result is picking by weight. */
 export function byWeight<T>(items: readonly T[], weight: (rank: number) => number): T[] {

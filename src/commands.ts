@@ -153,7 +153,7 @@ const isEmpty = async (db: Database) => (await db.read.all(sql`select 1 from pro
 const describeCounts = ({ created, updated, unchanged }: ImportResult) => `${created} created, ${updated} updated, ${unchanged} unchanged.`
 
 /** Names the records that the import created besides, so that a misspelt name is noticed. */
-function describeReferred({ referred }: ImportResult): string {
+function describeReferred({ alsoCreated: referred }: ImportResult): string {
   if (!referred) return ''
   const { table, count, names } = referred
   const more = count > names.length ? ` and ${count - names.length} more` : ''

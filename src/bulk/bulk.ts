@@ -9,71 +9,72 @@ import { type Resource, upsertKey } from '../query/resource.ts'
 import type { Writing } from '../records/constraints.ts'
 import { retried } from '../records/write.ts'
 import {
-  type Context,
+  type BulkOperation,
+  type BulkOperationName,
   checkOperation,
-  type Done,
   findOperationFaults,
-  isOperation,
-  type Operation,
-  type OperationName,
+  isOperationName,
+  type OperationContext,
+  type OperationEffect,
   operations,
 } from './operations.ts'
 import { type BulkBody, type Envelope, MAX_ATOMIC_BYTES } from './schemas.ts'
-import { textWritten, tooMuch } from './slices.ts'
+import { measureWrittenText, refuseTooMuchText } from './slices.ts'
 
 /** Milliseconds of work after which the event loop turns. One operation on a large record takes some itself. */
-const TURN = 5
+const MAX_TURN = 5
 
 /** Faults that are named of one operation, where each stands for itself. */
-const MAX_FAULTS_OF_ONE = 10
+const MAX_LISTED_FAULTS = 10
 
 /** Returns a function to await between two pieces of work: it lets the event loop turn where the last turn is long ago. */
-function sharing(): () => Promise<void> {
+function createYielder(): () => Promise<void> {
   let since = performance.now()
   return async () => {
-    if (performance.now() - since < TURN) return
+    if (performance.now() - since < MAX_TURN) return
     await setImmediate()
     since = performance.now()
   }
 }
 
-export interface Result extends Record<string, unknown> {
-  op?: OperationName
+export interface OperationResult extends Record<string, unknown> {
+  op?: BulkOperationName
   status: number
 }
 
-export interface BulkContext extends Context {
+export interface BulkContext extends OperationContext {
   /** The id of the request, for the problems in its answer. */
   instance: string
 }
 
 /** An operation with the faults that can be found without the database. Pointers begin at it. */
-export interface Checked {
+export interface CheckedOperation {
   place: number
   given: unknown
-  op: OperationName | null
+  op: BulkOperationName | null
   faults: readonly Fault[]
   /** How many of its faults its own problem lists. */
   listed: number
 }
 
 /** Its faults, with pointers that begin at the whole body. */
-export const locateFaults = ({ place, faults }: Checked): Fault[] => faults.map((fault) => below(`/operations/${place}`, fault))
+export const locateFaults = ({ place, faults }: CheckedOperation): Fault[] =>
+  faults.map((fault) => prefixPointer(`/operations/${place}`, fault))
 
 /** Checks the operations of a request, before any transaction. */
-export async function checkBulk(resource: Resource, body: BulkBody, { repeated }: Envelope): Promise<Checked[]> {
+export async function checkBulk(resource: Resource, body: BulkBody, { repeated }: Envelope): Promise<CheckedOperation[]> {
   const check = checkOperation(resource)
-  const share = sharing()
-  const checked: Checked[] = []
+  const share = createYielder()
+  const checked: CheckedOperation[] = []
   let left = MAX_FAULTS
   for (const [place, given] of body.operations.entries()) {
     await share()
     const faults = [...check(given), ...(repeated.get(place) ?? [])]
-    const { op } = (given ?? {}) as Partial<Operation>
+    const { op } = (given ?? {}) as Partial<BulkOperation>
     // An answer must not give back more than was sent.
-    const listed = Math.min(MAX_FAULTS_OF_ONE, left)
+    const listed = Math.min(MAX_LISTED_FAULTS, left)
     left -= Math.min(listed, faults.length)
-    checked.push({ place, given, op: isOperation(op) ? op : null, faults, listed })
+    checked.push({ place, given, op: isOperationName(op) ? op : null, faults, listed })
   }
   return checked
 }
@@ -84,35 +85,35 @@ export async function checkBulk(resource: Resource, body: BulkBody, { repeated }
  */
 export async function runAtomic(
   writing: Writing,
-  checked: readonly Checked[],
+  checked: readonly CheckedOperation[],
   context: BulkContext,
   faults: readonly Fault[],
-): Promise<Result[]> {
-  await lockInOrder(writing, checked)
-  const share = sharing()
-  const results: Result[] = []
+): Promise<OperationResult[]> {
+  await lockRecords(writing, checked)
+  const share = createYielder()
+  const results: OperationResult[] = []
   const problems = faults.length > 0 ? [invalid(faults)] : []
   let characters = 0
   for (const one of checked) {
     if (problems.reduce((sum, problem) => sum + problem.faults.length, 0) > MAX_FAULTS) break
     await share()
     try {
-      const done = await runOne(writing, one, context, Number.POSITIVE_INFINITY)
-      characters += textWritten(writing.resource, one.given as Operation, done)
-      results.push(resultOf(done))
+      const done = await runOperation(writing, one, context, Number.POSITIVE_INFINITY)
+      characters += measureWrittenText(writing.resource, one.given as BulkOperation, done)
+      results.push(buildResult(done))
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       problems.push(error)
     }
     if (characters <= MAX_ATOMIC_BYTES) continue
-    problems.push(tooMuch(one.place))
+    problems.push(refuseTooMuchText(one.place))
     break
   }
-  if (problems.length > 0) throw together(problems)
+  if (problems.length > 0) throw mergeProblems(problems)
   return results
 }
 
-function together(problems: readonly Problem[]): Problem {
+function mergeProblems(problems: readonly Problem[]): Problem {
   const [first] = problems
   const faults = problems.flatMap((problem) => problem.faults)
   if (!first || problems.some(({ code }) => code === 'invalid-request')) return invalid(faults)
@@ -121,15 +122,15 @@ function together(problems: readonly Problem[]): Problem {
 }
 
 /** Runs operations of which each may fail by itself. */
-export async function runEach(writing: Writing, checked: readonly Checked[], context: BulkContext): Promise<Result[]> {
+export async function runEach(writing: Writing, checked: readonly CheckedOperation[], context: BulkContext): Promise<OperationResult[]> {
   const { db, tx } = writing
-  await lockInOrder(writing, checked)
-  const share = sharing()
-  const results: Result[] = []
+  await lockRecords(writing, checked)
+  const share = createYielder()
+  const results: OperationResult[] = []
   for (const one of checked) {
     await share()
     try {
-      results.push(resultOf(await retried(db, () => within(tx, () => runOne(writing, one, context, one.listed)))))
+      results.push(buildResult(await retried(db, () => runInSavepoint(tx, () => runOperation(writing, one, context, one.listed)))))
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       const { op } = one
@@ -139,18 +140,18 @@ export async function runEach(writing: Writing, checked: readonly Checked[], con
   return results
 }
 
-export interface DoneOperation extends Done {
-  op: OperationName
+export interface AppliedOperation extends OperationEffect {
+  op: BulkOperationName
 }
 
 /** Throws a problem whose pointers begin at the whole body. It lists so many faults. */
-async function runOne(writing: Writing, one: Checked, context: BulkContext, listed: number): Promise<DoneOperation> {
+async function runOperation(writing: Writing, one: CheckedOperation, context: BulkContext, listed: number): Promise<AppliedOperation> {
   const { place, given, op, faults } = one
   const at = `/operations/${place}`
-  const operation = given as Operation
+  const operation = given as BulkOperation
   if (op === null || faults.length > 0) {
     const further = op === null ? [] : await findOperationFaults(writing, operation, faults)
-    const all = [...locateFaults(one), ...further.map((fault) => below(`${at}/body`, fault))]
+    const all = [...locateFaults(one), ...further.map((fault) => prefixPointer(`${at}/body`, fault))]
     throw invalid(all, all.slice(0, listed))
   }
   try {
@@ -158,7 +159,7 @@ async function runOne(writing: Writing, one: Checked, context: BulkContext, list
   } catch (error) {
     if (!(error instanceof Problem)) throw error
     const { code, message, members, cause } = error
-    const located = error.faults.map((fault) => below(`${at}/body`, fault))
+    const located = error.faults.map((fault) => prefixPointer(`${at}/body`, fault))
     throw new Problem(code, message, { faults: located.length > 0 ? located : [{ pointer: at, detail: message }], members, cause })
   }
 }
@@ -167,8 +168,8 @@ async function runOne(writing: Writing, one: Checked, context: BulkContext, list
  * Two bulk requests could deadlock: so all locks are taken up front, in one global order. Values in which no two records are equal are
  * names, since a record that is to be made cannot be locked yet.
  */
-async function lockInOrder({ db, tx, table, resource }: Writing, checked: readonly Checked[]): Promise<void> {
-  const given = checked.filter(({ faults }) => faults.length === 0).map((one) => one.given as Operation)
+async function lockRecords({ db, tx, table, resource }: Writing, checked: readonly CheckedOperation[]): Promise<void> {
+  const given = checked.filter(({ faults }) => faults.length === 0).map((one) => one.given as BulkOperation)
   const key = upsertKey(resource)
   const fields = resource.unique.flatMap((unique) => (unique.length === 1 ? unique : []))
   const names = given.flatMap(({ body = {} }) =>
@@ -186,7 +187,7 @@ async function lockInOrder({ db, tx, table, resource }: Writing, checked: readon
 }
 
 /** Undoes what fails, and the transaction goes on. */
-async function within<T>(tx: Queries, work: () => Promise<T>): Promise<T> {
+async function runInSavepoint<T>(tx: Queries, work: () => Promise<T>): Promise<T> {
   await tx.run(sql`savepoint operation`)
   try {
     const result = await work()
@@ -199,11 +200,12 @@ async function within<T>(tx: Queries, work: () => Promise<T>): Promise<T> {
   }
 }
 
-const resultOf = ({ op, status, id, row }: DoneOperation): Result => ({
+const buildResult = ({ op, status, id, row }: AppliedOperation): OperationResult => ({
   op,
   status,
   id,
   ...(row && { version: row.version, etag: quoted(recordTag(row)) }),
 })
 
-const below = (pointer: string, fault: Fault): Fault => ('pointer' in fault ? { ...fault, pointer: pointer + fault.pointer } : fault)
+const prefixPointer = (pointer: string, fault: Fault): Fault =>
+  'pointer' in fault ? { ...fault, pointer: pointer + fault.pointer } : fault

@@ -15,8 +15,8 @@ import { mergeInto } from '../records/merge.ts'
 import { createWithin, type Expected, findFurtherFaults, findRow, mergeWithin, removeWithin } from '../records/write.ts'
 import { compileBody, MAX_MEMBERS, type Validator } from '../validate.ts'
 
-export interface Operation {
-  op: OperationName
+export interface BulkOperation {
+  op: BulkOperationName
   /** There where its schema says so. */
   id: number
   body: Body
@@ -24,7 +24,7 @@ export interface Operation {
 }
 
 /** Who writes, and how. */
-export interface Context {
+export interface OperationContext {
   resources: readonly Resource[]
   by: Actor
   /** How a record has to be, where an operation says `if_match` and where it does not. */
@@ -32,18 +32,18 @@ export interface Context {
 }
 
 /** What was done, with the record as it is now, or as it was where it was deleted. */
-export interface Done {
+export interface OperationEffect {
   status: 200 | 201 | 204
   id: number
   row?: Row
   removed?: Row
 }
 
-interface Kind {
+interface OperationKind {
   description(resource: Resource): string
   /** The members beside `op`. `of` is how a schema stands among them: itself, or by its name. */
   members(resource: Resource, of: (schema: TSchema) => TSchema): Record<string, TSchema>
-  run(writing: Writing, operation: Operation, context: Context): Promise<Done>
+  run(writing: Writing, operation: BulkOperation, context: OperationContext): Promise<OperationEffect>
 }
 
 const id = Type.Integer({ minimum: 1, maximum: MAX_INTEGER })
@@ -56,10 +56,10 @@ const if_match = Type.Optional(
   }),
 )
 
-const expectedOf = ({ if_match }: Operation, { expecting }: Context): Expected =>
+const readPrecondition = ({ if_match }: BulkOperation, { expecting }: OperationContext): Expected =>
   expecting(if_match === undefined ? undefined : preconditionsOf({ 'if-match': if_match }))
 
-const create: Kind = {
+const create: OperationKind = {
   description: () => 'As `POST`',
   members: ({ schemas }, of) => ({ body: of(schemas.create) }),
   async run({ tx, db, resource }, { body }, { by }) {
@@ -68,16 +68,16 @@ const create: Kind = {
   },
 }
 
-const update: Kind = {
+const update: OperationKind = {
   description: () => 'As `PATCH`',
   members: ({ schemas }, of) => ({ id, body: of(schemas.merge), if_match }),
   async run(writing, operation, context) {
     const { id, body } = operation
-    return { status: 200, id, row: await mergeWithin(writing, id, body, context.by, expectedOf(operation, context)) }
+    return { status: 200, id, row: await mergeWithin(writing, id, body, context.by, readPrecondition(operation, context)) }
   },
 }
 
-const upsert: Kind = {
+const upsert: OperationKind = {
   description: (resource) => `As \`update\` of the record with this \`${upsertKey(resource)}\`, or as \`create\` where there is none`,
   members: ({ schemas }, of) => ({ body: of(schemas.merge), if_match }),
   async run(writing, operation, context) {
@@ -89,7 +89,7 @@ const upsert: Kind = {
       throw new Problem('precondition-failed', `No ${resource.singular} has this ${key}, and so none is the one that was read.`)
     // Merged into nothing: null removes a member of a JSON value here too.
     const { values: body } = mergeInto(resource, operation.body, { id: 0 })
-    const faults = bodyOf(resource)(body)
+    const faults = getBodyValidator(resource)(body)
     if (faults.length > 0) throw invalid([...faults, ...(await findFurtherFaults(writing, 'create', body, listMembers(faults)))])
     return create.run(writing, { ...operation, body }, context)
   },
@@ -104,29 +104,31 @@ async function findByKey({ tx, table }: Writing, key: string, value: unknown): P
   return known && Number(known.id)
 }
 
-const remove: Kind = {
+const remove: OperationKind = {
   description: () => 'As `DELETE`',
   members: () => ({ id, if_match }),
   async run(writing, operation, context) {
-    const removed = await removeWithin(writing, operation.id, context.resources, context.by, expectedOf(operation, context))
+    const removed = await removeWithin(writing, operation.id, context.resources, context.by, readPrecondition(operation, context))
     return { status: 204, id: operation.id, removed }
   },
 }
 
 /** By the `op` that asks for it. */
-export const operations = { create, update, upsert, delete: remove } satisfies Record<string, Kind>
+export const operations = { create, update, upsert, delete: remove } satisfies Record<string, OperationKind>
 
-export type OperationName = keyof typeof operations
+export type BulkOperationName = keyof typeof operations
 
-export const isOperation = (op: unknown): op is OperationName => typeof op === 'string' && Object.hasOwn(operations, op)
+export const isOperationName = (op: unknown): op is BulkOperationName => typeof op === 'string' && Object.hasOwn(operations, op)
 
-const kindsFor = (resource: Resource): [OperationName, Kind][] =>
-  (Object.entries(operations) as [OperationName, Kind][]).filter(([name]) => name !== 'upsert' || upsertKey(resource) !== undefined)
+const listKinds = (resource: Resource): [BulkOperationName, OperationKind][] =>
+  (Object.entries(operations) as [BulkOperationName, OperationKind][]).filter(
+    ([name]) => name !== 'upsert' || upsertKey(resource) !== undefined,
+  )
 
 /** The operations of a resource as the OpenAPI document shows them. */
-export const operationSchema = (resource: Resource): TSchema =>
+export const buildOperationSchema = (resource: Resource): TSchema =>
   Type.Unsafe({
-    oneOf: kindsFor(resource).map(([name, { description, members }]) =>
+    oneOf: listKinds(resource).map(([name, { description, members }]) =>
       Type.Object(
         { op: Type.Literal(name), ...members(resource, ({ $id }) => Type.Ref(String($id))) },
         { additionalProperties: false, title: name, description: description(resource) },
@@ -137,7 +139,7 @@ export const operationSchema = (resource: Resource): TSchema =>
 const validators = new WeakMap<Resource, (operation: unknown) => Fault[]>()
 const bodies = new WeakMap<Resource, Validator>()
 
-function bodyOf(resource: Resource): Validator {
+function getBodyValidator(resource: Resource): Validator {
   const validate = bodies.get(resource) ?? compileBody(resource.schemas.create)
   bodies.set(resource, validate)
   return validate
@@ -145,13 +147,13 @@ function bodyOf(resource: Resource): Validator {
 
 /** Finds the faults of an operation, with pointers that begin at it. Texts and decimals are put into their one spelling. */
 export function checkOperation(resource: Resource): (operation: unknown) => Fault[] {
-  const validate = validators.get(resource) ?? compile(resource)
+  const validate = validators.get(resource) ?? compileOperation(resource)
   validators.set(resource, validate)
   return validate
 }
 
-function compile(resource: Resource): (operation: unknown) => Fault[] {
-  const kinds = kindsFor(resource)
+function compileOperation(resource: Resource): (operation: unknown) => Fault[] {
+  const kinds = listKinds(resource)
   const names = kinds.map(([name]) => name)
   const inline = ({ $id: _, ...schema }: TSchema) => schema as TSchema
   const byName = new Map<unknown, Validator>(
@@ -164,7 +166,7 @@ function compile(resource: Resource): (operation: unknown) => Fault[] {
   return (operation) => {
     if (typeof operation !== 'object' || operation === null || Array.isArray(operation))
       return [{ pointer: '', detail: 'must be an object' }]
-    const { op, body } = operation as Partial<Operation>
+    const { op, body } = operation as Partial<BulkOperation>
     const validate = byName.get(op)
     if (!validate)
       return [{ pointer: '/op', ...(op === undefined ? { detail: 'is required', allowed: names } : describeNotAllowed(op, names)) }]
@@ -182,7 +184,7 @@ function compile(resource: Resource): (operation: unknown) => Fault[] {
 const isObject = (value: unknown): value is Body => typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** Finds what only the database can tell of an operation that has other faults. Pointers begin at its body. */
-export async function findOperationFaults(writing: Writing, operation: Operation, faults: readonly Fault[]): Promise<Fault[]> {
+export async function findOperationFaults(writing: Writing, operation: BulkOperation, faults: readonly Fault[]): Promise<Fault[]> {
   const { op, body } = operation
   const faulty = listMembers(faults)
   if (!isObject(body) || faults.some((fault) => 'pointer' in fault && fault.pointer === '/body')) return []

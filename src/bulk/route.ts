@@ -9,9 +9,9 @@ import { type App, actorOf, attemptOf, expecting, type FindFaults, refuseConditi
 import { bulkSchema } from '../openapi/operations.ts'
 import type { Resource } from '../query/resource.ts'
 import type { Writing } from '../records/constraints.ts'
-import { checkBulk, locateFaults, type Result, runAtomic, runEach } from './bulk.ts'
-import { type BulkBody, bulkInput, MAX_ATOMIC_BYTES, OPERATIONS_PER_REQUEST, readEnvelope } from './schemas.ts'
-import { nextSlice } from './slices.ts'
+import { checkBulk, locateFaults, type OperationResult, runAtomic, runEach } from './bulk.ts'
+import { type BulkBody, buildBulkInput, MAX_ATOMIC_BYTES, OPERATIONS_PER_REQUEST, readEnvelope } from './schemas.ts'
+import { takeSlice } from './slices.ts'
 
 /** Bulk requests that write at the same time, and that wait for one of them: others are to have a connection too. */
 const MAX_BULKS = 2
@@ -31,11 +31,11 @@ export function bulkRoute(app: App, resource: Resource): void {
     return [...envelope.faults, ...(await checkBulk(resource, body as BulkBody, envelope)).flatMap(locateFaults)]
   }
   const options = {
-    schema: bulkSchema(resource, bulkInput(resource)),
+    schema: bulkSchema(resource, buildBulkInput(resource)),
     config: { access: resource.access.write, findFaults },
     bodyLimit: app.config.BULK_BODY_LIMIT,
     // By the schema of the document, one operation with a fault would refuse them all.
-    validatorCompiler: exceptBody(app),
+    validatorCompiler: validateAllButBody(app),
   }
   const { REQUIRE_IF_MATCH: needed } = app.config
   const bulks = createSemaphore(MAX_BULKS, MAX_WAITING_BULKS)
@@ -43,7 +43,7 @@ export function bulkRoute(app: App, resource: Resource): void {
     refuseConditions(request)
     const envelope = readEnvelope(request.body)
     const isAtomic = envelope.faults.length > 0 || request.body.atomic !== false
-    if (isAtomic && (request.bytes?.length ?? 0) > MAX_ATOMIC_BYTES) throw tooLarge
+    if (isAtomic && (request.bytes?.length ?? 0) > MAX_ATOMIC_BYTES) throw TOO_LARGE
     const { length } = request.body.operations
     const limit = request.key ? app.limits.authenticated : app.limits.anonymous
     await limit.takeFurther(request, reply, Math.ceil(length / OPERATIONS_PER_REQUEST) - 1)
@@ -56,9 +56,9 @@ export function bulkRoute(app: App, resource: Resource): void {
     }
     const writingIn = (tx: Queries): Writing => ({ db: app.db, tx, resource, table: app.db.tables[resource.table] })
     const all = async (tx: Queries) => buildAnswer(await runAtomic(writingIn(tx), checked, context, envelope.faults))
-    const part = async (tx: Queries, progress?: { results?: Result[] }) => {
+    const part = async (tx: Queries, progress?: { results?: OperationResult[] }) => {
       const { results: done = [] } = progress ?? {}
-      const results = [...done, ...(await runEach(writingIn(tx), nextSlice(checked, done.length), context))]
+      const results = [...done, ...(await runEach(writingIn(tx), takeSlice(checked, done.length), context))]
       return results.length < checked.length ? unfinished({ results }) : buildAnswer(results)
     }
     const attempt = attemptOf(request)
@@ -70,17 +70,17 @@ export function bulkRoute(app: App, resource: Resource): void {
   })
 }
 
-function buildAnswer(results: readonly Result[]): PostAnswer {
+function buildAnswer(results: readonly OperationResult[]): PostAnswer {
   const failed = results.filter(({ status }) => status >= 400).length
   return { status: failed > 0 ? 207 : 200, headers: {}, body: { results, succeeded: results.length - failed, failed } }
 }
 
-const tooLarge = new Problem(
+const TOO_LARGE = new Problem(
   'body-too-large',
   `The body is larger than ${MAX_ATOMIC_BYTES} bytes (${MAX_ATOMIC_BYTES / 1_024} KiB), the limit of a bulk request in one transaction. Send several, or set "atomic": false.`,
 )
 
-const exceptBody =
+const validateAllButBody =
   (app: App): FastifySchemaCompiler<FastifySchema> =>
   (route) =>
     route.httpPart === 'body' ? (value: unknown) => ({ value }) : (app.validatorCompiler as FastifySchemaCompiler<FastifySchema>)(route)

@@ -4,7 +4,7 @@ import { type Fault, invalid } from '../errors.ts'
 import { repeatedMembers } from '../http/json.ts'
 import type { Resource } from '../query/resource.ts'
 import { compileBody, MAX_MEMBERS } from '../validate.ts'
-import { operationSchema } from './operations.ts'
+import { buildOperationSchema } from './operations.ts'
 
 /** Operations of one request. */
 export const MAX_OPERATIONS = 1_000
@@ -29,16 +29,16 @@ const atomic = Type.Optional(
 const bounds = { minItems: 1, maxItems: MAX_OPERATIONS }
 
 /** As the OpenAPI document shows it. */
-export const bulkInput = (resource: Resource) =>
+export const buildBulkInput = (resource: Resource) =>
   Type.Unsafe<BulkBody>(
     Type.Object(
-      { operations: Type.Array(operationSchema(resource), bounds), atomic },
-      { additionalProperties: false, ...bulkExamples(resource) },
+      { operations: Type.Array(buildOperationSchema(resource), bounds), atomic },
+      { additionalProperties: false, ...buildExamples(resource) },
     ),
   )
 
 /** A request that creates a record, made of the examples of its fields. Returns none where a required field has no example. */
-function bulkExamples({ writable, contract }: Resource): { examples?: BulkBody[] } {
+function buildExamples({ writable, contract }: Resource): { examples?: BulkBody[] } {
   const fields = [...writable].map(([field, { default: fallback }]) => ({ field, fallback, examples: contract[field]?.examples }))
   if (fields.some(({ fallback, examples }) => fallback === undefined && !examples)) return {}
   const body = Object.fromEntries(fields.flatMap(({ field, examples }) => (examples ? [[field, examples[0]]] : [])))

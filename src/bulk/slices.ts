@@ -1,26 +1,26 @@
 // How much one transaction of a bulk request does. Where operations stand each for itself, it is a part of them, and others write in between.
 import { invalid, type Problem } from '../errors.ts'
 import type { Resource } from '../query/resource.ts'
-import type { Checked, DoneOperation } from './bulk.ts'
-import type { Operation } from './operations.ts'
+import type { AppliedOperation, CheckedOperation } from './bulk.ts'
+import type { BulkOperation } from './operations.ts'
 import { MAX_ATOMIC_BYTES } from './schemas.ts'
 
 /** Operations of one part, and characters of their texts, of which each takes time to be made searchable. */
-const MAX_OPERATIONS = 100
-const MAX_CHARACTERS = 131_072
+const MAX_SLICE_OPERATIONS = 100
+const MAX_SLICE_CHARACTERS = 131_072
 
 /** The operations of a part, beginning with the one at `start`. There is at least one. */
-export function nextSlice(checked: readonly Checked[], start: number): readonly Checked[] {
+export function takeSlice(checked: readonly CheckedOperation[], start: number): readonly CheckedOperation[] {
   let end = start
-  for (let characters = 0; end < Math.min(checked.length, start + MAX_OPERATIONS); end++) {
-    characters += textLength(checked[end]?.given)
-    if (end > start && characters > MAX_CHARACTERS) break
+  for (let characters = 0; end < Math.min(checked.length, start + MAX_SLICE_OPERATIONS); end++) {
+    characters += measureText(checked[end]?.given)
+    if (end > start && characters > MAX_SLICE_CHARACTERS) break
   }
   return checked.slice(start, end)
 }
 
 /** The length of the texts in a value. It may be nested too deeply for a recursive function. */
-function textLength(value: unknown): number {
+function measureText(value: unknown): number {
   const rest = [value]
   let length = 0
   while (rest.length > 0) {
@@ -35,17 +35,17 @@ function textLength(value: unknown): number {
 const UNCHANGED_SHARE = 0.25
 
 /** The characters of searchable text that an operation has written, by what they cost. */
-export function textWritten(
+export function measureWrittenText(
   { served: { foldedFields: folded } }: Resource,
-  { body = {} }: Operation,
-  { row, removed }: DoneOperation,
+  { body = {} }: BulkOperation,
+  { row, removed }: AppliedOperation,
 ): number {
   const record = row ?? removed
   const length = folded.reduce((sum, field) => sum + String(record?.[field] ?? '').length, 0)
   return removed || folded.some((field) => field in body) ? length : length * UNCHANGED_SHARE
 }
 
-export function tooMuch(place: number): Problem {
+export function refuseTooMuchText(place: number): Problem {
   const detail = `is too much for one transaction: the texts of the records up to here have more than ${MAX_ATOMIC_BYTES} characters. Send several requests, or say "atomic": false`
   return invalid([{ pointer: `/operations/${place}`, detail }])
 }

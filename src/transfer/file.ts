@@ -44,13 +44,13 @@ async function measureFile(file: string): Promise<number> {
   try {
     await access(file, constants.R_OK)
     const stats = await stat(file)
-    if (stats.isDirectory()) throw unreadable(file, 'is a folder')
+    if (stats.isDirectory()) throw refuseFile(file, 'is a folder')
     return stats.size
   } catch (error) {
     const reason = error instanceof Error && 'code' in error && reasons[String(error.code)]
-    throw reason ? unreadable(file, reason) : error
+    throw reason ? refuseFile(file, reason) : error
   }
 }
 
-const unreadable = (file: string, reason: string) =>
+const refuseFile = (file: string, reason: string) =>
   new ImportRefused(`File ${file} ${reason}. Name a file with one JSON object a line, or - for standard input.`)

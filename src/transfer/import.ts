@@ -8,7 +8,7 @@ import { products } from '../resources/products.ts'
 import { describeFaults, findConflicts, findRepeated, ImportRefused, ImportStopped } from './faults.ts'
 import { mergeLines } from './merge.ts'
 import type { Line } from './ndjson.ts'
-import { type ImportPlan, planImport, type Range } from './plan.ts'
+import { type ImportPlan, type LineRange, planImport } from './plan.ts'
 import { createStaging, stageLines } from './stage.ts'
 
 export interface ImportResult {
@@ -16,7 +16,7 @@ export interface ImportResult {
   updated: number
   unchanged: number
   /** Records of another resource that the import created because lines name them; undefined where it created none. */
-  referred?: {
+  alsoCreated?: {
     table: string
     count: number
     /** The first names. */
@@ -45,7 +45,7 @@ const MIN_BATCH = 20
 const MAX_BATCH = 10_000
 
 /** Returns a function that imports records of a resource. It throws ImportRefused, and ImportStopped after the first batch. */
-export function importer(plan: ImportPlan) {
+export function createImporter(plan: ImportPlan) {
   return (db: Database, lines: AsyncIterable<Line>, options: ImportOptions = {}): Promise<ImportResult> =>
     db.runBulk(async (staging, merge) => {
       await createStaging(staging, plan)
@@ -62,9 +62,9 @@ export function importer(plan: ImportPlan) {
     })
 }
 
-export const importProducts = importer(planImport(products, { key: 'sku', path: 'category', tree: categories }))
+export const importProducts = createImporter(planImport(products, { key: 'sku', path: 'category', tree: categories }))
 
-interface Merging extends ImportOptions {
+interface MergeOptions extends ImportOptions {
   staging: Queries
   merge: Database['write']
   count: number
@@ -74,7 +74,7 @@ interface Merging extends ImportOptions {
 async function mergeAll(
   db: Database,
   plan: ImportPlan,
-  { staging, merge, count, atomic, by = COMMAND_LINE, onMerged }: Merging,
+  { staging, merge, count, atomic, by = COMMAND_LINE, onMerged }: MergeOptions,
 ): Promise<ImportResult> {
   const result = { created: 0, updated: 0 }
   const referred = { table: plan.tree.table, count: 0, names: [] as string[] }
@@ -83,13 +83,17 @@ async function mergeAll(
   for (let size = atomic ? count : FIRST_BATCH; merged < count; ) {
     const { range, lines } = await nextBatch(staging, after, size)
     let begun = 0
-    const { created, updated, named } = await retried(db, () =>
+    const {
+      created,
+      updated,
+      createdNames: named,
+    } = await retried(db, () =>
       merge((tx) => {
         begun = performance.now()
         return mergeLines(tx, db, plan, range, by)
       }),
     ).catch((error) => {
-      throw stoppedAfter(after, error)
+      throw explainStop(after, error)
     })
     result.created += created
     result.updated += updated
@@ -101,17 +105,17 @@ async function mergeAll(
     const fitting = Math.round((lines * BATCH_TIME) / (performance.now() - begun))
     size = Math.max(MIN_BATCH, Math.min(fitting, 2 * size, MAX_BATCH))
   }
-  return { ...result, unchanged: count - result.created - result.updated, ...(referred.count > 0 && { referred }) }
+  return { ...result, unchanged: count - result.created - result.updated, ...(referred.count > 0 && { alsoCreated: referred }) }
 }
 
-async function nextBatch(staging: Queries, after: number, size: number): Promise<{ range: Range; lines: number }> {
+async function nextBatch(staging: Queries, after: number, size: number): Promise<{ range: LineRange; lines: number }> {
   const [batch] = await staging.all<{ last: number; lines: number }>(
     sql`select max(staged_line) as last, count(*) as lines from (select staged_line from staged where staged_line > ${after} order by staged_line limit ${size}) batch`,
   )
   return { range: { after, last: Number(batch?.last) }, lines: Number(batch?.lines) }
 }
 
-function stoppedAfter(line: number, error: unknown): unknown {
+function explainStop(line: number, error: unknown): unknown {
   const reasons = error instanceof Error ? error.message.split('\n') : [String(error)]
   if (line === 0) return error instanceof ImportRefused ? new ImportRefused(['Nothing was imported:', ...reasons].join('\n  ')) : error
   return new ImportStopped(

@@ -5,18 +5,29 @@ import { placeholder } from '../../drizzle/statement.ts'
 import type { Actor } from '../changelog/record.ts'
 import { createWithin } from '../records/write.ts'
 import { describeFaults, findConflicts, ImportRefused } from './faults.ts'
-import { currentValue, type ImportPlan, isKnown, isSameKey, isWithin, list, nextValue, type Range, stagedValue, table } from './plan.ts'
+import {
+  currentValue,
+  type ImportPlan,
+  importTable,
+  isKnown,
+  isSameKey,
+  isWithin,
+  joinList,
+  type LineRange,
+  nextValue,
+  stagedValue,
+} from './plan.ts'
 import { recordCreated, recordUpdated } from './recorded.ts'
 
-export interface Merged {
+export interface MergeResult {
   created: number
   updated: number
   /** Names of the records that were created because a path names them, in the order of the lines. */
-  named: readonly string[]
+  createdNames: readonly string[]
 }
 
 /** Merges the lines in a range. Throws ImportRefused for lines that what others have written meanwhile does not allow. */
-export async function mergeLines(tx: Queries, db: Database, plan: ImportPlan, range: Range, by: Actor): Promise<Merged> {
+export async function mergeLines(tx: Queries, db: Database, plan: ImportPlan, range: LineRange, by: Actor): Promise<MergeResult> {
   await findConflicts(tx, plan, range)
   const faults = await describeFaults(tx, plan)
   if (faults.length > 0) throw new ImportRefused(faults.join('\n'))
@@ -28,13 +39,13 @@ export async function mergeLines(tx: Queries, db: Database, plan: ImportPlan, ra
   await copyChanging(tx, db, plan, range)
   await updateChanging(tx, plan, range, now)
   await recordCreated(tx, db, plan.resource, created, by)
-  return { created: created.length, named, updated: await recordUpdated(tx, db, plan.resource, range, by) }
+  return { created: created.length, createdNames: named, updated: await recordUpdated(tx, db, plan.resource, range, by) }
 }
 
 /** Creates the records that are missing from every path, and stores the id at the end of each. Returns the names that it created. */
-async function createPaths(tx: Queries, db: Database, plan: ImportPlan, range: Range, by: Actor): Promise<string[]> {
+async function createPaths(tx: Queries, db: Database, plan: ImportPlan, range: LineRange, by: Actor): Promise<string[]> {
   const created: string[] = []
-  const find = pathFinder(plan)
+  const find = createPathFinder(plan)
   const ids = new Map<string, number>()
   for (const { path } of await tx.all<{ path: string }>(
     sql`select staged_path as path from staged where ${isWithin(range)} and staged_path is not null group by staged_path order by min(staged_line)`,
@@ -57,7 +68,7 @@ async function createPaths(tx: Queries, db: Database, plan: ImportPlan, range: R
   return created
 }
 
-function pathFinder({ tree }: ImportPlan): (tx: Queries, parent: number | null, name: string) => Promise<number | undefined> {
+function createPathFinder({ tree }: ImportPlan): (tx: Queries, parent: number | null, name: string) => Promise<number | undefined> {
   const rows = sql`select id from ${sql.identifier(tree.table)} where name = ${placeholder(0)}`
   const root = sql`${rows} and parent is null`
   const child = sql`${rows} and parent = ${placeholder(1)}`
@@ -76,18 +87,18 @@ const pathColumn = (plan: ImportPlan): SQL => sql`${sql.identifier(plan.path)}`
  * Copies the records that will change as they are, for the change log, and locks them. Others are left alone, with their version.
  * Copies stay in their table: PostgreSQL does not reuse the space of what is deleted from a temporary one.
  */
-async function copyChanging(tx: Queries, db: Database, plan: ImportPlan, range: Range): Promise<void> {
+async function copyChanging(tx: Queries, db: Database, plan: ImportPlan, range: LineRange): Promise<void> {
   const differs = plan.fields.map((field) => sql`${nextValue(plan, field)} is distinct from ${currentValue(plan, field)}`)
-  await tx.run(sql`insert into staged_before select ${table(plan)}.*, staged.staged_line from ${table(plan)} join staged on ${isSameKey(plan)}
+  await tx.run(sql`insert into staged_before select ${importTable(plan)}.*, staged.staged_line from ${importTable(plan)} join staged on ${isSameKey(plan)}
     where ${isWithin(range)} and (${sql.join(differs, sql` or `)} or
       (staged.staged_path is not null and ${currentValue(plan, plan.path)} is distinct from ${PATH_ID}))${db.dialect.forUpdate}`)
 }
 
 /** Changes only what was copied: another record may have come to differ since. */
-async function updateChanging(tx: Queries, plan: ImportPlan, range: Range, now: unknown): Promise<void> {
+async function updateChanging(tx: Queries, plan: ImportPlan, range: LineRange, now: unknown): Promise<void> {
   const values = plan.fields.map((field) => sql`${sql.identifier(field)} = ${nextValue(plan, field)}`)
   await tx.run(
-    sql`update ${table(plan)} set ${list(values)},
+    sql`update ${importTable(plan)} set ${joinList(values)},
       ${pathColumn(plan)} = case when staged.staged_path is null then ${currentValue(plan, plan.path)} else ${PATH_ID} end,
       version = ${currentValue(plan, 'version')} + 1, updated_at = ${now}
     from staged join staged_before on staged_before.staged_line = staged.staged_line
@@ -96,15 +107,21 @@ async function updateChanging(tx: Queries, plan: ImportPlan, range: Range, now: 
 }
 
 /** In the order of the lines, so that ids follow it. */
-async function insertNew(tx: Queries, plan: ImportPlan, range: Range, now: unknown, columns: Record<string, Column>): Promise<number[]> {
+async function insertNew(
+  tx: Queries,
+  plan: ImportPlan,
+  range: LineRange,
+  now: unknown,
+  columns: Record<string, Column>,
+): Promise<number[]> {
   const values = plan.fields.map((field) => {
     const fallback = plan.resource.writable.get(field)?.default
     const value = stagedValue(field)
     return fallback === undefined || fallback === null ? value : sql`coalesce(${value}, ${sql.param(fallback, columns[field])})`
   })
   const rows = await tx.all<{ id: number }>(
-    sql`insert into ${table(plan)} (${list(plan.fields.map((field) => sql.identifier(field)))}, ${pathColumn(plan)}, created_at, updated_at, version)
-    select ${list(values)}, staged_paths.id, ${now}, ${now}, 1 from staged left join staged_paths on staged_paths.path = staged.staged_path
+    sql`insert into ${importTable(plan)} (${joinList(plan.fields.map((field) => sql.identifier(field)))}, ${pathColumn(plan)}, created_at, updated_at, version)
+    select ${joinList(values)}, staged_paths.id, ${now}, ${now}, 1 from staged left join staged_paths on staged_paths.path = staged.staged_path
     where ${isWithin(range)} and not ${isKnown(plan)} order by staged.staged_line returning id`,
   )
   return rows.map(({ id }) => Number(id))

@@ -48,13 +48,13 @@ export function planImport(resource: Resource, { key, path, tree }: Pick<ImportP
       .filter(({ length }) => length === 1)
       .flat()
       .filter((field) => field !== key && field !== path),
-    validate: compileBody(lineSchema(resource, key, path, tree)),
+    validate: compileBody(buildLineSchema(resource, key, path, tree)),
     isNull: (field) => (nullable.includes(field) ? sql`(staged.staged_nulls & ${sql.raw(String(bit(field)))}) <> 0` : undefined),
     nullMask: (values) => nullable.reduce((mask, field) => (values[field] === null ? mask + bit(field) : mask), 0),
   }
 }
 
-function lineSchema(resource: Resource, key: string, path: string, tree: Resource): TSchema {
+function buildLineSchema(resource: Resource, key: string, path: string, tree: Resource): TSchema {
   const { required: _, properties } = resource.schemas.merge
   return Type.Object(
     {
@@ -68,10 +68,10 @@ function lineSchema(resource: Resource, key: string, path: string, tree: Resourc
   )
 }
 
-export const list = (parts: SQLChunk[]): SQL => sql.join(parts, sql`, `)
-export const table = ({ resource }: ImportPlan): SQL => sql`${sql.identifier(resource.table)}`
+export const joinList = (parts: SQLChunk[]): SQL => sql.join(parts, sql`, `)
+export const importTable = ({ resource }: ImportPlan): SQL => sql`${sql.identifier(resource.table)}`
 export const stagedValue = (field: string): SQL => sql`staged.${sql.identifier(field)}`
-export const currentValue = (plan: ImportPlan, field: string): SQL => sql`${table(plan)}.${sql.identifier(field)}`
+export const currentValue = (plan: ImportPlan, field: string): SQL => sql`${importTable(plan)}.${sql.identifier(field)}`
 export const isSameKey = (plan: ImportPlan): SQL => sql`${currentValue(plan, plan.key)} = ${stagedValue(plan.key)}`
 
 /** The value of a known record after the import. */
@@ -82,10 +82,10 @@ export function nextValue(plan: ImportPlan, field: string): SQL {
 }
 
 /** Lines behind `after`, up to `last`. */
-export interface Range {
+export interface LineRange {
   after: number
   last: number
 }
 
-export const isWithin = ({ after, last }: Range): SQL => sql`staged.staged_line > ${after} and staged.staged_line <= ${last}`
-export const isKnown = (plan: ImportPlan): SQL => sql`exists (select 1 from ${table(plan)} where ${isSameKey(plan)})`
+export const isWithin = ({ after, last }: LineRange): SQL => sql`staged.staged_line > ${after} and staged.staged_line <= ${last}`
+export const isKnown = (plan: ImportPlan): SQL => sql`exists (select 1 from ${importTable(plan)} where ${isSameKey(plan)})`

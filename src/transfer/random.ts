@@ -7,7 +7,7 @@ export interface Random {
 }
 
 /** Mulberry32. */
-export function seeded(seed: number): Random {
+export function createRandom(seed: number): Random {
   let state = seed
   const whole = (below: number) => {
     state = (state + 0x6d2b79f5) | 0

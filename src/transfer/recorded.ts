@@ -7,7 +7,7 @@ import { placeholder } from '../../drizzle/statement.ts'
 import { type Actor, created, recordChanges, updated } from '../changelog/record.ts'
 import type { Resource } from '../query/resource.ts'
 import { columnsOf, type Row, shownOf } from '../query/rows.ts'
-import type { Range } from './plan.ts'
+import type { LineRange } from './plan.ts'
 
 /** `ids` are of the records that were created. */
 export async function recordCreated(tx: Queries, db: Database, resource: Resource, ids: readonly number[], by: Actor): Promise<void> {
@@ -22,7 +22,7 @@ export async function recordCreated(tx: Queries, db: Database, resource: Resourc
 }
 
 /** Records the changes of the lines in a range, whose records are in `staged_before` as they had been. Returns how many there are. */
-export async function recordUpdated(tx: Queries, db: Database, resource: Resource, range: Range, by: Actor): Promise<number> {
+export async function recordUpdated(tx: Queries, db: Database, resource: Resource, range: LineRange, by: Actor): Promise<number> {
   const { columns, place, toRow } = shownOf(db, resource)
   const shown = sql.join([...columns], sql`, `)
   const batch = sql`staged_line > ${placeholder(0)} and staged_line <= ${placeholder(1)} order by staged_line limit ${sql.raw(String(BATCH))}`

@@ -1,6 +1,6 @@
 // Generates the sample catalogue: the same believable products on every run.
 import type { Line } from './ndjson.ts'
-import { type Random, seeded } from './random.ts'
+import { createRandom, type Random } from './random.ts'
 import departments from './sample-departments.json' with { type: 'json' }
 
 const SEED = 20_260_101
@@ -28,7 +28,7 @@ interface Choice {
 
 /** Yields `count` products as lines of an import. A smaller sample is the beginning of a larger one. */
 export async function* sampleProducts(count: number): AsyncGenerator<Line> {
-  const random = seeded(SEED)
+  const random = createRandom(SEED)
   const seen = new Set<string>()
   for (let number = 1; number <= count; number++) {
     const { code, category, ...product } = drawUnseen(random, seen)

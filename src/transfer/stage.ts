@@ -6,11 +6,11 @@ import { BATCH } from '../../drizzle/search.ts'
 import type { Fault } from '../errors.ts'
 import { addFaults, createFaults } from './faults.ts'
 import type { Line } from './ndjson.ts'
-import { type ImportPlan, table } from './plan.ts'
+import { type ImportPlan, importTable } from './plan.ts'
 
 /** Creates the temporary tables. Their own columns have a prefix, since they have those of the resource too. */
 export async function createStaging(staging: Queries, plan: ImportPlan): Promise<void> {
-  const copy = sql`as select * from ${table(plan)} where false`
+  const copy = sql`as select * from ${importTable(plan)} where false`
   await staging.run(sql`create temporary table staged ${copy}`)
   for (const column of ['staged_line bigint', 'staged_path text', 'staged_nulls bigint', 'staged_absent bigint'])
     await staging.run(sql`alter table staged add column ${sql.raw(column)}`)
@@ -30,8 +30,8 @@ export async function stageLines(
   lines: AsyncIterable<Line>,
   onProgress: (lines: number) => void,
 ): Promise<void> {
-  const insertRows = rowInserter(db, plan)
-  let rows: Row[] = []
+  const insertRows = createRowInserter(db, plan)
+  let rows: StagedRow[] = []
   let faults: { line: number; detail: string }[] = []
   let last = 0
   const flush = async () => {
@@ -46,7 +46,7 @@ export async function stageLines(
     const found = 'fault' in line ? [] : plan.validate(line.value)
     const detail = 'fault' in line ? line.fault : found.map(describe).join('; ')
     if (detail !== '') faults.push({ line: line.number, detail })
-    const row = 'fault' in line ? undefined : rowFrom(plan, line.number, line.value, found)
+    const row = 'fault' in line ? undefined : buildRow(plan, line.number, line.value, found)
     if (row) rows.push(row)
     if (rows.length === BATCH || faults.length === BATCH) await flush()
   }
@@ -55,10 +55,10 @@ export async function stageLines(
   await staging.run(sql`analyze staged`)
 }
 
-const describe = (fault: Fault) => `${pointerOf(fault) || 'the line'} ${fault.detail}`
-const pointerOf = (fault: Fault) => ('pointer' in fault ? fault.pointer.slice(1) : fault.parameter)
+const describe = (fault: Fault) => `${formatPointer(fault) || 'the line'} ${fault.detail}`
+const formatPointer = (fault: Fault) => ('pointer' in fault ? fault.pointer.slice(1) : fault.parameter)
 
-interface Row {
+interface StagedRow {
   line: number
   values: Record<string, unknown>
   /** Bits of the required fields that the line leaves out. */
@@ -66,15 +66,15 @@ interface Row {
 }
 
 /** A line with its good members: a bad one is staged too, to find what else is wrong with it. Undefined where it has no good key. */
-function rowFrom(plan: ImportPlan, line: number, value: unknown, faults: readonly Fault[]): Row | undefined {
-  const bad = new Set(faults.map((fault) => pointerOf(fault).split('/')[0]))
+function buildRow(plan: ImportPlan, line: number, value: unknown, faults: readonly Fault[]): StagedRow | undefined {
+  const bad = new Set(faults.map((fault) => formatPointer(fault).split('/')[0]))
   if (bad.has('') || bad.has(plan.key)) return undefined
   const members = Object.entries(value as Record<string, unknown>)
   const absent = plan.required.reduce((mask, field, place) => (members.some(([name]) => name === field) ? mask : mask + 2 ** place), 0)
   return { line, values: Object.fromEntries(members.filter(([name]) => !bad.has(name))), absent }
 }
 
-function rowInserter(db: Database, plan: ImportPlan): (staging: Queries, rows: readonly Row[]) => Promise<void> {
+function createRowInserter(db: Database, plan: ImportPlan): (staging: Queries, rows: readonly StagedRow[]) => Promise<void> {
   const columns = columnsByName(db.tables[plan.resource.table])
   const insert = buildInserter('staged', ['staged_line', 'staged_path', 'staged_nulls', 'staged_absent', ...plan.fields])
   return (staging, rows) =>

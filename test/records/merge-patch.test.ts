@@ -2,7 +2,7 @@
 
 import { Type } from '@sinclair/typebox'
 import t, { type Test } from 'tap'
-import { bulkInput } from '../../src/bulk/schemas.ts'
+import { buildBulkInput } from '../../src/bulk/schemas.ts'
 import type { App } from '../../src/http/routes.ts'
 import { bulkSchema } from '../../src/openapi/operations.ts'
 import { id, json, stamps, text } from '../../src/query/fields.ts'
@@ -151,7 +151,7 @@ onEach('a JSON value in another order is no change', async (t, dialect) => {
 })
 
 t.test('the document of a bulk request names the field of upsert, where there is one', async (t) => {
-  const text = (resource: Resource) => JSON.stringify([bulkSchema(resource, bulkInput(resource)), bulkInput(resource)])
+  const text = (resource: Resource) => JSON.stringify([bulkSchema(resource, buildBulkInput(resource)), buildBulkInput(resource)])
   t.match(text(products), /`upsert` changes the record with the same `sku`.*this `sku`/)
   t.notMatch(text({ ...products, unique: [['brand', 'name'], ['name']] }), /`sku`/)
   t.match(text({ ...products, unique: [['brand', 'name'], ['name']] }), /`upsert` changes the record with the same `name`.*this `name`/)

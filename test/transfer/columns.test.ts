@@ -7,7 +7,7 @@ import { decimal, id, integer, nullable, reference, stamps, text } from '../../s
 import { defineResource } from '../../src/query/resource.ts'
 import { create } from '../../src/records/write.ts'
 import { categories } from '../../src/resources/categories.ts'
-import { importer } from '../../src/transfer/import.ts'
+import { createImporter } from '../../src/transfer/import.ts'
 import { planImport } from '../../src/transfer/plan.ts'
 import type { Dialect } from '../dialects.ts'
 import { createExtraTables, tables } from '../extra-tables.ts'
@@ -34,7 +34,7 @@ const articles = defineResource({
   unique: [['sku'], ['ean']],
 })
 
-const importArticles = importer(planImport(articles, { key: 'sku', path: 'category', tree: categories }))
+const importArticles = createImporter(planImport(articles, { key: 'sku', path: 'category', tree: categories }))
 
 /** A database with the table, and with one category, whose id is 1. */
 async function articleDatabase(t: Test, dialect: Dialect): Promise<Database> {
