@@ -1,17 +1,21 @@
 // Whether the schema of a database serves the running code: it is the code's own, or a newer one that older code can use (docs/operations.md).
 import { sql } from 'drizzle-orm'
 import { DatabaseUnusable, type Queries } from './database.ts'
-import { type Derived, hash, readMigrations, refuseChanged, type Step } from './migrations.ts'
+import { computeHash, type DerivedPart, readMigrations, refuseChanged, type Step } from './migrations.ts'
 import type { SchemaParts } from './schema-parts.ts'
 
 /** Hashes in `stockroom_schema` by name, for each kind. */
-type Applied = Record<'migration' | 'derived' | 'breaking', Map<string, string>>
+type AppliedHashes = Record<'migration' | 'derived' | 'breaking', Map<string, string>>
 
 /**
  * Returns a function that throws unless the code can use the schema. It reads the files of the migrations at its first call, and looks at
  * tables and columns only where another version has changed the schema since its last call.
  */
-export function compatibilityCheck(folder: URL, derived: readonly Derived[], schema: SchemaParts): (tx: Queries) => Promise<void> {
+export function createCompatibilityCheck(
+  folder: URL,
+  derived: readonly DerivedPart[],
+  schema: SchemaParts,
+): (tx: Queries) => Promise<void> {
   let migrations: Step[] | undefined
   let checked: string | undefined
   return async (tx) => {
@@ -21,8 +25,8 @@ export function compatibilityCheck(folder: URL, derived: readonly Derived[], sch
     )
     const state = JSON.stringify(rows)
     if (state === checked) return
-    const applied: Applied = { migration: new Map(), derived: new Map(), breaking: new Map() }
-    for (const { kind, name, hash } of rows) applied[kind as keyof Applied]?.set(name, hash)
+    const applied: AppliedHashes = { migration: new Map(), derived: new Map(), breaking: new Map() }
+    for (const { kind, name, hash } of rows) applied[kind as keyof AppliedHashes]?.set(name, hash)
     await check(tx, migrations, derived, schema, applied)
     checked = state
   }
@@ -31,9 +35,9 @@ export function compatibilityCheck(folder: URL, derived: readonly Derived[], sch
 async function check(
   tx: Queries,
   migrations: readonly Step[],
-  derived: readonly Derived[],
+  derived: readonly DerivedPart[],
   schema: SchemaParts,
-  applied: Applied,
+  applied: AppliedHashes,
 ): Promise<void> {
   refuseChanged(migrations, applied.migration)
   const behind = [
@@ -41,7 +45,7 @@ async function check(
     ...derived.filter(({ name }) => !applied.derived.has(name)),
   ]
   // This version made its own when it started: whatever differs was made by another version since.
-  const others = derived.filter((part) => applied.derived.has(part.name) && applied.derived.get(part.name) !== hash(part))
+  const others = derived.filter((part) => applied.derived.has(part.name) && applied.derived.get(part.name) !== computeHash(part))
   const newer = [...applied.migration.keys()].filter((name) => !migrations.some((migration) => migration.name === name))
   if (others.length > 0 || newer.length > 0) {
     const present = await schema.read(tx)
@@ -52,7 +56,7 @@ async function check(
   if (newer.length > 0) await refuseIncompatible(tx, newer, schema, applied)
 }
 
-async function refuseIncompatible(tx: Queries, newer: readonly string[], schema: SchemaParts, { breaking }: Applied): Promise<void> {
+async function refuseIncompatible(tx: Queries, newer: readonly string[], schema: SchemaParts, { breaking }: AppliedHashes): Promise<void> {
   const [present, required] = [await schema.read(tx), await schema.readRequired(tx)]
   const faults = [
     ...newer.filter((name) => breaking.has(name)).map((name) => `${name} is marked as breaking`),

@@ -11,11 +11,11 @@ export const encodeDefault = <T, B extends { default(value: T | SQL): unknown }>
 ): B => {
   const setDefault = builder.default.bind(builder)
   return Object.assign(builder, {
-    default: (value: T | SQL) => setDefault(is(value, SQL) ? value : literal(value, toDriver(value))),
+    default: (value: T | SQL) => setDefault(is(value, SQL) ? value : formatDefault(value, toDriver(value))),
   })
 }
 
-function literal(value: unknown, stored: number | string): SQL {
+function formatDefault(value: unknown, stored: number | string): SQL {
   if (typeof stored === 'string') return sql.raw(`'${stored.replaceAll("'", "''")}'`)
   if (!Number.isSafeInteger(stored)) throw new TypeError(`the default ${JSON.stringify(value)} is no value of its column`)
   return sql.raw(String(stored))

@@ -15,7 +15,7 @@ export interface ListKeys {
   filter: string
 }
 
-export function listKeys(selection: Selection): ListKeys {
+export function buildListKeys(selection: Selection): ListKeys {
   const { name, count, countLimit, size } = selection
   return {
     shape: `${name} ${count} ${countLimit} ${size} ${computeShape(selection)}`,
@@ -24,11 +24,11 @@ export function listKeys(selection: Selection): ListKeys {
 }
 
 /** The key of one page. */
-const pageKey = ({ shape, filter }: ListKeys, { place }: Selection): string => `${shape} ${filter} ${JSON.stringify(place)}`
+const buildPageKey = ({ shape, filter }: ListKeys, { place }: Selection): string => `${shape} ${filter} ${JSON.stringify(place)}`
 
 /** `S` is the statements of a shape, `K` what is known of a filter. */
 export class ListMemory<S extends { [name in keyof S]: Statement }, K extends object> {
-  readonly known = new Memory<K>()
+  readonly counts = new Memory<K>()
   readonly #build: (selection: Selection) => S
   readonly #statements = new Memory<S>()
   readonly #slow = new Memory<number>()
@@ -38,24 +38,24 @@ export class ListMemory<S extends { [name in keyof S]: Statement }, K extends ob
     this.#build = build
   }
 
-  statements(selection: Selection, { shape }: ListKeys): S {
+  findStatements(selection: Selection, { shape }: ListKeys): S {
     let statements = this.#statements.get(shape)
     if (!statements) {
       statements = this.#build(selection)
-      this.#statements.set(shape, statements, bytesOf(Object.values<Statement>(statements)))
+      this.#statements.set(shape, statements, estimateBytes(Object.values<Statement>(statements)))
     }
     return statements
   }
 
   isSlow(keys: ListKeys, selection: Selection): boolean {
-    return this.#slow.size > 0 && (this.#slow.get(pageKey(keys, selection)) ?? 0) > Date.now()
+    return this.#slow.size > 0 && (this.#slow.get(buildPageKey(keys, selection)) ?? 0) > Date.now()
   }
 
   noteSlow(keys: ListKeys, selection: Selection): void {
-    this.#slow.set(pageKey(keys, selection), Date.now() + SLOW_TIME)
+    this.#slow.set(buildPageKey(keys, selection), Date.now() + SLOW_TIME)
   }
 }
 
-function bytesOf(statements: readonly Statement[]): number {
+function estimateBytes(statements: readonly Statement[]): number {
   return statements.reduce((sum, { text }) => sum + STATEMENT_OVERHEAD + BYTES_PER_CHARACTER * text.length, 0)
 }

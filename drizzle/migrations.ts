@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { sql } from 'drizzle-orm'
 import { DatabaseUnusable, listCauses, type Queries } from './database.ts'
-import type { Part, SchemaParts } from './schema-parts.ts'
+import type { SchemaPart, SchemaParts } from './schema-parts.ts'
 
 /** A step that is remembered by its name and its text. */
 export interface Step {
@@ -12,11 +12,11 @@ export interface Step {
 }
 
 /** A part of the schema that code makes. It is made anew whenever its text changed. */
-export interface Derived extends Step {
+export interface DerivedPart extends Step {
   /** Of what its contents were computed by, where that is not SQL. */
   version?: number
   /** It has triggers on a served table, which a migration that rebuilds the table drops with it. */
-  lostInRebuild: boolean
+  isLostInRebuild: boolean
   /** What the running code reads or writes of it, in the words of `SchemaParts`. A newer version may have made it otherwise. */
   needs: readonly string[]
   fill(tx: Queries): Promise<unknown>
@@ -34,7 +34,7 @@ export function readMigrations(folder: URL): Step[] {
 const hashes = new WeakMap<Step, string>()
 
 /** Computes the SHA-256 of a step, once for each object: `/readyz` compares all of them. */
-export function hash(step: Step & { version?: number }): string {
+export function computeHash(step: Step & { version?: number }): string {
   const known = hashes.get(step)
   if (known !== undefined) return known
   const computed = createHash('sha256')
@@ -48,16 +48,16 @@ export function hash(step: Step & { version?: number }): string {
  * Runs inside an exclusive transaction. Returns the names of what it did, which is nothing the second time. Throws DatabaseUnusable
  * where a part that `schema` declares is missing afterwards, or a migration removed a column whose values other migrations need.
  */
-export async function migrate(tx: Queries, folder: URL, derived: Derived[], schema: SchemaParts): Promise<string[]> {
+export async function migrate(tx: Queries, folder: URL, derived: DerivedPart[], schema: SchemaParts): Promise<string[]> {
   await tx.run(
     sql`create table if not exists stockroom_schema (kind text not null, name text not null, hash text not null, primary key (kind, name))`,
   )
-  const migrations = await pending(tx, readMigrations(folder))
+  const migrations = await listPending(tx, readMigrations(folder))
   const removed = await applyMigrations(tx, migrations, schema)
   await refuseMissing(tx, schema, removed)
 
-  const made = await applied(tx, 'derived')
-  const stale = derived.filter((part) => made.get(part.name) !== hash(part) || (part.lostInRebuild && migrations.length > 0))
+  const made = await readApplied(tx, 'derived')
+  const stale = derived.filter((part) => made.get(part.name) !== computeHash(part) || (part.isLostInRebuild && migrations.length > 0))
   for (const part of stale) {
     await apply(tx, 'derived', part)
     await part.fill(tx)
@@ -66,8 +66,8 @@ export async function migrate(tx: Queries, folder: URL, derived: Derived[], sche
 }
 
 /** The migrations of `all` that the database has not. One that is ahead of the code, or was made by other files, is refused. */
-async function pending(tx: Queries, all: readonly Step[]): Promise<Step[]> {
-  const done = await applied(tx, 'migration')
+async function listPending(tx: Queries, all: readonly Step[]): Promise<Step[]> {
+  const done = await readApplied(tx, 'migration')
   const ahead = [...done.keys()].find((name) => !all.some((migration) => migration.name === name))
   if (ahead !== undefined)
     throw new DatabaseUnusable(`The database has migration ${ahead}, which this version does not know: run the version that made it`)
@@ -77,24 +77,24 @@ async function pending(tx: Queries, all: readonly Step[]): Promise<Step[]> {
 
 /** Throws where a migration of `all` has another text than when it was applied. */
 export function refuseChanged(all: readonly Step[], done: ReadonlyMap<string, string>): void {
-  const changed = all.find((migration) => done.has(migration.name) && done.get(migration.name) !== hash(migration))
+  const changed = all.find((migration) => done.has(migration.name) && done.get(migration.name) !== computeHash(migration))
   if (changed) throw new DatabaseUnusable(`Migration ${changed.name} was changed after it was applied: restore its file`)
 }
 
-async function applied(tx: Queries, kind: 'migration' | 'derived'): Promise<Map<string, string>> {
+async function readApplied(tx: Queries, kind: 'migration' | 'derived'): Promise<Map<string, string>> {
   const rows = await tx.all<{ name: string; hash: string }>(sql`select name, hash from stockroom_schema where kind = ${kind}`)
   return new Map(rows.map((row) => [row.name, row.hash]))
 }
 
 /** Which migration removed which declared parts. */
-type Removed = Map<Step, string[]>
+type RemovedParts = Map<Step, string[]>
 
-async function applyMigrations(tx: Queries, migrations: readonly Step[], schema: SchemaParts): Promise<Removed> {
-  const removed: Removed = new Map()
+async function applyMigrations(tx: Queries, migrations: readonly Step[], schema: SchemaParts): Promise<RemovedParts> {
+  const removed: RemovedParts = new Map()
   let before = migrations.length > 0 ? await schema.read(tx) : new Set<string>()
   for (const migration of migrations) {
     await apply(tx, 'migration', migration).catch((error) => {
-      throw failed(migration, error)
+      throw explainFailure(migration, error)
     })
     const after = await schema.read(tx)
     const lost = [...schema.declared.keys()].filter((part) => before.has(part) && !after.has(part))
@@ -104,41 +104,41 @@ async function applyMigrations(tx: Queries, migrations: readonly Step[], schema:
   return removed
 }
 
-async function refuseMissing(tx: Queries, schema: SchemaParts, removed: Removed): Promise<void> {
+async function refuseMissing(tx: Queries, schema: SchemaParts, removed: RemovedParts): Promise<void> {
   const present = await schema.read(tx)
   const isMissing = (part: string) => !present.has(part)
   for (const [migration, parts] of removed) {
     const lost: string[] = []
     for (const part of parts) if (isMissing(part) || (await losesValues(tx, migration, schema.declared.get(part)))) lost.push(part)
-    if (lost.length > 0) throw removedBy(migration, lost)
+    if (lost.length > 0) throw explainRemoval(migration, lost)
   }
   // A table that is missing stands for all that it has.
   const missing = [...schema.declared].filter(
     ([part, { table }]) => isMissing(part) && (part === `table ${table}` || !isMissing(`table ${table}`)),
   )
-  if (missing.length > 0) throw neverAdded(missing.map(([part]) => part))
+  if (missing.length > 0) throw explainMissing(missing.map(([part]) => part))
 }
 
 /** A later migration may add the column again, without the values. A statement that drops or renames the column does so on purpose. */
-async function losesValues(tx: Queries, { statements }: Step, part: Part | undefined): Promise<boolean> {
+async function losesValues(tx: Queries, { statements }: Step, part: SchemaPart | undefined): Promise<boolean> {
   if (part?.column === undefined) return false
   const deliberate = new RegExp(`(drop|rename) column\\W+${part.column}\\b`, 'i')
   if (statements.some((statement) => deliberate.test(statement))) return false
   return (await tx.all(sql`select 1 from ${sql.identifier(part.table)} limit 1`)).length > 0
 }
 
-const failed = ({ name }: Step, error: unknown) =>
+const explainFailure = ({ name }: Step, error: unknown) =>
   new DatabaseUnusable(`Migration ${name} failed, and nothing was migrated: ${[...listCauses(error)].at(-1)?.message}`, { cause: error })
 
 /** drizzle-kit rebuilds a table with the columns that it had when the migration was written. */
-const removedBy = ({ name }: Step, parts: readonly string[]) =>
+const explainRemoval = ({ name }: Step, parts: readonly string[]) =>
   new DatabaseUnusable(
     `Migration ${name} removes ${parts.join(', ')}, which drizzle/tables.ts declares: nothing was migrated. ` +
       'The migration was written without the ones before it. Delete its SQL, its snapshot and its entry in meta/_journal.json, ' +
       `then write it again: npm run migrations -- --name ${name.replace(/^\d+_/, '')}`,
   )
 
-const neverAdded = (parts: readonly string[]) =>
+const explainMissing = (parts: readonly string[]) =>
   new DatabaseUnusable(
     `The database lacks ${parts.join(', ')}, which drizzle/tables.ts declares: nothing was migrated. ` +
       'Write the migration that adds this: npm run migrations -- --name NAME. If a migration adds it already, it was removed by hand: add it again.',
@@ -154,6 +154,6 @@ async function apply(tx: Queries, kind: 'migration' | 'derived', step: Step): Pr
 }
 
 async function remember(tx: Queries, kind: string, step: Step): Promise<void> {
-  await tx.run(sql`insert into stockroom_schema (kind, name, hash) values (${kind}, ${step.name}, ${hash(step)})
+  await tx.run(sql`insert into stockroom_schema (kind, name, hash) values (${kind}, ${step.name}, ${computeHash(step)})
     on conflict (kind, name) do update set hash = excluded.hash`)
 }

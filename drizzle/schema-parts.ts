@@ -11,7 +11,7 @@ interface TableConfig {
 }
 
 /** Lists the indexes of a table, with those of columns that are declared `.unique()`. `print` writes SQL as text. */
-export const listIndexes = ({ columns, indexes }: TableConfig, print: (where: SQL) => string): Index[] => [
+export const readIndexes = ({ columns, indexes }: TableConfig, print: (where: SQL) => string): Index[] => [
   ...columns.flatMap(({ name, isUnique, uniqueName }) =>
     isUnique && uniqueName ? [{ name: uniqueName, unique: true, columns: [name] }] : [],
   ),
@@ -24,45 +24,45 @@ export const listIndexes = ({ columns, indexes }: TableConfig, print: (where: SQ
 ]
 
 /** Lists the foreign keys of a table. */
-export const listReferences = ({ foreignKeys }: TableConfig): Reference[] =>
+export const readReferences = ({ foreignKeys }: TableConfig): Reference[] =>
   foreignKeys.map((key) => {
     const { columns, foreignTable } = key.reference()
     return { columns: columns.map(({ name }) => name), target: getTableName(foreignTable) }
   })
 
 /** A table, column, index or reference. */
-export interface Part {
+export interface SchemaPart {
   table: string
   /** Set for a column. */
   column?: string
 }
 
 /** The parts by their description, such as `unique index products_sku on products (sku)`. */
-export type Parts = ReadonlyMap<string, Part>
+export type SchemaPartMap = ReadonlyMap<string, SchemaPart>
 
 export interface SchemaParts {
-  declared: Parts
+  declared: SchemaPartMap
   /** Reads the descriptions of what the database has. */
   read(tx: Queries): Promise<ReadonlySet<string>>
   /** Reads the columns without which no row can be inserted: NOT NULL, and without a default. */
-  readRequired(tx: Queries): Promise<Parts>
+  readRequired(tx: Queries): Promise<SchemaPartMap>
 }
 
 /** Describes columns. */
-export const columnParts = (table: string, columns: readonly string[]): string[] => columns.map((column) => `column ${table}.${column}`)
+export const describeColumns = (table: string, columns: readonly string[]): string[] => columns.map((column) => `column ${table}.${column}`)
 
 /** Rows of a query for required columns, as parts. */
-export const requiredParts = (rows: readonly { table_name: string; column_name: string }[]): Parts =>
+export const parseRequired = (rows: readonly { table_name: string; column_name: string }[]): SchemaPartMap =>
   new Map(rows.map(({ table_name: table, column_name: column }) => [`column ${table}.${column}`, { table, column }]))
 
 /** Describes all that a table declares. `indexes` are those of `listIndexes`. The queries of each engine's `catalogue.ts` write the same words. */
-export function describeTable(config: TableConfig, indexes: readonly Index[]): [string, Part][] {
+export function describeTable(config: TableConfig, indexes: readonly Index[]): [string, SchemaPart][] {
   const { name: table, columns } = config
   return [
     [`table ${table}`, { table }],
-    ...columns.map(({ name }): [string, Part] => [`column ${table}.${name}`, { table, column: name }]),
-    ...indexes.map((index): [string, Part] => [describeIndex(table, index), { table }]),
-    ...listReferences(config).map(({ columns, target }): [string, Part] => [
+    ...columns.map(({ name }): [string, SchemaPart] => [`column ${table}.${name}`, { table, column: name }]),
+    ...indexes.map((index): [string, SchemaPart] => [describeIndex(table, index), { table }]),
+    ...readReferences(config).map(({ columns, target }): [string, SchemaPart] => [
       `reference ${table}.${columns.join(', ')} to ${target}`,
       { table },
     ]),

@@ -19,25 +19,26 @@ export async function indexRows(tx: Queries, served: ServedResource, rows: reado
   if (served.foldedFields.length === 0) return
   const [only] = rows
   if (only && rows.length === 1) {
-    await tx.runPrepared(upsertOne(served), [only.id, ...served.foldedFields.map((field) => folded(only[field]))])
+    await tx.runPrepared(getSingleUpsert(served), [only.id, ...served.foldedFields.map((field) => foldValue(only[field]))])
     return
   }
   for (let start = 0; start < rows.length; start += BATCH) {
     const values = rows
       .slice(start, start + BATCH)
-      .map((row) => sql`(${commas([sql`${row.id}`, ...served.foldedFields.map((field) => sql`${folded(row[field])}`)])})`)
-    await tx.run(upsert(served, commas(values)))
+      .map((row) => sql`(${joinCommas([sql`${row.id}`, ...served.foldedFields.map((field) => sql`${foldValue(row[field])}`)])})`)
+    await tx.run(buildUpsert(served, joinCommas(values)))
   }
 }
 
-const upsert = (served: ServedResource, values: SQL): SQL =>
-  sql`insert into ${name(served.table)} (${columnsOf(served)}) values ${values}
-    on conflict (id) do update set ${commas(served.foldedFields.map((field) => sql`${sql.identifier(field)} = excluded.${sql.identifier(field)}`))}`
+const buildUpsert = (served: ServedResource, values: SQL): SQL =>
+  sql`insert into ${identifySearchTable(served.table)} (${listColumns(served)}) values ${values}
+    on conflict (id) do update set ${joinCommas(served.foldedFields.map((field) => sql`${sql.identifier(field)} = excluded.${sql.identifier(field)}`))}`
 
 const upserts = new WeakMap<ServedResource, SQL>()
 
-function upsertOne(served: ServedResource): SQL {
-  const one = upserts.get(served) ?? upsert(served, sql`(${commas(['id', ...served.foldedFields].map((_, index) => placeholder(index)))})`)
+function getSingleUpsert(served: ServedResource): SQL {
+  const one =
+    upserts.get(served) ?? buildUpsert(served, sql`(${joinCommas(['id', ...served.foldedFields].map((_, index) => placeholder(index)))})`)
   upserts.set(served, one)
   return one
 }
@@ -52,7 +53,7 @@ export async function reindex(write: Database['write'], { forUpdate }: Dialect, 
     const after: number = last
     const rows = await write(async (tx) => {
       const batch = await tx.all<SearchRow>(
-        sql`select ${columnsOf(served)} from ${sql.identifier(served.table)} where id > ${after} order by id limit ${BATCH}${forUpdate}`,
+        sql`select ${listColumns(served)} from ${sql.identifier(served.table)} where id > ${after} order by id limit ${BATCH}${forUpdate}`,
       )
       await indexRows(tx, served, batch)
       return batch
@@ -64,26 +65,26 @@ export async function reindex(write: Database['write'], { forUpdate }: Dialect, 
 }
 
 /** `field` is the same text as `term`, whatever the case of either. */
-export const equals = (table: string, id: SQLiteColumn, field: string, term: string): Clause =>
-  indexed(table, id, [fold(term)], (term) => sql`${sql.identifier(field)} = ${term}`, true)
+export const matchText = (table: string, id: SQLiteColumn, field: string, term: string): Clause =>
+  buildIndexClause(table, id, [fold(term)], (term) => sql`${sql.identifier(field)} = ${term}`, true)
 
 /** `field` begins with `term`, whatever the case of either: a range of the field's index. */
-export function startsWith(table: string, id: SQLiteColumn, field: string, term: string): Clause {
+export function matchPrefix(table: string, id: SQLiteColumn, field: string, term: string): Clause {
   const column = sql.identifier(field)
   const first = fold(term)
-  const past = successor(first)
-  if (past === undefined) return { ...indexed(table, id, [first], (first) => sql`${column} >= ${first}`), variant: 'last' }
-  return indexed(table, id, [first, past], (first, past) => sql`${column} >= ${first} and ${column} < ${past}`)
+  const past = computeSuccessor(first)
+  if (past === undefined) return { ...buildIndexClause(table, id, [first], (first) => sql`${column} >= ${first}`), variant: 'last' }
+  return buildIndexClause(table, id, [first, past], (first, past) => sql`${column} >= ${first} and ${column} < ${past}`)
 }
 
 /** A condition on the search table. */
-const indexed = (table: string, id: SQLiteColumn, values: string[], where: (...values: SQL[]) => SQL, byId = false): Clause => ({
+const buildIndexClause = (table: string, id: SQLiteColumn, values: string[], where: (...values: SQL[]) => SQL, byId = false): Clause => ({
   values,
   isOrderedById: byId,
   isDefinite: true,
-  lookUp: (...values) => sql`(select ${where(...values)} from ${name(table)} folded where folded.id = ${id})`,
-  check: (...values) => sql`exists (select 1 from ${name(table)} folded where folded.id = ${id} and ${where(...values)})`,
-  selectIds: (guard, ...values) => sql`select id from ${name(table)} where ${where(...values)} and ${guard(sql`id`)}`,
+  lookUp: (...values) => sql`(select ${where(...values)} from ${identifySearchTable(table)} folded where folded.id = ${id})`,
+  check: (...values) => sql`exists (select 1 from ${identifySearchTable(table)} folded where folded.id = ${id} and ${where(...values)})`,
+  selectIds: (guard, ...values) => sql`select id from ${identifySearchTable(table)} where ${where(...values)} and ${guard(sql`id`)}`,
 })
 
 const LAST_CODE_POINT = 0x10ffff
@@ -91,7 +92,7 @@ const BEFORE_SURROGATES = 0xd7ff
 const AFTER_SURROGATES = 0xe000
 
 /** The first text, by code point, after all that begin with `prefix`; undefined where there is none. */
-function successor(prefix: string): string | undefined {
+function computeSuccessor(prefix: string): string | undefined {
   const points = Array.from(prefix, (character) => character.codePointAt(0) as number)
   while (points.at(-1) === LAST_CODE_POINT) points.pop()
   const last = points.pop()
@@ -99,7 +100,7 @@ function successor(prefix: string): string | undefined {
   return String.fromCodePoint(...points, last === BEFORE_SURROGATES ? AFTER_SURROGATES : last + 1)
 }
 
-const name = (table: string) => sql.identifier(nameSearchTable(table))
-const columnsOf = ({ foldedFields: folded }: ServedResource) => commas(['id', ...folded].map((column) => sql.identifier(column)))
-const commas = (parts: SQLChunk[]) => sql.join(parts, sql`, `)
-const folded = (value: unknown) => (typeof value === 'string' ? fold(value) : null)
+const identifySearchTable = (table: string) => sql.identifier(nameSearchTable(table))
+const listColumns = ({ foldedFields: folded }: ServedResource) => joinCommas(['id', ...folded].map((column) => sql.identifier(column)))
+const joinCommas = (parts: SQLChunk[]) => sql.join(parts, sql`, `)
+const foldValue = (value: unknown) => (typeof value === 'string' ? fold(value) : null)

@@ -2,15 +2,15 @@
 import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import type { Queries } from './database.ts'
-import type { Derived } from './migrations.ts'
-import { columnParts } from './schema-parts.ts'
+import type { DerivedPart } from './migrations.ts'
+import { describeColumns } from './schema-parts.ts'
 
 const BYTES = 32
 
-export const secretTable: Derived = {
+export const secretTable: DerivedPart = {
   name: 'stockroom_secrets',
-  lostInRebuild: false,
-  needs: columnParts('stockroom_secrets', ['name', 'value']),
+  isLostInRebuild: false,
+  needs: describeColumns('stockroom_secrets', ['name', 'value']),
   statements: ['create table if not exists stockroom_secrets (name text primary key, value text not null)'],
   fill: (tx) =>
     tx.run(
@@ -19,7 +19,7 @@ export const secretTable: Derived = {
 }
 
 /** The secret that cursors are signed with. */
-export function cursorSecret(read: Queries): () => Promise<KeyObject> {
+export function createSecretLoader(read: Queries): () => Promise<KeyObject> {
   let secret: Promise<KeyObject> | undefined
   const load = async () => {
     const [row] = await read.all<{ value: string }>(sql`select value from stockroom_secrets where name = 'cursor'`)

@@ -20,14 +20,14 @@ export function createCompiler(dialect: { sqlToQuery(query: SQL): { sql: string;
     let statement = compiled.get(query)
     if (!statement) {
       const { sql: text, params } = dialect.sqlToQuery(query)
-      statement = { text, binds: params.map((param) => placeOf(param, text)) }
+      statement = { text, binds: params.map((param) => parsePlace(param, text)) }
       compiled.set(query, statement)
     }
     return statement
   }
 }
 
-function placeOf(param: unknown, text: string): number {
+function parsePlace(param: unknown, text: string): number {
   if (!(param instanceof Placeholder)) throw new TypeError(`a value in place of a placeholder: ${text}`)
   return Number(param.name)
 }

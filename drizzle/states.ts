@@ -12,7 +12,7 @@ export class TableStates {
   }
 
   /** The same text as `stateOf` of `conditions.ts` makes in SQL. */
-  of(tables: readonly string[]): string {
+  format(tables: readonly string[]): string {
     const key = tables.length === 1 ? (tables[0] as string) : tables.join()
     let text = this.#texts.get(key)
     if (text === undefined) {

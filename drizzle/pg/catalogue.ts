@@ -3,7 +3,7 @@ import { sql } from 'drizzle-orm'
 import { getTableConfig, PgDialect, type PgTable } from 'drizzle-orm/pg-core'
 import type { SQLiteTable } from 'drizzle-orm/sqlite-core'
 import type { Index, Reference } from '../database.ts'
-import { describeTable, listIndexes, listReferences, requiredParts, type SchemaParts } from '../schema-parts.ts'
+import { describeTable, parseRequired, readIndexes, readReferences, type SchemaParts } from '../schema-parts.ts'
 import type { Tables } from '../tables.ts'
 
 const dialect = new PgDialect()
@@ -11,14 +11,14 @@ const dialect = new PgDialect()
 /** Tables have SQLite's types everywhere else. */
 const getConfig = (table: SQLiteTable) => getTableConfig(table as unknown as PgTable)
 
-export const getIndexes = (table: SQLiteTable): Index[] => listIndexes(getConfig(table), (where) => dialect.sqlToQuery(where).sql)
+export const listIndexes = (table: SQLiteTable): Index[] => readIndexes(getConfig(table), (where) => dialect.sqlToQuery(where).sql)
 
-export const getReferences = (table: SQLiteTable): Reference[] => listReferences(getConfig(table))
+export const listReferences = (table: SQLiteTable): Reference[] => readReferences(getConfig(table))
 
-export const schemaParts = (tables: Tables): SchemaParts => ({
-  declared: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getConfig(table), getIndexes(table)))),
+export const buildSchemaParts = (tables: Tables): SchemaParts => ({
+  declared: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getConfig(table), listIndexes(table)))),
   read: async (tx) => new Set((await tx.all<{ part: string }>(PARTS)).map(({ part }) => part)),
-  readRequired: async (tx) => requiredParts(await tx.all(REQUIRED)),
+  readRequired: async (tx) => parseRequired(await tx.all(REQUIRED)),
 })
 
 /** An index that a failed `create index concurrently` left behind is not valid: it ensures nothing. */

@@ -1,8 +1,8 @@
 // Triggers on every served table: they count its rows and its changes, whoever writes, and keep row versions from repeating.
 import { sql } from 'drizzle-orm'
 import type { ServedResource } from '../database.ts'
-import type { Derived } from '../migrations.ts'
-import { columnParts } from '../schema-parts.ts'
+import type { DerivedPart } from '../migrations.ts'
+import { describeColumns } from '../schema-parts.ts'
 import { quoteName } from '../statement.ts'
 
 /** One counter row would make all writers of a table wait for each other; each transaction takes one of these that is free. */
@@ -11,10 +11,10 @@ const SLOTS = 64
 /** Where a backup is restored, versions begin again at one that was there before: what is written then differs from what was written by this. */
 const NONCE = '(random() * 1099511627776)::bigint'
 
-export const counterTable: Derived = {
+export const counterTable: DerivedPart = {
   name: 'stockroom_counters',
-  lostInRebuild: false,
-  needs: columnParts('stockroom_counters', ['name', 'slot', 'version', 'nonce', 'row_count']),
+  isLostInRebuild: false,
+  needs: describeColumns('stockroom_counters', ['name', 'slot', 'version', 'nonce', 'row_count']),
   statements: [
     // Half-empty pages let an update stay on its page, so that the counters do not grow an index.
     `create table if not exists stockroom_counters (name text, slot integer, version bigint not null, row_count bigint not null, primary key (name, slot))
@@ -43,7 +43,7 @@ export const counterTable: Derived = {
   fill: async () => {},
 }
 
-export function counterTriggers({ table }: ServedResource): Derived {
+export function buildCounterTriggers({ table }: ServedResource): DerivedPart {
   const name = quoteName(table)
   const triggers = {
     inserted: `after insert on ${name} referencing new table as changed for each statement`,
@@ -55,7 +55,7 @@ export function counterTriggers({ table }: ServedResource): Derived {
   }
   return {
     name: `${table}_counters`,
-    lostInRebuild: true,
+    isLostInRebuild: true,
     needs: [],
     statements: Object.entries(triggers).flatMap(([event, when]) => [
       `drop trigger if exists ${table}_${event} on ${name}`,

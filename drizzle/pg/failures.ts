@@ -50,16 +50,17 @@ const failures: Record<string, Failure> = {
   'timeout exceeded when trying to connect': 'unavailable',
 }
 
-export const failure = (error: unknown): Failure | undefined => findFailure(error, failures)
+export const classifyFailure = (error: unknown): Failure | undefined => findFailure(error, failures)
 
 /** Whether the server ended a statement because it took too long, or waited too long for a lock. */
-export const isOutOfTime = (error: unknown): boolean => ['expensive', 'locked'].includes(failure(error) ?? '')
+export const isOutOfTime = (error: unknown): boolean => ['expensive', 'locked'].includes(classifyFailure(error) ?? '')
 
 /** A connection that the server ended while it was idle, which may only be noticed when it is used. */
-const ENDED = ['57P01', 'ECONNRESET', 'EPIPE', 'Connection terminated', 'Connection terminated unexpectedly']
+const CONNECTION_ENDED = ['57P01', 'ECONNRESET', 'EPIPE', 'Connection terminated', 'Connection terminated unexpectedly']
 
 /** Whether nothing was done because the server had ended the connection: another one can be asked. */
-export const hasEnded = (error: unknown): boolean => listCauses(error).some(({ code, message }) => ENDED.includes(String(code ?? message)))
+export const hasConnectionEnded = (error: unknown): boolean =>
+  listCauses(error).some(({ code, message }) => CONNECTION_ENDED.includes(String(code ?? message)))
 
 /** Why the service cannot start, and what to do about it. */
 const reasons: Partial<Record<Failure, string>> = {
@@ -85,7 +86,7 @@ export function explain(error: unknown, url: string): unknown {
   if (error instanceof DatabaseUnusable) return error
   const { host, pathname } = new URL(url)
   const cause = [...listCauses(error)].at(-1)
-  const reason = refusals[String(cause?.code)] ?? reasons[failure(error) as Failure]
+  const reason = refusals[String(cause?.code)] ?? reasons[classifyFailure(error) as Failure]
   if (!cause || !reason) return error
   return new DatabaseUnusable(`PostgreSQL at ${host}${pathname} ${reason} (${cause.message || cause.code}).`, { cause: error })
 }

@@ -4,7 +4,7 @@ import { sql } from 'drizzle-orm'
 import type { LogOrder, Queries } from '../database.ts'
 
 /** Ids are given out before their transactions commit. Those of transactions are too, but which of them are still under way is known. */
-export const log: LogOrder = {
+export const logOrder: LogOrder = {
   isAfter: (change) =>
     sql`(transaction, id) > (coalesce((select transaction from changes where id = ${change}), '0'::xid8), coalesce((select id from changes where id = ${change}), 0))`,
   isSettled: sql`transaction < pg_snapshot_xmin(pg_current_snapshot())`,
@@ -22,7 +22,7 @@ const CHECK_BYTES = 6
  * entries are now before others that a client has already had: its position is given another check, and holds no longer. Returns the
  * name of what was done.
  */
-export async function adoptLog(tx: Queries): Promise<string[]> {
+export async function adoptForeignLog(tx: Queries): Promise<string[]> {
   const [foreign] = await tx.all(sql`select 1 from changes where transaction >= pg_snapshot_xmax(pg_current_snapshot()) limit 1`)
   if (!foreign) return []
   const check = randomBytes(CHECK_BYTES).toString('base64url')

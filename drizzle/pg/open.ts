@@ -3,25 +3,25 @@ import { setTimeout } from 'node:timers/promises'
 import { getTableName, type SQL, sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/node-postgres'
 import type pg from 'pg'
-import { compatibilityCheck } from '../compatibility.ts'
+import { createCompatibilityCheck } from '../compatibility.ts'
 import { type Database, DatabaseUnusable, type Dialect, forbidNesting, listCauses, type Queries, type ServedResource } from '../database.ts'
 import type { EngineOptions } from '../engine.ts'
 import { feedTable } from '../feed.ts'
-import { type Derived, migrate } from '../migrations.ts'
-import { cursorSecret, secretTable } from '../secrets.ts'
+import { type DerivedPart, migrate } from '../migrations.ts'
+import { createSecretLoader, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
 import { kit } from './canonical.ts'
-import { getIndexes, getReferences, schemaParts } from './catalogue.ts'
-import { counterTable, counterTriggers } from './counters.ts'
-import { explain, failure } from './failures.ts'
-import { adoptLog, log } from './log.ts'
-import { createPool, LOCK_SHARE, type PoolOptions, toTheEnd, transaction } from './pool.ts'
-import { compile, rowsOf } from './prepared.ts'
+import { buildSchemaParts, listIndexes, listReferences } from './catalogue.ts'
+import { buildCounterTriggers, counterTable } from './counters.ts'
+import { classifyFailure, explain } from './failures.ts'
+import { adoptForeignLog, logOrder } from './log.ts'
+import { commitAfter, createPool, LOCK_SHARE, type PoolOptions, runTransaction } from './pool.ts'
+import { compile, queryRows } from './prepared.ts'
 import { reading } from './reading.ts'
-import { contains, grams, gramsOf, searchIndex } from './search.ts'
+import { buildGrams, buildSearchIndex, contains, gramsFunction } from './search.ts'
 import { SilenceWatch } from './silence.ts'
 import { watchState } from './state.ts'
-import { Writable } from './writable.ts'
+import { WriteCheck } from './writable.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
 
@@ -39,7 +39,7 @@ const JOBS_LIMIT = 20_000
  * Connections of one process. Neither writers that wait for each other nor lists that take long must keep short reads waiting, so each
  * have their own; so have migrations and imports, whose statements take as long as they take.
  */
-function connect(url: string, queryTimeout: number, silence: SilenceWatch) {
+function createPools(url: string, queryTimeout: number, silence: SilenceWatch) {
   const pool = (options: PoolOptions) => createPool(url, options, silence)
   return {
     short: pool({ max: 6, wait: CONNECT_TIMEOUT, statementTimeout: SHORT }),
@@ -67,8 +67,8 @@ const dialect: Dialect = {
   contains,
   // As an array it is known before the plan is made use of; a subquery of an unknown size would be joined with the whole table.
   matchSubquery: (column, query) => sql`${column} = any(array(${query}))`,
-  listIndexes: getIndexes,
-  listReferences: getReferences,
+  listIndexes: listIndexes,
+  listReferences: listReferences,
   forUpdate: FOR_UPDATE,
   lock: (tx, table, id) =>
     tx.all(
@@ -83,38 +83,38 @@ const dialect: Dialect = {
     const [row] = await tx.all<{ locked: boolean }>(sql`select pg_try_advisory_xact_lock(hashtextextended(${name}, 0)) as locked`)
     return row?.locked === true
   },
-  logOrder: log,
-  computedColumns: [{ name: 'grams', from: (texts) => gramsOf(texts) }],
+  logOrder: logOrder,
+  computedColumns: [{ name: 'grams', from: (texts) => buildGrams(texts) }],
 }
 
 export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {
   const silence = new SilenceWatch()
-  const pools = connect(url, queryTimeout, silence)
+  const pools = createPools(url, queryTimeout, silence)
   const { short, long, writers, jobs, unhurried } = pools
-  const derived = [counterTable, secretTable, feedTable, grams, ...served.flatMap(derive)]
-  const read = queries(long)
+  const derived = [counterTable, secretTable, feedTable, gramsFunction, ...served.flatMap(listDerived)]
+  const read = createQueries(long)
   const { list, readRows: rows, interrupt } = reading({ short, long }, { timeout: queryTimeout, countTime: COUNT_TIME })
   const watched = watchState(url, { short, long }, silence)
-  const writable = new Writable(short, writers)
+  const writable = new WriteCheck(short, writers)
   const exclusive = forbidNesting()
 
   /** Each of a transaction and its retries, or of what runs them. */
-  async function noted<T>(work: Promise<T>): Promise<T> {
+  async function noteOutcome<T>(work: Promise<T>): Promise<T> {
     try {
       return await work
     } catch (error) {
-      writable.note(error)
+      writable.noteFailure(error)
       throw error
     } finally {
       // Whether a transaction that failed was committed is not always known.
-      watched.changed()
+      watched.noteWrite()
     }
   }
   const writeOn = <T>(pool: pg.Pool, work: (tx: Queries) => Promise<T>): Promise<T> =>
-    noted(exclusive(() => retry(() => transaction(pool, 'begin', (client) => work(queries(client))))))
+    noteOutcome(exclusive(() => retryConflicts(() => runTransaction(pool, 'begin', (client) => work(createQueries(client))))))
   const declared = tables(kit)
-  const parts = schemaParts(declared)
-  const checkCompatible = compatibilityCheck(MIGRATIONS, derived, parts)
+  const parts = buildSchemaParts(declared)
+  const checkCompatible = createCompatibilityCheck(MIGRATIONS, derived, parts)
   return {
     tables: declared,
     dialect,
@@ -123,14 +123,14 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
     list,
     readState: watched.readState,
     readRows: rows,
-    loadSecret: cursorSecret(read),
+    loadSecret: createSecretLoader(read),
     write: (work) => writeOn(writers, work),
     runBulk: async (work) => {
       const client = await unhurried.connect()
       try {
-        const staging = queries(client)
+        const staging = createQueries(client)
         return await work(staging, (merge) =>
-          noted(exclusive(() => retry(() => client.query('begin').then(() => toTheEnd(client, () => merge(staging)))))),
+          noteOutcome(exclusive(() => retryConflicts(() => client.query('begin').then(() => commitAfter(client, () => merge(staging)))))),
         )
       } finally {
         // Not given back to the pool: its temporary tables would be there for the next one.
@@ -144,7 +144,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
         return await writeOn(unhurried, async (tx) => {
           await tx.run(sql`select pg_advisory_xact_lock(${MIGRATION_LOCK})`)
           await checkUsable(tx)
-          return [...(await migrate(tx, MIGRATIONS, derived, parts)), ...(await adoptLog(tx))]
+          return [...(await migrate(tx, MIGRATIONS, derived, parts)), ...(await adoptForeignLog(tx))]
         })
       } catch (error) {
         throw explain(error, url)
@@ -152,9 +152,9 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
     },
     checkReady: async () => {
       await writable.check()
-      await checkCompatible(queries(short))
+      await checkCompatible(createQueries(short))
     },
-    classifyFailure: failure,
+    classifyFailure: classifyFailure,
     interrupt,
     close: async () => {
       await watched.close()
@@ -166,32 +166,32 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   }
 }
 
-const derive = (served: ServedResource): Derived[] => [
-  counterTriggers(served),
-  ...(served.foldedFields.length > 0 ? [searchIndex(served, dialect)] : []),
+const listDerived = (served: ServedResource): DerivedPart[] => [
+  buildCounterTriggers(served),
+  ...(served.foldedFields.length > 0 ? [buildSearchIndex(served, dialect)] : []),
 ]
 
 /** SQLite's Drizzle can run a piece of SQL with or without rows; PostgreSQL's learns the same two words here, and to prepare. */
-function queries(client: pg.Pool | pg.PoolClient): Queries {
+function createQueries(client: pg.Pool | pg.PoolClient): Queries {
   const db = drizzle(client)
   return Object.assign(db, {
     all: async (query: SQL) => (await db.execute(query)).rows,
     run: (query: SQL) => db.execute(query),
-    runPrepared: (query: SQL, values: readonly unknown[]) => rowsOf(client, compile(query), values),
+    runPrepared: (query: SQL, values: readonly unknown[]) => queryRows(client, compile(query), values),
   }) as unknown as Queries
 }
 
 /** Two transactions that wait for each other, or of which one must see the other's rows: PostgreSQL ends one, and it can run again. */
-const RETRIED = ['40001', '40P01']
+const RETRYABLE = ['40001', '40P01']
 /** Milliseconds, at most so many times the number of the attempt. */
 const BACKOFF = 50
 
-async function retry<T>(work: () => Promise<T>): Promise<T> {
+async function retryConflicts<T>(work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work()
     } catch (error) {
-      if (attempt === ATTEMPTS || !listCauses(error).some(({ code }) => RETRIED.includes(String(code)))) throw error
+      if (attempt === ATTEMPTS || !listCauses(error).some(({ code }) => RETRYABLE.includes(String(code)))) throw error
       // Those that met would meet again.
       await setTimeout(Math.random() * attempt * BACKOFF)
     }

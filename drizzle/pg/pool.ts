@@ -2,7 +2,7 @@
 import { setTimeout } from 'node:timers/promises'
 import pg from 'pg'
 import { QueryTooExpensive } from '../database.ts'
-import { ALL_IN_USE, hasEnded } from './failures.ts'
+import { ALL_IN_USE, hasConnectionEnded } from './failures.ts'
 import { SILENCE, SilenceWatch } from './silence.ts'
 
 /**
@@ -19,7 +19,7 @@ const SETTINGS =
 const KEEP_ALIVE = 10_000
 
 /** Options of every connection. */
-export const connectionOptions = (connectionString: string, timeout: number): pg.ClientConfig => ({
+export const buildConnectionOptions = (connectionString: string, timeout: number): pg.ClientConfig => ({
   connectionString,
   connectionTimeoutMillis: timeout,
   keepAlive: true,
@@ -43,15 +43,15 @@ export function createPool(
   watch = new SilenceWatch(),
 ): pg.Pool {
   const options = `${SETTINGS} -c statement_timeout=${Math.ceil(statementTimeout)} -c lock_timeout=${Math.ceil(lockTimeout)}`
-  const connections = new Connections({ ...connectionOptions(connectionString, wait), max, options })
+  const connections = new Connections({ ...buildConnectionOptions(connectionString, wait), max, options })
   // A connection that the server ends is replaced, and what was under way on it fails; without a listener the process would end.
   connections.on('error', () => {})
   connections.on('connect', (client) => client.on('error', () => {}))
-  watch.pool(connections, statementTimeout > 0 ? statementTimeout + SILENCE : Number.POSITIVE_INFINITY)
+  watch.watchPool(connections, statementTimeout > 0 ? statementTimeout + SILENCE : Number.POSITIVE_INFINITY)
   return connections
 }
 
-type Connected = Parameters<typeof pg.Pool.prototype.connect>[0]
+type ConnectCallback = Parameters<typeof pg.Pool.prototype.connect>[0]
 
 /** A pool that says whether a connection was not to be had because all are in use, or because the server does not answer. */
 class Connections extends pg.Pool {
@@ -64,8 +64,8 @@ class Connections extends pg.Pool {
   }
 
   override connect(): Promise<pg.PoolClient>
-  override connect(callback: Connected): void
-  override connect(callback?: Connected): Promise<pg.PoolClient> | undefined {
+  override connect(callback: ConnectCallback): void
+  override connect(callback?: ConnectCallback): Promise<pg.PoolClient> | undefined {
     if (!callback) return super.connect().catch((error) => Promise.reject(this.#explain(error)))
     super.connect((error, client, done) => callback(error && this.#explain(error), client, done))
     return undefined
@@ -77,21 +77,21 @@ class Connections extends pg.Pool {
   }
 }
 
-export async function transaction<T>(
+export async function runTransaction<T>(
   from: pg.Pool,
   begin: string | (() => string),
   work: (client: pg.PoolClient) => Promise<T>,
 ): Promise<T> {
-  const client = await begun(from, begin)
+  const client = await beginTransaction(from, begin)
   try {
-    return await toTheEnd(client, work)
+    return await commitAfter(client, work)
   } finally {
     client.release()
   }
 }
 
 /** A connection that the server ended while it was idle may only be noticed when it is used. Nothing is lost then, and another is taken. */
-async function begun(from: pg.Pool, begin: string | (() => string)): Promise<pg.PoolClient> {
+async function beginTransaction(from: pg.Pool, begin: string | (() => string)): Promise<pg.PoolClient> {
   for (let others = from.options.max; ; others--) {
     const client = await from.connect()
     try {
@@ -100,12 +100,12 @@ async function begun(from: pg.Pool, begin: string | (() => string)): Promise<pg.
     } catch (error) {
       // Past a deadline nothing was sent.
       client.release(!(error instanceof QueryTooExpensive))
-      if (others === 0 || !hasEnded(error)) throw error
+      if (others === 0 || !hasConnectionEnded(error)) throw error
     }
   }
 }
 
-export async function toTheEnd<C extends pg.ClientBase, T>(client: C, work: (client: C) => Promise<T>): Promise<T> {
+export async function commitAfter<C extends pg.ClientBase, T>(client: C, work: (client: C) => Promise<T>): Promise<T> {
   try {
     const result = await work(client)
     const { command } = await client.query('commit')
@@ -134,7 +134,7 @@ export async function cancelAll(pool: pg.Pool, running: ReadonlySet<number>): Pr
 export const LOCK_SHARE = 0.75
 
 /** Lets the statements of a transaction run until `deadline`, and no longer than `most` milliseconds each. */
-export function timeoutUntil(deadline: number, most = Number.POSITIVE_INFINITY): string {
+export function buildTimeouts(deadline: number, most = Number.POSITIVE_INFINITY): string {
   const left = Math.ceil(Math.min(deadline - performance.now(), most))
   if (left <= 0) throw new QueryTooExpensive('a list waited for longer than it may take')
   return `set local statement_timeout = ${left}; set local lock_timeout = ${Math.ceil(left * LOCK_SHARE)}`

@@ -2,7 +2,7 @@
 import { PgDialect } from 'drizzle-orm/pg-core'
 import pg from 'pg'
 import { createCompiler, type Statement } from '../statement.ts'
-import { hasEnded } from './failures.ts'
+import { hasConnectionEnded } from './failures.ts'
 
 export const compile = createCompiler(new PgDialect())
 
@@ -12,7 +12,7 @@ const MAX_PREPARED = 200
 /** The same on every connection of the process. */
 const names = new Map<string, string>()
 
-function nameOf(text: string): string | undefined {
+function nameStatement(text: string): string | undefined {
   let name = names.get(text)
   if (name === undefined && names.size < MAX_PREPARED) {
     name = `stockroom_${names.size}`
@@ -32,8 +32,8 @@ const types = {
 } as pg.CustomTypesConfig
 
 /** The rows, each as an array of what the driver makes of its columns. */
-export async function rowsOf(on: pg.Pool | pg.ClientBase, { text, binds }: Statement, values: readonly unknown[]): Promise<unknown[][]> {
-  const name = nameOf(text)
+export async function queryRows(on: pg.Pool | pg.ClientBase, { text, binds }: Statement, values: readonly unknown[]): Promise<unknown[][]> {
+  const name = nameStatement(text)
   const bound = binds.map((place) => values[place])
   const run = () => on.query<unknown[]>({ ...(name && { name }), text, values: bound, rowMode: 'array', types })
   // A pool is only read from: what a connection did not answer, another may be asked.
@@ -41,7 +41,7 @@ export async function rowsOf(on: pg.Pool | pg.ClientBase, { text, binds }: State
     try {
       return (await run()).rows
     } catch (error) {
-      if (others === 0 || !hasEnded(error)) throw error
+      if (others === 0 || !hasConnectionEnded(error)) throw error
     }
   }
 }

@@ -2,7 +2,7 @@
 import type pg from 'pg'
 import { type Database, QueryTooExpensive } from '../database.ts'
 import { checkDeadline, computeLastTry, withDeadline } from '../deadline.ts'
-import { ListMemory, listKeys } from '../list-memory.ts'
+import { buildListKeys, ListMemory } from '../list-memory.ts'
 import {
   buildListPage,
   type Count,
@@ -17,10 +17,10 @@ import {
 } from '../selection.ts'
 import { createSemaphore } from '../semaphore.ts'
 import type { Statement } from '../statement.ts'
-import { failure, isOutOfTime } from './failures.ts'
-import { cancelAll, timeoutUntil, transaction } from './pool.ts'
-import { compile, rowsOf } from './prepared.ts'
-import { type Statements, statementsOf } from './statements.ts'
+import { classifyFailure, isOutOfTime } from './failures.ts'
+import { buildTimeouts, cancelAll, runTransaction } from './pool.ts'
+import { compile, queryRows } from './prepared.ts'
+import { buildStatements, type Statements } from './statements.ts'
 
 /** Milliseconds after which a walk in the order of a list is given up for sorting all that matches. */
 const WALK_TIME = 200
@@ -51,7 +51,7 @@ type Pools = Record<'short' | 'long', pg.Pool>
 
 /** In milliseconds: when a list is given up, counted from when it is asked for, and how long a count may take which need not be exact. */
 export function reading({ short, long }: Pools, { timeout, countTime }: { timeout: number; countTime: number }): Readers {
-  const memory = new ListMemory<Statements, Known>(statementsOf)
+  const memory = new ListMemory<Statements, Known>(buildStatements)
   const running = new Set<number>()
   const inTurn = createSemaphore(long.options.max, MAX_QUEUE)
   let stopped = false
@@ -59,14 +59,14 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
   /** The usual case, in one round trip; undefined where it takes more. */
   async function atOnce({ statements, values, selection, filter }: Job): Promise<ListResult | undefined> {
     const { clauses, place, size } = selection
-    const remembered = memory.known.get(filter)
+    const remembered = memory.counts.get(filter)
     if (clauses.length > 0 && !remembered) return undefined
     // Nothing is to be found, and all that is left is to see whether that still holds.
     if (remembered && isEmpty(remembered.count)) return undefined
     if ('page' in place && (place.page === 'last' || (place.page - 1) * size > DEEP)) return undefined
     const sorting = remembered && isSorted(remembered.count)
     const offset = 'page' in place ? (Number(place.page) - 1) * size : 0
-    const rows = await rowsOf(short, sorting ? statements.sort : statements.walk, [...values, offset])
+    const rows = await queryRows(short, sorting ? statements.sort : statements.walk, [...values, offset])
     const head = parseHead(rows[0]?.at(-1))
     if (!head || (remembered && remembered.version !== head.version)) return undefined
     const listed = buildListPage(selection, rows, {
@@ -85,15 +85,15 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
     const begin = () => {
       // Nobody waits for it any more.
       checkDeadline(job.deadline)
-      return `begin isolation level repeatable read, read only${deadline === undefined ? '' : `; ${timeoutUntil(deadline)}`}`
+      return `begin isolation level repeatable read, read only${deadline === undefined ? '' : `; ${buildTimeouts(deadline)}`}`
     }
-    return transaction(deadline === undefined ? short : long, begin, async (client) => {
+    return runTransaction(deadline === undefined ? short : long, begin, async (client) => {
       const pid = (client as pg.PoolClient & { processID: number }).processID
       if (deadline !== undefined) running.add(pid)
       try {
-        const [[text] = []] = await rowsOf(client, statements.head, [])
+        const [[text] = []] = await queryRows(client, statements.head, [])
         const head = parseHead(text) ?? { version: '', count: { rows: 0, exact: true } }
-        const remembered = memory.known.get(filter)
+        const remembered = memory.counts.get(filter)
         const count =
           clauses.length === 0
             ? head.count
@@ -102,7 +102,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
               : counts
                 ? await countWithin(client, job, remembered, deadline)
                 : { rows: 0, exact: false }
-        if (clauses.length > 0 && counts) memory.known.set(filter, { version: head.version, count })
+        if (clauses.length > 0 && counts) memory.counts.set(filter, { version: head.version, count })
         const nothing = (page: number, before = false): ListResult => ({
           count,
           rows: [],
@@ -119,11 +119,11 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
         const passed = back ? Math.max(0, count.rows - offset - size) : offset
         const way = clauses.length > 0 && isSorted(count) ? 'sort' : 'walk'
         refuseStopped(deadline)
-        const read = (way: 'walk' | 'sort') => rowsOf(client, statements[back ? (`${way}Back` as const) : way], [...values, passed])
+        const read = (way: 'walk' | 'sort') => queryRows(client, statements[back ? (`${way}Back` as const) : way], [...values, passed])
         const walking = way === 'walk' && clauses.length > 0
         const rows = deadline === undefined ? await read(way) : await readWithin(client, read, { way, walking, deadline })
         const [first] = rows
-        const others = (first ? first.at(-2) : (await rowsOf(client, statements.others, values))[0]?.[0]) === true
+        const others = (first ? first.at(-2) : (await queryRows(client, statements.others, values))[0]?.[0]) === true
         return { ...buildListPage(selection, rows, { count, offset, back, others }), state: head.version }
       } finally {
         running.delete(pid)
@@ -143,12 +143,12 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
     { way, walking, deadline }: { way: 'walk' | 'sort'; walking: boolean; deadline: number },
   ): Promise<unknown[][]> {
     const most = walking ? Math.min(WALK_TIME, (deadline - performance.now()) / 2) : Number.POSITIVE_INFINITY
-    await client.query(`savepoint reading; ${timeoutUntil(deadline, most)}`)
+    await client.query(`savepoint reading; ${buildTimeouts(deadline, most)}`)
     try {
       return await read(way)
     } catch (error) {
       if (!walking || stopped || !isOutOfTime(error)) throw error
-      await client.query(`rollback to savepoint reading; ${timeoutUntil(deadline)}`)
+      await client.query(`rollback to savepoint reading; ${buildTimeouts(deadline)}`)
       return read('sort')
     }
   }
@@ -163,17 +163,17 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
     const most = partial ? countTime : Number.POSITIVE_INFINITY
     const counting = async (statement: Statement) => {
       refuseStopped(deadline)
-      return Number((await rowsOf(client, statement, values))[0]?.[0])
+      return Number((await queryRows(client, statement, values))[0]?.[0])
     }
     const many = remembered && remembered.count.rows > MAX_SORTED && selection.count !== 'none'
     let seen = 0
     // A statement that is ended ends the transaction with it, but for what was before the savepoint.
-    if (partial) await client.query(`savepoint counting; ${timeoutUntil(deadline, most)}`)
+    if (partial) await client.query(`savepoint counting; ${buildTimeouts(deadline, most)}`)
     try {
       if (!many) seen = await counting(statements.few)
       if (many || (seen > MAX_SORTED && selection.count !== 'none')) {
         // The server gives each statement the whole time.
-        if (!many && deadline !== undefined) await client.query(timeoutUntil(deadline, most))
+        if (!many && deadline !== undefined) await client.query(buildTimeouts(deadline, most))
         seen = await counting(statements.count)
       }
       const limit = computeCountLimit(selection)
@@ -189,7 +189,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
   /** Undefined where that took longer than its connections let a statement run. */
   async function unlessExpensive<T>(work: Promise<T>): Promise<T | undefined> {
     return work.catch((error) => {
-      if (failure(error) === 'expensive') return undefined
+      if (classifyFailure(error) === 'expensive') return undefined
       throw error
     })
   }
@@ -200,8 +200,8 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
 
   async function listBefore(selection: Selection, deadline: number): Promise<ListResult> {
     checkDeadline(deadline)
-    const keys = listKeys(selection)
-    const statements = memory.statements(selection, keys)
+    const keys = buildListKeys(selection)
+    const statements = memory.findStatements(selection, keys)
     const job: Job = { statements, values: listValues(selection), selection, filter: keys.filter, deadline }
     if (!memory.isSlow(keys, selection)) {
       const listed = await unlessExpensive(atOnce(job).then((found) => found ?? inSnapshot(job, { counts: true })))
@@ -220,7 +220,7 @@ export function reading({ short, long }: Pools, { timeout, countTime }: { timeou
     list: (selection, deadline = performance.now() + timeout) => withDeadline(deadline, listBefore(selection, deadline)),
     async readRows(query, values) {
       const statement = compile(query)
-      return (await unlessExpensive(rowsOf(short, statement, values))) ?? (await rowsOf(long, statement, values))
+      return (await unlessExpensive(queryRows(short, statement, values))) ?? (await queryRows(long, statement, values))
     },
     interrupt() {
       stopped = true

@@ -3,15 +3,15 @@ import { type SQL, sql } from 'drizzle-orm'
 import { joinAnd } from '../conditions.ts'
 import type { Dialect, ServedResource } from '../database.ts'
 import { FOLD_VERSION, fold } from '../fold.ts'
-import type { Derived } from '../migrations.ts'
-import { columnParts } from '../schema-parts.ts'
+import type { DerivedPart } from '../migrations.ts'
+import { describeColumns } from '../schema-parts.ts'
 import { nameSearchTable, reindex } from '../search.ts'
 import { quoteName } from '../statement.ts'
 
 /** Every sequence of one and two characters of a text with a character beyond ASCII in it. Words of Chinese are that short; ASCII ones of use are not. */
-export const grams: Derived = {
+export const gramsFunction: DerivedPart = {
   name: 'stockroom_grams',
-  lostInRebuild: false,
+  isLostInRebuild: false,
   needs: [],
   statements: [
     `create or replace function stockroom_grams(content text) returns text[] language sql immutable strict parallel safe as $$
@@ -26,21 +26,21 @@ export const grams: Derived = {
   fill: async () => {},
 }
 
-export const gramsOf = (texts: readonly SQL[]): SQL =>
+export const buildGrams = (texts: readonly SQL[]): SQL =>
   sql`stockroom_grams(${sql.join(
     texts.map((text) => sql`coalesce(${text}, '')`),
     sql` || E'\\x1f' || `,
   )})`
 
-export function searchIndex(served: ServedResource, dialect: Dialect): Derived {
+export function buildSearchIndex(served: ServedResource, dialect: Dialect): DerivedPart {
   const table = nameSearchTable(served.table)
   const names = served.foldedFields.map(quoteName)
   const content = names.map((field) => `coalesce(${field}, '')`).join(` || E'\\x1f' || `)
   return {
     name: table,
     version: FOLD_VERSION,
-    lostInRebuild: false,
-    needs: columnParts(table, ['id', ...served.foldedFields, 'grams']),
+    isLostInRebuild: false,
+    needs: describeColumns(table, ['id', ...served.foldedFields, 'grams']),
     statements: [
       `drop table if exists ${table}`,
       `create table ${table} (

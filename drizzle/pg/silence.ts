@@ -9,7 +9,7 @@ const EVERY = 500
 /** Milliseconds beyond the time that a statement may take in which the server has to say something. */
 export const SILENCE = 3_000
 
-interface Watched {
+interface WatchedConnection {
   /** Milliseconds of silence while it is in use that mean that it is dead. */
   limit: number
   inUse: boolean
@@ -19,24 +19,24 @@ interface Watched {
 }
 
 export class SilenceWatch {
-  readonly #watched = new Map<pg.Client, Watched>()
+  readonly #watched = new Map<pg.Client, WatchedConnection>()
   #timer: NodeJS.Timeout | undefined
 
   /** Watches the connections of a pool while they are in use. */
-  pool(pool: pg.Pool, limit: number): void {
-    pool.on('connect', (client) => this.add(client, limit))
+  watchPool(pool: pg.Pool, limit: number): void {
+    pool.on('connect', (client) => this.watch(client, limit))
     pool.on('acquire', (client) => this.#use(client, true))
     pool.on('release', (_error, client) => this.#use(client, false))
-    pool.on('remove', (client) => this.remove(client))
+    pool.on('remove', (client) => this.unwatch(client))
   }
 
   /** Watches a connection. An idle one ends when another turns out to be dead. */
-  add(client: pg.Client, limit = Number.POSITIVE_INFINITY): void {
+  watch(client: pg.Client, limit = Number.POSITIVE_INFINITY): void {
     this.#watched.set(client, { limit, inUse: false, bytesRead: 0, silent: 0 })
     this.#timer ??= setInterval(() => this.#look(), EVERY).unref()
   }
 
-  remove(client: pg.Client): void {
+  unwatch(client: pg.Client): void {
     this.#watched.delete(client)
     if (this.#watched.size === 0) this.stop()
   }
@@ -67,7 +67,7 @@ export class SilenceWatch {
   #endSuspects(): void {
     for (const [client, { inUse, silent, limit }] of this.#watched) {
       if (inUse && (silent < SILENCE || limit === Number.POSITIVE_INFINITY)) continue
-      this.remove(client)
+      this.unwatch(client)
       client.connection.stream.destroy(new Error(SILENT))
     }
   }

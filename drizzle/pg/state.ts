@@ -4,9 +4,9 @@ import pg from 'pg'
 import { type Database, MAX_STATE_AGE } from '../database.ts'
 import type { Statement } from '../statement.ts'
 import { TableStates } from '../states.ts'
-import { failure } from './failures.ts'
-import { connectionOptions } from './pool.ts'
-import { rowsOf } from './prepared.ts'
+import { classifyFailure } from './failures.ts'
+import { buildConnectionOptions } from './pool.ts'
+import { queryRows } from './prepared.ts'
 import type { SilenceWatch } from './silence.ts'
 
 const CHANNEL = 'stockroom_changed'
@@ -19,14 +19,14 @@ const COUNTERS: Statement = {
   binds: [],
 }
 
-export interface Watching extends Pick<Database, 'readState'> {
+export interface StateWatcher extends Pick<Database, 'readState'> {
   /** This process has written, or may have: from now on no state that was read before is taken for the present one. */
-  changed(): void
+  noteWrite(): void
   close(): Promise<void>
 }
 
 /** What `short` does not answer in its time, because the table is locked for a while, `long` is asked. */
-export function watchState(url: string, { short: pool, long }: { short: pg.Pool; long: pg.Pool }, silence: SilenceWatch): Watching {
+export function watchState(url: string, { short: pool, long }: { short: pg.Pool; long: pg.Pool }, silence: SilenceWatch): StateWatcher {
   const me = randomUUID()
   /** Counts the writes that were heard of. What was read is as new as the count at which the reading began. */
   let heard = 0
@@ -40,9 +40,9 @@ export function watchState(url: string, { short: pool, long }: { short: pg.Pool;
 
   async function read(): Promise<void> {
     const begun = { at: performance.now(), heard }
-    const read = rowsOf(pool, COUNTERS, []).catch((error) => {
-      if (failure(error) !== 'expensive') throw error
-      return rowsOf(long, COUNTERS, [])
+    const read = queryRows(pool, COUNTERS, []).catch((error) => {
+      if (classifyFailure(error) !== 'expensive') throw error
+      return queryRows(long, COUNTERS, [])
     })
     const rows = (await read) as [name: string, version: string, nonce: string][]
     known = { ...begun, states: new TableStates(rows.map(([name, version, nonce]) => [name, [Number(version), Number(nonce)]])) }
@@ -59,10 +59,10 @@ export function watchState(url: string, { short: pool, long }: { short: pg.Pool;
   }
 
   async function listen(): Promise<void> {
-    const client = new pg.Client({ ...connectionOptions(url, CONNECT_TIMEOUT), query_timeout: CONNECT_TIMEOUT })
-    silence.add(client)
+    const client = new pg.Client({ ...buildConnectionOptions(url, CONNECT_TIMEOUT), query_timeout: CONNECT_TIMEOUT })
+    silence.watch(client)
     const lost = () => {
-      silence.remove(client)
+      silence.unwatch(client)
       if (client !== listener) return
       listener = undefined
       client.end().catch(() => {})
@@ -101,10 +101,10 @@ export function watchState(url: string, { short: pool, long }: { short: pg.Pool;
   return {
     readState(tables) {
       const oldest = performance.now() - MAX_STATE_AGE
-      if (known.heard === heard && known.at >= oldest) return known.states.of(tables)
-      return readSince(heard, oldest).then(() => known.states.of(tables))
+      if (known.heard === heard && known.at >= oldest) return known.states.format(tables)
+      return readSince(heard, oldest).then(() => known.states.format(tables))
     },
-    changed() {
+    noteWrite() {
       heard++
       tell()
     },

@@ -32,7 +32,7 @@ export interface Statements {
   others: Statement
 }
 
-export function statementsOf(selection: Selection): Statements {
+export function buildStatements(selection: Selection): Statements {
   const { table, columns, clauses, place, size } = selection
   const order = buildOrderKeys(selection)
   const bound = clauses.reduce((sum, { values }) => sum + values.length, 0)
@@ -57,17 +57,17 @@ export function statementsOf(selection: Selection): Statements {
     const keys = place.backward ? order : reverseOrder(order)
     const ranges = buildRangesAfter(keys, place.beside, key, !place.inclusive, false)
     // Not by EXISTS, which would read without the order and its index, having no use for either.
-    return sql`(${rowsOf({ ...sources[source], shown: [sql`true`], order: keys, ranges, limit: 1 })}) is not null`
+    return sql`(${buildRowQuery({ ...sources[source], shown: [sql`true`], order: keys, ranges, limit: 1 })}) is not null`
   }
   const select = (source: keyof typeof sources, back: boolean) => {
     const shown = [...columns, ...('beside' in place ? [othersOf(source)] : []), head]
     if ('page' in place) {
       const keys = back ? reverseOrder(order) : order
       const offset = isFirstPage(place) ? {} : { offset: placeholder(bound) }
-      return rowsOf({ ...sources[source], shown, order: keys, ranges: [], limit: back ? size : size + 1, ...offset })
+      return buildRowQuery({ ...sources[source], shown, order: keys, ranges: [], limit: back ? size : size + 1, ...offset })
     }
     const keys = place.backward ? reverseOrder(order) : order
-    return rowsOf({
+    return buildRowQuery({
       ...sources[source],
       shown,
       order: keys,
@@ -87,7 +87,7 @@ export function statementsOf(selection: Selection): Statements {
   }
 }
 
-interface Rows {
+interface RowQuery {
   from: SQL
   checks: readonly SQL[]
   shown: readonly (SQL | SQLiteColumn)[]
@@ -98,7 +98,7 @@ interface Rows {
   offset?: SQL
 }
 
-function rowsOf({ from, checks, shown, order, ranges, limit, offset }: Rows): SQL {
+function buildRowQuery({ from, checks, shown, order, ranges, limit, offset }: RowQuery): SQL {
   const stop = sql`limit ${sql.raw(String(limit))}${offset ? sql` offset ${offset}` : sql``}`
   const all = sql.join([...shown], sql`, `)
   const select = (range: readonly SQL[]) =>

@@ -1,6 +1,6 @@
 // Whether the database takes writes: a demoted primary and a full disk go on answering reads.
 import type pg from 'pg'
-import { failure } from './failures.ts'
+import { classifyFailure } from './failures.ts'
 
 /** Milliseconds between two tries of a database that refused a write. */
 const RETRY_AFTER = 1_000
@@ -10,7 +10,7 @@ const READ_ONLY = `select pg_is_in_recovery() or current_setting('transaction_re
 /** Takes space on the disk, a page of it at least, and gives it back. */
 const TRY = `begin; create temporary table stockroom_try on commit drop as select repeat('x', 100) as filler from generate_series(1, 100); rollback`
 
-export class Writable {
+export class WriteCheck {
   readonly #readers: pg.Pool
   readonly #writers: pg.Pool
   /** Why the last write was refused. */
@@ -24,7 +24,7 @@ export class Writable {
   }
 
   /** To be told of every write that fails. */
-  note(error: unknown): void {
+  noteFailure(error: unknown): void {
     if (isRefusal(error)) this.#refused = error
   }
 
@@ -52,7 +52,7 @@ export class Writable {
   }
 }
 
-const isRefusal = (error: unknown) => ['readOnly', 'full'].includes(failure(error) ?? '')
+const isRefusal = (error: unknown) => ['readOnly', 'full'].includes(classifyFailure(error) ?? '')
 
 /** The server is a replica, or was told to take no writes. The code is that of a write that it refuses. */
 class DatabaseReadOnly extends Error {

@@ -2,19 +2,19 @@
 import { sql } from 'drizzle-orm'
 import { getTableConfig, SQLiteSyncDialect, type SQLiteTable } from 'drizzle-orm/sqlite-core'
 import type { Index, Reference } from '../database.ts'
-import { describeTable, listIndexes, listReferences, requiredParts, type SchemaParts } from '../schema-parts.ts'
+import { describeTable, parseRequired, readIndexes, readReferences, type SchemaParts } from '../schema-parts.ts'
 import type { Tables } from '../tables.ts'
 
 const dialect = new SQLiteSyncDialect()
 
-export const getIndexes = (table: SQLiteTable): Index[] => listIndexes(getTableConfig(table), (where) => dialect.sqlToQuery(where).sql)
+export const listIndexes = (table: SQLiteTable): Index[] => readIndexes(getTableConfig(table), (where) => dialect.sqlToQuery(where).sql)
 
-export const getReferences = (table: SQLiteTable): Reference[] => listReferences(getTableConfig(table))
+export const listReferences = (table: SQLiteTable): Reference[] => readReferences(getTableConfig(table))
 
-export const schemaParts = (tables: Tables): SchemaParts => ({
-  declared: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getTableConfig(table), getIndexes(table)))),
+export const buildSchemaParts = (tables: Tables): SchemaParts => ({
+  declared: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getTableConfig(table), listIndexes(table)))),
   read: async (tx) => new Set((await tx.all<{ part: string }>(PARTS)).map(({ part }) => part)),
-  readRequired: async (tx) => requiredParts(await tx.all(REQUIRED)),
+  readRequired: async (tx) => parseRequired(await tx.all(REQUIRED)),
 })
 
 const PARTS = sql`

@@ -1,15 +1,15 @@
 // Triggers on every served table: they count its rows and its changes, whoever writes, and keep row versions from repeating.
 import { sql } from 'drizzle-orm'
 import type { ServedResource } from '../database.ts'
-import type { Derived } from '../migrations.ts'
-import { columnParts } from '../schema-parts.ts'
+import type { DerivedPart } from '../migrations.ts'
+import { describeColumns } from '../schema-parts.ts'
 import { nameSearchTable } from '../search.ts'
 import { quoteName } from '../statement.ts'
 
-export const counterTable: Derived = {
+export const counterTable: DerivedPart = {
   name: 'stockroom_counters',
-  lostInRebuild: false,
-  needs: columnParts('stockroom_counters', ['name', 'version', 'nonce', 'row_count']),
+  isLostInRebuild: false,
+  needs: describeColumns('stockroom_counters', ['name', 'version', 'nonce', 'row_count']),
   // Whoever changes this changes the triggers too: they are then made anew, and fill it again.
   statements: [
     'drop table if exists stockroom_counters',
@@ -21,7 +21,7 @@ export const counterTable: Derived = {
 /** Where a backup is restored, versions begin again at one that was there before: what is written then differs from what was written by this. */
 const NONCE = 'abs(random() % 1099511627776)'
 
-export function counterTriggers({ table, foldedFields: folded }: ServedResource): Derived {
+export function buildCounterTriggers({ table, foldedFields: folded }: ServedResource): DerivedPart {
   const count = (rows: string) => `update stockroom_counters set version = version + 1, nonce = ${NONCE}${rows} where name = '${table}';`
   const name = quoteName(table)
   const triggers = {
@@ -35,7 +35,7 @@ export function counterTriggers({ table, foldedFields: folded }: ServedResource)
   }
   return {
     name: `${table}_counters`,
-    lostInRebuild: true,
+    isLostInRebuild: true,
     needs: [],
     statements: Object.entries(triggers).flatMap(([event, body]) => [
       `drop trigger if exists ${table}_${event}`,

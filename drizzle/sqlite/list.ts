@@ -12,23 +12,23 @@ import {
   type Selection,
 } from '../selection.ts'
 import type { Statement } from '../statement.ts'
-import { type Budget, cpuTime, Exceeded, type Reader } from './reader.ts'
+import { type BoundedReader, type Budget, BudgetExceeded, readCpuTime } from './reader.ts'
 
 /** What was found of a filter before, and the version of the table for which that holds. */
-export interface Known {
+export interface FilterStats {
   version: string
   count: Count
   /** The clause that the fewest rows hold for, where that was looked for. */
   driver: number | undefined
   /** Its posting lists were read to the end in little time. */
-  quick: boolean
+  isQuick: boolean
   /** Rows of the table, and rows visited to count those that match. */
   rowCount: number
-  counted: number
+  countVisits: number
 }
 
 /** All that is needed to read a list, as plain data: it may be sent to another thread. */
-export interface Job {
+export interface ListJob {
   statements: Record<string, Statement>
   values: readonly unknown[]
   /** For each clause that may drive, whether an index leads to its rows, and the posting lists that may be read before the first of them is seen. */
@@ -37,11 +37,11 @@ export interface Job {
   size: number
   count: CountMode
   countLimit: number
-  known: Known | undefined
+  stats: FilterStats | undefined
 }
 
 /** What may be spent on a job. */
-export interface Limits {
+export interface ReadLimits {
   count: Budget
   rows: Budget
   /** What may be passed over where no budget sees it: rows by an offset, and entries of posting lists. */
@@ -52,9 +52,9 @@ export interface Limits {
   walk: number
 }
 
-export interface Result {
-  listed: ListPage
-  known: Known
+export interface ReadResult {
+  page: ListPage
+  stats: FilterStats
   /** Rows visited for the page. */
   visited: number
 }
@@ -63,37 +63,37 @@ export interface Result {
 const QUICK = 8
 
 /** Reads a list, all of one moment. Throws Exceeded where that takes more than the limits allow. */
-export function run(reader: Reader, job: Job, limits: Limits): Result {
-  return atOnce(reader, job, limits) ?? reader.view(() => counting(reader, job, limits))
+export function readList(reader: BoundedReader, job: ListJob, limits: ReadLimits): ReadResult {
+  return readInOneStatement(reader, job, limits) ?? reader.inSnapshot(() => readInSnapshot(reader, job, limits))
 }
 
 /** By one statement, where what was found before decides how and still holds; undefined where it does not. */
-function atOnce(reader: Reader, job: Job, limits: Limits): Result | undefined {
-  const { known, place } = job
-  if (job.clauses.length > 0 && (!known || !mayRead(job, known.rowCount, limits))) return undefined
+function readInOneStatement(reader: BoundedReader, job: ListJob, limits: ReadLimits): ReadResult | undefined {
+  const { stats: known, place } = job
+  if (job.clauses.length > 0 && (!known || !canReadPostings(job, known.rowCount, limits))) return undefined
   // The nearer end of the list is only known when it is counted.
   const offset = 'beside' in place ? 0 : place.page === 'last' ? Number.NaN : (place.page - 1) * job.size
   if (!(offset <= NEAR)) return undefined
   const plan = { count: known?.count ?? MANY, driver: known?.driver, rowCount: known?.rowCount ?? 0 }
   if (known && isEmpty(known.count)) return undefined
   reader.visited = 0
-  const rows = reader.within(limits.rows, () => readRows(reader, job, limits, plan, { name: 'rows', passed: offset }))
+  const rows = reader.withBudget(limits.rows, () => readRows(reader, job, limits, plan, { name: 'rows', passed: offset }))
   const head = parseHead(rows[0]?.at(-1))
   if (!head || (known && known.version !== head.version)) return undefined
   const { version, count } = head
-  const found = known ?? unfiltered(version, count)
+  const found = known ?? describeUnfiltered(version, count)
   const listed = buildListPage(job, rows, { count: found.count, offset, back: false, others: rows[0]?.at(-2) === 1 })
-  return { listed, known: found, visited: reader.visited }
+  return { page: listed, stats: found, visited: reader.visited }
 }
 
 /** What is known of a list without filters. */
-const unfiltered = (version: string, count: Count): Known => ({
+const describeUnfiltered = (version: string, count: Count): FilterStats => ({
   version,
   count,
   driver: undefined,
-  quick: true,
+  isQuick: true,
   rowCount: count.rows,
-  counted: 0,
+  countVisits: 0,
 })
 
 /** Rows before a page up to which it does not matter from which end it is looked for. */
@@ -101,69 +101,69 @@ const NEAR = 2_000
 const MANY: Count = { rows: 0, exact: false }
 
 /** By several, inside a transaction: what matches is counted, which decides how the rest is read. */
-function counting(reader: Reader, job: Job, limits: Limits): Result {
-  const [[text] = []] = reader.all(statement(job, 'head'), [])
+function readInSnapshot(reader: BoundedReader, job: ListJob, limits: ReadLimits): ReadResult {
+  const [[text] = []] = reader.all(getStatement(job, 'head'), [])
   const { version, count: all } = parseHead(text) ?? { version: '', count: { rows: 0, exact: true } }
-  if (!mayRead(job, all.rows, limits)) throw new Exceeded()
-  const known = counted(reader, job, limits, unfiltered(version, all))
+  if (!canReadPostings(job, all.rows, limits)) throw new BudgetExceeded()
+  const known = countMatches(reader, job, limits, describeUnfiltered(version, all))
   const before = reader.visited
-  const listed = reader.within(limits.rows, () => readPage(reader, job, limits, known))
-  return { listed, known, visited: reader.visited - before }
+  const listed = reader.withBudget(limits.rows, () => readPage(reader, job, limits, known))
+  return { page: listed, stats: known, visited: reader.visited - before }
 }
 
 /** Whether the posting lists are short enough, or were when they were read before. */
-function mayRead({ clauses, known }: Job, rowCount: number, { unseen }: Limits): boolean {
-  if (known?.quick) return true
+function canReadPostings({ clauses, stats: known }: ListJob, rowCount: number, { unseen }: ReadLimits): boolean {
+  if (known?.isQuick) return true
   return rowCount * clauses.reduce((sum, { postings }) => sum + postings, 0) <= unseen.postings
 }
 
-function statement({ statements }: Job, name: string, driver?: number): Statement {
+function getStatement({ statements }: ListJob, name: string, driver?: number): Statement {
   return statements[driver === undefined ? name : `${name}:${driver}`] as Statement
 }
 
 /** `all` is what is known of all rows. */
-function counted(reader: Reader, job: Job, limits: Limits, all: Known): Known {
-  const { known } = job
+function countMatches(reader: BoundedReader, job: ListJob, limits: ReadLimits, all: FilterStats): FilterStats {
+  const { stats: known } = job
   if (job.clauses.length === 0) return all
   if (known?.version === all.version) return known
-  if (limits.counts === 'none') throw new Exceeded()
-  const start = cpuTime()
+  if (limits.counts === 'none') throw new BudgetExceeded()
+  const start = readCpuTime()
   let driver: number | undefined
   reader.matched = 0
   try {
-    return reader.within(limits.count, () => {
-      driver = driverOf(reader, job)
-      const [[rows] = [0]] = reader.all(statement(job, 'count', driver), job.values) as [number][]
+    return reader.withBudget(limits.count, () => {
+      driver = chooseDriver(reader, job)
+      const [[rows] = [0]] = reader.all(getStatement(job, 'count', driver), job.values) as [number][]
       const limit = computeCountLimit(job)
       const exact = rows <= limit
-      const quick = exact && cpuTime() - start < QUICK
+      const quick = exact && readCpuTime() - start < QUICK
       return { ...all, count: { rows: Math.min(rows, limit), exact }, driver, quick, counted: reader.visited }
     })
   } catch (error) {
-    if (!(error instanceof Exceeded) || limits.counts === 'refused' || job.count === 'exact') throw error
-    return { ...all, count: { rows: reader.matched, exact: false }, driver, quick: false, counted: reader.visited }
+    if (!(error instanceof BudgetExceeded) || limits.counts === 'refused' || job.count === 'exact') throw error
+    return { ...all, count: { rows: reader.matched, exact: false }, driver, isQuick: false, countVisits: reader.visited }
   }
 }
 
 /** The clause that few rows hold for; undefined where there is none, and the first with an index where it is the only clause. */
-function driverOf(reader: Reader, job: Job): number | undefined {
+function chooseDriver(reader: BoundedReader, job: ListJob): number | undefined {
   const indexed = [...job.clauses.keys()].filter((clause) => job.clauses[clause]?.indexed)
   if (job.clauses.length === 1) return indexed[0]
   let [driver, fewest]: [number | undefined, number] = [undefined, MAX_SORTED + 1]
   for (const clause of indexed) {
-    const [[rows] = [0]] = reader.all(statement(job, 'probe', clause), job.values) as [number][]
+    const [[rows] = [0]] = reader.all(getStatement(job, 'probe', clause), job.values) as [number][]
     if (rows < fewest) [driver, fewest] = [clause, rows]
   }
   return driver
 }
 
-interface Plan {
+interface ReadPlan {
   count: Count
   driver: number | undefined
   rowCount: number
 }
 
-function readPage(reader: Reader, job: Job, limits: Limits, plan: Plan): ListPage {
+function readPage(reader: BoundedReader, job: ListJob, limits: ReadLimits, plan: ReadPlan): ListPage {
   const { place, size } = job
   const { count } = plan
   const page = computePageNumber(job, count)
@@ -175,7 +175,7 @@ function readPage(reader: Reader, job: Job, limits: Limits, plan: Plan): ListPag
   // The nearer end of the list, where it is known.
   const back = count.exact && offset > 0 && offset > count.rows / 2
   const passed = back ? Math.max(0, count.rows - offset - size) : offset
-  if (passed > limits.unseen.rows) throw new Exceeded()
+  if (passed > limits.unseen.rows) throw new BudgetExceeded()
   const rows = readRows(reader, job, limits, plan, { name: back ? 'back' : 'rows', passed })
   // Behind a row stands whether there are others; without one it has to be asked for.
   const [first] = rows
@@ -185,25 +185,25 @@ function readPage(reader: Reader, job: Job, limits: Limits, plan: Plan): ListPag
 
 /** Runs a statement in the way that visits the fewest rows. */
 function readRows(
-  reader: Reader,
-  job: Job,
-  limits: Limits,
-  plan: Plan,
+  reader: BoundedReader,
+  job: ListJob,
+  limits: ReadLimits,
+  plan: ReadPlan,
   { name, passed }: { name: 'rows' | 'back' | 'others'; passed: number },
 ): unknown[][] {
   const values = 'page' in job.place ? [...job.values, passed] : job.values
-  const sorted = () => reader.all(statement(job, name, plan.driver ?? firstIndexed(job)), values)
-  const walk = walkOf(job, limits, plan, passed)
+  const sorted = () => reader.all(getStatement(job, name, plan.driver ?? findIndexedClause(job)), values)
+  const walk = computeWalkLimit(job, limits, plan, passed)
   if (walk === 0) return sorted()
   const end = reader.visited + walk
   let far = false
   const budget: Budget = (visited) => {
     limits.rows(visited)
     far = visited > end
-    if (far) throw new Exceeded()
+    if (far) throw new BudgetExceeded()
   }
   try {
-    return reader.within(budget, () => reader.all(statement(job, name), values))
+    return reader.withBudget(budget, () => reader.all(getStatement(job, name), values))
   } catch (error) {
     if (!far) throw error
     return sorted()
@@ -211,7 +211,7 @@ function readRows(
 }
 
 /** Rows that a walk may visit before it is given up for sorting: none where that is the better way from the beginning. */
-function walkOf({ clauses, size }: Job, { walk }: Limits, { count, rowCount, driver }: Plan, passed: number): number {
+function computeWalkLimit({ clauses, size }: ListJob, { walk }: ReadLimits, { count, rowCount, driver }: ReadPlan, passed: number): number {
   if (clauses.length === 0 || !count.exact) return walk
   // What is found by the index of one of several clauses may not hold for the others; where none has few, it may be almost any row.
   const sorting = driver === undefined ? rowCount : clauses.length > 1 ? MAX_SORTED : count.rows
@@ -221,7 +221,7 @@ function walkOf({ clauses, size }: Job, { walk }: Limits, { count, rowCount, dri
 }
 
 /** Where no clause has an index, statements without a driver find all that matches too. */
-function firstIndexed({ clauses }: Job): number | undefined {
+function findIndexedClause({ clauses }: ListJob): number | undefined {
   const first = clauses.findIndex(({ indexed }) => indexed)
   return first < 0 ? undefined : first
 }

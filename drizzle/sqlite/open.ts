@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import Driver from 'better-sqlite3'
 import { sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/better-sqlite3'
-import { compatibilityCheck } from '../compatibility.ts'
+import { createCompatibilityCheck } from '../compatibility.ts'
 import {
   type Database,
   DatabaseBusy,
@@ -16,20 +16,20 @@ import {
 } from '../database.ts'
 import type { EngineOptions } from '../engine.ts'
 import { feedTable } from '../feed.ts'
-import type { Derived } from '../migrations.ts'
-import { cursorSecret, secretTable } from '../secrets.ts'
+import type { DerivedPart } from '../migrations.ts'
+import { createSecretLoader, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
-import { getIndexes, getReferences, schemaParts } from './catalogue.ts'
-import { counterTable, counterTriggers } from './counters.ts'
+import { buildSchemaParts, listIndexes, listReferences } from './catalogue.ts'
+import { buildCounterTriggers, counterTable } from './counters.ts'
 import { configure, createFile, explain } from './file.ts'
 import * as kit from './kit.ts'
-import { migrateChecked } from './migrate.ts'
-import { Prepared } from './prepared.ts'
-import { Reader } from './reader.ts'
-import { reading } from './reading.ts'
-import { contains, searchIndex } from './search.ts'
+import { migrateSqlite } from './migrate.ts'
+import { PreparedStatements } from './prepared.ts'
+import { BoundedReader } from './reader.ts'
+import { createListReader } from './reading.ts'
+import { buildSearchIndex, contains } from './search.ts'
 import { watchState } from './state.ts'
-import { compile, idIndex } from './statements.ts'
+import { buildIdIndex, compile } from './statements.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
 
@@ -52,8 +52,8 @@ const dialect: Dialect = {
   }),
   contains,
   matchSubquery: (column, query) => sql`${column} in (${query})`,
-  listIndexes: getIndexes,
-  listReferences: getReferences,
+  listIndexes: listIndexes,
+  listReferences: listReferences,
   // A write transaction has the whole file to itself.
   forUpdate: sql``,
   lock: async () => {},
@@ -80,19 +80,19 @@ const failures: Record<string, Failure> = {
 export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {
   const path = url.slice('file:'.length)
   const writer = await openWriter(path)
-  const reader = new Reader(path)
-  const { list, interrupt, close } = reading(reader, { path, timeout: queryTimeout, countTime: COUNT_TIME })
+  const reader = new BoundedReader(path)
+  const { list, interrupt, close } = createListReader(reader, { path, timeout: queryTimeout, countTime: COUNT_TIME })
 
   const watched = watchState(path)
-  const derived = [counterTable, secretTable, feedTable, ...served.flatMap(derive)]
-  const tx = queries(writer)
-  const read = queries(reader.connection, reader)
-  const inTurn = queue()
+  const derived = [counterTable, secretTable, feedTable, ...served.flatMap(listDerived)]
+  const tx = createQueries(writer)
+  const read = createQueries(reader.connection, reader)
+  const inTurn = createQueue()
   const exclusive = forbidNesting()
 
   const declared = tables(kit)
-  const parts = schemaParts(declared)
-  const checkCompatible = compatibilityCheck(MIGRATIONS, derived, parts)
+  const parts = buildSchemaParts(declared)
+  const checkCompatible = createCompatibilityCheck(MIGRATIONS, derived, parts)
 
   return {
     tables: declared,
@@ -102,22 +102,22 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
     list,
     readState: watched.readState,
     readRows: read.runPrepared,
-    loadSecret: cursorSecret(read),
+    loadSecret: createSecretLoader(read),
     write: (work) => {
-      const deadline = busyDeadline()
-      return exclusive(() => inTurn(() => transaction(writer, () => work(tx), deadline))).finally(watched.changed)
+      const deadline = computeBusyDeadline()
+      return exclusive(() => inTurn(() => runTransaction(writer, () => work(tx), deadline))).finally(watched.noteWrite)
     },
     runBulk: async (work) => {
       const connection = new Driver(path, { timeout: 0 })
       try {
-        await whileBusy(() => configure(connection))
-        const staging = queries(connection)
+        await retryWhileBusy(() => configure(connection))
+        const staging = createQueries(connection)
         let pause = 0
         return await work(staging, async (merge) => {
           await setTimeout(pause)
           pause = BULK_PAUSE
           const deadline = performance.now() + BULK_BUSY_LIMIT
-          return exclusive(() => transaction(connection, () => merge(staging), deadline)).finally(watched.changed)
+          return exclusive(() => runTransaction(connection, () => merge(staging), deadline)).finally(watched.noteWrite)
         })
       } finally {
         connection.close()
@@ -129,7 +129,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
         // The switch does nothing inside a transaction.
         writer.pragma('foreign_keys = off')
         try {
-          return await transaction(writer, () => migrateChecked(writer, tx, MIGRATIONS, derived, parts))
+          return await runTransaction(writer, () => migrateSqlite(writer, tx, MIGRATIONS, derived, parts))
         } finally {
           writer.pragma('foreign_keys = on')
         }
@@ -152,7 +152,7 @@ async function openWriter(path: string): Promise<Driver.Database> {
   try {
     createFile(path)
     const writer = new Driver(path, { timeout: 0 })
-    await whileBusy(() => configure(writer))
+    await retryWhileBusy(() => configure(writer))
     return writer
   } catch (error) {
     throw explain(error, path)
@@ -160,19 +160,19 @@ async function openWriter(path: string): Promise<Driver.Database> {
 }
 
 /** Drizzle's own builders, and statements that are prepared once. */
-function queries(connection: Driver.Database, statements = new Prepared(connection)): Queries {
+function createQueries(connection: Driver.Database, statements = new PreparedStatements(connection)): Queries {
   const runPrepared: Queries['runPrepared'] = async (query, values) => statements.all(compile(query), values)
   return Object.assign(drizzle(connection), { runPrepared }) as unknown as Queries
 }
 
-const derive = (served: ServedResource): Derived[] => [
-  counterTriggers(served),
-  idIndex(served),
-  ...(served.foldedFields.length > 0 ? [searchIndex(served, dialect)] : []),
+const listDerived = (served: ServedResource): DerivedPart[] => [
+  buildCounterTriggers(served),
+  buildIdIndex(served),
+  ...(served.foldedFields.length > 0 ? [buildSearchIndex(served, dialect)] : []),
 ]
 
-async function transaction<T>(writer: Driver.Database, work: () => Promise<T>, deadline = busyDeadline()): Promise<T> {
-  await whileBusy(() => writer.exec('begin immediate'), deadline)
+async function runTransaction<T>(writer: Driver.Database, work: () => Promise<T>, deadline = computeBusyDeadline()): Promise<T> {
+  await retryWhileBusy(() => writer.exec('begin immediate'), deadline)
   try {
     const result = await work()
     writer.exec('commit')
@@ -185,10 +185,10 @@ async function transaction<T>(writer: Driver.Database, work: () => Promise<T>, d
 }
 
 /** Counted from when a write was asked for: those that wait for their turn wait at the same time, not one after the other. */
-const busyDeadline = () => performance.now() + BUSY_LIMIT
+const computeBusyDeadline = () => performance.now() + BUSY_LIMIT
 
 /** Tries again from the event loop: SQLite's own busy timeout would hold up every other request of this process. */
-async function whileBusy(attempt: () => unknown, deadline = busyDeadline()): Promise<void> {
+async function retryWhileBusy(attempt: () => unknown, deadline = computeBusyDeadline()): Promise<void> {
   for (;;) {
     try {
       attempt()
@@ -205,7 +205,7 @@ async function whileBusy(attempt: () => unknown, deadline = busyDeadline()): Pro
 }
 
 /** Runs one piece of work at a time, in the order in which they came. */
-function queue() {
+function createQueue() {
   let last: Promise<unknown> = Promise.resolve()
   return <T>(work: () => Promise<T>): Promise<T> => {
     const result = last.then(work)

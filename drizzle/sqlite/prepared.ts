@@ -8,7 +8,7 @@ const PREPARED_BYTES = 4_194_304
 /** What SQLite allocates for a statement, for each character of its text (measured: 12 to 22). */
 const PREPARED_PER_CHARACTER = 22
 
-export class Prepared {
+export class PreparedStatements {
   readonly connection: Driver.Database
   readonly #prepared = new Memory<Driver.Statement<unknown[], unknown[]>>(PREPARED_BYTES)
 

@@ -2,10 +2,10 @@
 // Threads that read lists load it, and Drizzle would take 70 MB of memory in each of them.
 import { randomInt } from 'node:crypto'
 import Driver from 'better-sqlite3'
-import { Prepared } from './prepared.ts'
+import { PreparedStatements } from './prepared.ts'
 
 /** Work went beyond its budget. */
-export class Exceeded extends Error {}
+export class BudgetExceeded extends Error {}
 
 /** Asked now and then while rows are visited, with the number of them. Throws to end the work. */
 export type Budget = (visited: number) => void
@@ -21,13 +21,13 @@ const SAMPLE_BITS = Math.log2(VISITS_PER_TICK)
 export const SAMPLE_MASK = (VISITS_PER_TICK - 1) << (SALT_BITS - SAMPLE_BITS)
 
 /** A random odd number. */
-const salt = () => BigInt(randomInt(2 ** (SALT_BITS - 1)) * 2 + 1)
+const createSalt = () => BigInt(randomInt(2 ** (SALT_BITS - 1)) * 2 + 1)
 
 /** Rows between two looks at a clock, which takes longer than to visit one. */
-export const CLOCK = 256
+export const VISITS_PER_CLOCK = 256
 
 /** Milliseconds that this thread has run: by a clock on the wall, what is short would be long whenever others have the processor. */
-export function cpuTime(): number {
+export function readCpuTime(): number {
   const { user, system } = process.threadCpuUsage()
   return (user + system) / 1_000
 }
@@ -35,7 +35,7 @@ export function cpuTime(): number {
 /** Milliseconds that a reader waits. In WAL mode it has to only while the file is recovered after a crash. */
 const BUSY_TIMEOUT = 1_000
 
-export class Reader extends Prepared {
+export class BoundedReader extends PreparedStatements {
   /** Rows visited since `view` began, estimated from a random sample of one in VISITS_PER_TICK. */
   visited = 0
   /** Rows that a count has found to match. Exact, and never more than do. */
@@ -47,7 +47,7 @@ export class Reader extends Prepared {
   constructor(path: string) {
     super(new Driver(path, { readonly: true, timeout: BUSY_TIMEOUT }))
     // SQLite calls it once for each execution of a statement. So the sample differs each time, and no choice of rows evades it.
-    this.connection.function('salt', { deterministic: true }, salt)
+    this.connection.function('salt', { deterministic: true }, createSalt)
     this.connection.function('tick', () => {
       this.visited += VISITS_PER_TICK
       this.#budget(this.visited)
@@ -62,7 +62,7 @@ export class Reader extends Prepared {
   }
 
   /** Runs `work`, all of whose reads see the rows of one moment. */
-  view<T>(work: () => T): T {
+  inSnapshot<T>(work: () => T): T {
     this.visited = 0
     this.#begin.run()
     try {
@@ -73,7 +73,7 @@ export class Reader extends Prepared {
   }
 
   /** Runs `work` under a budget, which holds in place of an outer one until it ends. */
-  within<T>(budget: Budget, work: () => T): T {
+  withBudget<T>(budget: Budget, work: () => T): T {
     const outer = this.#budget
     this.#budget = budget
     try {

@@ -2,12 +2,12 @@
 import { Piscina } from 'piscina'
 import { type Database, QueryTooExpensive } from '../database.ts'
 import { checkDeadline, computeLastTry, withDeadline } from '../deadline.ts'
-import { ListMemory, listKeys } from '../list-memory.ts'
+import { buildListKeys, ListMemory } from '../list-memory.ts'
 import { listValues, type Selection } from '../selection.ts'
-import { type Job, type Known, type Limits, type Result, run } from './list.ts'
-import { type Budget, CLOCK, cpuTime, Exceeded, type Reader } from './reader.ts'
-import { MAX_DRIVERS, statementsOf } from './statements.ts'
-import type { LongJob, WorkerData } from './worker.ts'
+import { type FilterStats, type ListJob, type ReadLimits, type ReadResult, readList } from './list.ts'
+import { type BoundedReader, type Budget, BudgetExceeded, readCpuTime, VISITS_PER_CLOCK } from './reader.ts'
+import { buildStatements, MAX_DRIVERS } from './statements.ts'
+import type { WorkerData, WorkerJob } from './worker.ts'
 
 /** Threads. With eight the main thread would wait for the processor for too long. */
 const THREADS = 4
@@ -22,7 +22,7 @@ const MAX_WAIT = 20
 /** What it passes over without being able to stop: rows before a page, and entries of posting lists, some 5 ns each. */
 const UNSEEN = { rows: MAX_VISITED, postings: 1_000_000 }
 
-export interface ReadingOptions {
+export interface ListReaderOptions {
   path: string
   /** Milliseconds after which a list is given up. */
   timeout: number
@@ -30,12 +30,12 @@ export interface ReadingOptions {
   countTime: number
 }
 
-export function reading(
-  main: Reader,
-  { path, timeout, countTime }: ReadingOptions,
+export function createListReader(
+  main: BoundedReader,
+  { path, timeout, countTime }: ListReaderOptions,
 ): Pick<Database, 'list'> & { interrupt(): void; close(): Promise<void> } {
   const stopped = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT))
-  const pool = new Piscina<LongJob, Result | undefined>({
+  const pool = new Piscina<WorkerJob, ReadResult | undefined>({
     filename: new URL('worker.ts', import.meta.url).href,
     minThreads: 0,
     maxThreads: THREADS,
@@ -43,10 +43,10 @@ export function reading(
     idleTimeout: IDLE,
     workerData: { path, stopped } satisfies WorkerData,
   })
-  const memory = new ListMemory<Job['statements'], Known>(statementsOf)
+  const memory = new ListMemory<ListJob['statements'], FilterStats>(buildStatements)
 
   /** Undefined where the deadline comes first, also while the job waits for a thread. */
-  async function inPool(job: Job, deadline: number): Promise<Result | undefined> {
+  async function inPool(job: ListJob, deadline: number): Promise<ReadResult | undefined> {
     const left = deadline - performance.now()
     if (stopped[0] !== 0 || pool.queueSize >= MAX_QUEUE || left <= 0) return undefined
     return withDeadline(deadline, pool.run({ ...job, deadline: Date.now() + left, countTime })).catch((error) => {
@@ -60,21 +60,21 @@ export function reading(
     async list(selection, deadline = performance.now() + timeout) {
       checkDeadline(deadline)
       const { clauses, count } = selection
-      const keys = listKeys(selection)
-      const remembered = clauses.length > 0 ? memory.known.get(keys.filter) : undefined
-      const job = buildJob(selection, memory.statements(selection, keys), remembered)
-      const counts = remembered && remembered.counted > MAX_VISITED ? 'none' : 'refused'
-      let result = memory.isSlow(keys, selection) ? undefined : atOnce(main, job, counts)
+      const keys = buildListKeys(selection)
+      const remembered = clauses.length > 0 ? memory.counts.get(keys.filter) : undefined
+      const job = buildJob(selection, memory.findStatements(selection, keys), remembered)
+      const counts = remembered && remembered.countVisits > MAX_VISITED ? 'none' : 'refused'
+      let result = memory.isSlow(keys, selection) ? undefined : runInline(main, job, counts)
       if (!result) {
         result = await inPool(job, computeLastTry(deadline, timeout))
         if (!result || result.visited > MAX_VISITED) memory.noteSlow(keys, selection)
       }
-      if (result && clauses.length > 0) memory.known.set(keys.filter, result.known)
+      if (result && clauses.length > 0) memory.counts.set(keys.filter, result.stats)
       // A page that is found at once is not to fail because its count takes long while the pool is full.
       checkDeadline(deadline)
-      if (!result && count !== 'exact') result = atOnce(main, job, 'partial')
+      if (!result && count !== 'exact') result = runInline(main, job, 'partial')
       if (!result) throw new QueryTooExpensive('a list took longer than it may')
-      return { ...result.listed, state: result.known.version }
+      return { ...result.page, state: result.stats.version }
     },
     interrupt: () => {
       Atomics.store(stopped, 0, 1)
@@ -87,7 +87,7 @@ export function reading(
 }
 
 /** Returns the plain data that `run` takes. */
-export function buildJob(selection: Selection, statements: Job['statements'], known?: Known): Job {
+export function buildJob(selection: Selection, statements: ListJob['statements'], known?: FilterStats): ListJob {
   const { clauses, place, size, count, countLimit } = selection
   return {
     statements,
@@ -97,33 +97,33 @@ export function buildJob(selection: Selection, statements: Job['statements'], kn
     size,
     count,
     countLimit,
-    known,
+    stats: known,
   }
 }
 
-function brief(): Budget {
+function inlineBudget(): Budget {
   let from = -1
   let end = Number.POSITIVE_INFINITY
   let latest = 0
   return (visited) => {
     if (from < 0) from = visited
     const done = visited - from
-    if (done > MAX_VISITED) throw new Exceeded()
-    if (done === 0 || done % CLOCK !== 0) return
+    if (done > MAX_VISITED) throw new BudgetExceeded()
+    if (done === 0 || done % VISITS_PER_CLOCK !== 0) return
     // Most are over before the clock is looked at once.
     if (end === Number.POSITIVE_INFINITY) {
-      end = cpuTime() + MAX_TIME
+      end = readCpuTime() + MAX_TIME
       latest = performance.now() + MAX_WAIT
-    } else if (cpuTime() > end || performance.now() > latest) throw new Exceeded()
+    } else if (readCpuTime() > end || performance.now() > latest) throw new BudgetExceeded()
   }
 }
 
 /** Undefined where it took too much. */
-function atOnce(main: Reader, job: Job, counts: Limits['counts']): Result | undefined {
+function runInline(main: BoundedReader, job: ListJob, counts: ReadLimits['counts']): ReadResult | undefined {
   try {
-    return run(main, job, { count: brief(), rows: brief(), unseen: UNSEEN, counts, walk: Number.POSITIVE_INFINITY })
+    return readList(main, job, { count: inlineBudget(), rows: inlineBudget(), unseen: UNSEEN, counts, walk: Number.POSITIVE_INFINITY })
   } catch (error) {
-    if (error instanceof Exceeded) return undefined
+    if (error instanceof BudgetExceeded) return undefined
     throw error
   }
 }

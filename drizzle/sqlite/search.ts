@@ -3,15 +3,15 @@ import { type SQL, type SQLWrapper, sql } from 'drizzle-orm'
 import { joinAnd } from '../conditions.ts'
 import type { Dialect, ServedResource } from '../database.ts'
 import { FOLD_VERSION, fold } from '../fold.ts'
-import type { Derived } from '../migrations.ts'
-import { columnParts } from '../schema-parts.ts'
+import type { DerivedPart } from '../migrations.ts'
+import { describeColumns } from '../schema-parts.ts'
 import { nameSearchTable, reindex } from '../search.ts'
 import { quoteName } from '../statement.ts'
 
 /** A term of one or two characters has no trigram, but is the beginning of one if two characters follow the end of every text. */
 const PADDING = 'char(31, 31)'
 
-export function searchIndex(served: ServedResource, dialect: Dialect): Derived {
+export function buildSearchIndex(served: ServedResource, dialect: Dialect): DerivedPart {
   const table = nameSearchTable(served.table)
   const [index, padded, postings] = [`${table}_fts`, `${table}_padded`, `${table}_postings`]
   const names = served.foldedFields.map(quoteName)
@@ -22,8 +22,8 @@ export function searchIndex(served: ServedResource, dialect: Dialect): Derived {
   return {
     name: table,
     version: FOLD_VERSION,
-    lostInRebuild: false,
-    needs: [...columnParts(table, ['id', ...served.foldedFields]), ...columnParts(index, served.foldedFields), `table ${postings}`],
+    isLostInRebuild: false,
+    needs: [...describeColumns(table, ['id', ...served.foldedFields]), ...describeColumns(index, served.foldedFields), `table ${postings}`],
     statements: [
       `drop table if exists ${postings}`,
       `drop table if exists ${index}`,
@@ -55,9 +55,9 @@ const MAX_TRIGRAMS = 8
 const MAX_GRAMS = 12
 
 /** How a term is looked for: by its trigrams, by some of them, as the beginning of one, or by looking into each row. */
-type Way = 'phrase' | 'trigrams' | 'short' | 'rows'
+type SearchWay = 'phrase' | 'trigrams' | 'short' | 'rows'
 
-function wayOf(term: string): Way {
+function chooseWay(term: string): SearchWay {
   if (UNINDEXED.test(term)) return 'rows'
   const { length } = [...term]
   if (length < GRAM) return 'short'
@@ -65,8 +65,8 @@ function wayOf(term: string): Way {
 }
 
 /** The ways of several terms. Those with the most trigrams keep few rows, which are then looked into for the others. */
-function affordable(terms: readonly string[]): Way[] {
-  const ways = terms.map(wayOf)
+function chooseWays(terms: readonly string[]): SearchWay[] {
+  const ways = terms.map(chooseWay)
   const cost = (index: number) => Math.min([...(terms[index] ?? '')].length - GRAM + 1, MAX_TRIGRAMS)
   const indexed = [...ways.keys()]
     .filter((index) => ways[index] === 'phrase' || ways[index] === 'trigrams')
@@ -81,13 +81,13 @@ function affordable(terms: readonly string[]): Way[] {
 
 export const contains: Dialect['contains'] = (table, id, fields, terms, all = false) => {
   const folded = terms.map(fold)
-  const ways = affordable(folded)
+  const ways = chooseWays(folded)
   const columns = fields.map((field) => sql.identifier(field))
   /** The text of the row `id` has the terms, but for those looked for in a way that the index has answered already. */
-  const has = (id: SQLWrapper, values: SQL[], answered: (way: Way, index: number) => boolean) => {
+  const has = (id: SQLWrapper, values: SQL[], answered: (way: SearchWay, index: number) => boolean) => {
     const inText = values
       .slice(0, folded.length)
-      .filter((_, index) => !answered(ways[index] as Way, index))
+      .filter((_, index) => !answered(ways[index] as SearchWay, index))
       .map(
         (term) =>
           sql`(${sql.join(
@@ -101,17 +101,19 @@ export const contains: Dialect['contains'] = (table, id, fields, terms, all = fa
   }
   const clause = { variant: ways.join(), check: (...values: SQL[]) => has(id, values, () => false) ?? sql`true` }
 
-  const grams = folded.flatMap((term, index) => (ways[index] === 'phrase' ? [term] : ways[index] === 'trigrams' ? someTrigrams(term) : []))
+  const grams = folded.flatMap((term, index) =>
+    ways[index] === 'phrase' ? [term] : ways[index] === 'trigrams' ? sampleTrigrams(term) : [],
+  )
   if (grams.length > 0) {
     const index = sql.identifier(`${nameSearchTable(table)}_fts`)
     return {
       ...clause,
       // To look at which field a text is in takes time.
-      values: [...folded, `${all ? '' : `{${fields.map(quote).join(' ')}} : `}(${grams.map(quote).join(' AND ')})`],
+      values: [...folded, `${all ? '' : `{${fields.map(quotePhrase).join(' ')}} : `}(${grams.map(quotePhrase).join(' AND ')})`],
       isOrderedById: true,
       postings: grams.reduce((sum, gram) => sum + [...gram].length - GRAM + 1, 0),
       selectIds: (guard, ...values) =>
-        sql`select ${index}.rowid as id from ${index} where ${index} match ${values[folded.length]} and ${joinAnd([guard(sql`${index}.rowid`), ...optional(has(sql`${index}.rowid`, values, (way) => way === 'phrase'))])}`,
+        sql`select ${index}.rowid as id from ${index} where ${index} match ${values[folded.length]} and ${joinAnd([guard(sql`${index}.rowid`), ...toList(has(sql`${index}.rowid`, values, (way) => way === 'phrase'))])}`,
     }
   }
   const short = ways.indexOf('short')
@@ -123,15 +125,15 @@ export const contains: Dialect['contains'] = (table, id, fields, terms, all = fa
     values: [...folded, `${term}\u{10ffff}\u{10ffff}`],
     selectIds: (guard, ...values) =>
       sql`select distinct doc as id from ${sql.identifier(`${nameSearchTable(table)}_postings`)} where term >= ${values[short]} and term <= ${values[folded.length]}
-        and col in (${inFields}) and ${joinAnd([guard(sql`doc`), ...optional(has(sql`doc`, values, (_, index) => index === short))])}`,
+        and col in (${inFields}) and ${joinAnd([guard(sql`doc`), ...toList(has(sql`doc`, values, (_, index) => index === short))])}`,
   }
 }
 
-const optional = (condition: SQL | undefined) => (condition ? [condition] : [])
-const quote = (text: string) => `"${text.replaceAll('"', '""')}"`
+const toList = (condition: SQL | undefined) => (condition ? [condition] : [])
+const quotePhrase = (text: string) => `"${text.replaceAll('"', '""')}"`
 
 /** Trigrams from all over a term. That they are in the order of the term, one behind the other, is for the caller to check. */
-function someTrigrams(term: string): string[] {
+function sampleTrigrams(term: string): string[] {
   const characters = [...term]
   const places = Array.from({ length: MAX_TRIGRAMS }, (_, part) => Math.floor((part * (characters.length - GRAM)) / (MAX_TRIGRAMS - 1)))
   return [...new Set(places.map((place) => characters.slice(place, place + GRAM).join('')))]

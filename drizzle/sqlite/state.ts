@@ -7,9 +7,9 @@ import { WalIndex } from './wal-index.ts'
 /** Milliseconds to wait while the file is recovered after a crash. */
 const BUSY_TIMEOUT = 1_000
 
-export interface Watching extends Pick<Database, 'readState'> {
+export interface StateWatcher extends Pick<Database, 'readState'> {
   /** This process has written, or may have. */
-  changed(): void
+  noteWrite(): void
   close(): void
 }
 
@@ -19,7 +19,7 @@ export interface Watching extends Pick<Database, 'readState'> {
  * when the header of the WAL index says that there was a commit. Should it fail to, as on a file system that keeps what is mapped apart
  * from what is read, a write of this process finds that out, and it is not asked again.
  */
-export function watchState(path: string): Watching {
+export function watchState(path: string): StateWatcher {
   const connection = new Driver(path, { readonly: true, timeout: BUSY_TIMEOUT })
   const dataVersion = connection.prepare<[], number>('pragma data_version').pluck()
   let counters: Driver.Statement<[], [string, number, number]> | undefined
@@ -54,15 +54,15 @@ export function watchState(path: string): Watching {
       if (certain) index.remember()
     }
     // It is there once something was read; until it has been remembered once it says that there was a commit.
-    else if (trusted) index = WalIndex.of(path)
+    else if (trusted) index = WalIndex.open(path)
   }
 
   return {
     readState(tables) {
       look()
-      return states.of(tables)
+      return states.format(tables)
     },
-    changed() {
+    noteWrite() {
       written = true
     },
     close: () => connection.close(),

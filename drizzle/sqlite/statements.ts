@@ -15,7 +15,7 @@ import {
   selectHead,
 } from '../conditions.ts'
 import type { ServedResource } from '../database.ts'
-import type { Derived } from '../migrations.ts'
+import type { DerivedPart } from '../migrations.ts'
 import { computeCountLimit, type Guard, isFirstPage, MAX_SORTED, type Selection } from '../selection.ts'
 import { createCompiler, placeholder, quoteName, type Statement } from '../statement.ts'
 import { SAMPLE_MASK } from './reader.ts'
@@ -27,14 +27,14 @@ export const MAX_DRIVERS = 8
 const tick: Guard = (id) => sql`(${id} * salt() & ${sql.raw(String(SAMPLE_MASK))} or tick())`
 export const compile = createCompiler(new SQLiteSyncDialect())
 
-const idsName = (table: string) => `${table}_ids`
+const nameIdIndex = (table: string) => `${table}_ids`
 
 /** An index of nothing but ids: deep pages in their order are found without passing over whole rows. */
-export const idIndex = ({ table }: ServedResource): Derived => ({
-  name: idsName(table),
-  lostInRebuild: true,
-  needs: [`index ${idsName(table)} on ${table} (id)`],
-  statements: [`create index if not exists ${idsName(table)} on ${quoteName(table)} (id)`],
+export const buildIdIndex = ({ table }: ServedResource): DerivedPart => ({
+  name: nameIdIndex(table),
+  isLostInRebuild: true,
+  needs: [`index ${nameIdIndex(table)} on ${table} (id)`],
+  statements: [`create index if not exists ${nameIdIndex(table)} on ${quoteName(table)} (id)`],
   fill: async () => {},
 })
 
@@ -42,7 +42,7 @@ export const idIndex = ({ table }: ServedResource): Derived => ({
  * The statements of a shape. Those with a number drive from the clause with that number: they begin with the ids of its rows and sort
  * what is left of them. Those without walk along an index in the order of the list, and look at each row. `back` reads from the end.
  */
-export function statementsOf(selection: Selection): Record<string, Statement> {
+export function buildStatements(selection: Selection): Record<string, Statement> {
   const { clauses, place, size, columns } = selection
   const order = buildOrderKeys(selection)
   const bound = clauses.reduce((sum, { values }) => sum + values.length, 0)
@@ -53,23 +53,29 @@ export function statementsOf(selection: Selection): Record<string, Statement> {
   const statements: Record<string, SQL> = { head: sql`select ${head}` }
   for (const driver of [undefined, ...clauses.keys().take(MAX_DRIVERS)]) {
     const named = (statement: string) => (driver === undefined ? statement : `${statement}:${driver}`)
-    if (clauses.length > 0) statements[named('count')] = countOf(selection, driver)
+    if (clauses.length > 0) statements[named('count')] = buildCount(selection, driver)
     if (driver !== undefined)
       statements[named('probe')] =
         sql`select count(*) from (select 1 from (${buildIdQuery(selection, placeholder, driver, tick)}) limit ${sql.raw(String(MAX_SORTED + 1))})`
     if ('page' in place) {
       const shown = [...columns, head]
       const offset = isFirstPage(place) ? {} : { offset: placeholder(bound) }
-      statements[named('rows')] = rowsOf(selection, { driver, shown, order, ...offset, limit: size + 1 })
+      statements[named('rows')] = buildRowQuery(selection, { driver, shown, order, ...offset, limit: size + 1 })
       if (!isFirstPage(place))
-        statements[named('back')] = rowsOf(selection, { driver, shown, order: reverseOrder(order), ...offset, limit: size })
+        statements[named('back')] = buildRowQuery(selection, { driver, shown, order: reverseOrder(order), ...offset, limit: size })
     } else {
       const [there, back] = place.backward ? [reverseOrder(order), order] : [order, reverseOrder(order)]
       const beside = (inclusive: boolean) => (order: readonly OrderKey[]) => buildRangesAfter(order, place.beside, key, inclusive, true)
-      const others = rowsOf(selection, { driver, shown: [sql`1`], order: back, ranges: beside(!place.inclusive), limit: 1 })
+      const others = buildRowQuery(selection, { driver, shown: [sql`1`], order: back, ranges: beside(!place.inclusive), limit: 1 })
       // Not by EXISTS, which would read without the order, having no use for it, and come upon the first row late.
       const shown = [...columns, sql`(${others})`, head]
-      statements[named('rows')] = rowsOf(selection, { driver, shown, order: there, ranges: beside(place.inclusive), limit: size + 1 })
+      statements[named('rows')] = buildRowQuery(selection, {
+        driver,
+        shown,
+        order: there,
+        ranges: beside(place.inclusive),
+        limit: size + 1,
+      })
       statements[named('others')] = others
     }
   }
@@ -77,23 +83,23 @@ export function statementsOf(selection: Selection): Record<string, Statement> {
 }
 
 /** `matched()` is a result column: SQLite may evaluate the terms of a WHERE in any order, and would count rows that a later term drops. */
-function countOf(selection: Selection, driver: number | undefined): SQL {
+function buildCount(selection: Selection, driver: number | undefined): SQL {
   const limit = computeCountLimit(selection)
   const stop = Number.isFinite(limit) ? sql.raw(` limit ${limit + 1}`) : sql``
-  const { from, checks } = sourceOf(selection, driver)
+  const { from, checks } = buildSource(selection, driver)
   const asks = driver === undefined ? [tick(selection.table.id)] : []
   return sql`select count(found) from (select matched() as found from ${from} where ${joinAnd([...asks, ...checks])}${stop})`
 }
 
 /** The table, or the ids for which the clause `driver` holds and their rows; `cross join` keeps SQLite from turning that round, and the `+` from finding the ids by what else holds of them. */
-function sourceOf(selection: Selection, driver: number | undefined, hint = sql``): { from: SQL; checks: SQL[] } {
+function buildSource(selection: Selection, driver: number | undefined, hint = sql``): { from: SQL; checks: SQL[] } {
   const { table } = selection
   if (driver === undefined) return { from: sql`${table}${hint}`, checks: buildChecks(selection, placeholder) }
   const ids = buildIdQuery(selection, placeholder, driver, tick)
   return { from: sql`(${ids}) driver cross join ${table} on ${table.id} = +driver.id`, checks: buildChecks(selection, placeholder, driver) }
 }
 
-interface Rows {
+interface DriverRowQuery {
   driver: number | undefined
   shown: readonly (SQL | SQLiteColumn)[]
   order: readonly OrderKey[]
@@ -103,14 +109,14 @@ interface Rows {
   limit: number
 }
 
-function rowsOf(selection: Selection, rows: Rows): SQL {
+function buildRowQuery(selection: Selection, rows: DriverRowQuery): SQL {
   const { table, clauses } = selection
   const limit = sql.raw(String(rows.limit))
   const shown = sql.join([...rows.shown], sql`, `)
   const offset = rows.offset ? sql` offset ${rows.offset}` : sql``
   const byId = rows.order.length === 1
   if (byId && clauses.length === 0 && rows.offset) {
-    const ids = sql`select ${table.id} from ${table} indexed by ${sql.identifier(idsName(getTableName(table)))} ${buildOrderBy(rows.order)} limit ${limit}${offset}`
+    const ids = sql`select ${table.id} from ${table} indexed by ${sql.identifier(nameIdIndex(getTableName(table)))} ${buildOrderBy(rows.order)} limit ${limit}${offset}`
     return sql`select ${shown} from ${table} where ${table.id} in (${ids}) ${buildOrderBy(rows.order)}`
   }
   const streamed = rows.driver === undefined && byId ? clauses.findIndex((clause) => clause.isOrderedById && clause.selectIds) : -1
@@ -120,7 +126,7 @@ function rowsOf(selection: Selection, rows: Rows): SQL {
     byId && driver !== undefined && clauses[driver]?.isOrderedById
       ? rows.order.map((key) => ({ ...key, column: sql`driver.id` }))
       : rows.order
-  const { from, checks } = sourceOf(selection, driver, hintOf(selection, { ...rows, driver }))
+  const { from, checks } = buildSource(selection, driver, chooseHint(selection, { ...rows, driver }))
   // Where an index gives exactly the rows of the page, there is nothing that could take long; the ids of a driver have asked already.
   const long = clauses.length > 0 || !canWalkIndex(rows.order) || rows.offset !== undefined
   const ticks = driver === undefined && long ? [tick(table.id)] : []
@@ -136,16 +142,16 @@ function rowsOf(selection: Selection, rows: Rows): SQL {
 }
 
 /** Without it SQLite sorts what it finds by the index of a filter, or the whole table where several fields are ordered by. */
-function hintOf({ table, clauses }: Selection, { driver, order }: Rows): SQL {
+function chooseHint({ table, clauses }: Selection, { driver, order }: DriverRowQuery): SQL {
   const [first, second] = order
   if (driver !== undefined || !first) return sql``
   if (!second) return clauses.some(({ isOrderedById: byId }) => byId) ? sql`` : sql` not indexed`
-  const index = indexOn(table, first.name)
+  const index = findIndex(table, first.name)
   return index ? sql` indexed by ${sql.identifier(index)}` : sql``
 }
 
 /** The index to walk along in the order of a column. */
-export function indexOn(table: SQLiteTable, column: string): string | undefined {
+export function findIndex(table: SQLiteTable, column: string): string | undefined {
   const { indexes } = getTableConfig(table)
   return indexes.find(({ config: { columns, where } }) => !where && columns[0] && 'name' in columns[0] && columns[0].name === column)
     ?.config.name

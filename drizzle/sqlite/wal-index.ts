@@ -20,7 +20,7 @@ export class WalIndex {
   }
 
   /** Of a database on which a connection has read already. Undefined where there is no such file, as in a heap. */
-  static of(path: string): WalIndex | undefined {
+  static open(path: string): WalIndex | undefined {
     try {
       const file = `${path}-shm`
       const { dev, ino } = statSync(file)

@@ -1,7 +1,7 @@
 // A thread of the pool: reads lists that would hold up everybody else if the main thread read them.
 import { constants, setPriority } from 'node:os'
 import { workerData } from 'node:worker_threads'
-import type { Job, Result } from './list.ts'
+import type { ListJob, ReadResult } from './list.ts'
 import type { Budget } from './reader.ts'
 
 export interface WorkerData {
@@ -10,7 +10,7 @@ export interface WorkerData {
   stopped: Int32Array
 }
 
-export interface LongJob extends Job {
+export interface WorkerJob extends ListJob {
   /** When it must end, in milliseconds since 1970. */
   deadline: number
   /** Milliseconds of work that a count may take which need not be exact. */
@@ -28,36 +28,36 @@ try {
 }
 
 // Behind that: what is loaded takes the processor for a while too.
-const { run } = await import('./list.ts')
-const { CLOCK, cpuTime, Exceeded, Reader } = await import('./reader.ts')
+const { readList } = await import('./list.ts')
+const { BoundedReader, BudgetExceeded, readCpuTime, VISITS_PER_CLOCK } = await import('./reader.ts')
 
 const { path, stopped } = workerData as WorkerData
-const reader = new Reader(path)
+const reader = new BoundedReader(path)
 
 /** Ends what goes on until `deadline`, or until the database is closed. */
-const until =
+const createDeadlineBudget =
   (deadline: number): Budget =>
   (visited) => {
-    if (visited % CLOCK === 0 && (Date.now() > deadline || Atomics.load(stopped, 0) !== 0)) throw new Exceeded()
+    if (visited % VISITS_PER_CLOCK === 0 && (Date.now() > deadline || Atomics.load(stopped, 0) !== 0)) throw new BudgetExceeded()
   }
 
 /** The same, and ends after some time of this thread's own: how far a count goes is not to depend on what else the processor does. */
-function working(time: number, deadline: number): Budget {
-  const outer = until(deadline)
-  const end = cpuTime() + time
+function createWorkBudget(time: number, deadline: number): Budget {
+  const outer = createDeadlineBudget(deadline)
+  const end = readCpuTime() + time
   return (visited) => {
     outer(visited)
-    if (visited % CLOCK === 0 && cpuTime() > end) throw new Exceeded()
+    if (visited % VISITS_PER_CLOCK === 0 && readCpuTime() > end) throw new BudgetExceeded()
   }
 }
 
 /** Undefined where the deadline came first. */
-export default function read({ deadline, countTime, ...job }: LongJob): Result | undefined {
+export default function read({ deadline, countTime, ...job }: WorkerJob): ReadResult | undefined {
   if (Date.now() > deadline) return undefined
-  const rows = until(deadline)
-  const count = job.count === 'exact' ? rows : working(countTime, deadline)
+  const rows = createDeadlineBudget(deadline)
+  const count = job.count === 'exact' ? rows : createWorkBudget(countTime, deadline)
   try {
-    return run(reader, job, {
+    return readList(reader, job, {
       count,
       rows,
       unseen: { rows: Number.POSITIVE_INFINITY, postings: Number.POSITIVE_INFINITY },
@@ -65,7 +65,7 @@ export default function read({ deadline, countTime, ...job }: LongJob): Result |
       walk: WALK,
     })
   } catch (error) {
-    if (error instanceof Exceeded) return undefined
+    if (error instanceof BudgetExceeded) return undefined
     throw error
   }
 }

@@ -1,7 +1,7 @@
 // The table of lookups: for each what it takes, what it means and the SQL that it becomes. A lookup is added here and nowhere else.
 import { type SQL, sql } from 'drizzle-orm'
 import { type Column, columnsByName, type Database } from '../../drizzle/database.ts'
-import { equals, startsWith } from '../../drizzle/search.ts'
+import { matchPrefix, matchText } from '../../drizzle/search.ts'
 import type { Clause, Guard } from '../../drizzle/selection.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
 import { type Codec, type Kind, type Meta, textCodec } from './fields.ts'
@@ -104,7 +104,7 @@ export const lookups = {
     kinds: ['text'],
     takes: 'value',
     meaning: 'equals the text, in any case',
-    clause: (target, [value]) => equals(target.table, idOf(target), target.field, String(value)),
+    clause: (target, [value]) => matchText(target.table, idOf(target), target.field, String(value)),
   },
   icontains: {
     kinds: ['text'],
@@ -117,7 +117,7 @@ export const lookups = {
     kinds: ['text'],
     takes: 'value',
     meaning: 'begins with the text, in any case',
-    clause: (target, [value]) => startsWith(target.table, idOf(target), target.field, String(value)),
+    clause: (target, [value]) => matchPrefix(target.table, idOf(target), target.field, String(value)),
   },
   slug: {
     kinds: ['reference'],

@@ -4,10 +4,10 @@ import type { Database } from '../../drizzle/database.ts'
 import { createPool } from '../../drizzle/pg/pool.ts'
 import { reading as readingPostgres } from '../../drizzle/pg/reading.ts'
 import { buildListPage, type Count, type Selection } from '../../drizzle/selection.ts'
-import { run } from '../../drizzle/sqlite/list.ts'
-import { type Budget, Exceeded, Reader } from '../../drizzle/sqlite/reader.ts'
+import { readList } from '../../drizzle/sqlite/list.ts'
+import { BoundedReader, type Budget, BudgetExceeded } from '../../drizzle/sqlite/reader.ts'
 import { buildJob } from '../../drizzle/sqlite/reading.ts'
-import { statementsOf } from '../../drizzle/sqlite/statements.ts'
+import { buildStatements } from '../../drizzle/sqlite/statements.ts'
 import type { App } from '../../src/http/routes.ts'
 import { list } from '../../src/query/list.ts'
 import { compileQuerystring } from '../../src/query/querystring.ts'
@@ -112,14 +112,14 @@ async function selectionOf(db: Database, text: string): Promise<Selection> {
 const cutAt =
   (rows: number): Budget =>
   (visited) => {
-    if (visited > rows) throw new Exceeded()
+    if (visited > rows) throw new BudgetExceeded()
   }
 
 const UNBOUNDED = Number.POSITIVE_INFINITY
 const LIMITS = { unseen: { rows: UNBOUNDED, postings: UNBOUNDED }, counts: 'partial', walk: UNBOUNDED } as const
 
-const readerOf = (t: Test, app: App): Reader => {
-  const reader = new Reader(app.config.DATABASE_URL.slice('file:'.length))
+const readerOf = (t: Test, app: App): BoundedReader => {
+  const reader = new BoundedReader(app.config.DATABASE_URL.slice('file:'.length))
   t.teardown(() => reader.connection.close())
   return reader
 }
@@ -132,8 +132,8 @@ const engines: Record<string, Engine> = {
     counting(t, app) {
       const reader = readerOf(t, app)
       return async (selection) => {
-        const job = buildJob(selection, statementsOf(selection))
-        return CUTS.map((rows) => run(reader, job, { ...LIMITS, count: cutAt(rows), rows: () => {} }).listed.count)
+        const job = buildJob(selection, buildStatements(selection))
+        return CUTS.map((rows) => readList(reader, job, { ...LIMITS, count: cutAt(rows), rows: () => {} }).page.count)
       }
     },
   },
@@ -191,10 +191,10 @@ onEach('visited rows are counted whichever ids are left', async (t, dialect) => 
     'all rows are in front of the page': { ...(await selectionOf(app.db, 'ordering=brand,-price')), place: behindAll },
   }
   for (const [title, selection] of Object.entries(scans)) {
-    const job = buildJob({ ...selection, count: 'exact' }, statementsOf({ ...selection, count: 'exact' }))
+    const job = buildJob({ ...selection, count: 'exact' }, buildStatements({ ...selection, count: 'exact' }))
     const visits = Array.from({ length: EXECUTIONS }, () => {
-      const { known, visited } = run(reader, job, { ...LIMITS, count: () => {}, rows: () => {} })
-      return known.counted + visited
+      const { stats: known, visited } = readList(reader, job, { ...LIMITS, count: () => {}, rows: () => {} })
+      return known.countVisits + visited
     }).sort((a, b) => a - b)
     const median = visits[Math.floor(EXECUTIONS / 2)] ?? 0
     t.ok(median > 0.8 * rows.length && median < 1.2 * rows.length, `${title}: ${median} of ${rows.length} rows`)

@@ -6,9 +6,9 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { sql } from 'drizzle-orm'
 import type { Test } from 'tap'
-import { compatibilityCheck } from '../../drizzle/compatibility.ts'
+import { createCompatibilityCheck } from '../../drizzle/compatibility.ts'
 import type { Database, ServedResource } from '../../drizzle/database.ts'
-import type { Derived } from '../../drizzle/migrations.ts'
+import type { DerivedPart } from '../../drizzle/migrations.ts'
 import { open } from '../../drizzle/open.ts'
 import type { Kit } from '../../drizzle/served.ts'
 import { defineTables, type Tables } from '../../drizzle/tables.ts'
@@ -524,9 +524,9 @@ onEach('migrations are read and hashed once, however often readiness is checked'
   const folder = t.testdir()
   cpSync(new URL(`drizzle/${dialect.name}/migrations`, ROOT), folder, { recursive: true })
   let hashed = 0
-  const other: Derived = {
+  const other: DerivedPart = {
     name: 'stockroom_feed',
-    lostInRebuild: false,
+    isLostInRebuild: false,
     needs: ['table nowhere'],
     get statements() {
       hashed++
@@ -535,7 +535,7 @@ onEach('migrations are read and hashed once, however often readiness is checked'
     fill: async () => {},
   }
   const none = { declared: new Map(), read: async () => new Set<string>(), readRequired: async () => new Map() }
-  const check = compatibilityCheck(pathToFileURL(`${folder}/`), [other], none)
+  const check = createCompatibilityCheck(pathToFileURL(`${folder}/`), [other], none)
   await t.rejects(check(db.read), { message: /behind the code \(stockroom_feed\)/ })
   rmSync(folder, { recursive: true })
   await t.rejects(check(db.read), { message: /behind the code \(stockroom_feed\)/ }, 'no file is needed any more')

@@ -9,9 +9,9 @@ import { fold } from '../../drizzle/fold.ts'
 import { createPool } from '../../drizzle/pg/pool.ts'
 import { reading as readingPostgres } from '../../drizzle/pg/reading.ts'
 import { MAX_SORTED } from '../../drizzle/selection.ts'
-import type { Result } from '../../drizzle/sqlite/list.ts'
-import { Reader } from '../../drizzle/sqlite/reader.ts'
-import { reading as readingSqlite } from '../../drizzle/sqlite/reading.ts'
+import type { ReadResult } from '../../drizzle/sqlite/list.ts'
+import { BoundedReader } from '../../drizzle/sqlite/reader.ts'
+import { createListReader as readingSqlite } from '../../drizzle/sqlite/reading.ts'
 import type { App } from '../../src/http/routes.ts'
 import { type Kind, meta } from '../../src/query/fields.ts'
 import { list, type Page } from '../../src/query/list.ts'
@@ -311,7 +311,7 @@ interface Engine {
 
 async function onSqlite(t: Test, app: App): Promise<Engine> {
   const path = app.config.DATABASE_URL.slice('file:'.length)
-  const reader = new Reader(path)
+  const reader = new BoundedReader(path)
   const { list, close } = readingSqlite(reader, { path, timeout: TIMEOUT, countTime: TIMEOUT })
   t.teardown(() => close().then(() => reader.connection.close()))
   let visits = nothing()
@@ -326,8 +326,8 @@ async function onSqlite(t: Test, app: App): Promise<Engine> {
   })
   const { run } = Piscina.prototype
   Piscina.prototype.run = async function (this: Piscina, ...job) {
-    const result: Result = await run.apply(this, job)
-    visits.count = result.known.counted
+    const result: ReadResult = await run.apply(this, job)
+    visits.count = result.stats.countVisits
     visits.pool = result.visited
     return result
   }
