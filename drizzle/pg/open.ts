@@ -17,7 +17,7 @@ import { classifyFailure, explain } from './failures.ts'
 import { adoptForeignLog, logOrder } from './log.ts'
 import { commitAfter, createPool, LOCK_SHARE, type PoolOptions, runTransaction } from './pool.ts'
 import { compile, queryRows } from './prepared.ts'
-import { reading } from './reading.ts'
+import { createListReader } from './reading.ts'
 import { buildGrams, buildSearchIndex, contains, gramsFunction } from './search.ts'
 import { SilenceWatch } from './silence.ts'
 import { watchState } from './state.ts'
@@ -93,7 +93,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   const { short, long, writers, jobs, unhurried } = pools
   const derived = [counterTable, secretTable, feedTable, gramsFunction, ...served.flatMap(listDerived)]
   const read = createQueries(long)
-  const { list, readRows: rows, interrupt } = reading({ short, long }, { timeout: queryTimeout, countTime: COUNT_TIME })
+  const { list, readRows: rows, interrupt } = createListReader({ short, long }, { timeout: queryTimeout, countTime: COUNT_TIME })
   const watched = watchState(url, { short, long }, silence)
   const writable = new WriteCheck(short, writers)
   const exclusive = forbidNesting()

@@ -24,7 +24,7 @@ export interface FilterStats {
   isQuick: boolean
   /** Rows of the table, and rows visited to count those that match. */
   rowCount: number
-  countVisits: number
+  visitedForCount: number
 }
 
 /** All that is needed to read a list, as plain data: it may be sent to another thread. */
@@ -93,7 +93,7 @@ const describeUnfiltered = (version: string, count: Count): FilterStats => ({
   driver: undefined,
   isQuick: true,
   rowCount: count.rows,
-  countVisits: 0,
+  visitedForCount: 0,
 })
 
 /** Rows before a page up to which it does not matter from which end it is looked for. */
@@ -131,17 +131,17 @@ function countMatches(reader: BoundedReader, job: ListJob, limits: ReadLimits, a
   let driver: number | undefined
   reader.matched = 0
   try {
-    return reader.withBudget(limits.count, () => {
+    return reader.withBudget<FilterStats>(limits.count, () => {
       driver = chooseDriver(reader, job)
       const [[rows] = [0]] = reader.all(getStatement(job, 'count', driver), job.values) as [number][]
       const limit = computeCountLimit(job)
       const exact = rows <= limit
-      const quick = exact && readCpuTime() - start < QUICK
-      return { ...all, count: { rows: Math.min(rows, limit), exact }, driver, quick, counted: reader.visited }
+      const isQuick = exact && readCpuTime() - start < QUICK
+      return { ...all, count: { rows: Math.min(rows, limit), exact }, driver, isQuick, visitedForCount: reader.visited }
     })
   } catch (error) {
     if (!(error instanceof BudgetExceeded) || limits.counts === 'refused' || job.count === 'exact') throw error
-    return { ...all, count: { rows: reader.matched, exact: false }, driver, isQuick: false, countVisits: reader.visited }
+    return { ...all, count: { rows: reader.matched, exact: false }, driver, isQuick: false, visitedForCount: reader.visited }
   }
 }
 

@@ -63,7 +63,7 @@ export function createListReader(
       const keys = buildListKeys(selection)
       const remembered = clauses.length > 0 ? memory.counts.get(keys.filter) : undefined
       const job = buildJob(selection, memory.findStatements(selection, keys), remembered)
-      const counts = remembered && remembered.countVisits > MAX_VISITED ? 'none' : 'refused'
+      const counts = remembered && remembered.visitedForCount > MAX_VISITED ? 'none' : 'refused'
       let result = memory.isSlow(keys, selection) ? undefined : runInline(main, job, counts)
       if (!result) {
         result = await inPool(job, computeLastTry(deadline, timeout))

@@ -4,7 +4,7 @@ import { Piscina } from 'piscina'
 import t from 'tap'
 import { QueryTooExpensive } from '../../drizzle/database.ts'
 import { createPool } from '../../drizzle/pg/pool.ts'
-import { reading } from '../../drizzle/pg/reading.ts'
+import { createListReader } from '../../drizzle/pg/reading.ts'
 import { list } from '../../src/query/list.ts'
 import { products } from '../../src/resources/products.ts'
 import { connect, DIALECTS } from '../dialects.ts'
@@ -84,7 +84,7 @@ onEach('a list is given up while it waits for a connection', async (t, dialect) 
     return made
   }
   const [short, long] = [pool(), pool()]
-  const { list: read } = reading({ short, long }, { timeout: Number(SOON) * 1_000, countTime: 50 })
+  const { list: read } = createListReader({ short, long }, { timeout: Number(SOON) * 1_000, countTime: 50 })
   const asked = () => list({ ...db, list: read }, products, {}, { countLimit: 1_000 })
 
   const others = await short.connect()

@@ -2,7 +2,7 @@
 import tap, { type Test } from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { createPool } from '../../drizzle/pg/pool.ts'
-import { reading as readingPostgres } from '../../drizzle/pg/reading.ts'
+import { createListReader as createPostgresReader } from '../../drizzle/pg/reading.ts'
 import { buildListPage, type Count, type Selection } from '../../drizzle/selection.ts'
 import { readList } from '../../drizzle/sqlite/list.ts'
 import { BoundedReader, type Budget, BudgetExceeded } from '../../drizzle/sqlite/reader.ts'
@@ -148,7 +148,7 @@ const engines: Record<string, Engine> = {
         return made
       }
       // No machine counts that many rows in a millisecond.
-      const { list } = readingPostgres({ short: pool(1), long: pool(TIMEOUT) }, { timeout: TIMEOUT, countTime: 1 })
+      const { list } = createPostgresReader({ short: pool(1), long: pool(TIMEOUT) }, { timeout: TIMEOUT, countTime: 1 })
       return async (selection) => [(await list(selection)).count]
     },
   },
@@ -194,7 +194,7 @@ onEach('visited rows are counted whichever ids are left', async (t, dialect) => 
     const job = buildJob({ ...selection, count: 'exact' }, buildStatements({ ...selection, count: 'exact' }))
     const visits = Array.from({ length: EXECUTIONS }, () => {
       const { stats: known, visited } = readList(reader, job, { ...LIMITS, count: () => {}, rows: () => {} })
-      return known.countVisits + visited
+      return known.visitedForCount + visited
     }).sort((a, b) => a - b)
     const median = visits[Math.floor(EXECUTIONS / 2)] ?? 0
     t.ok(median > 0.8 * rows.length && median < 1.2 * rows.length, `${title}: ${median} of ${rows.length} rows`)

@@ -7,11 +7,11 @@ import type { Test } from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { fold } from '../../drizzle/fold.ts'
 import { createPool } from '../../drizzle/pg/pool.ts'
-import { reading as readingPostgres } from '../../drizzle/pg/reading.ts'
+import { createListReader as createPostgresReader } from '../../drizzle/pg/reading.ts'
 import { MAX_SORTED } from '../../drizzle/selection.ts'
 import type { ReadResult } from '../../drizzle/sqlite/list.ts'
 import { BoundedReader } from '../../drizzle/sqlite/reader.ts'
-import { createListReader as readingSqlite } from '../../drizzle/sqlite/reading.ts'
+import { createListReader as createSqliteReader } from '../../drizzle/sqlite/reading.ts'
 import type { App } from '../../src/http/routes.ts'
 import { type Kind, meta } from '../../src/query/fields.ts'
 import { list, type Page } from '../../src/query/list.ts'
@@ -312,7 +312,7 @@ interface Engine {
 async function onSqlite(t: Test, app: App): Promise<Engine> {
   const path = app.config.DATABASE_URL.slice('file:'.length)
   const reader = new BoundedReader(path)
-  const { list, close } = readingSqlite(reader, { path, timeout: TIMEOUT, countTime: TIMEOUT })
+  const { list, close } = createSqliteReader(reader, { path, timeout: TIMEOUT, countTime: TIMEOUT })
   t.teardown(() => close().then(() => reader.connection.close()))
   let visits = nothing()
   // Each attempt begins to count anew.
@@ -327,7 +327,7 @@ async function onSqlite(t: Test, app: App): Promise<Engine> {
   const { run } = Piscina.prototype
   Piscina.prototype.run = async function (this: Piscina, ...job) {
     const result: ReadResult = await run.apply(this, job)
-    visits.count = result.stats.countVisits
+    visits.count = result.stats.visitedForCount
     visits.pool = result.visited
     return result
   }
@@ -382,7 +382,7 @@ async function onPostgres(t: Test, app: App): Promise<Engine> {
   }
   pools.short.on('connect', watch)
   pools.long.on('connect', watch)
-  const { list } = readingPostgres(pools, { timeout: TIMEOUT, countTime: TIMEOUT })
+  const { list } = createPostgresReader(pools, { timeout: TIMEOUT, countTime: TIMEOUT })
   return {
     db: { ...app.db, list },
     async visits() {
