@@ -4,8 +4,7 @@ import { DatabaseBusy, DatabaseUnusable } from '../drizzle/database.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import { commands, type Terminal } from './commands.ts'
 import { ConfigError } from './config.ts'
-import { Problem } from './errors.ts'
-import { CannotListen } from './listen.ts'
+import { CannotListen, Problem } from './errors.ts'
 import { ImportRefused, ImportStopped } from './transfer/faults.ts'
 import { escapeLines } from './transfer/printable.ts'
 

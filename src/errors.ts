@@ -81,6 +81,9 @@ export class Problem extends Error {
   }
 }
 
+/** The server cannot listen at HOST and PORT. The message says why, and what to do. */
+export class CannotListen extends Error {}
+
 /** Faults listed in one answer; a request made of thousands must not be answered by megabytes. */
 export const MAX_FAULTS = 100
 

@@ -1,10 +1,11 @@
 // Runs the application until it is told to stop.
 import closeWithGrace from 'close-with-grace'
+import { listCauses } from '../drizzle/database.ts'
 import { buildApp } from './app.ts'
 import { firstKey } from './auth/keys.ts'
 import type { Config } from './config.ts'
+import { CannotListen } from './errors.ts'
 import type { App } from './http/routes.ts'
-import { explainListenFailure } from './listen.ts'
 
 /** Milliseconds from SIGTERM until the listener closes: load balancers learn meanwhile that this process is leaving. */
 export const DRAIN = 5_000
@@ -102,4 +103,20 @@ async function adoptKey(app: App, key: string): Promise<void> {
   if (await firstKey(app.db, key)) return
   if ('refused' in (await app.keyring.verify(key)))
     app.log.warn('ADMIN_KEY is no key of this database, which has others: "stockroom keys create" makes one')
+}
+
+const LISTEN_FAILURES: Record<string, (host: string, port: number) => string> = {
+  EADDRINUSE: (host, port) => `Port ${port} on ${host} is in use by another process. Set PORT to another one.`,
+  EACCES: (host, port) => `Port ${port} on ${host} is reserved for privileged users. Set PORT to 1024 or more.`,
+  EADDRNOTAVAIL: (host) => `Address ${host} does not belong to this machine. Set HOST to an address of this machine.`,
+  ENOTFOUND: (host) => `Host name ${host} has no address. Set HOST to an address of this machine.`,
+  EAI_AGAIN: (host) => `Host name ${host} cannot be looked up. Set HOST to an address of this machine.`,
+}
+
+/** Returns the error as a sentence for the operator, or the error itself where no reason is known. */
+function explainListenFailure(error: unknown, { HOST, PORT }: { HOST: string; PORT: number }): unknown {
+  const reason = listCauses(error)
+    .map(({ code }) => LISTEN_FAILURES[String(code)])
+    .find((reason) => reason !== undefined)
+  return reason ? new CannotListen(reason(HOST, PORT), { cause: error }) : error
 }

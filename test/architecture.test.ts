@@ -9,6 +9,9 @@ const ROOT = fileURLToPath(new URL('../', import.meta.url))
 const FOLDERS = ['src', 'plugins', 'routes', 'drizzle'] as const
 const MAX_LINES = 250
 
+/** Tables that grow with the product. Their length is not capped. */
+const TABLES = ['src/commands.ts', 'src/config.ts', 'src/errors.ts', 'src/query/lookups.ts']
+
 interface Import {
   /** A path from the root, or the name of a package with the path inside it. */
   target: string
@@ -107,7 +110,8 @@ const rules: Record<string, (source: Source) => string[]> = {
     const texts = nodes.filter((node) => ts.isStringLiteralLike(node) || ts.isTemplateHead(node) || ts.isTemplateMiddleOrTemplateTail(node))
     return [...names, ...texts.filter((node) => /\b(sqlite|postgres(ql)?|pg)\b/i.test(node.getText()))].map(position)
   },
-  [`no file has more than ${MAX_LINES} lines`]: ({ text }) => {
+  [`no file except a growing table has more than ${MAX_LINES} lines`]: ({ path, text }) => {
+    if (TABLES.includes(path)) return []
     const lines = text.split('\n').length - 1
     return lines > MAX_LINES ? [`${lines}`] : []
   },
