@@ -138,7 +138,7 @@ for (const [name, texts, allowed] of bad) {
   for (const text of texts) {
     t.test(`not ${name}=${text}`, async (t) => {
       const message = messageOf({ [name]: text })
-      t.match(message, new RegExp(`^The configuration has faults:\\n {2}${name} `))
+      t.match(message, new RegExp(`^The configuration is invalid:\\n {2}${name} `))
       t.match(message, allowed, 'it says what is allowed')
       t.notMatch(message, /secret/, 'and repeats no password')
       t.notMatch(message, /pattern|\^|\$|boolean|integer/, 'and needs no knowledge of regular expressions or types')
@@ -178,7 +178,7 @@ const misspelt: Record<string, string> = {
 }
 for (const [name, meant] of Object.entries(misspelt)) {
   t.test(`${name} is taken for a slip`, async (t) => {
-    t.equal(messageOf({ [name]: 'x' }), `The configuration has faults:\n  ${name} is not known; did you mean ${meant}?`)
+    t.equal(messageOf({ [name]: 'x' }), `The configuration is invalid:\n  ${name} is not a setting; did you mean ${meant}?`)
   })
 }
 
@@ -230,7 +230,7 @@ t.test('a proxy is believed where it is trusted', async (t) => {
 })
 
 t.test('an answer that a shared cache keeps has no link of a forwarded host', async (t) => {
-  t.match(messageOf({ CACHE_SHARED_MAX_AGE: '30' }), /^The configuration has faults:\n {2}PUBLIC_URL is required with CACHE_SHARED_MAX_AGE/)
+  t.match(messageOf({ CACHE_SHARED_MAX_AGE: '30' }), /^The configuration is invalid:\n {2}PUBLIC_URL is required with CACHE_SHARED_MAX_AGE/)
   const [dialect] = DIALECTS
   if (!dialect) return
   const forwarded = { 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'https' }
