@@ -6,7 +6,8 @@ import { buildApp } from '../src/app.ts'
 import { COMMAND_LINE } from '../src/changelog/record.ts'
 import { loadConfig } from '../src/config.ts'
 import type { App } from '../src/http/routes.ts'
-import { createWithin } from '../src/records/write.ts'
+import { buildWriteContext } from '../src/records/transaction.ts'
+import { createRecord } from '../src/records/write.ts'
 import { products } from '../src/resources/products.ts'
 import { MAX_IN_FLIGHT } from '../src/webhooks/deliver.ts'
 import { createWebhook } from '../src/webhooks/webhooks.ts'
@@ -29,7 +30,7 @@ async function timeOf(app: App, withJob: boolean): Promise<number> {
   const begun = performance.now()
   for (let write = 0; write < WRITES; write++)
     await app.db.write(async (tx) => {
-      const record = await createWithin(tx, app.db, products, product(), COMMAND_LINE)
+      const record = await createRecord(buildWriteContext(tx, app.db, products), product(), COMMAND_LINE)
       if (withJob) await app.jobs.enqueue(tx, 'products.notify', { record, at: record.created_at as string })
     })
   return ((performance.now() - begun) * 1_000) / WRITES
@@ -98,7 +99,7 @@ async function delivering(engine: Engine): Promise<void> {
   await withApp(engine, settings, async (app) => {
     await app.db.write((tx) => createWebhook(tx, app.db, { url, events: ['products.created'] }, COMMAND_LINE))
     await app.db.write(async (tx) => {
-      for (let row = 0; row < DELIVERIES; row++) await createWithin(tx, app.db, products, product(), COMMAND_LINE)
+      for (let row = 0; row < DELIVERIES; row++) await createRecord(buildWriteContext(tx, app.db, products), product(), COMMAND_LINE)
     })
     const begun = performance.now()
     await all

@@ -4,18 +4,17 @@ import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
 import { type Kit, defineStamps as tableStamps } from '../drizzle/served.ts'
 import { defineTables } from '../drizzle/tables.ts'
-import { COMMAND_LINE } from '../src/changelog/record.ts'
 import type { App } from '../src/http/routes.ts'
 import { boolean, decimal, id, integer, nullable, reference, stamps, text, time } from '../src/query/fields.ts'
 import { numeric, textual, tree } from '../src/query/lookups.ts'
 import { declaredResources } from '../src/query/registry.ts'
 import { defineResource } from '../src/query/resource.ts'
-import { create } from '../src/records/write.ts'
 import { categories } from '../src/resources/categories.ts'
 import { products } from '../src/resources/products.ts'
 import { type Dialect, existing } from './dialects.ts'
 import { createExtraTables, tables } from './extra-tables.ts'
 import { type Answer, ask, build, get, onEach } from './helper.ts'
+import { create } from './records.ts'
 
 const widgets = defineResource({
   table: 'widgets',
@@ -118,8 +117,8 @@ const WRONG = {
 
 onEach('a declaration gives a resource its lists, its five operations and its documents', async (t, dialect) => {
   const app = await buildWithWidgets(t, dialect)
-  const tools = await create(app.db, categories, { name: 'Tools', parent: null }, COMMAND_LINE)
-  await create(app.db, categories, { name: 'Heavy', parent: tools.id }, COMMAND_LINE)
+  const tools = await create(app.db, categories, { name: 'Tools', parent: null })
+  await create(app.db, categories, { name: 'Heavy', parent: tools.id })
 
   await t.test('records are made as they were sent', async (t) => {
     for (const record of RECORDS) t.equal((await ask(app, 'POST', LIST, record)).status, 201, record.label)

@@ -7,8 +7,8 @@ import { type Actor, COMMAND_LINE, recordChanges } from '../changelog/record.ts'
 import { type Fault, invalid, Problem } from '../errors.ts'
 import type { Body } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
-import type { Writing } from '../records/constraints.ts'
-import { changeHeld, createWithin, type Expected, held, retried } from '../records/write.ts'
+import { buildWriteContext, transact, type WriteContext, withRetry } from '../records/transaction.ts'
+import { createRecord, lockRecord, type Precondition, updateLocked } from '../records/write.ts'
 import { keys } from '../resources/keys.ts'
 import { newSecret, parseToken, sha256, writeToken } from './token.ts'
 
@@ -40,13 +40,13 @@ export const findKeyFaults = ({ expires_at }: Body): Fault[] =>
 
 /** Throws `invalid-request` for a key that has expired already. */
 export const issueKey = (db: Database, body: Body, actor: Actor): Promise<Issued> =>
-  retried(db, () => db.write((tx) => issueWithin(tx, db, body, actor)))
+  withRetry(db, () => db.write((tx) => issueWithin(tx, db, body, actor)))
 
 /** The same as part of a transaction. */
 export async function issueWithin(tx: Queries, db: Database, body: Body, actor: Actor): Promise<Issued> {
   const faults = findKeyFaults(body)
   if (faults.length > 0) throw invalid(faults)
-  const record = await createWithin(tx, db, keys, body, actor)
+  const record = await createRecord(buildWriteContext(tx, db, keys), body, actor)
   return { record, token: await setSecret(tx, db, record.id) }
 }
 
@@ -54,8 +54,8 @@ export async function issueWithin(tx: Queries, db: Database, body: Body, actor: 
 export const rotateKey = (db: Database, id: number, actor: Actor): Promise<Issued> => db.write((tx) => rotateWithin(tx, db, id, actor))
 
 /** The same as part of a transaction. */
-export async function rotateWithin(tx: Queries, db: Database, id: number, actor: Actor, expected?: Expected): Promise<Issued> {
-  const record = await held({ db, tx, resource: keys, table: db.tables.keys }, id, expected)
+export async function rotateWithin(tx: Queries, db: Database, id: number, actor: Actor, expected?: Precondition): Promise<Issued> {
+  const record = await lockRecord(buildWriteContext(tx, db, keys), id, expected)
   if (record.revoked_at !== null) throw new Problem('key-revoked', `The key ${id} was revoked. Make another one.`)
   await recordChanges(tx, db, keys, actor, [
     { operation: 'rotate', record: id, version: Number(record.version), fields: {}, state: record },
@@ -65,33 +65,30 @@ export async function rotateWithin(tx: Queries, db: Database, id: number, actor:
 
 /** Revokes a key, the last admin key too. Does nothing to a key that was revoked before. Throws `not-found`. */
 export const revokeKey = (db: Database, id: number, actor: Actor): Promise<Row> =>
-  db.write((tx) => revokeWithin({ db, tx, resource: keys, table: db.tables.keys }, id, actor))
+  db.write((tx) => revokeWithin(buildWriteContext(tx, db, keys), id, actor))
 
 /** Revokes a key as part of a transaction. */
-export async function revokeWithin(writing: Writing, id: number, actor: Actor, expected?: Expected): Promise<Row> {
-  const current = await held(writing, id, expected)
-  return current.revoked_at === null ? changeHeld(writing, current, { revoked_at: new Date().toISOString() }, actor) : current
+export async function revokeWithin(context: WriteContext, id: number, actor: Actor, expected?: Precondition): Promise<Row> {
+  const current = await lockRecord(context, id, expected)
+  return current.revoked_at === null ? updateLocked(context, current, { revoked_at: new Date().toISOString() }, actor) : current
 }
 
 /**
  * Runs `change`, a change of the key `id`, in a transaction. Throws `last-admin-key`, and nothing is changed, where it would end the last
  * valid admin key. The table is locked, so that two admin keys cannot revoke each other at the same time.
  */
-export const changeUnlessLastAdmin = (db: Database, id: number, change: (writing: Writing) => Promise<Row>): Promise<Row> =>
-  retried(db, () =>
-    db.write(async (tx) => {
-      const writing = { db, tx, resource: keys, table: db.tables.keys }
-      await db.dialect.lock(tx, writing.table)
-      const before = await held(writing, id)
-      const after = await change(writing)
-      if (isValidAdmin(before) && !isValidAdmin(after) && !(await hasValidAdmin(tx, db)))
-        throw new Problem(
-          'last-admin-key',
-          `The key ${id} is the last valid admin key. Make another admin key first, or use "stockroom keys revoke ${id}".`,
-        )
-      return after
-    }),
-  )
+export const changeUnlessLastAdmin = (db: Database, id: number, change: (context: WriteContext) => Promise<Row>): Promise<Row> =>
+  transact(db, keys, async (context) => {
+    await db.dialect.lock(context.tx, context.table)
+    const before = await lockRecord(context, id)
+    const after = await change(context)
+    if (isValidAdmin(before) && !isValidAdmin(after) && !(await hasValidAdmin(context.tx, db)))
+      throw new Problem(
+        'last-admin-key',
+        `The key ${id} is the last valid admin key. Make another admin key first, or use "stockroom keys revoke ${id}".`,
+      )
+    return after
+  })
 
 const isValidAdmin = ({ role, revoked_at, expires_at }: Row): boolean =>
   role === 'admin' && revoked_at === null && (expires_at === null || Date.parse(String(expires_at)) > Date.now())
@@ -120,7 +117,7 @@ export function firstKey(db: Database, given: string): Promise<string | undefine
     // Of several instances that start together, one makes it.
     await db.dialect.lock(tx, table)
     if ((await tx.select({ id: table.id }).from(table).limit(1)).length > 0) return undefined
-    const record = await createWithin(tx, db, keys, { name: 'First admin key', role: 'admin' }, COMMAND_LINE)
+    const record = await createRecord(buildWriteContext(tx, db, keys), { name: 'First admin key', role: 'admin' }, COMMAND_LINE)
     const { id, secret } = parseToken(given) ?? { id: record.id, secret: undefined }
     // An attempt that failed may have used up the first id.
     if (id !== record.id) await renumber(tx, db, record, id)

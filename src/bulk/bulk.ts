@@ -6,8 +6,7 @@ import { errors, type Fault, invalid, MAX_FAULTS, Problem, problemDocument } fro
 import { recordTag } from '../http/etags.ts'
 import { quoted } from '../http/preconditions.ts'
 import { type Resource, upsertKey } from '../query/resource.ts'
-import type { Writing } from '../records/constraints.ts'
-import { retried } from '../records/write.ts'
+import { type WriteContext, withRetry } from '../records/transaction.ts'
 import {
   type BulkOperation,
   type BulkOperationName,
@@ -84,7 +83,7 @@ export async function checkBulk(resource: Resource, body: BulkBody, { repeated }
  * whatever else is wrong; otherwise the first operation that fails decides. `faults` are known before.
  */
 export async function runAtomic(
-  writing: Writing,
+  writing: WriteContext,
   checked: readonly CheckedOperation[],
   context: BulkContext,
   faults: readonly Fault[],
@@ -122,7 +121,11 @@ function mergeProblems(problems: readonly Problem[]): Problem {
 }
 
 /** Runs operations of which each may fail by itself. */
-export async function runEach(writing: Writing, checked: readonly CheckedOperation[], context: BulkContext): Promise<OperationResult[]> {
+export async function runEach(
+  writing: WriteContext,
+  checked: readonly CheckedOperation[],
+  context: BulkContext,
+): Promise<OperationResult[]> {
   const { db, tx } = writing
   await lockRecords(writing, checked)
   const share = createYielder()
@@ -130,7 +133,7 @@ export async function runEach(writing: Writing, checked: readonly CheckedOperati
   for (const one of checked) {
     await share()
     try {
-      results.push(buildResult(await retried(db, () => runInSavepoint(tx, () => runOperation(writing, one, context, one.listed)))))
+      results.push(buildResult(await withRetry(db, () => runInSavepoint(tx, () => runOperation(writing, one, context, one.listed)))))
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       const { op } = one
@@ -145,7 +148,7 @@ export interface AppliedOperation extends OperationEffect {
 }
 
 /** Throws a problem whose pointers begin at the whole body. It lists so many faults. */
-async function runOperation(writing: Writing, one: CheckedOperation, context: BulkContext, listed: number): Promise<AppliedOperation> {
+async function runOperation(writing: WriteContext, one: CheckedOperation, context: BulkContext, listed: number): Promise<AppliedOperation> {
   const { place, given, op, faults } = one
   const at = `/operations/${place}`
   const operation = given as BulkOperation
@@ -168,7 +171,7 @@ async function runOperation(writing: Writing, one: CheckedOperation, context: Bu
  * Two bulk requests could deadlock: so all locks are taken up front, in one global order. Values in which no two records are equal are
  * names, since a record that is to be made cannot be locked yet.
  */
-async function lockRecords({ db, tx, table, resource }: Writing, checked: readonly CheckedOperation[]): Promise<void> {
+async function lockRecords({ db, tx, table, resource }: WriteContext, checked: readonly CheckedOperation[]): Promise<void> {
   const given = checked.filter(({ faults }) => faults.length === 0).map((one) => one.given as BulkOperation)
   const key = upsertKey(resource)
   const fields = resource.unique.flatMap((unique) => (unique.length === 1 ? unique : []))

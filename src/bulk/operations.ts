@@ -10,9 +10,9 @@ import { type Preconditions, preconditionsOf } from '../http/preconditions.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
 import { type Body, type Resource, upsertKey } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
-import type { Writing } from '../records/constraints.ts'
 import { mergeInto } from '../records/merge.ts'
-import { createWithin, type Expected, findFurtherFaults, findRow, mergeWithin, removeWithin } from '../records/write.ts'
+import type { WriteContext } from '../records/transaction.ts'
+import { createRecord, findFurtherFaults, findRow, mergeRecord, type Precondition, removeRecord } from '../records/write.ts'
 import { compileBody, MAX_MEMBERS, type Validator } from '../validate.ts'
 
 export interface BulkOperation {
@@ -28,7 +28,7 @@ export interface OperationContext {
   resources: readonly Resource[]
   by: Actor
   /** How a record has to be, where an operation says `if_match` and where it does not. */
-  expecting(conditions: Preconditions | undefined): Expected
+  expecting(conditions: Preconditions | undefined): Precondition
 }
 
 /** What was done, with the record as it is now, or as it was where it was deleted. */
@@ -43,7 +43,7 @@ interface OperationKind {
   description(resource: Resource): string
   /** The members beside `op`. `of` is how a schema stands among them: itself, or by its name. */
   members(resource: Resource, of: (schema: TSchema) => TSchema): Record<string, TSchema>
-  run(writing: Writing, operation: BulkOperation, context: OperationContext): Promise<OperationEffect>
+  run(writing: WriteContext, operation: BulkOperation, context: OperationContext): Promise<OperationEffect>
 }
 
 const id = Type.Integer({ minimum: 1, maximum: MAX_INTEGER })
@@ -56,14 +56,14 @@ const if_match = Type.Optional(
   }),
 )
 
-const readPrecondition = ({ if_match }: BulkOperation, { expecting }: OperationContext): Expected =>
+const readPrecondition = ({ if_match }: BulkOperation, { expecting }: OperationContext): Precondition =>
   expecting(if_match === undefined ? undefined : preconditionsOf({ 'if-match': if_match }))
 
 const create: OperationKind = {
   description: () => 'As `POST`',
   members: ({ schemas }, of) => ({ body: of(schemas.create) }),
-  async run({ tx, db, resource }, { body }, { by }) {
-    const row = await createWithin(tx, db, resource, body, by)
+  async run(writing, { body }, { by }) {
+    const row = await createRecord(writing, body, by)
     return { status: 201, id: row.id, row }
   },
 }
@@ -73,7 +73,7 @@ const update: OperationKind = {
   members: ({ schemas }, of) => ({ id, body: of(schemas.merge), if_match }),
   async run(writing, operation, context) {
     const { id, body } = operation
-    return { status: 200, id, row: await mergeWithin(writing, id, body, context.by, readPrecondition(operation, context)) }
+    return { status: 200, id, row: await mergeRecord(writing, id, body, context.by, readPrecondition(operation, context)) }
   },
 }
 
@@ -95,7 +95,7 @@ const upsert: OperationKind = {
   },
 }
 
-async function findByKey({ tx, table }: Writing, key: string, value: unknown): Promise<number | undefined> {
+async function findByKey({ tx, table }: WriteContext, key: string, value: unknown): Promise<number | undefined> {
   const column = columnsByName(table)[key] as Column
   const [known] = await tx
     .select({ id: table.id })
@@ -108,7 +108,7 @@ const remove: OperationKind = {
   description: () => 'As `DELETE`',
   members: () => ({ id, if_match }),
   async run(writing, operation, context) {
-    const removed = await removeWithin(writing, operation.id, context.resources, context.by, readPrecondition(operation, context))
+    const removed = await removeRecord(writing, operation.id, context.resources, context.by, readPrecondition(operation, context))
     return { status: 204, id: operation.id, removed }
   },
 }
@@ -184,7 +184,7 @@ function compileOperation(resource: Resource): (operation: unknown) => Fault[] {
 const isObject = (value: unknown): value is Body => typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** Finds what only the database can tell of an operation that has other faults. Pointers begin at its body. */
-export async function findOperationFaults(writing: Writing, operation: BulkOperation, faults: readonly Fault[]): Promise<Fault[]> {
+export async function findOperationFaults(writing: WriteContext, operation: BulkOperation, faults: readonly Fault[]): Promise<Fault[]> {
   const { op, body } = operation
   const faulty = listMembers(faults)
   if (!isObject(body) || faults.some((fault) => 'pointer' in fault && fault.pointer === '/body')) return []

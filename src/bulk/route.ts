@@ -8,7 +8,7 @@ import type { Preconditions } from '../http/preconditions.ts'
 import { type App, actorOf, attemptOf, expecting, type FindFaults, refuseConditions, sendPost } from '../http/routes.ts'
 import { bulkSchema } from '../openapi/operations.ts'
 import type { Resource } from '../query/resource.ts'
-import type { Writing } from '../records/constraints.ts'
+import { buildWriteContext } from '../records/transaction.ts'
 import { checkBulk, locateFaults, type OperationResult, runAtomic, runEach } from './bulk.ts'
 import { type BulkBody, buildBulkInput, MAX_ATOMIC_BYTES, OPERATIONS_PER_REQUEST, readEnvelope } from './schemas.ts'
 import { takeSlice } from './slices.ts'
@@ -54,11 +54,11 @@ export function bulkRoute(app: App, resource: Resource): void {
       expecting: (conditions: Preconditions | undefined) => expecting(conditions, needed),
       instance: request.id,
     }
-    const writingIn = (tx: Queries): Writing => ({ db: app.db, tx, resource, table: app.db.tables[resource.table] })
-    const all = async (tx: Queries) => buildAnswer(await runAtomic(writingIn(tx), checked, context, envelope.faults))
+    const all = async (tx: Queries) =>
+      buildAnswer(await runAtomic(buildWriteContext(tx, app.db, resource), checked, context, envelope.faults))
     const part = async (tx: Queries, progress?: { results?: OperationResult[] }) => {
       const { results: done = [] } = progress ?? {}
-      const results = [...done, ...(await runEach(writingIn(tx), takeSlice(checked, done.length), context))]
+      const results = [...done, ...(await runEach(buildWriteContext(tx, app.db, resource), takeSlice(checked, done.length), context))]
       return results.length < checked.length ? unfinished({ results }) : buildAnswer(results)
     }
     const attempt = attemptOf(request)

@@ -6,7 +6,8 @@ import { type App, actorOf, expectedOf, post, stateHeaders, urlOf } from '../htt
 import { MAX_INTEGER } from '../query/fields.ts'
 import { read } from '../query/list.ts'
 import type { Resource } from '../query/resource.ts'
-import { type Conditions, restoreWithin } from '../records/restore.ts'
+import { type RestorePreconditions, restoreRecord } from '../records/restore.ts'
+import { buildWriteContext } from '../records/transaction.ts'
 import { membersOf } from './page.ts'
 import { DEFAULT_HISTORY_PAGE, type HistoryQuery, historyAccess, historySchema, restoreSchema } from './schemas.ts'
 
@@ -37,17 +38,17 @@ export function restoreRoute(app: App, resource: Resource): void {
   app.post('/', { schema: restoreSchema(resource), config: { access: resource.access.write } }, (request, reply) =>
     post(request, reply, async (tx) => {
       const { params, body } = request
-      const writing = { db: app.db, tx, resource, table: app.db.tables[resource.table] }
-      const record = await restoreWithin(writing, params.id, body.version, actorOf(request), conditionsOf(request))
+      const context = buildWriteContext(tx, app.db, resource)
+      const record = await restoreRecord(context, params.id, body.version, actorOf(request), conditionsOf(request))
       return { status: 200, headers: stateHeaders(record), body: record }
     }),
   )
 }
 
 /** Throws `malformed-request`. */
-const conditionsOf = (request: FastifyRequest): Conditions => ({
-  expected: expectedOf(request),
-  absent() {
+const conditionsOf = (request: FastifyRequest): RestorePreconditions => ({
+  present: expectedOf(request),
+  deleted() {
     if (request.headers['if-match'] !== undefined)
       throw new Problem('precondition-failed', 'If-Match does not hold: the record was deleted.')
   },

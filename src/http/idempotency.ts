@@ -6,7 +6,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { pruneOld } from '../../drizzle/prune.ts'
 import { Problem } from '../errors.ts'
-import { retried } from '../records/write.ts'
+import { withRetry } from '../records/transaction.ts'
 
 /** Milliseconds for which an answer is kept. */
 export const KEPT_FOR = 24 * 3_600_000
@@ -88,13 +88,13 @@ export async function once(
   attempt: Attempt | undefined,
   work: (tx: Queries, progress?: Progress) => Promise<PostAnswer>,
 ): Promise<PostAnswer & { replayed?: true }> {
-  if (!attempt) return retried(db, () => db.write((tx) => work(tx)))
+  if (!attempt) return withRetry(db, () => db.write((tx) => work(tx)))
   const ofDatabase = running.get(db) ?? new Map<string, Promise<unknown>>()
   running.set(db, ofDatabase)
   const name = `${attempt.caller} ${attempt.key}`
   // Those that came before in this process: one after the other, each finds what the one before has left.
   const before = ofDatabase.get(name)
-  const answer = (before ?? Promise.resolve()).then(() => retried(db, () => db.write((tx) => claimed(tx, db, attempt, work))))
+  const answer = (before ?? Promise.resolve()).then(() => withRetry(db, () => db.write((tx) => claimed(tx, db, attempt, work))))
   const settled = answer.then(
     () => {},
     () => {},

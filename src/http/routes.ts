@@ -13,7 +13,17 @@ import { envelope } from '../query/page.ts'
 import type { ListQuery } from '../query/params.ts'
 import type { Body, Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
-import { createWithin, type Expected, findFurtherFaults, findRow, merge, remove, replace, type WriteMode } from '../records/write.ts'
+import { buildWriteContext, transact } from '../records/transaction.ts'
+import {
+  createRecord,
+  findFurtherFaults,
+  findRow,
+  mergeRecord,
+  type Precondition,
+  removeRecord,
+  replaceRecord,
+  type WriteMode,
+} from '../records/write.ts'
 import type { Access } from '../roles.ts'
 import { answer, type Question, tagAt } from './cached-response.ts'
 import { digest, formOf, httpDate, recordTag, validatorsOf } from './etags.ts'
@@ -29,14 +39,14 @@ export const urlOf = ({ origin }: FastifyRequest, { table }: Resource): string =
 export const actorOf = ({ key, id }: FastifyRequest): Actor => ({ key: key?.id ?? null, request: id })
 
 /** How a client that changes a record has to know it. Throws `malformed-request` for an If-Match that cannot be read. */
-export function expectedOf({ headers, method, server: { config } }: FastifyRequest): Expected {
+export function expectedOf({ headers, method, server: { config } }: FastifyRequest): Precondition {
   const needed = config.REQUIRE_IF_MATCH && method !== 'POST'
   return expecting(preconditionsOf(headers), needed)
 }
 
 /** Throws `precondition-required` where a condition is needed and there is none, and `precondition-failed`. */
 export const expecting =
-  (conditions: Preconditions | undefined, needed: boolean): Expected =>
+  (conditions: Preconditions | undefined, needed: boolean): Precondition =>
   (current) => {
     if (needed && conditions?.match === undefined)
       throw new Problem(
@@ -148,9 +158,9 @@ declare module 'fastify' {
 export const writeConfig = (resource: Resource, mode: WriteMode): { access: Access; findFaults: FindFaults } => ({
   access: resource.access.write,
   async findFaults({ server: { db }, params, body }, faulty) {
-    const writing = { db, tx: db.read, resource, table: db.tables[resource.table] }
-    const current = mode === 'create' ? undefined : await findRow(writing, (params as { id: number }).id)
-    return findFurtherFaults(writing, mode, body as Body, faulty, current)
+    const context = buildWriteContext(db.read, db, resource)
+    const current = mode === 'create' ? undefined : await findRow(context, (params as { id: number }).id)
+    return findFurtherFaults(context, mode, body as Body, faulty, current)
   },
 })
 
@@ -158,7 +168,7 @@ export function createRoute(app: App, resource: Resource): void {
   app.post('/', { schema: createSchema(resource), config: writeConfig(resource, 'create') }, (request, reply) => {
     refuseConditions(request)
     return post(request, reply, async (tx) =>
-      madeAnswer(request, resource, await createWithin(tx, app.db, resource, request.body, actorOf(request))),
+      madeAnswer(request, resource, await createRecord(buildWriteContext(tx, app.db, resource), request.body, actorOf(request))),
     )
   })
 }
@@ -182,21 +192,26 @@ export function readRoute(app: App, resource: Resource): void {
 
 export function replaceRoute(app: App, resource: Resource): void {
   // Its answer has no ETag: the record is not what was sent, but what was made of it (RFC 9110, section 9.3.4).
-  app.put('/', { schema: replaceSchema(resource), config: writeConfig(resource, 'replace') }, (request) =>
-    replace(app.db, resource, request.params.id, request.body, actorOf(request), expectedOf(request)),
-  )
+  app.put('/', { schema: replaceSchema(resource), config: writeConfig(resource, 'replace') }, (request) => {
+    const precondition = expectedOf(request)
+    return transact(app.db, resource, (context) => replaceRecord(context, request.params.id, request.body, actorOf(request), precondition))
+  })
 }
 
 export function mergeRoute(app: App, resource: Resource): void {
   app.patch('/', { schema: mergeSchema(resource), config: writeConfig(resource, 'merge') }, async (request, reply) => {
-    const record = await merge(app.db, resource, request.params.id, request.body, actorOf(request), expectedOf(request))
+    const precondition = expectedOf(request)
+    const record = await transact(app.db, resource, (context) =>
+      mergeRecord(context, request.params.id, request.body, actorOf(request), precondition),
+    )
     return reply.headers(stateHeaders(record)).send(record)
   })
 }
 
 export function removeRoute(app: App, resource: Resource): void {
   app.delete('/', { schema: removeSchema(resource, app.resources), config: { access: resource.access.write } }, async (request, reply) => {
-    await remove(app.db, resource, request.params.id, app.resources, actorOf(request), expectedOf(request))
+    const precondition = expectedOf(request)
+    await transact(app.db, resource, (context) => removeRecord(context, request.params.id, app.resources, actorOf(request), precondition))
     return reply.code(204).send()
   })
 }

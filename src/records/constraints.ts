@@ -1,20 +1,12 @@
 // What has to hold between records: references, trees, unique values. It is checked inside the transaction, to say which record it is.
 import { and, eq, ne, sql } from 'drizzle-orm'
-import { type Column, columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
+import { type Column, columnsByName } from '../../drizzle/database.ts'
 import { buildDuplicateQuery, hasRow, toDriverValue } from '../../drizzle/rows.ts'
-import type { ServedTable } from '../../drizzle/served.ts'
 import { type Fault, invalid, Problem } from '../errors.ts'
 import type { Body, Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
-import { freeSlug, slugOf } from './slug.ts'
-
-/** A transaction, and the resource whose table it writes. */
-export interface Writing {
-  db: Database
-  tx: Queries
-  resource: Resource
-  table: ServedTable
-}
+import { buildSlug, findFreeSlug } from './slug.ts'
+import type { WriteContext } from './transaction.ts'
 
 /** A fault of values that other records, or the record itself, decide. */
 export interface Conflict {
@@ -25,14 +17,19 @@ export interface Conflict {
 }
 
 /** Checks `values` against the other rows, and adds what is derived from them. `current` is the record that they change. Throws all faults. */
-export async function checked(writing: Writing, values: Body, current?: Row, found: readonly Conflict[] = []): Promise<Body> {
-  const { db, tx, resource, table } = writing
+export async function enforceConstraints(
+  context: WriteContext,
+  values: Body,
+  current?: Row,
+  found: readonly Conflict[] = [],
+): Promise<Body> {
+  const { db, tx, resource, table } = context
   // The tree is locked, so that two moves cannot make a circle between them.
   if (current && resource.references.some(({ field, target }) => target === resource.table && typeof values[field] === 'number'))
     await db.dialect.lock(tx, table)
-  const conflicts = [...found, ...(await findConflicts(writing, values, current))]
+  const conflicts = [...found, ...(await findConflicts(context, values, current))]
   if (conflicts.length > 0) throw problemOf(conflicts)
-  return { ...values, ...(await derived(writing, values, current)) }
+  return { ...values, ...(await derived(context, values, current)) }
 }
 
 /** The problem of all conflicts together. A request with faults is 400, whatever else is wrong; otherwise the first conflict decides. */
@@ -46,20 +43,20 @@ function problemOf(conflicts: readonly Conflict[]): Problem {
 
 /** Finds unknown references, a circle in a tree and taken values. What is wrong with the members in `faulty` is known already. */
 export async function findConflicts(
-  writing: Writing,
+  context: WriteContext,
   values: Body,
   current?: Row,
   faulty: ReadonlySet<string> = new Set(),
 ): Promise<Conflict[]> {
   const sound = Object.fromEntries(Object.entries(values).filter(([field]) => !faulty.has(field)))
   return [
-    ...(await unknownReferences(writing, sound)),
-    ...(current ? await circles(writing, sound, current) : []),
-    ...(await takenValues(writing, sound, current, faulty)),
+    ...(await unknownReferences(context, sound)),
+    ...(current ? await circles(context, sound, current) : []),
+    ...(await takenValues(context, sound, current, faulty)),
   ]
 }
 
-async function unknownReferences({ db, tx, resource }: Writing, values: Body): Promise<Conflict[]> {
+async function unknownReferences({ db, tx, resource }: WriteContext, values: Body): Promise<Conflict[]> {
   const conflicts: Conflict[] = []
   for (const { field, target } of resource.references) {
     const id = values[field]
@@ -74,7 +71,7 @@ async function unknownReferences({ db, tx, resource }: Writing, values: Body): P
 export const describeMissing = (field: string, id: unknown): string => `no ${field.replaceAll('_', ' ')} with the id ${id} exists`
 
 /** A record must not come to stand below itself. */
-async function circles({ tx, resource, table }: Writing, values: Body, current: Row): Promise<Conflict[]> {
+async function circles({ tx, resource, table }: WriteContext, values: Body, current: Row): Promise<Conflict[]> {
   const conflicts: Conflict[] = []
   for (const { field, target } of resource.references) {
     const parent = values[field]
@@ -96,7 +93,7 @@ async function circles({ tx, resource, table }: Writing, values: Body, current: 
   return conflicts
 }
 
-async function derived({ db, tx, resource: { slug, singular }, table }: Writing, values: Body, current?: Row): Promise<Body> {
+async function derived({ db, tx, resource: { slug, singular }, table }: WriteContext, values: Body, current?: Row): Promise<Body> {
   if (!slug || !(slug.from in values)) return {}
   // Two that ask at the same time would be told that the same one is free.
   await db.dialect.lock(tx, table)
@@ -110,12 +107,12 @@ async function derived({ db, tx, resource: { slug, singular }, table }: Writing,
         .where(and(eq(column, text), others))
         .limit(1)
     ).length > 0
-  return { [slug.field]: await freeSlug(slugOf(String(values[slug.from])) || singular, taken) }
+  return { [slug.field]: await findFreeSlug(buildSlug(String(values[slug.from])) || singular, taken) }
 }
 
 /** Finds each field whose value another record has. */
 async function takenValues(
-  { tx, resource, table }: Writing,
+  { tx, resource, table }: WriteContext,
   values: Body,
   current?: Row,
   faulty?: ReadonlySet<string>,
@@ -144,17 +141,17 @@ async function takenValues(
 }
 
 /** Throws `in-use` where records of `resources` refer to this one. */
-export async function refuseUsed(writing: Writing, id: number, resources: readonly Resource[]): Promise<void> {
+export async function refuseUsed(context: WriteContext, id: number, resources: readonly Resource[]): Promise<void> {
   const used: string[] = []
   for (const other of resources) {
-    for (const reference of other.references) used.push(...(await usesOf(writing, other, reference, id)))
+    for (const reference of other.references) used.push(...(await usesOf(context, other, reference, id)))
   }
-  if (used.length > 0) throw new Problem('in-use', `The ${writing.resource.singular} ${id} is referred to by ${used.join(' and ')}.`)
+  if (used.length > 0) throw new Problem('in-use', `The ${context.resource.singular} ${id} is referred to by ${used.join(' and ')}.`)
 }
 
 /** How many records of `other` refer to the record by this field, in words; nothing where none does. */
 async function usesOf(
-  { db, tx, resource }: Writing,
+  { db, tx, resource }: WriteContext,
   other: Resource,
   { field, target }: Resource['references'][number],
   id: number,

@@ -17,7 +17,7 @@ interface Insert {
 export const STAMPS = ['created_at', 'updated_at', 'version']
 
 /** The statement that makes a record. */
-export const insertOf = cachePerDatabase((db, resource: Resource): Insert => {
+export const compileInsert = cachePerDatabase((db, resource: Resource): Insert => {
   const columns = Object.entries(columnsOf(db, resource))
   const inserted = columns.filter(([field]) => resource.writable.has(field) || field === resource.slug?.field || STAMPS.includes(field))
   const names = inserted.map(([, column]) => sql.identifier(column.name))

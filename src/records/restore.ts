@@ -1,46 +1,51 @@
-// Brings back a state that a record had, from the record of changes.
-
+// Restores a state that a record had, from the change log.
 import { readHistory, readStateAt } from '../changelog/read.ts'
 import type { Actor } from '../changelog/record.ts'
 import { Problem } from '../errors.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
 import type { Row } from '../query/rows.ts'
-import type { Writing } from './constraints.ts'
-import { changeHeld, type Expected, heldIfThere, reviveWithin, settable } from './write.ts'
+import type { WriteContext } from './transaction.ts'
+import { findAndLock, type Precondition, pickWritable, recreateRecord, updateLocked } from './write.ts'
 
-/** How a client knows the record that it restores. */
-export interface Conditions {
-  /** Of one that is there. */
-  expected: Expected
-  /** Of one that was deleted. Throws where the client believes that it is there. */
-  absent(): void
+/** The state in which a client expects the record that it restores. */
+export interface RestorePreconditions {
+  /** Checks a record that exists. */
+  present: Precondition
+  /** Throws where the record was deleted and the client expects it to exist. */
+  deleted(): void
 }
 
 /**
- * Gives a record the state that it had at a version, as a new change; one that was deleted is made again. What the service derives is
- * derived anew. Where it is in that state, nothing is changed. Throws `not-found` where that state is not on record, and what a change
- * or a create throws: what had to hold then need not hold now.
+ * Gives a record the state that it had at a version, as a new change. A deleted record is created again. Derived fields are derived
+ * anew. A record that is in that state already does not change. Throws `not-found` where the change log has no such state. Throws as
+ * `updateLocked` and `createRecord` do, because a constraint that held then need not hold now.
  */
-export async function restoreWithin(writing: Writing, id: number, version: number, by: Actor, conditions: Conditions): Promise<Row> {
-  const { db, tx, resource } = writing
-  const current = (await heldIfThere(writing, id)) ?? (await heldInTurn(writing, id))
+export async function restoreRecord(
+  context: WriteContext,
+  id: number,
+  version: number,
+  by: Actor,
+  preconditions: RestorePreconditions,
+): Promise<Row> {
+  const { db, tx, resource } = context
+  const current = (await findAndLock(context, id)) ?? (await lockDeleted(context, id))
   const state = (await readStateAt(tx, db, resource.table, id, version))?.state
-  if (!state) throw new Problem('not-found', `No state of version ${version} of the ${resource.singular} ${id} is on record.`)
+  if (!state) throw new Problem('not-found', `The change log has no state of version ${version} of the ${resource.singular} ${id}.`)
   const reason = `restored version ${version}`
-  const values = settable(resource, state)
+  const values = pickWritable(resource, state)
   if (current) {
-    conditions.expected(current)
-    return changeHeld(writing, current, values, by, reason)
+    preconditions.present(current)
+    return updateLocked(context, current, values, by, { reason })
   }
-  conditions.absent()
+  preconditions.deleted()
   const [last] = await readHistory(tx, db, resource.table, id, MAX_INTEGER, 1)
-  const revived = { id, version: (last?.version ?? version) + 1, created_at: state.created_at }
-  return reviveWithin(writing, revived, values, by, reason)
+  const former = { id, version: (last?.version ?? version) + 1, created_at: state.created_at }
+  return recreateRecord(context, former, values, by, reason)
 }
 
-/** What is not there cannot be held, so that those who make it again do so one after the other: the second finds it. */
-async function heldInTurn(writing: Writing, id: number): Promise<Row | undefined> {
-  const { db, tx, resource } = writing
+/** A deleted row cannot be locked, so an advisory lock serialises concurrent restores. The second one finds the row, and locks it. */
+async function lockDeleted(context: WriteContext, id: number): Promise<Row | undefined> {
+  const { db, tx, resource } = context
   await db.dialect.lockNames(tx, [`restore ${resource.table} ${id}`])
-  return heldIfThere(writing, id)
+  return findAndLock(context, id)
 }

@@ -4,7 +4,7 @@
 const MAX_LENGTH = 240
 
 /** Letters and digits of any script, in lower case, the rest as single hyphens: `Bread / 麵包` → `bread-麵包`. Empty where the name has none. */
-export function slugOf(name: string): string {
+export function buildSlug(name: string): string {
   const words =
     name
       .normalize('NFC')
@@ -14,7 +14,7 @@ export function slugOf(name: string): string {
 }
 
 /** `slug`, or where it is taken with a number behind it: the next after the last, unless some were given up. Asks few times, however many are taken. */
-export async function freeSlug(slug: string, taken: (slug: string) => Promise<boolean>): Promise<string> {
+export async function findFreeSlug(slug: string, taken: (slug: string) => Promise<boolean>): Promise<string> {
   if (!(await taken(slug))) return slug
   const isTaken = (number: number) => taken(`${slug}-${number}`)
   let free = 2

@@ -6,7 +6,8 @@ import { type Fault, invalid, Problem } from '../errors.ts'
 import { meta, text } from '../query/fields.ts'
 import type { Row } from '../query/rows.ts'
 import { products } from '../resources/products.ts'
-import { changeHeld, type Expected, held } from './write.ts'
+import { buildWriteContext } from './transaction.ts'
+import { lockRecord, type Precondition, updateLocked } from './write.ts'
 
 const { maximum: MAX_STOCK } = products.contract.stock as unknown as { maximum: number }
 
@@ -40,16 +41,16 @@ export async function changeStock(
   id: number,
   { delta, reason }: { delta: number; reason: string },
   by: Actor,
-  expected?: Expected,
+  precondition?: Precondition,
 ): Promise<Row> {
   const faults = findStockFaults({ delta })
   if (faults.length > 0) throw invalid(faults)
-  const writing = { db, tx, resource: products, table: db.tables.products }
-  const current = await held(writing, id, expected)
+  const context = buildWriteContext(tx, db, products)
+  const current = await lockRecord(context, id, precondition)
   const before = Number(current.stock)
   const stock = before + delta
   if (stock < 0)
     throw new Problem('insufficient-stock', `There are ${before} in stock, and ${-delta} are wanted.`, { members: { stock: before } })
   if (stock > MAX_STOCK) throw invalid([{ pointer: '/delta', detail: `would make the stock more than ${MAX_STOCK}` }])
-  return changeHeld(writing, current, { stock }, by, reason)
+  return updateLocked(context, current, { stock }, by, { reason })
 }

@@ -2,7 +2,7 @@
 import { sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { type Actor, COMMAND_LINE } from '../changelog/record.ts'
-import { retried } from '../records/write.ts'
+import { withRetry } from '../records/transaction.ts'
 import { categories } from '../resources/categories.ts'
 import { products } from '../resources/products.ts'
 import { describeFaults, findConflicts, findRepeated, ImportRefused, ImportStopped } from './faults.ts'
@@ -87,7 +87,7 @@ async function mergeAll(
       created,
       updated,
       createdNames: named,
-    } = await retried(db, () =>
+    } = await withRetry(db, () =>
       merge((tx) => {
         begun = performance.now()
         return mergeLines(tx, db, plan, range, by)

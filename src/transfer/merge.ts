@@ -3,7 +3,8 @@ import { type SQL, sql } from 'drizzle-orm'
 import { type Column, columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import type { Actor } from '../changelog/record.ts'
-import { createWithin } from '../records/write.ts'
+import { buildWriteContext } from '../records/transaction.ts'
+import { createRecord } from '../records/write.ts'
 import { describeFaults, findConflicts, ImportRefused } from './faults.ts'
 import {
   currentValue,
@@ -56,7 +57,7 @@ async function createPaths(tx: Queries, db: Database, plan: ImportPlan, range: L
       const prefix = JSON.stringify(names.slice(0, depth + 1))
       let id: number | undefined = ids.get(prefix) ?? (await find(tx, parent, name))
       if (id === undefined) {
-        id = Number((await createWithin(tx, db, plan.tree, { name, parent }, by)).id)
+        id = Number((await createRecord(buildWriteContext(tx, db, plan.tree), { name, parent }, by)).id)
         created.push(name)
       }
       ids.set(prefix, id)

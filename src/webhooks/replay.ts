@@ -3,7 +3,8 @@ import { and, eq, gt, gte, inArray, isNull, lt, notExists, type SQL, sql } from 
 import { BATCH, runInBatches } from '../../drizzle/batches.ts'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { Problem } from '../errors.ts'
-import { type Expected, held } from '../records/write.ts'
+import { buildWriteContext } from '../records/transaction.ts'
+import { lockRecord, type Precondition } from '../records/write.ts'
 import { deliveries } from '../resources/deliveries.ts'
 
 const RESET = { status: 'pending', attempts: 0 }
@@ -21,9 +22,9 @@ export async function resetDelivery(tx: Queries, db: Database, id: number): Prom
 }
 
 /** Sends one again, or at once. Throws `not-found`, and `webhook-disabled` where there is nobody to send it to. */
-export async function replayDelivery(tx: Queries, db: Database, id: number, expected?: Expected): Promise<void> {
+export async function replayDelivery(tx: Queries, db: Database, id: number, expected?: Precondition): Promise<void> {
   const { webhooks, deliveries: table } = db.tables
-  const { webhook } = await held({ db, tx, resource: deliveries, table }, id, expected)
+  const { webhook } = await lockRecord(buildWriteContext(tx, db, deliveries), id, expected)
   const [there] = await tx
     .select({ enabled: webhooks.enabled })
     .from(webhooks)

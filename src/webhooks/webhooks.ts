@@ -8,7 +8,8 @@ import { type Fault, invalid, Problem } from '../errors.ts'
 import type { FindFaults } from '../http/routes.ts'
 import type { Body, Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
-import { changeHeld, createWithin, type Expected, findRow, held, removeWithin } from '../records/write.ts'
+import { buildWriteContext } from '../records/transaction.ts'
+import { createRecord, findRow, lockRecord, type Precondition, removeRecord, updateLocked } from '../records/write.ts'
 import { webhooks } from '../resources/webhooks.ts'
 import { type AddressPolicy, findUrlFaults } from './address.ts'
 import { skipToNewest } from './dispatch.ts'
@@ -70,7 +71,7 @@ export async function findWebhookFaults(
 export const findBodyFaults: FindFaults = async ({ server, params, body }, faulty) => {
   const { db, resources, webhookPolicy } = server
   const { id } = params as { id?: number }
-  const current = id === undefined ? undefined : await findRow({ db, tx: db.read, resource: webhooks, table: db.tables.webhooks }, id)
+  const current = id === undefined ? undefined : await findRow(buildWriteContext(db.read, db, webhooks), id)
   const sound = Object.fromEntries(Object.entries(body as Body).filter(([name]) => !faulty.has(name)))
   return findWebhookFaults(sound, resources, webhookPolicy, current)
 }
@@ -99,7 +100,7 @@ function findFilterFaults(filter: string, events: readonly string[], resources: 
 
 export async function createWebhook(tx: Queries, db: Database, body: Body, by: Actor): Promise<{ record: Row; secret: string }> {
   if (body.enabled !== false) await skipToNewest(tx, db)
-  const record = await createWithin(tx, db, webhooks, body, by)
+  const record = await createRecord(buildWriteContext(tx, db, webhooks), body, by)
   const [all] = await tx.select({ count: count() }).from(db.tables.webhooks)
   if (Number(all?.count) > MAX_WEBHOOKS)
     throw new Problem('too-many-webhooks', `There are ${MAX_WEBHOOKS} webhooks, and no more can be made.`)
@@ -107,13 +108,13 @@ export async function createWebhook(tx: Queries, db: Database, body: Body, by: A
 }
 
 /** Sets fields of a webhook. One that is enabled again begins anew. */
-export async function updateWebhook(tx: Queries, db: Database, id: number, body: Body, by: Actor, expected?: Expected): Promise<Row> {
-  const writing = { db, tx, resource: webhooks, table: db.tables.webhooks }
+export async function updateWebhook(tx: Queries, db: Database, id: number, body: Body, by: Actor, expected?: Precondition): Promise<Row> {
+  const context = buildWriteContext(tx, db, webhooks)
   if (body.enabled === true) await skipToNewest(tx, db)
-  const current = await held(writing, id, expected)
+  const current = await lockRecord(context, id, expected)
   const values = Object.fromEntries(Object.entries(body).filter(([field]) => webhooks.writable.has(field)))
   const again = body.enabled === true && current.enabled === false ? { disabled_reason: null, failing_since: null } : {}
-  return changeHeld(writing, current, { ...values, ...again }, by)
+  return updateLocked(context, current, { ...values, ...again }, by)
 }
 
 /** Gives it another secret. That before it signs too for a day. */
@@ -122,10 +123,10 @@ export async function rotateWebhook(
   db: Database,
   id: number,
   by: Actor,
-  expected?: Expected,
+  expected?: Precondition,
 ): Promise<{ record: Row; secret: string }> {
   const { webhook_secrets: table } = db.tables
-  const record = await held({ db, tx, resource: webhooks, table: db.tables.webhooks }, id, expected)
+  const record = await lockRecord(buildWriteContext(tx, db, webhooks), id, expected)
   const until = new Date(Date.now() + OLD_SECRET_TIME).toISOString()
   // Of two that are rotated away within a day, only the last still signs.
   await tx.delete(table).where(and(eq(table.webhook, id), gt(table.expires_at, '0001-01-01T00:00:00.000Z')))
@@ -137,26 +138,26 @@ export async function rotateWebhook(
 }
 
 /** Holds it. Throws `webhook-disabled` where nothing is sent to it. */
-export async function lockEnabled(tx: Queries, db: Database, id: number, expected?: Expected): Promise<void> {
-  const record = await held({ db, tx, resource: webhooks, table: db.tables.webhooks }, id, expected)
+export async function lockEnabled(tx: Queries, db: Database, id: number, expected?: Precondition): Promise<void> {
+  const record = await lockRecord(buildWriteContext(tx, db, webhooks), id, expected)
   if (record.enabled === false) throw new Problem('webhook-disabled', 'Nothing is sent to it: enable it first.')
 }
 
 /** Makes a delivery to see whether one arrives, and returns its id. Throws `webhook-disabled`. */
-export async function createTestDelivery(tx: Queries, db: Database, id: number, request: string, expected?: Expected): Promise<number> {
+export async function createTestDelivery(tx: Queries, db: Database, id: number, request: string, expected?: Precondition): Promise<number> {
   await lockEnabled(tx, db, id, expected)
   const data = { webhook: id, request }
   return createDelivery(tx, db, id, { event: `test ${randomUUID()}`, type: TEST, at: new Date().toISOString(), data })
 }
 
 /** Its secrets go with it. Its deliveries stay on record. */
-export async function removeWebhook(tx: Queries, db: Database, id: number, by: Actor, expected?: Expected): Promise<void> {
+export async function removeWebhook(tx: Queries, db: Database, id: number, by: Actor, expected?: Precondition): Promise<void> {
   const { webhook_secrets, webhook_pauses } = db.tables
-  const writing = { db, tx, resource: webhooks, table: db.tables.webhooks }
-  await held(writing, id, expected)
+  const context = buildWriteContext(tx, db, webhooks)
+  await lockRecord(context, id, expected)
   await tx.delete(webhook_secrets).where(eq(webhook_secrets.webhook, id))
   await tx.delete(webhook_pauses).where(eq(webhook_pauses.webhook, id))
-  await removeWithin(writing, id, [], by)
+  await removeRecord(context, id, [], by)
 }
 
 async function addSecret(tx: Queries, db: Database, webhook: number): Promise<string> {
@@ -194,8 +195,8 @@ export async function applyOutcomes(tx: Queries, db: Database, webhook: Webhook,
   if (!webhook.enabled) return false
   const reason = findDisableReason(outcomes, since)
   if (reason === undefined) return true
-  const writing = { db, tx, resource: webhooks, table }
-  await changeHeld(writing, await held(writing, webhook.id), { enabled: false, disabled_reason: reason }, COMMAND_LINE, reason)
+  const context = buildWriteContext(tx, db, webhooks)
+  await updateLocked(context, await lockRecord(context, webhook.id), { enabled: false, disabled_reason: reason }, COMMAND_LINE, { reason })
   return false
 }
 

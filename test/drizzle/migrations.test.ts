@@ -12,14 +12,13 @@ import type { DerivedPart } from '../../drizzle/migrations.ts'
 import { open } from '../../drizzle/open.ts'
 import type { Kit } from '../../drizzle/served.ts'
 import { defineTables, type Tables } from '../../drizzle/tables.ts'
-import { COMMAND_LINE } from '../../src/changelog/record.ts'
-import { create, remove } from '../../src/records/write.ts'
 import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
 import type { Dialect } from '../dialects.ts'
 import { connect, type Query } from '../dialects.ts'
 import { idsWhere, onEach } from '../helper.ts'
 import { startNode } from '../node-process.ts'
+import { create, remove } from '../records.ts'
 
 const ROOT = new URL('../../', import.meta.url)
 const SERVED = [categories.served, products.served]
@@ -86,23 +85,18 @@ async function dump({ name }: Dialect, query: Query): Promise<string> {
 }
 
 async function fill(db: Database): Promise<{ lastId: number }> {
-  const clothes = await create(db, categories, { name: 'Clothes' }, COMMAND_LINE)
-  const shirts = await create(db, categories, { name: 'Shirts', parent: clothes.id }, COMMAND_LINE)
+  const clothes = await create(db, categories, { name: 'Clothes' })
+  const shirts = await create(db, categories, { name: 'Shirts', parent: clothes.id })
   for (let number = 1; number <= 20; number++) {
-    await create(
-      db,
-      products,
-      {
-        sku: `S${number}`,
-        name: `Shirt ${number} ΣΊΓΜΑ`,
-        price: '29.90',
-        category: number % 2 ? shirts.id : null,
-      },
-      COMMAND_LINE,
-    )
+    await create(db, products, {
+      sku: `S${number}`,
+      name: `Shirt ${number} ΣΊΓΜΑ`,
+      price: '29.90',
+      category: number % 2 ? shirts.id : null,
+    })
   }
-  const last = await create(db, products, { name: 'Given up again', price: '1.00' }, COMMAND_LINE)
-  await remove(db, products, last.id, [categories, products], COMMAND_LINE)
+  const last = await create(db, products, { name: 'Given up again', price: '1.00' })
+  await remove(db, products, last.id, [categories, products])
   return { lastId: last.id }
 }
 
@@ -208,7 +202,7 @@ for (const table of ['products', 'categories'] as const) {
       'search still finds',
     )
     await t.rejects(query('delete from categories where id = 2'), 'a category in use is still held')
-    const made = await create(newer, products, { name: 'After', price: '1.00' }, COMMAND_LINE)
+    const made = await create(newer, products, { name: 'After', price: '1.00' })
     t.ok(made.id > lastId, 'no id is given out again')
     t.same(await idsWhere(newer, newer.dialect.contains('products', newer.tables.products.id, ['name'], ['after'])), [made.id])
   })
@@ -223,7 +217,7 @@ onEach('the id of a deleted row is not given out again after a rebuild', async (
   const statements = (await rebuild[dialect.name]?.(query, 'products')) ?? []
   const newer = await opened(t, url, await versionWith(t, dialect, { '0001_rebuild': statements }))
   await newer.migrate()
-  t.equal((await create(newer, products, { name: 'After', price: '1.00' }, COMMAND_LINE)).id, lastId + 1)
+  t.equal((await create(newer, products, { name: 'After', price: '1.00' })).id, lastId + 1)
 })
 
 /** What SQLite's migrations are checked for afterwards, PostgreSQL refuses by itself. */

@@ -9,13 +9,12 @@ import { fold } from '../../drizzle/fold.ts'
 import { open } from '../../drizzle/open.ts'
 import { matchPrefix, matchText, reindex } from '../../drizzle/search.ts'
 import type { Clause } from '../../drizzle/selection.ts'
-import { COMMAND_LINE } from '../../src/changelog/record.ts'
-import { create, merge, remove } from '../../src/records/write.ts'
 import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
 import { importProducts } from '../../src/transfer/import.ts'
 import { connect } from '../dialects.ts'
 import { ask, build, get, idsWhere, lines, onEach, queriesOf } from '../helper.ts'
+import { create, merge, remove } from '../records.ts'
 
 const SERVED = [categories.served, products.served]
 const FIELDS = products.search
@@ -125,13 +124,8 @@ async function checkIndex(db: Database): Promise<void> {
 
 onEach('the search text follows every write', async (t, dialect) => {
   const { db } = await build(t, dialect)
-  const made = await create(
-    db,
-    products,
-    { sku: 'ONE', name: 'Red Shirt', description: 'of linen', brand: 'Acme', price: '1.00' },
-    COMMAND_LINE,
-  )
-  const other = await create(db, products, { sku: 'TWO', name: 'Blue Shirt', price: '1.00' }, COMMAND_LINE)
+  const made = await create(db, products, { sku: 'ONE', name: 'Red Shirt', description: 'of linen', brand: 'Acme', price: '1.00' })
+  const other = await create(db, products, { sku: 'TWO', name: 'Blue Shirt', price: '1.00' })
   const steps: [what: string, write: () => Promise<unknown>, found: Record<string, number[]>][] = [
     [
       'made',
@@ -147,15 +141,11 @@ onEach('the search text follows every write', async (t, dialect) => {
     ],
     [
       'a field changed',
-      () => merge(db, products, made.id, { name: 'Green Coat' }, COMMAND_LINE),
+      () => merge(db, products, made.id, { name: 'Green Coat' }),
       { red: [], green: [made.id], linen: [made.id], shirt: [other.id] },
     ],
-    ['another field changed', () => merge(db, products, made.id, { stock: 5 }, COMMAND_LINE), { green: [made.id], linen: [made.id] }],
-    [
-      'a field emptied',
-      () => merge(db, products, made.id, { sku: null, description: '' }, COMMAND_LINE),
-      { one: [], linen: [], green: [made.id] },
-    ],
+    ['another field changed', () => merge(db, products, made.id, { stock: 5 }), { green: [made.id], linen: [made.id] }],
+    ['a field emptied', () => merge(db, products, made.id, { sku: null, description: '' }), { one: [], linen: [], green: [made.id] }],
     [
       'an import',
       () =>
@@ -168,7 +158,7 @@ onEach('the search text follows every write', async (t, dialect) => {
         ),
       { blue: [], shirt: [], äpfel: [other.id], 'A\u0308P': [other.id], pommes: [other.id + 1] },
     ],
-    ['removed', () => remove(db, products, made.id, [], COMMAND_LINE), { green: [], acme: [], pommes: [other.id + 1] }],
+    ['removed', () => remove(db, products, made.id, []), { green: [], acme: [], pommes: [other.id + 1] }],
   ]
   for (const [what, write, found] of steps) {
     await write()
@@ -181,7 +171,7 @@ onEach('the search text follows every write', async (t, dialect) => {
 onEach('rows written by hand are found after a reindex, and lost at once when deleted', async (t, dialect) => {
   const { db, config } = await build(t, dialect)
   const query = await connect(t, config.DATABASE_URL)
-  const made = await create(db, products, { name: 'Red Shirt', brand: 'Acme', price: '1.00' }, COMMAND_LINE)
+  const made = await create(db, products, { name: 'Red Shirt', brand: 'Acme', price: '1.00' })
   await query(`insert into products (name, price, created_at, updated_at) select 'BY HAND', 1, created_at, updated_at from products`)
   await query(`update products set name = 'CHANGED BY HAND' where id = ${made.id}`)
   t.same(await idsWhere(db, containing(db, 'hand')), [])
@@ -203,7 +193,7 @@ onEach('a reindex does not undo what others write meanwhile', async (t, dialect)
   const other = await open(config.DATABASE_URL, { served: SERVED })
   t.teardown(() => other.close())
   const query = await connect(t, config.DATABASE_URL)
-  const made = await create(db, products, { name: 'Red Shirt', price: '1.00' }, COMMAND_LINE)
+  const made = await create(db, products, { name: 'Red Shirt', price: '1.00' })
   // On SQLite the other waits for the write transaction in any case.
   const locked = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
   const waits = async () => dialect.name === 'sqlite' || (await query(locked)).length > 0
@@ -216,7 +206,7 @@ onEach('a reindex does not undo what others write meanwhile', async (t, dialect)
         const rows = await tx.all(statement)
         if (meanwhile) return rows
         let done = false
-        meanwhile = outside(() => merge(other, products, made.id, { name: 'Green Coat' }, COMMAND_LINE)).finally(() => {
+        meanwhile = outside(() => merge(other, products, made.id, { name: 'Green Coat' })).finally(() => {
           done = true
         })
         while (!done && !(await waits())) await setTimeout(5)

@@ -165,7 +165,7 @@ onEach('a state that is not on record is not there', async (t, dialect) => {
   const app = await build(t, dialect)
   t.match(await restore(app, 1), { status: 404, body: { code: 'not-found' } }, 'of a record that never was')
   await ask(app, 'POST', '/api/products/', shirt)
-  t.match(await restore(app, 2), { status: 404, body: { detail: /version 2 of the product 1 is on record/ } })
+  t.match(await restore(app, 2), { status: 404, body: { detail: /no state of version 2 of the product 1/ } })
   await app.db.write((tx) => tx.run(sql`update changes set state = null`))
   t.match(await restore(app, 1), { status: 404 }, 'as of before states were recorded')
   t.equal((await restore(app, 0)).status, 400)

@@ -8,10 +8,10 @@ import { COMMAND_LINE } from '../../src/changelog/record.ts'
 import { endOf } from '../../src/feed/positions.ts'
 import { Streams } from '../../src/feed/streams.ts'
 import type { App } from '../../src/http/routes.ts'
-import { merge } from '../../src/records/write.ts'
 import { products } from '../../src/resources/products.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { ask, authorization, build, get, onEach } from '../helper.ts'
+import { merge } from '../records.ts'
 import { type Client, type Event, openStream, readAll, readSoon, settled } from './feed.ts'
 
 const [embedded] = DIALECTS as [Dialect]
@@ -141,7 +141,7 @@ onEach('a client that is cut off a hundred times misses nothing and sees nothing
   const write = async (n: number) => {
     for (let stock = 0; cut < 100; stock++) {
       await ask(app, 'POST', '/api/products/', product(n))
-      await merge(app.db, products, 1, { stock: stock % 7 }, COMMAND_LINE)
+      await merge(app.db, products, 1, { stock: stock % 7 })
     }
   }
   await Promise.all([1, 2, 3].map(write))

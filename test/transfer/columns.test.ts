@@ -2,16 +2,15 @@
 import type { Test } from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { open } from '../../drizzle/open.ts'
-import { COMMAND_LINE } from '../../src/changelog/record.ts'
 import { decimal, id, integer, nullable, reference, stamps, text } from '../../src/query/fields.ts'
 import { defineResource } from '../../src/query/resource.ts'
-import { create } from '../../src/records/write.ts'
 import { categories } from '../../src/resources/categories.ts'
 import { createImporter } from '../../src/transfer/import.ts'
 import { planImport } from '../../src/transfer/plan.ts'
 import type { Dialect } from '../dialects.ts'
 import { createExtraTables, tables } from '../extra-tables.ts'
 import { lines, onEach } from '../helper.ts'
+import { create } from '../records.ts'
 
 const articles = defineResource({
   table: 'articles',
@@ -43,7 +42,7 @@ async function articleDatabase(t: Test, dialect: Dialect): Promise<Database> {
   const db = await open(url, { served: [categories.served, articles.served], tables })
   t.teardown(() => db.close())
   await db.migrate()
-  await create(db, categories, { name: 'Shelf' }, COMMAND_LINE)
+  await create(db, categories, { name: 'Shelf' })
   return db
 }
 

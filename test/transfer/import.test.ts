@@ -7,8 +7,6 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { open } from '../../drizzle/open.ts'
-import { COMMAND_LINE } from '../../src/changelog/record.ts'
-import { create, merge, remove } from '../../src/records/write.ts'
 import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
 import { ImportRefused, ImportStopped } from '../../src/transfer/faults.ts'
@@ -18,6 +16,7 @@ import { sampleProducts } from '../../src/transfer/sample.ts'
 import sampleDepartments from '../../src/transfer/sample-departments.json' with { type: 'json' }
 import { connect, DIALECTS } from '../dialects.ts'
 import { build, lines, onEach } from '../helper.ts'
+import { create, merge, remove } from '../records.ts'
 
 type Row = Record<string, unknown>
 
@@ -110,7 +109,7 @@ onEach('what a line leaves out stays as it is', async (t, dialect) => {
 
 onEach('category paths become the tree', async (t, dialect) => {
   const { db } = await build(t, dialect)
-  const clothes = await create(db, categories, { name: 'Clothes' }, COMMAND_LINE)
+  const clothes = await create(db, categories, { name: 'Clothes' })
   const line = (sku: string, category?: string[]) => ({ sku, name: sku, price: 1, ...(category && { category }) })
   await importProducts(
     db,
@@ -415,7 +414,7 @@ onEach('others write between two batches', async (t, dialect) => {
   const merged: number[] = []
   let written = 0
   const write = async (n: number) => {
-    await create(other, products, { sku: `OTHER ${n}`, name: 'By another', price: '1.00' }, COMMAND_LINE)
+    await create(other, products, { sku: `OTHER ${n}`, name: 'By another', price: '1.00' })
     written = n
   }
   const seen: number[] = []
@@ -463,10 +462,10 @@ onEach('an import that stops is finished by the same import again', async (t, di
 
 onEach('a line that others have made impossible stops the import at its batch', async (t, dialect) => {
   const { db } = await build(t, dialect)
-  const known = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' }, COMMAND_LINE)
-  let removed: Promise<void> | undefined
+  const known = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' })
+  let removed: Promise<unknown> | undefined
   const onMerged = () => {
-    removed ??= remove(db, products, known.id, [], COMMAND_LINE)
+    removed ??= remove(db, products, known.id, [])
   }
   const error = await importProducts(db, lines([...many(), { sku: 'KNOWN', stock: 1 }]), { onMerged }).catch((error) => error)
   await removed
@@ -480,13 +479,13 @@ onEach('others write while an import reads its lines, and it takes what they wro
   const { db, config } = await build(t, dialect)
   const other = await open(config.DATABASE_URL, { served: [categories.served, products.served] })
   t.teardown(() => other.close())
-  const known = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' }, COMMAND_LINE)
+  const known = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' })
   async function* slow(): AsyncGenerator<Line> {
     for (let number = 1; number <= 1_000; number++) yield { number, value: { sku: `S${number}`, name: 'n', price: 1 } }
     // The lines so far are in the database by now.
-    await create(other, products, { sku: 'MADE', name: 'By another', price: '1.00' }, COMMAND_LINE)
-    await create(db, products, { sku: 'SAME', name: 'By the same', price: '1.00' }, COMMAND_LINE)
-    await merge(other, products, known.id, { stock: 5 }, COMMAND_LINE)
+    await create(other, products, { sku: 'MADE', name: 'By another', price: '1.00' })
+    await create(db, products, { sku: 'SAME', name: 'By the same', price: '1.00' })
+    await merge(other, products, known.id, { stock: 5 })
     yield { number: 1_001, value: { sku: 'MADE', price: 2 } }
     yield { number: 1_002, value: { sku: 'KNOWN', name: 'After' } }
   }
@@ -508,7 +507,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
   t.test('no line is lost to a product that another transaction is making [pg]', { skip: dialect.skip }, async (t) => {
     const { db, config } = await build(t, dialect)
     const [holder, query] = [await connect(t, config.DATABASE_URL), await connect(t, config.DATABASE_URL)]
-    await create(db, products, { sku: 'A', name: 'Before', price: '1.00' }, COMMAND_LINE)
+    await create(db, products, { sku: 'A', name: 'Before', price: '1.00' })
     await holder('begin')
     await holder(`insert into products (sku, name, price, created_at, updated_at) values ('B', 'Made meanwhile', 100, now(), now())`)
     const imported = importProducts(
@@ -530,7 +529,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
   t.test('no line is lost to a product that is made while the import waits for another row [pg]', { skip: dialect.skip }, async (t) => {
     const { db, config } = await build(t, dialect)
     const [holder, query] = [await connect(t, config.DATABASE_URL), await connect(t, config.DATABASE_URL)]
-    await create(db, products, { sku: 'A', name: 'Before', price: '1.00' }, COMMAND_LINE)
+    await create(db, products, { sku: 'A', name: 'Before', price: '1.00' })
     await holder('begin')
     await holder(`select * from products where sku = 'A' for update`)
     const imported = importProducts(
@@ -543,7 +542,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     while ((await query(LOCKED)).length === 0) await setTimeout(5)
     // It is made at once, or waits for the import and is refused: either is right.
     let done = false
-    const made = create(db, products, { sku: 'B', name: 'Made meanwhile', price: '1.00' }, COMMAND_LINE)
+    const made = create(db, products, { sku: 'B', name: 'Made meanwhile', price: '1.00' })
       .catch((error) => t.equal(error.code, 'not-unique'))
       .finally(() => {
         done = true

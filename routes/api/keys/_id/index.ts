@@ -1,7 +1,7 @@
 import { changeUnlessLastAdmin, revokeWithin } from '../../../../src/auth/keys.ts'
 import { type App, actorOf, expectedOf, readRoute, stateHeaders } from '../../../../src/http/routes.ts'
 import { mergeSchema, removeSchema } from '../../../../src/openapi/operations.ts'
-import { mergeWithin } from '../../../../src/records/write.ts'
+import { mergeRecord } from '../../../../src/records/write.ts'
 import { keys } from '../../../../src/resources/keys.ts'
 
 const config = { access: keys.access.write }
@@ -12,15 +12,15 @@ export default async function (app: App) {
   readRoute(app, keys)
   app.patch('/', { schema: mergeSchema(keys, LAST), config }, async (request, reply) => {
     const { id } = request.params
-    const record = await changeUnlessLastAdmin(app.db, id, (writing) =>
-      mergeWithin(writing, id, request.body, actorOf(request), expectedOf(request)),
+    const record = await changeUnlessLastAdmin(app.db, id, (context) =>
+      mergeRecord(context, id, request.body, actorOf(request), expectedOf(request)),
     )
     app.keyring.forget(record.id)
     return reply.headers(stateHeaders(record)).send(record)
   })
   app.delete('/', { schema: { ...removeSchema(keys, [], LAST), summary: 'Revoke a key', description }, config }, async (request, reply) => {
     const { id } = request.params
-    await changeUnlessLastAdmin(app.db, id, (writing) => revokeWithin(writing, id, actorOf(request), expectedOf(request)))
+    await changeUnlessLastAdmin(app.db, id, (context) => revokeWithin(context, id, actorOf(request), expectedOf(request)))
     app.keyring.forget(id)
     return reply.code(204).send()
   })

@@ -1,6 +1,7 @@
 import { type App, expectedOf, post } from '../../../../../src/http/routes.ts'
 import { startJob } from '../../../../../src/jobs/route.ts'
-import { held } from '../../../../../src/records/write.ts'
+import { buildWriteContext } from '../../../../../src/records/transaction.ts'
+import { lockRecord } from '../../../../../src/records/write.ts'
 import { products } from '../../../../../src/resources/products.ts'
 import { notifySchema } from '../../../../../src/webhooks/schemas.ts'
 
@@ -10,8 +11,7 @@ export default async function (app: App) {
       request,
       reply,
       async (tx) => {
-        const writing = { db: app.db, tx, resource: products, table: app.db.tables.products }
-        const record = await held(writing, request.params.id, expectedOf(request))
+        const record = await lockRecord(buildWriteContext(tx, app.db, products), request.params.id, expectedOf(request))
         return startJob(app.jobs, tx, request, 'products.notify', { record, at: new Date().toISOString(), ...request.body })
       },
       () => app.jobs.wake(),
