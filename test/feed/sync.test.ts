@@ -1,4 +1,4 @@
-// docs/sync.md as it stands there: a copy that is made and kept in step while others write.
+// The copy of docs/changes.md, word by word: it stays in step while others write.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -19,7 +19,7 @@ interface Recipe {
   Gone: new () => Error
 }
 
-const [, code = ''] = /```ts\n(.*?)```/s.exec(readFileSync(new URL('../../docs/sync.md', import.meta.url), 'utf8')) ?? []
+const [, code = ''] = /```ts\n(.*?)```/s.exec(readFileSync(new URL('../../docs/changes.md', import.meta.url), 'utf8')) ?? []
 const folder = t.testdir({ 'sync.ts': code })
 const { Copy, Gone }: Recipe = await import(pathToFileURL(join(folder, 'sync.ts')).href)
 

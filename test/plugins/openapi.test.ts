@@ -664,13 +664,11 @@ onEach('every answer is as the document says', async (t, dialect) => {
   }
 })
 
-const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+const page = readFileSync(new URL('../../docs/api.md', import.meta.url), 'utf8')
 
-/** How README.md makes the types, and the examples in it that use them. */
-const [, generate = ''] = /npx openapi-typescript \S+ -o stockroom\.d\.ts(.*)/.exec(readme) ?? []
-const clients = [...readme.matchAll(/```ts\n(.*?)```/gs)]
-  .map(([, code = '']) => code)
-  .filter((code) => code.includes("from 'openapi-fetch'"))
+/** How docs/api.md makes the types, and the examples in it that use them. */
+const [, generate = ''] = /npx openapi-typescript \S+ -o stockroom\.d\.ts(.*)/.exec(page) ?? []
+const clients = [...page.matchAll(/```ts\n(.*?)```/gs)].map(([, code = '']) => code).filter((code) => code.includes("from 'openapi-fetch'"))
 
 const misused = `
 import createClient from 'openapi-fetch'
@@ -732,7 +730,7 @@ const compilerOptions = {
   skipLibCheck: true,
 }
 
-/** Uses the clients of other generators than the README's. */
+/** Uses the clients of other generators than that of docs/api.md. */
 const others = `
 import { productsList, productsMerge } from './hey/sdk.gen.ts'
 import { productsList as list, productsMerge as merge } from './orval.ts'
@@ -754,7 +752,7 @@ const withoutDirectives = (code: string) => code.replaceAll('// @ts-expect-error
 
 t.test('clients made from the document type-check, and their misuse does not', async (t) => {
   const app = await build(t, embedded)
-  t.ok(clients.length > 0, 'README.md shows a client')
+  t.ok(clients.length > 0, 'docs/api.md shows a client')
   const folder = t.testdir({
     'openapi.json': JSON.stringify(await documentOf(app)),
     'package.json': '{ "type": "module" }',
@@ -762,7 +760,7 @@ t.test('clients made from the document type-check, and their misuse does not', a
     'others.ts': others,
     'misused-unmarked.ts': withoutDirectives(misused),
     'others-unmarked.ts': withoutDirectives(others),
-    ...Object.fromEntries(clients.map((code, n) => [`readme-${n}.ts`, code])),
+    ...Object.fromEntries(clients.map((code, n) => [`page-${n}.ts`, code])),
     'tsconfig.json': JSON.stringify({ compilerOptions, include: ['**/*.ts'] }),
   })
   const flags = generate.split(' ').filter((flag) => flag !== '')
