@@ -104,10 +104,7 @@ async function serveSample(t: Test): Promise<Run> {
   const KEY = (await firstKey(app.db, '')) ?? ''
   const origin = await app.listen({ host: '127.0.0.1', port: 0 })
   const HEAD = join(t.testdir({ head: '' }), 'head')
-  const env = {
-    ...{ KEY, HEAD, DATABASE_URL, PATH: `${dirname(process.execPath)}:${process.env.PATH}` },
-    NODE_COMPILE_CACHE: 'node_modules/.cache/compile',
-  }
+  const env = { KEY, HEAD, DATABASE_URL, PATH: `${dirname(process.execPath)}:${process.env.PATH}` }
   return (command) =>
     new Promise((resolve) => {
       const script = `${PRELUDE}: > "$HEAD"\n${command.replaceAll(SHOWN_ORIGIN, origin)}`
