@@ -3,6 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import pg from 'pg'
 import { QueryTooExpensive } from '../database.ts'
 import { ALL_IN_USE, hasConnectionEnded } from './failures.ts'
+import { freeEvicted } from './prepared.ts'
 import { SILENCE, SilenceWatch } from './silence.ts'
 
 /**
@@ -47,6 +48,7 @@ export function createPool(
   // A connection that the server ends is replaced, and what was under way on it fails; without a listener the process would end.
   connections.on('error', () => {})
   connections.on('connect', (client) => client.on('error', () => {}))
+  connections.on('acquire', freeEvicted)
   watch.watchPool(connections, statementTimeout > 0 ? statementTimeout + SILENCE : Number.POSITIVE_INFINITY)
   return connections
 }

@@ -474,6 +474,17 @@ async function way(t: Test, url: string) {
   return { url: through.href, cut, mend: () => mend(port) }
 }
 
+on('pg', 'a flood of different statements leaves few of them prepared, and none fails', async (t, dialect) => {
+  const db = await opened(t, dialect)
+  const prepared = sql`select count(*) from pg_prepared_statements`
+  const run = async (number: number) => (await db.readRows(sql`select ${sql.raw(String(number))}`, []))[0]?.[0]
+  // One after the other, so that all run on the same connection.
+  for (let number = 0; number < 500; number++) if ((await run(number)) !== number) t.fail(`statement ${number}`)
+  const [[count] = []] = await db.readRows(prepared, [])
+  t.ok(Number(count) > 150 && Number(count) <= 220, `${count} statements`)
+  t.equal(await run(3), 3, 'a freed statement is prepared again')
+})
+
 on('pg', 'while the server is away requests are refused, and answered again when it is back', async (t, dialect) => {
   const { url, cut, mend } = await way(t, await dialect.create(t))
   const app = await build(t, dialect, { env: { DATABASE_URL: url } })
