@@ -67,7 +67,7 @@ export class TableQueue implements Queue {
   }
 
   async findDueKinds(kinds: readonly string[]): Promise<readonly string[]> {
-    const values: unknown[] = [undefined, now()]
+    const values: unknown[] = [undefined, toDriverValue(this.#table.run_at, now())]
     const due: string[] = []
     for (const kind of kinds) {
       values[0] = kind
