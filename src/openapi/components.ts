@@ -1,5 +1,6 @@
 // Prepares the OpenAPI document for programs that show or use it: what operations have in common is in it once, and parameters are in order.
 import { STATUS_CODES } from 'node:http'
+import { LIST_PARAMETERS } from '../query/params.ts'
 
 /** The parts of an OpenAPI document that this file reads. */
 export interface Document {
@@ -99,7 +100,7 @@ function shared<T extends object>(occurring: Occurrence<T>[]): Shared {
 }
 
 /** The parameters that most requests use. Plain filters come next, then lookups, then negations, then headers. */
-const COMMON = ['search', 'ordering', 'page', 'page_size', 'count', 'cursor']
+const COMMON = Object.keys(LIST_PARAMETERS)
 
 /** Sorts the parameters of each operation by how often they are needed. */
 export function orderParameters({ paths }: Document): void {

@@ -1,6 +1,6 @@
 // A query in its one spelling: parameters sorted by name, each value as its codec writes it, nothing that would be so anyway.
 import type { Codec } from './fields.ts'
-import { COUNT_MODES, DEFAULT_PAGE_SIZE, type ListQuery } from './params.ts'
+import { COUNT_MODES, DEFAULT_PAGE_SIZE, decidesMatches, LIST_PARAMETERS, type ListQuery } from './params.ts'
 import { codec } from './querystring.ts'
 import type { Resource } from './resource.ts'
 
@@ -13,27 +13,38 @@ export interface Spelling {
   link(page: number | 'last', cursor?: string): string
 }
 
-export function spell({ list: { querystring, filters, defaultOrder } }: Resource, query: ListQuery): Spelling {
+/** Parameters that name a page, sorted. */
+const POSITIONS: readonly string[] = Object.entries(LIST_PARAMETERS)
+  .filter(([, decides]) => decides === 'position')
+  .map(([name]) => name)
+  .sort()
+
+export function spell({ list: { querystring, defaultOrder } }: Resource, query: ListQuery): Spelling {
   const write = (name: string, value: unknown) => (querystring.properties[name] as unknown as { [codec]: Codec })[codec].write(value)
   const ordering = write('ordering', query.ordering ?? defaultOrder)
   const defaults: ListQuery = { page_size: DEFAULT_PAGE_SIZE, ordering: defaultOrder, count: COUNT_MODES[0] }
-  // Links have the cursor and the page between these.
-  const parts = { filters: '', head: '', middle: '', tail: '' }
+  // A link has the parameters of its position between these parts.
+  const parts = ['', ...POSITIONS.map(() => '')]
+  let filters = ''
   for (const name of Object.keys(query).sort()) {
-    if (name === 'page' || name === 'cursor') continue
+    if (POSITIONS.includes(name)) continue
     const text = name === 'ordering' ? ordering : write(name, query[name])
     if (name in defaults && text === write(name, defaults[name])) continue
     const pair = `&${encode(name)}=${encode(text)}`
-    if (filters.has(name) || name === 'search') parts.filters += pair
-    parts[name < 'cursor' ? 'head' : name < 'page' ? 'middle' : 'tail'] += pair
+    if (decidesMatches(name)) filters += pair
+    parts[POSITIONS.filter((position) => position < name).length] += pair
   }
   return {
-    filters: parts.filters,
+    filters,
     ordering,
     link(page, cursor) {
-      const at = cursor === undefined ? '' : `&cursor=${cursor}`
-      const number = page === 1 ? '' : `&page=${page}`
-      return (parts.head + at + parts.middle + number + parts.tail).slice(1)
+      const position: Record<string, string | number | undefined> = { cursor, page: page === 1 ? undefined : page }
+      let link = parts[0] as string
+      for (const [index, name] of POSITIONS.entries()) {
+        if (position[name] !== undefined) link += `&${name}=${position[name]}`
+        link += parts[index + 1]
+      }
+      return link.slice(1)
     },
   }
 }

@@ -21,6 +21,26 @@ export const MAX_ORDERING_TERMS = 5
 /** How far a list is counted; the first is the default. */
 export const COUNT_MODES = ['bounded', 'exact', 'none'] as const satisfies CountMode[]
 
+/**
+ * The parameters that a list has beside its filters, in the order of the OpenAPI document, and the part of the answer that each decides.
+ * No field that can be filtered by has one of these names.
+ */
+export const LIST_PARAMETERS = {
+  search: 'matches',
+  ordering: 'order',
+  page: 'position',
+  page_size: 'presentation',
+  count: 'presentation',
+  cursor: 'position',
+} as const satisfies Record<string, 'matches' | 'order' | 'position' | 'presentation'>
+
+type ListParameter = keyof typeof LIST_PARAMETERS
+
+export const isListParameter = (name: string): name is ListParameter => Object.hasOwn(LIST_PARAMETERS, name)
+
+/** Whether a parameter decides which records a list has: filters and `search` do. */
+export const decidesMatches = (name: string): boolean => !isListParameter(name) || LIST_PARAMETERS[name] === 'matches'
+
 /** What the parameters of a list are made from. */
 export interface ListDeclaration {
   table: ServedName
@@ -71,8 +91,8 @@ export function compileParameters(declaration: ListDeclaration): ListParameters 
     page_size: pageSizeParameter,
     cursor: cursorParameter,
     count: countParameter,
-  }
-  const taken = [...filters.keys()].find((name) => Object.hasOwn({ ...others, search: true }, name))
+  } satisfies Partial<Record<ListParameter, object>>
+  const taken = [...filters.keys()].find(isListParameter)
   if (taken) throw new TypeError(`${table}.${taken} cannot have the lookup exact: every list has the parameter ${taken}. Rename the field`)
   const properties = { ...Object.fromEntries([...filters].map(([name, filter]) => [name, filter.parameter])), ...others }
   const optional = Object.fromEntries(Object.entries(properties).map(([name, property]) => [name, Type.Optional(property)]))

@@ -6,13 +6,10 @@ import { toDriverValue } from '../../drizzle/rows.ts'
 import { nameSearchTable } from '../../drizzle/search.ts'
 import type { Fault } from '../errors.ts'
 import { ask } from '../query/list.ts'
-import type { ListQuery } from '../query/params.ts'
+import { decidesMatches, type ListQuery } from '../query/params.ts'
 import { compileQuerystring } from '../query/querystring.ts'
 import type { Resource } from '../query/resource.ts'
 import { columnsOf, type Row } from '../query/rows.ts'
-
-/** Parameters of a list that say nothing of a record. */
-const LIST_PARAMETERS = ['ordering', 'page', 'page_size', 'cursor', 'count']
 
 const readers = new WeakMap<Resource, ReturnType<typeof compileQuerystring>>()
 
@@ -21,7 +18,7 @@ export function readFilter(resource: Resource, filter: string): { query: ListQue
   let read = readers.get(resource)
   if (!read) {
     const { querystring } = resource.list
-    const properties = Object.fromEntries(Object.entries(querystring.properties).filter(([name]) => !LIST_PARAMETERS.includes(name)))
+    const properties = Object.fromEntries(Object.entries(querystring.properties).filter(([name]) => decidesMatches(name)))
     read = compileQuerystring({ ...querystring, properties })
     readers.set(resource, read)
   }
