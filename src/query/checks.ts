@@ -4,7 +4,8 @@ import { type Column, columnsByName, type Database, type Index, type Reference }
 import { STAMPS } from '../records/insert.ts'
 import { ASCII } from './field-checks.ts'
 import { type Kind, meta } from './fields.ts'
-import { FOLDED, type Resource } from './resource.ts'
+import { findLookup } from './lookups.ts'
+import type { Resource } from './resource.ts'
 
 /** What a column of each kind is called in either database's SQL. */
 const SQL_TYPES: Record<Kind, RegExp> = {
@@ -52,16 +53,14 @@ function checkColumns({ resource: { table, contract }, columns }: Checked): void
   }
 }
 
-/** Lookups that read a column of the table that is referred to. */
-const NEEDED = { slug: 'slug', under: 'parent' }
-
+/** The table that a field refers to has the columns that the field's lookups read. */
 function checkLookups({ table, contract, list }: Resource, tables: Database['tables']): void {
-  for (const [field, { [meta]: known }] of Object.entries(contract)) {
-    for (const [lookup, needed] of Object.entries(NEEDED)) {
-      const offered = list.filters.has(`${field}__${lookup}`) && known.target
-      if (offered && !(needed in getTableColumns(tables[offered])))
-        throw new TypeError(`${table}.${field} cannot have the lookup ${lookup}: ${offered} has no column ${needed}`)
-    }
+  for (const name of list.filters.keys()) {
+    const [field = '', lookup = 'exact'] = name.replace('!', '').split('__')
+    const target = contract[field]?.[meta].target
+    const column = findLookup(lookup)?.targetColumn
+    if (target && column && !(column in getTableColumns(tables[target])))
+      throw new TypeError(`${table}.${field} cannot have the lookup ${lookup}: ${target} has no column ${column}`)
   }
 }
 
@@ -116,7 +115,7 @@ function checkReferences({ resource: { table, contract } }: Checked, references:
 function indexedFields({ list }: Resource): Set<string> {
   const filtered = [...list.filters.keys()]
     .map((name) => name.replace('!', '').split('__'))
-    .filter(([, lookup]) => !FOLDED.includes(lookup ?? ''))
+    .filter(([, lookup = 'exact']) => !findLookup(lookup)?.foldedIndex)
   const fields = new Set([...list.orderable, ...filtered.map(([field = '']) => field)])
   fields.delete('id')
   return fields

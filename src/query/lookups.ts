@@ -27,6 +27,10 @@ export interface Lookup {
   meaning: string
   /** How its values are read, where not as the field's own are. */
   codec?: Codec<string>
+  /** The index that it needs on the case-folded text of its field: of the whole text, or of its trigrams. */
+  foldedIndex?: 'whole' | 'trigrams'
+  /** The column that it reads in the table that the field refers to. */
+  targetColumn?: string
   clause(target: Target, values: readonly Value[]): Clause
   /** The rows that it leaves out, where an index leads to those. */
   not?(target: Target, values: readonly Value[]): Clause
@@ -104,6 +108,7 @@ export const lookups = {
     kinds: ['text'],
     takes: 'value',
     meaning: 'equals the text, in any case',
+    foldedIndex: 'whole',
     clause: (target, [value]) => matchText(target.table, idOf(target), target.field, String(value)),
   },
   icontains: {
@@ -111,12 +116,14 @@ export const lookups = {
     takes: 'value',
     meaning: 'contains the text, in any case',
     codec: termCodec,
+    foldedIndex: 'trigrams',
     clause: (target, [value]) => target.db.dialect.contains(target.table, idOf(target), [target.field], [String(value)]),
   },
   istartswith: {
     kinds: ['text'],
     takes: 'value',
     meaning: 'begins with the text, in any case',
+    foldedIndex: 'whole',
     clause: (target, [value]) => matchPrefix(target.table, idOf(target), target.field, String(value)),
   },
   slug: {
@@ -124,6 +131,7 @@ export const lookups = {
     takes: 'value',
     meaning: 'names the record with this slug',
     codec: textCodec,
+    targetColumn: 'slug',
     clause: (target, [value]) => ({
       values: [value],
       readsTable: tableOf(target),
@@ -135,6 +143,7 @@ export const lookups = {
     kinds: ['reference'],
     takes: 'value',
     meaning: 'names the record with this id, or one below it',
+    targetColumn: 'parent',
     clause: (target, [value]) => ({
       values: [dataOf(target, value)],
       readsTable: tableOf(target),
@@ -150,6 +159,8 @@ export const lookups = {
 } as const satisfies Record<string, Lookup>
 
 export type LookupName = keyof typeof lookups
+
+export const findLookup = (name: string): Lookup | undefined => (Object.hasOwn(lookups, name) ? lookups[name as LookupName] : undefined)
 
 /** The lookups that a field of kind `K` can have. */
 export type LookupOf<K extends Kind> = { [L in LookupName]: K extends (typeof lookups)[L]['kinds'][number] ? L : never }[LookupName]

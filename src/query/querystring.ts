@@ -5,7 +5,7 @@ import { Memory } from '../../drizzle/memory.ts'
 import { nearest } from '../did-you-mean.ts'
 import type { Fault } from '../errors.ts'
 import { type Codec, meta } from './fields.ts'
-import { lookups } from './lookups.ts'
+import { findLookup } from './lookups.ts'
 import { Unreadable } from './values.ts'
 
 export const codec: unique symbol = Symbol('codec')
@@ -142,7 +142,7 @@ function lookupFor(name: string, sameField: readonly string[] = [], suggest: typ
   const lookup = lookupOf(name)
   const meant = `${fieldOf(name)}__${lookup === 'parent' ? 'under' : 'slug'}`
   if (!sameField.includes(meant)) return undefined
-  if (lookup === '' || Object.hasOwn(lookups, lookup) || suggest(lookup, sameField.map(lookupOf))) return undefined
+  if (lookup === '' || findLookup(lookup) || suggest(lookup, sameField.map(lookupOf))) return undefined
   return name.endsWith('!') ? `${meant}!` : meant
 }
 

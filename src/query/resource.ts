@@ -5,7 +5,7 @@ import type { ServedName, Tables } from '../../drizzle/tables.ts'
 import type { Access } from '../roles.ts'
 import { refuseNames } from './field-checks.ts'
 import { type Field, type Kind, meta, stamps } from './fields.ts'
-import type { LookupOf } from './lookups.ts'
+import { findLookup, type LookupOf, lookups } from './lookups.ts'
 import { compileParameters, type ListParameters } from './params.ts'
 
 type Row<T extends ServedName> = Tables[T]['$inferSelect']
@@ -63,11 +63,9 @@ export interface Resource {
   schemas: { record: TObject; create: TObject; merge: TObject }
 }
 
-/** Lookups that need the field's folded text, and those of them that need an index over all of it. */
-export const FOLDED = ['iexact', 'icontains', 'istartswith']
-const PREFIXED = ['iexact', 'istartswith']
 /** Columns of search tables: of PostgreSQL's, and of SQLite's FTS5. */
 const SEARCH_COLUMNS = ['grams', 'rank', 'rowid']
+const WHOLE_TEXT_LOOKUPS = Object.keys(lookups).filter((name) => findLookup(name)?.foldedIndex === 'whole')
 /** PostgreSQL cannot index a text of more than 2,704 bytes; so many code points are never more. */
 const MAX_PREFIXED_LENGTH = 255
 
@@ -83,15 +81,17 @@ export function defineResource<T extends ServedName, const C extends Contract & 
   refuseNames(table, singular, Object.keys(contract))
   const entries = Object.entries(contract)
   const writable = entries.filter(([, schema]) => !schema.readOnly)
-  const lookupsOf = (field: string) => (declaration.filter as Record<string, readonly string[] | undefined>)[field] ?? []
+  const listIndexes = (field: string) =>
+    ((declaration.filter as Record<string, readonly string[] | undefined>)[field] ?? []).map((name) => findLookup(name)?.foldedIndex)
   const folded = entries
     .map(([name]) => name)
-    .filter((name) => search.some((field) => field === name) || lookupsOf(name).some((lookup) => FOLDED.includes(lookup)))
+    .filter((name) => search.some((field) => field === name) || listIndexes(name).some((index) => index !== undefined))
   const misnamed = folded.find((name) => SEARCH_COLUMNS.includes(name))
   if (misnamed) throw new TypeError(`${table}.${misnamed} cannot be searched: search tables have a column of this name. Rename the field`)
-  const prefixed = folded.filter((name) => lookupsOf(name).some((lookup) => PREFIXED.includes(lookup)))
+  const prefixed = folded.filter((name) => listIndexes(name).includes('whole'))
   const tooLong = prefixed.find((name) => contract[name]?.maxLength > MAX_PREFIXED_LENGTH)
-  if (tooLong) throw new TypeError(`${table}.${tooLong} can be longer than ${MAX_PREFIXED_LENGTH}: it cannot have ${PREFIXED.join(' or ')}`)
+  if (tooLong)
+    throw new TypeError(`${table}.${tooLong} can be longer than ${MAX_PREFIXED_LENGTH}: it cannot have ${WHOLE_TEXT_LOOKUPS.join(' or ')}`)
 
   const resource: Resource = {
     table,
