@@ -8,7 +8,7 @@ export interface RunningJob {
   signal: AbortSignal
 }
 
-/** How jobs of one kind run. Every handler gets the `Services` of the application. */
+/** Declares a kind of job. Every handler gets the `Services` of the application. */
 export interface Handler<Services, S extends TSchema = TSchema> {
   payload: S
   policy: RetryPolicy

@@ -47,7 +47,7 @@ export interface ClaimedJob extends Pick<Job, 'id' | 'kind' | 'payload' | 'key' 
   payloadError?: string
 }
 
-/** How often and when jobs of a kind run. */
+/** Attempts, delays and concurrency of the jobs of a kind. */
 export interface RetryPolicy {
   /** Attempts before the job fails for good. */
   attempts: number

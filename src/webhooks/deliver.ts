@@ -1,107 +1,108 @@
-// Sends what is due to one webhook, a few at the same time: a slow receiver keeps nobody else waiting.
+// Sends the due deliveries of one webhook, up to MAX_IN_FLIGHT at a time. Each webhook has its own job, so a slow receiver delays no other.
 import { setTimeout } from 'node:timers/promises'
 import { eq, inArray, type SQL, sql } from 'drizzle-orm'
 import { columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { cachePerDatabase } from '../../drizzle/per-database.ts'
 import { buildTuples, toDriverValue } from '../../drizzle/rows.ts'
 import { placeholder } from '../../drizzle/statement.ts'
+import { delayFailure } from './dispatch.ts'
 import { computeOutcome, type Delivery, type Outcome } from './outcome.ts'
 import { SEND_TIMEOUT, type Sender } from './send.ts'
 import { signHeaders } from './sign.ts'
-import { delayFailure } from './slowly.ts'
 import { applyOutcomes, listSecrets } from './webhooks.ts'
 
-/** Deliveries to one webhook that are under way, of all instances together. */
+/** Deliveries in flight to one webhook, across all instances. */
 export const MAX_IN_FLIGHT = 10
 
-/** Milliseconds after which one that is under way is taken for lost, and sent again. */
+/** Milliseconds after which a delivery in flight counts as lost and is sent again. */
 const CLAIM_TIME = SEND_TIMEOUT + 10_000
 
 interface FinishedAttempt {
   delivery: Delivery
-  /** Undefined where it was not sent to the end because the service stops: it is sent again, and this is no attempt. */
+  /** Undefined if the stopping service aborted the attempt. It does not count, and the delivery is sent again. */
   outcome: Outcome | undefined
 }
 
-/** Milliseconds in which what is under way may come to its end when the service stops. */
+/** Milliseconds that deliveries in flight have to finish when the service stops. */
 const GRACE = 4_000
 
-/** Milliseconds that one which has ended waits for the others. */
+/** Milliseconds that a finished attempt waits for others, which share its transaction. */
 const GATHER_TIME = 3
 
-/** `schedule` has the milliseconds before each attempt. */
+/** Sender and schedule of a delivery run. */
 export interface Transport {
   sender: Sender
+  /** Milliseconds before each attempt; SCHEDULE by default. */
   schedule?: readonly number[] | undefined
 }
 
-/** What wakes those who are delivering in this process, by database and webhook. */
-const delivering = new WeakMap<Database, Map<number, () => void>>()
+/** Functions that wake the delivery runs of this process, by database and webhook. */
+const runs = new WeakMap<Database, Map<number, () => void>>()
 
 /**
- * Ends when nothing is due any more, or `signal` says so. Returns how many were sent. Where this process is about it already, it only
- * looks again: of those that are under way, one may take long.
+ * Sends due deliveries until none is left or `signal` aborts, and returns their number. If this process is already delivering to the
+ * webhook, wakes that run and returns 0: a run that waits for a slow attempt would claim new deliveries late.
  */
-export async function deliverDue(db: Database, means: Transport, webhook: number, signal: AbortSignal): Promise<number> {
-  const ofDatabase = delivering.get(db) ?? new Map<number, () => void>()
-  delivering.set(db, ofDatabase)
-  const wake = ofDatabase.get(webhook)
+export async function deliverDue(db: Database, transport: Transport, webhook: number, signal: AbortSignal): Promise<number> {
+  const wakers = runs.get(db) ?? new Map<number, () => void>()
+  runs.set(db, wakers)
+  const wake = wakers.get(webhook)
   if (wake) {
     wake()
     return 0
   }
-  const cut = new AbortController()
+  const aborting = new AbortController()
   const stop = () => {
-    ofDatabase.get(webhook)?.()
-    void setTimeout(GRACE, undefined, { ref: false }).then(() => cut.abort())
+    wakers.get(webhook)?.()
+    void setTimeout(GRACE, undefined, { ref: false }).then(() => aborting.abort())
   }
   signal.addEventListener('abort', stop, { once: true })
   try {
-    const woken = (next: () => void) => ofDatabase.set(webhook, next)
-    const turn = { ...means, webhook, stopping: signal, cut: cut.signal, woken }
-    return await delayFailure(signal, () => deliverUntilIdle(db, turn))
+    const setWaker = (wake: () => void) => wakers.set(webhook, wake)
+    const run = { ...transport, webhook, stopping: signal, aborted: aborting.signal, setWaker }
+    return await delayFailure(signal, () => deliverUntilIdle(db, run))
   } finally {
-    ofDatabase.delete(webhook)
+    wakers.delete(webhook)
     signal.removeEventListener('abort', stop)
   }
 }
 
 interface DeliveryRun extends Transport {
   webhook: number
-  /** Nothing more is begun. */
+  /** Aborts when no further attempt may start. */
   stopping: AbortSignal
-  /** What is under way is cut off. */
-  cut: AbortSignal
-  /** Says how to be woken. */
-  woken(next: () => void): void
+  /** Aborts attempts in flight. */
+  aborted: AbortSignal
+  /** Registers the function that wakes the run. */
+  setWaker(wake: () => void): void
 }
 
-async function deliverUntilIdle(db: Database, { webhook, stopping, cut, woken, ...means }: DeliveryRun): Promise<number> {
-  const underWay = new Set<Promise<void>>()
+async function deliverUntilIdle(db: Database, { webhook, stopping, aborted, setWaker, ...transport }: DeliveryRun): Promise<number> {
+  const inFlight = new Set<Promise<void>>()
   let finished: FinishedAttempt[] = []
   let sent = 0
   for (;;) {
-    const { promise: call, resolve } = Promise.withResolvers<void>()
-    woken(resolve)
-    // What came to an end meanwhile is noted in the transaction that takes the next.
-    const noted = finished
+    const { promise: waking, resolve } = Promise.withResolvers<void>()
+    setWaker(resolve)
+    // The transaction that claims deliveries also records the attempts that have finished meanwhile.
+    const attempts = finished
     finished = []
-    const taken = await db.write((tx) => recordAndClaim(tx, db, webhook, noted, stopping.aborted))
-    for (const delivery of taken.deliveries) {
-      const one = attemptDelivery(means, taken, delivery, cut).then((outcome) => {
+    const batch = await db.write((tx) => recordAndClaim(tx, db, webhook, attempts, stopping.aborted))
+    for (const delivery of batch.deliveries) {
+      const attempt = attemptDelivery(transport, batch, delivery, aborted).then((outcome) => {
         finished.push({ delivery, outcome })
-        underWay.delete(one)
+        inFlight.delete(attempt)
       })
-      underWay.add(one)
-      // Who waits for it hears of it. It may fail before that.
-      one.catch(() => {})
+      inFlight.add(attempt)
+      // `Promise.race` below reports a failure. Without a handler until then, it would be an unhandled rejection.
+      attempt.catch(() => {})
     }
-    sent += noted.filter(({ outcome }) => outcome).length
-    if (underWay.size === 0 && finished.length === 0) return sent
+    sent += attempts.filter(({ outcome }) => outcome).length
+    if (inFlight.size === 0 && finished.length === 0) return sent
     if (finished.length === 0) {
-      await Promise.race([...underWay, call])
-      // A transaction is dear: what ends at about the same time is noted by one.
-      await Promise.race([Promise.all(underWay), setTimeout(GATHER_TIME)])
+      await Promise.race([...inFlight, waking])
+      // Transactions are expensive, so a single one records all attempts that finish at about the same time.
+      await Promise.race([Promise.all(inFlight), setTimeout(GATHER_TIME)])
     }
   }
 }
@@ -120,23 +121,23 @@ async function recordAndClaim(
   stopping: boolean,
 ): Promise<ClaimedBatch> {
   const { webhooks } = db.tables
-  // Who takes deliveries of a webhook does so in turn: so many, and not more, are under way.
+  // The lock serialises the claims of all instances. Without it they could exceed MAX_IN_FLIGHT together.
   await db.dialect.lock(tx, webhooks, id)
   await recordAttempts(tx, db, finished)
   const [webhook] = await tx.select().from(webhooks).where(eq(webhooks.id, id))
   const none: ClaimedBatch = { url: '', secrets: [], deliveries: [] }
   if (!webhook) return none
   const outcomes = finished.flatMap(({ outcome }) => outcome ?? [])
-  const still = await applyOutcomes(tx, db, webhook, outcomes)
-  if (!still || stopping) return none
+  const isEnabled = await applyOutcomes(tx, db, webhook, outcomes)
+  if (!isEnabled || stopping) return none
   const deliveries = await claimDue(tx, db, id)
   return { url: webhook.url, secrets: deliveries.length > 0 ? await listSecrets(tx, db, id) : [], deliveries }
 }
 
-/** The columns that an attempt changes. */
+/** Columns that an attempt changes. */
 const ATTEMPT_COLUMNS = ['status', 'attempts', 'due_at', 'response_status', 'latency_ms', 'error', 'history', 'updated_at'] as const
 
-/** Deliveries that are noted and looked for: compiled once. */
+/** The statements that record and claim deliveries, compiled once per database. */
 const getStatements = cachePerDatabase((db, table: Database['tables']['deliveries']) => {
   const { webhook_pauses: pauses } = db.tables
   const [webhook, now] = [placeholder(0), placeholder(1)]
@@ -144,9 +145,9 @@ const getStatements = cachePerDatabase((db, table: Database['tables']['deliverie
     sql`select id from (select id from ${table} where webhook = ${webhook} and status = ${sql.raw(`'${status}'`)} and due_at <= ${now}
       order by due_at limit ${sql.raw(String(MAX_IN_FLIGHT))}) as ${sql.identifier(status)}`
   return {
-    /** Of so many and one. */
-    note: Array.from({ length: MAX_IN_FLIGHT }, (_, last) => buildRecordStatement(table, last + 1)),
-    // Those that were lost first: there are few, and they are late. Beside each, how many are under way.
+    /** Statements by the number of attempts that they record, minus one. */
+    record: Array.from({ length: MAX_IN_FLIGHT }, (_, last) => buildRecordStatement(table, last + 1)),
+    // Lost deliveries come first: they are few and late. The second column counts the deliveries in flight.
     due: sql`select id, (select count(*) from ${table} where webhook = ${webhook} and status = 'sending' and due_at > ${now})
       from (${due('sending')} union all ${due('pending')}) as due
       where not exists (select 1 from ${pauses} where webhook = ${webhook} and until > ${now})`,
@@ -157,10 +158,10 @@ async function claimDue(tx: Queries, db: Database, webhook: number): Promise<Del
   const { deliveries: table } = db.tables
   const values = [webhook, toDriverValue(table.due_at, now())]
   const rows = await tx.runPrepared(getStatements(db, table).due, values)
-  const ids = rows.filter(([, underWay], place) => Number(underWay) + place < MAX_IN_FLIGHT).map(([id]) => Number(id))
+  const ids = rows.filter(([, inFlight], place) => Number(inFlight) + place < MAX_IN_FLIGHT).map(([id]) => Number(id))
   if (ids.length === 0) return []
-  const claimed = { status: 'sending', due_at: new Date(Date.now() + CLAIM_TIME).toISOString(), version: sql`${table.version} + 1` }
-  return tx.update(table).set(claimed).where(inArray(table.id, ids)).returning()
+  const claim = { status: 'sending', due_at: new Date(Date.now() + CLAIM_TIME).toISOString(), version: sql`${table.version} + 1` }
+  return tx.update(table).set(claim).where(inArray(table.id, ids)).returning()
 }
 
 async function attemptDelivery(
@@ -172,15 +173,18 @@ async function attemptDelivery(
   const { message, body } = delivery
   const at = now()
   try {
-    const sent = await sender.send(url, signHeaders(secrets, message, body), body, signal)
-    return computeOutcome(delivery, sent, at, schedule)
+    const result = await sender.send(url, signHeaders(secrets, message, body), body, signal)
+    return computeOutcome(delivery, result, at, schedule)
   } catch (error) {
     if (signal.aborted) return undefined
     throw error
   }
 }
 
-/** One statement for all: each is a way to the database and back. Not for those that were taken for lost, and are under way again. */
+/**
+ * Records attempts, up to MAX_IN_FLIGHT in one statement, which saves round trips. Skips deliveries that counted as lost and are in flight
+ * again.
+ */
 async function recordAttempts(tx: Queries, db: Database, finished: readonly FinishedAttempt[]): Promise<void> {
   const { deliveries: table } = db.tables
   const columns = columnsByName(table)
@@ -192,22 +196,22 @@ async function recordAttempts(tx: Queries, db: Database, finished: readonly Fini
       toDriverValue(table.due_at, delivery.due_at),
     ]
   })
-  const statements = getStatements(db, table).note
+  const statements = getStatements(db, table).record
   while (rows.length > 0) {
-    const some = rows.splice(0, MAX_IN_FLIGHT)
-    await tx.runPrepared(statements[some.length - 1] as SQL, some.flat())
+    const batch = rows.splice(0, MAX_IN_FLIGHT)
+    await tx.runPrepared(statements[batch.length - 1] as SQL, batch.flat())
   }
 }
 
 function buildRecordStatement(table: Database['tables']['deliveries'], count: number): SQL {
-  // How texts are sorted is of no use here, and no part of a type.
+  // A cast takes a type without its collation.
   const types = [...ATTEMPT_COLUMNS.map((name) => table[name]), table.id, table.due_at].map((column) =>
     column.getSQLType().replace(/ collate .*/, ''),
   )
-  const name = (place: number) => sql.raw(`noted.column${place + 1}`)
+  const name = (place: number) => sql.raw(`attempts.column${place + 1}`)
   const values = buildTuples(count, types.length, (value, place) => sql`cast(${value} as ${sql.raw(String(types[place]))})`)
   const set = ATTEMPT_COLUMNS.map((column, place) => sql`${sql.identifier(column)} = ${name(place)}`)
-  return sql`update ${table} set ${sql.join(set, sql`, `)}, version = version + 1 from (values ${values}) as noted
+  return sql`update ${table} set ${sql.join(set, sql`, `)}, version = version + 1 from (values ${values}) as attempts
     where ${table.id} = ${name(ATTEMPT_COLUMNS.length)} and ${table.status} = 'sending' and ${table.due_at} = ${name(ATTEMPT_COLUMNS.length + 1)}`
 }
 

@@ -1,14 +1,14 @@
-// Works through the change log, and makes deliveries of it: apart from the writes, which cost nothing more for it.
+// Reads the change log and creates deliveries from it, outside the write transactions, which therefore cost no more.
+import { setTimeout } from 'node:timers/promises'
 import { eq } from 'drizzle-orm'
 import { BATCH, runInBatches } from '../../drizzle/batches.ts'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { type Entry, newestChange, readAhead, readLog } from '../changelog/read.ts'
 import type { Resource } from '../query/resource.ts'
 import { createDeliveries, type Event, listEnabledWebhooks } from './events.ts'
-import { delayFailure } from './slowly.ts'
 import { EVENT_SUFFIXES, hasEvents } from './types.ts'
 
-/** How far it has come is kept under this name, and who goes on from there holds it. */
+/** Name of the consumer offset, and of the lock that lets one instance at a time move it. */
 export const DISPATCH = 'webhooks'
 
 export interface DispatchOptions {
@@ -17,7 +17,7 @@ export interface DispatchOptions {
   signal: AbortSignal
 }
 
-/** The id of the entry that was worked through last. */
+/** Reads the id of the last dispatched entry, or 0. */
 export async function readOffset(tx: Queries, db: Database): Promise<number> {
   const { consumer_offsets: offsets } = db.tables
   const [cursor] = await tx.select().from(offsets).where(eq(offsets.name, DISPATCH))
@@ -25,8 +25,8 @@ export async function readOffset(tx: Queries, db: Database): Promise<number> {
 }
 
 /**
- * Who enables the first webhook is told of nothing that was before: in the transaction that enables it, and before it is written. What
- * others commit later stands behind what can be read now.
+ * Moves the offset to the end of the log if no webhook is enabled, so that the first one gets no earlier events. Call it in the transaction
+ * that enables the webhook, before the write. Entries that others commit later come after the new offset.
  */
 export async function skipToNewest(tx: Queries, db: Database): Promise<void> {
   const { webhooks } = db.tables
@@ -35,15 +35,15 @@ export async function skipToNewest(tx: Queries, db: Database): Promise<void> {
   if (!other) await saveOffset(tx, db, await newestChange(tx, db))
 }
 
-/** Makes deliveries of all that is in the log, a batch in each transaction. Returns how many there are. */
+/** Creates deliveries from the whole log, one transaction per batch of entries. Returns their number. */
 export async function dispatch(db: Database, { signal, ...options }: DispatchOptions): Promise<number> {
-  let made = 0
+  let count = 0
   await runInBatches(async () => {
     const batch = await delayFailure(signal, () => db.write((tx) => dispatchBatch(tx, db, options)))
-    made += batch.deliveries
+    count += batch.deliveries
     return batch.entries
   }, signal)
-  return made
+  return count
 }
 
 async function dispatchBatch(
@@ -51,14 +51,14 @@ async function dispatchBatch(
   db: Database,
   options: Omit<DispatchOptions, 'signal'>,
 ): Promise<{ entries: number; deliveries: number }> {
-  // Another instance is about it.
+  // Another instance is dispatching.
   if (!(await db.dialect.tryLock(tx, DISPATCH))) return { entries: 0, deliveries: 0 }
   const cursor = await readOffset(tx, db)
   const entries = await readLog(tx, db, cursor, BATCH)
   const last = entries.at(-1)
   if (!last) return { entries: 0, deliveries: 0 }
   const events = entries.map((entry) => buildEvents(entry, options.resources))
-  // The webhooks are read after the entries: one that was made before any of them is seen. And when they were enabled is read after them.
+  // Webhooks are read after the entries, so that all webhooks older than an entry are seen. Enabling entries are read last of all.
   const webhooks = await listEnabledWebhooks(tx, db)
   const skipped = new Map<number, number>()
   for (const { id, record } of (await readAhead(tx, db, cursor, 'webhooks')).filter(isEnablingWebhook)) {
@@ -70,7 +70,7 @@ async function dispatchBatch(
   return { entries: entries.length, deliveries }
 }
 
-/** Whoever is enabled is told of what comes after that in the log, and of nothing before: some of it could not be read then. */
+/** A webhook gets the entries after the one that enables it, and none before: some of those were not readable yet when it was enabled. */
 const isEnablingWebhook = ({ operation, fields, state }: Entry): boolean =>
   operation === 'create' ? state?.enabled === true : operation === 'update' && fields.enabled?.[1] === true
 
@@ -85,4 +85,17 @@ function buildEvents({ id, resource: name, operation, at, state, fields }: Entry
   if (!happened || !resource || !hasEvents(resource) || !state) return []
   const data = operation === 'update' ? { changes: fields } : {}
   return [{ event: `change ${id}`, type: `${name}.${happened}`, at, record: state, data }]
+}
+
+/** Milliseconds. */
+const FAILURE_DELAY = 5_000
+
+/** Delays a failure by FAILURE_DELAY, or until `signal` aborts. The job stays claimed meanwhile, which throttles retries. */
+export async function delayFailure<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    await setTimeout(FAILURE_DELAY, undefined, { signal }).catch(() => {})
+    throw error
+  }
 }

@@ -1,4 +1,4 @@
-// Makes deliveries of what has happened: for each webhook that subscribes to it, and whose filter holds for the record.
+// Creates deliveries from events: one for each webhook that subscribes to the event and whose filter matches the record.
 import { randomUUID } from 'node:crypto'
 import { eq, sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
@@ -8,24 +8,23 @@ import type { Row } from '../query/rows.ts'
 import { findMatches, readFilter } from './matching.ts'
 import { isSubscribed, parseResource } from './types.ts'
 
-/** What webhooks are told. */
 export interface Event {
-  /** Tells it from all others: no webhook is told of it twice. */
+  /** Unique name. A webhook gets one delivery for it at most. */
   event: string
   type: string
   at: string
-  /** The record as it was then or, deleted, before. */
+  /** State of the record after the event, or before its deletion. */
   record: Row
-  /** What else is told of it. */
+  /** Further members of `data` in the body. */
   data: Record<string, unknown>
 }
 
 export type Webhook = Database['tables']['webhooks']['$inferSelect']
 
-/** Bytes of a body, by Standard Webhooks. In place of a larger one the URL of the record is sent. */
+/** Largest body in bytes (Standard Webhooks). A larger one is replaced by the URL of the record. */
 const MAX_BODY = 20_000
 
-/** Milliseconds by which the clocks of instances may differ: what happened so long before a webhook was made may still be sent. */
+/** Milliseconds by which the clocks of instances may differ. Events that precede a webhook by less may still be sent to it. */
 const CLOCK_SKEW = 60_000
 
 export const listEnabledWebhooks = (tx: Queries, db: Database): Promise<Webhook[]> =>
@@ -34,15 +33,15 @@ export const listEnabledWebhooks = (tx: Queries, db: Database): Promise<Webhook[
 export interface CreateDeliveriesOptions {
   events: readonly Event[]
   resources: readonly Resource[]
-  /** What the URLs of records begin with. */
+  /** Origin of record URLs. */
   origin: string
-  /** Those that are enabled, where they were read already. */
+  /** Enabled webhooks; read from the database by default. */
   webhooks?: readonly Webhook[]
-  /** By webhook, how many of the events, from the first on, were before it was enabled. */
+  /** Number of leading events that precede the enabling of a webhook, by webhook. */
   skipped?: ReadonlyMap<number, number>
 }
 
-/** Makes the deliveries of events, each once, and returns how many there are. */
+/** Creates the deliveries of events, and returns their number. Repeated events create no second delivery. */
 export async function createDeliveries(
   tx: Queries,
   db: Database,
@@ -62,16 +61,16 @@ export async function createDeliveries(
   return rows.length
 }
 
-/** A delivery that is made for one webhook, whatever it has subscribed to. Returns its id. */
+/** Creates a delivery to one webhook, whatever it subscribes to. Returns the id of the delivery. */
 export async function createDelivery(tx: Queries, db: Database, webhook: number, event: Omit<Event, 'record'>): Promise<number> {
   const { deliveries } = db.tables
   const body = JSON.stringify({ type: event.type, timestamp: event.at, data: event.data })
   await insertRows(tx, [buildRow(db, webhook, event, body)])
-  const [made] = await tx
+  const [delivery] = await tx
     .select({ id: deliveries.id })
     .from(deliveries)
     .where(sql`${deliveries.webhook} = ${webhook} and ${deliveries.event} = ${event.event}`)
-  return Number(made?.id)
+  return Number(delivery?.id)
 }
 
 async function filterEvents(
@@ -84,22 +83,22 @@ async function filterEvents(
   const since = new Date(Date.parse(webhook.created_at) - CLOCK_SKEW).toISOString()
   const subscribed = events.filter(({ type, at }) => isSubscribed(webhook.events, type) && at >= since)
   if (webhook.filter === '' || subscribed.length === 0) return subscribed
-  const kept = new Set<Event>()
-  for (const [name, some] of Map.groupBy(subscribed, ({ type }) => parseResource(type))) {
+  const matches = new Set<Event>()
+  for (const [name, group] of Map.groupBy(subscribed, ({ type }) => parseResource(type))) {
     const resource = resources.find(({ table }) => table === name)
     const { query, faults } = resource ? readFilter(resource, webhook.filter) : { query: {}, faults: [] }
-    // Its records have not the fields that are asked about.
+    // A filter with `*` need not fit every resource: records without its fields never match.
     if (!resource || faults.length > 0) continue
     const places = await findMatches(
       tx,
       db,
       resource,
       query,
-      some.map(({ record }) => record),
+      group.map(({ record }) => record),
     )
-    for (const place of places) kept.add(some[place] as Event)
+    for (const place of places) matches.add(group[place] as Event)
   }
-  return subscribed.filter((event) => kept.has(event))
+  return subscribed.filter((event) => matches.has(event))
 }
 
 function buildBody({ type, at, record, data }: Event, origin: string): string {

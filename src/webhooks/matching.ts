@@ -1,4 +1,4 @@
-// Judges states of records by the filter of a webhook, in the language of lists and by the very SQL of lists.
+// Applies the filter of a webhook to states of records. Filters have the language of lists, and run as the SQL of lists.
 import { type SQL, sql } from 'drizzle-orm'
 import { type Column, columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { fold } from '../../drizzle/fold.ts'
@@ -13,7 +13,7 @@ import { columnsOf, type Row } from '../query/rows.ts'
 
 const readers = new WeakMap<Resource, ReturnType<typeof compileQuerystring>>()
 
-/** Reads a filter. What is wrong with it is said of the parameters in it. */
+/** Parses a filter. Faults name its parameters. */
 export function readFilter(resource: Resource, filter: string): { query: ListQuery; faults: Fault[] } {
   let read = readers.get(resource)
   if (!read) {
@@ -22,15 +22,15 @@ export function readFilter(resource: Resource, filter: string): { query: ListQue
     read = compileQuerystring({ ...querystring, properties })
     readers.set(resource, read)
   }
-  // Other letters may stand in a filter as they are: no client has made a URL of it.
+  // A filter may hold unescaped non-ASCII characters, since it is no URL.
   const { values, faults } = read(filter.toWellFormed().replace(/[^\0-\x7f]+/g, encodeURIComponent))
   return { query: values as ListQuery, faults }
 }
 
-/** States that one statement judges: each has as many values as a record has fields. */
+/** Rows of one statement. Each adds a parameter per field, and statements have a limit of parameters. */
 const MAX_ROWS = 200
 
-/** The places of the rows for which a query holds. `rows` are states of records as the contract shows them, at whatever time. */
+/** Returns the indices of the rows that match a query. `rows` are states of records, past or present, as the API shows them. */
 export async function findMatches(
   tx: Queries,
   db: Database,
@@ -43,20 +43,20 @@ export async function findMatches(
   const checks = clauses.map((clause) => clause.check(...clause.values.map((value) => sql`${sql.param(value)}`)))
   const matched = new Set<number>()
   for (const round of groupDistinct(rows)) {
-    const given = buildRowTables(
+    const tables = buildRowTables(
       db,
       resource,
       round.map((place) => rows[place] as Row),
     )
     const table = db.tables[resource.table]
-    const found = await tx.all<{ id: number }>(sql`${given} select ${table.id} from ${table} where ${sql.join(checks, sql` and `)}`)
-    const ids = new Set(found.map(({ id }) => Number(id)))
+    const matches = await tx.all<{ id: number }>(sql`${tables} select ${table.id} from ${table} where ${sql.join(checks, sql` and `)}`)
+    const ids = new Set(matches.map(({ id }) => Number(id)))
     for (const place of round) if (ids.has(rows[place]?.id as number)) matched.add(place)
   }
   return matched
 }
 
-/** Places of rows in groups in which no record is twice. */
+/** Yields groups of row indices, in each of which a record occurs once at most: the query tells records apart by id only. */
 function* groupDistinct(rows: readonly Row[]): Generator<number[]> {
   let left = [...rows.keys()]
   while (left.length > 0) {
@@ -75,7 +75,7 @@ function* groupDistinct(rows: readonly Row[]): Generator<number[]> {
   }
 }
 
-/** Common table expressions that stand in front of the table and its search texts under their names: what follows sees only these rows. */
+/** Builds common table expressions that shadow the table and its search table, so that the query sees only these rows. */
 function buildRowTables(db: Database, resource: Resource, rows: readonly Row[]): SQL {
   const columns = Object.entries(columnsOf(db, resource))
   const records = rows.map((row) =>
@@ -96,7 +96,7 @@ function buildRowTables(db: Database, resource: Resource, rows: readonly Row[]):
 const joinList = (parts: readonly SQL[]): SQL => sql.join([...parts], sql`, `)
 const buildTuple = (parts: readonly SQL[]): SQL => sql`(${joinList(parts)})`
 
-/** As the column has it: by type and, where texts are compared otherwise than the database does by itself, by collation. */
+/** Casts a value to the type of a column, with the column's collation if it has one. */
 function castValue(column: Column, value: unknown): SQL {
   const [type = '', collation] = column.getSQLType().split(/ (?=collate )/)
   return sql`cast(${sql.param(value)} as ${sql.raw(type)})${sql.raw(collation ? ` ${collation}` : '')}`

@@ -1,4 +1,4 @@
-// What an attempt comes to, for the delivery and for the webhook (Standard Webhooks 1.0).
+// Computes the outcome of an attempt for the delivery and for its webhook (Standard Webhooks 1.0).
 import type { Database } from '../../drizzle/database.ts'
 import type { Attempt } from '../resources/deliveries.ts'
 import type { SendResult } from './send.ts'
@@ -9,31 +9,32 @@ const SECOND = 1_000
 const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
 
-/** Milliseconds before each attempt, the first included: some three days in all. */
+/** Milliseconds before each attempt, starting with the first. They add up to about three days. */
 export const SCHEDULE = [0, 5 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR]
 
-/** Share by which a wait is longer, by chance: those that failed together do not come back together. */
+/** Random share added to each delay, so that deliveries that failed together are not retried together. */
 const JITTER = 0.1
 
-/** Milliseconds for which a receiver is left alone, at most because it asks for it, and where it only says that it is overloaded. */
+/** Longest pause in milliseconds that a receiver gets by `Retry-After`. */
 const MAX_PAUSE = 24 * HOUR
+/** Pause in milliseconds for an overloaded receiver that sends no `Retry-After`. */
 const THROTTLED_PAUSE = 5 * SECOND
 
 const GONE = 410
 const THROTTLED = [429, 502, 503, 504]
 
-/** Attempts that are kept. */
+/** Attempts in the history of a delivery. */
 const MAX_HISTORY = 20
 
 export interface Outcome {
-  /** Of the delivery's columns. */
+  /** New values of the delivery's columns. */
   values: Partial<Delivery>
   ok: boolean
   gone: boolean
-  /** It was the last attempt, in vain. */
+  /** The last attempt has failed. */
   exhausted: boolean
   error: string | null
-  /** Milliseconds for which the receiver is left alone. */
+  /** Milliseconds without deliveries to the receiver. */
   pause: number
 }
 

@@ -1,4 +1,4 @@
-// Sends again what was sent, or was to be: the same messages, from the first attempt on. And forgets what is old.
+// Replays deliveries: the same messages, from the first attempt on. Also cancels deliveries, and prunes old ones.
 import { and, eq, gt, gte, inArray, isNull, lt, notExists, type SQL, sql } from 'drizzle-orm'
 import { BATCH, runInBatches } from '../../drizzle/batches.ts'
 import type { Database, Queries } from '../../drizzle/database.ts'
@@ -9,7 +9,7 @@ import { deliveries } from '../resources/deliveries.ts'
 
 const RESET = { status: 'pending', attempts: 0 }
 
-/** One delivery. False where there is none such, or it has not come to an end. */
+/** Resets one finished delivery to its first attempt. Returns false if there is no finished delivery with this id. */
 export async function resetDelivery(tx: Queries, db: Database, id: number): Promise<boolean> {
   const { deliveries } = db.tables
   const at = new Date().toISOString()
@@ -21,15 +21,15 @@ export async function resetDelivery(tx: Queries, db: Database, id: number): Prom
   return rows.length > 0
 }
 
-/** Sends one again, or at once. Throws `not-found`, and `webhook-disabled` where there is nobody to send it to. */
+/** Replays a finished delivery, or makes a pending one due now. Throws `not-found`, and `webhook-disabled` if its webhook is disabled or deleted. */
 export async function replayDelivery(tx: Queries, db: Database, id: number, expected?: Precondition): Promise<void> {
   const { webhooks, deliveries: table } = db.tables
   const { webhook } = await lockRecord(buildWriteContext(tx, db, deliveries), id, expected)
-  const [there] = await tx
+  const [receiver] = await tx
     .select({ enabled: webhooks.enabled })
     .from(webhooks)
     .where(eq(webhooks.id, Number(webhook)))
-  if (!there?.enabled) throw new Problem('webhook-disabled', 'Its webhook was deleted, or is disabled.')
+  if (!receiver?.enabled) throw new Problem('webhook-disabled', 'The webhook of this delivery is disabled or was deleted.')
   if (await resetDelivery(tx, db, id)) return
   const at = new Date().toISOString()
   await tx
@@ -38,7 +38,7 @@ export async function replayDelivery(tx: Queries, db: Database, id: number, expe
     .where(and(eq(table.id, id), eq(table.status, 'pending')))
 }
 
-/** What is still to be sent to a webhook that was deleted is not sent any more. */
+/** Cancels the unfinished deliveries of a deleted webhook, and returns their number. Throws if `signal` aborts. */
 export async function cancelDeliveries(db: Database, webhook: number, signal: AbortSignal): Promise<number> {
   const { deliveries: table } = db.tables
   const cancelled = { status: 'cancelled', due_at: null, updated_at: new Date().toISOString(), version: sql`${table.version} + 1` }
@@ -50,14 +50,17 @@ export async function cancelDeliveries(db: Database, webhook: number, signal: Ab
   })
 }
 
-/** A transaction that had seen a webhook may have made a delivery to it after that was deleted, and its deliveries were cancelled. */
+/**
+ * Cancels deliveries of webhooks that no longer exist, and returns their number. A transaction that read a webhook before its deletion may
+ * create a delivery after `cancelDeliveries` has run.
+ */
 export async function cancelOrphans(db: Database, signal: AbortSignal): Promise<number> {
   const { deliveries: table, webhooks } = db.tables
-  const there = db.read.select({ id: webhooks.id }).from(webhooks).where(eq(webhooks.id, table.webhook))
+  const webhook = db.read.select({ id: webhooks.id }).from(webhooks).where(eq(webhooks.id, table.webhook))
   const orphans = await db.read
     .select({ webhook: table.webhook })
     .from(table)
-    .where(and(inArray(table.status, ['pending', 'sending']), notExists(there)))
+    .where(and(inArray(table.status, ['pending', 'sending']), notExists(webhook)))
     .groupBy(table.webhook)
   let count = 0
   for (const { webhook } of orphans) count += await cancelDeliveries(db, webhook, signal)
@@ -66,14 +69,15 @@ export async function cancelOrphans(db: Database, signal: AbortSignal): Promise<
 
 export interface ReplayRange {
   webhook: number
-  /** When their events were made deliveries: from then on, and before. */
+  /** Earliest creation of a delivery, inclusive. */
   since: string
+  /** Latest creation of a delivery, exclusive. */
   until: string
-  /** All that have come to an end, or only those that did in vain. */
+  /** `failed`: failed and cancelled deliveries. `all`: delivered ones too. */
   only: 'failed' | 'all'
 }
 
-/** The deliveries of a webhook in a range of time that have come to an end. Returns how many there were. */
+/** Replays the finished deliveries of a webhook in a range of time, and returns their number. Throws if `signal` aborts. */
 export async function replayRange(db: Database, { webhook, since, until, only }: ReplayRange, signal: AbortSignal): Promise<number> {
   const { deliveries: table } = db.tables
   const statuses = only === 'failed' ? ['failed', 'cancelled'] : ['failed', 'cancelled', 'delivered']
@@ -103,7 +107,7 @@ async function listIds(db: Database, conditions: readonly SQL[]): Promise<number
   return rows.map(({ id }) => id)
 }
 
-/** Forgets the deliveries that were made before a time, and are not to be sent any more: their webhook may be gone. Returns how many. */
+/** Deletes deliveries created before a time, and returns their number. Stops early when `signal` aborts. */
 export async function pruneDeliveries(db: Database, before: Date, signal?: AbortSignal): Promise<number> {
   const { deliveries: table } = db.tables
   return runInBatches(async () => {

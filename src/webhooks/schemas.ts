@@ -1,4 +1,4 @@
-// What the OpenAPI document says of what is done with webhooks and deliveries, beside what every resource has.
+// Schemas of the actions on webhooks and deliveries.
 import { Type } from '@sinclair/typebox'
 import type { ErrorCode } from '../errors.ts'
 import { actionSchema } from '../openapi/operations.ts'
@@ -16,9 +16,9 @@ export const notifySchema = {
     products,
     {
       name: 'notify_update',
-      summary: 'Tell the webhooks of a product',
+      summary: 'Notify webhooks of a product',
       description:
-        'The event `products.notified` goes to every webhook that subscribes to it and whose filter holds for the product as it is now.',
+        'Sends the event `products.notified` to every webhook that subscribes to it and whose filter matches the product as it is now.',
     },
     JOB_ACCEPTED,
     WITH_BODY,
@@ -27,7 +27,9 @@ export const notifySchema = {
     {
       message: Type.Optional(
         Type.Unsafe<string>(
-          text({ minLength: 1, maxLength: 1_000, multiline: true, description: 'Goes with it', examples: ['Back in stock'] })[meta].input,
+          text({ minLength: 1, maxLength: 1_000, multiline: true, description: 'Text for the receivers', examples: ['Back in stock'] })[
+            meta
+          ].input,
         ),
       ),
     },
@@ -39,26 +41,26 @@ export const rotateWebhookSchema = actionSchema(
   webhooks,
   {
     name: 'rotate',
-    summary: 'Give a webhook another secret',
-    description: 'For 24 hours deliveries are signed with the old one too, each signature beside the other.',
+    summary: 'Rotate the secret of a webhook',
+    description: 'Deliveries carry signatures by both the new and the old secret for 24 hours.',
   },
-  { description: 'The webhook, with its new secret', schema: IssuedWebhook },
+  { description: 'The webhook with its new secret', schema: IssuedWebhook },
   [],
 )
 
 const DELIVERY_ACCEPTED = {
   status: ACCEPTED,
   description: 'The delivery, which is sent later',
-  schema: Type.Object({ delivery: Type.Integer({ description: 'Its id' }) }, { additionalProperties: false }),
-  headers: { Location: { type: 'string', format: 'uri', description: 'Where it says how far it is' }, ...REPLAYED },
+  schema: Type.Object({ delivery: Type.Integer({ description: 'Id of the delivery' }) }, { additionalProperties: false }),
+  headers: { Location: { type: 'string', format: 'uri', description: 'URL of the delivery' }, ...REPLAYED },
 }
 
 export const testWebhookSchema = actionSchema(
   webhooks,
   {
     name: 'test',
-    summary: 'Send a webhook something to try it',
-    description: 'An event of the type `webhooks.test`, whatever it has subscribed to.',
+    summary: 'Send a test delivery',
+    description: 'Sends an event of the type `webhooks.test`, whatever the webhook subscribes to.',
   },
   DELIVERY_ACCEPTED,
   ['webhook-disabled'],
@@ -72,21 +74,22 @@ export const replayWebhookSchema = {
     webhooks,
     {
       name: 'replay',
-      summary: 'Send the deliveries of a range of time again',
-      description: 'Those that have come to an end, under the same `webhook-id`: a receiver that has had one can tell.',
+      summary: 'Replay deliveries',
+      description:
+        'Sends the finished deliveries of a range of time again. `webhook-id` stays the same, so a receiver can detect duplicates.',
     },
     JOB_ACCEPTED,
     [...WITH_BODY, 'webhook-disabled'],
   ),
   body: Type.Object(
     {
-      since: timeParameter('What was made a delivery from then on', ['2026-01-31T12:00:00Z']),
-      until: Type.Optional(timeParameter('And before then; otherwise until now', ['2030-01-31T12:00:00Z'])),
+      since: timeParameter('Earliest creation of a delivery, inclusive', ['2026-01-31T12:00:00Z']),
+      until: Type.Optional(timeParameter('Latest creation of a delivery, exclusive; by default now', ['2030-01-31T12:00:00Z'])),
       only: Type.Optional(
         Type.Unsafe<'failed' | 'all'>({
           type: 'string',
           enum: ['failed', 'all'],
-          description: '`failed`, the default: not what has arrived',
+          description: '`failed` (default): failed and cancelled deliveries. `all`: delivered ones too',
         }),
       ),
     },
@@ -100,8 +103,8 @@ export const replayDeliverySchema = actionSchema(
   deliveries,
   {
     name: 'replay',
-    summary: 'Send a delivery again',
-    description: 'Under the same `webhook-id`. One that is still to be sent is sent at once.',
+    summary: 'Replay a delivery',
+    description: 'Sends the delivery again under the same `webhook-id`. A pending delivery is sent at once.',
   },
   DELIVERY_ACCEPTED,
   codes,

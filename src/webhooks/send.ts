@@ -1,24 +1,28 @@
-// Sends one POST to an address that is allowed, within bounds of time and of what is read of the answer.
+// Sends a POST to a permitted address, with limits on its time and on the size of the response.
 import { Agent, request } from 'undici'
 import { type AddressPolicy, createGuardedLookup, refusePrivateLiteral } from './address.ts'
 
-/** Milliseconds from the beginning of an attempt to the end of its answer, and of the connection alone. */
+/** Milliseconds from the start of an attempt to the end of its response. */
 export const SEND_TIMEOUT = 20_000
+/** Milliseconds to connect. */
 const CONNECT_TIMEOUT = 10_000
-/** Milliseconds for which a connection without a request is kept. */
+/** Milliseconds that an idle connection stays open. */
 const KEEP_ALIVE = 10_000
 
-/** Bytes of an answer that are kept, and that are read so that its connection can be used again. */
+/** Bytes of a response that are stored. */
 export const MAX_RESPONSE = 1_000
+/** Bytes of a response that are read so that its connection can be reused. */
 const MAX_READ = 65_536
 
-/** Bytes of the headers of an answer. */
+/** Largest headers of a response, in bytes. */
 const MAX_HEADER_BYTES = 16_384
 
 export interface SendResult {
-  /** Null where there was no answer. */
+  /** Null without a response. */
   status: number | null
+  /** Milliseconds. */
   latency: number
+  /** Null after a status from 200 to 299. */
   error: string | null
   response: string
   retryAfter?: string
@@ -50,10 +54,10 @@ export class Sender {
     })
   }
 
-  /** Never rejects, unless `signal` ends it: what went wrong is told. Redirects are not followed. */
+  /** Sends a request, and returns failures as `error`. Rejects only if `signal` aborts. Does not follow redirects. */
   async send(url: string, headers: Record<string, string>, body: string, signal: AbortSignal): Promise<SendResult> {
-    const begun = performance.now()
-    const sent = (rest: Omit<SendResult, 'latency'>): SendResult => ({ latency: Math.round(performance.now() - begun), ...rest })
+    const start = performance.now()
+    const buildResult = (rest: Omit<SendResult, 'latency'>): SendResult => ({ latency: Math.round(performance.now() - start), ...rest })
     const timeout = AbortSignal.timeout(this.#timeout)
     try {
       refusePrivateLiteral(new URL(url), this.#policy)
@@ -69,11 +73,11 @@ export class Sender {
       const response = await readBeginning(answer.body)
       const ok = status >= 200 && status < 300
       const error = ok ? null : `the receiver answered ${status}`
-      return sent({ status, error, response, ...(retryAfter !== undefined && { retryAfter: String(retryAfter) }) })
+      return buildResult({ status, error, response, ...(retryAfter !== undefined && { retryAfter: String(retryAfter) }) })
     } catch (error) {
       signal.throwIfAborted()
-      const detail = timeout.aborted ? `no answer within ${this.#timeout / 1_000} s` : describeError(error)
-      return sent({ status: null, error: detail, response: '' })
+      const detail = timeout.aborted ? `no response within ${this.#timeout / 1_000} s` : describeError(error)
+      return buildResult({ status: null, error: detail, response: '' })
     }
   }
 
@@ -82,18 +86,18 @@ export class Sender {
   }
 }
 
-/** Reads a short answer to its end, and ends the connection of a long one. */
+/** Reads the start of a response as text. A response longer than MAX_READ loses its connection. */
 async function readBeginning(body: AsyncIterable<Buffer> & { destroy(): unknown }): Promise<string> {
   const chunks: Buffer[] = []
-  let [kept, read] = [0, 0]
+  let [stored, read] = [0, 0]
   for await (const chunk of body) {
-    if (kept < MAX_RESPONSE) chunks.push(chunk.subarray(0, MAX_RESPONSE - kept))
-    kept = Math.min(MAX_RESPONSE, kept + chunk.length)
+    if (stored < MAX_RESPONSE) chunks.push(chunk.subarray(0, MAX_RESPONSE - stored))
+    stored = Math.min(MAX_RESPONSE, stored + chunk.length)
     read += chunk.length
-    // Leaving the loop ends it.
+    // Leaving the loop destroys the body and its connection.
     if (read > MAX_READ) break
   }
-  // What no database stores as text.
+  // No database stores NUL as text.
   return Buffer.concat(chunks).toString().replaceAll('\0', '\ufffd')
 }
 

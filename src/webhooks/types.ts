@@ -1,4 +1,4 @@
-// The types of events that webhooks are told of.
+// The event types that webhooks subscribe to.
 import type { Operation } from '../changelog/record.ts'
 import { describeUnknown } from '../did-you-mean.ts'
 import { type Fault, MAX_FAULTS } from '../errors.ts'
@@ -6,21 +6,21 @@ import type { Resource } from '../query/resource.ts'
 
 export const ALL = '*'
 
-/** What happened, as the type of an event says it. What else is recorded is told to nobody. */
+/** Suffix of the event type by operation. Other operations of the change log create no events. */
 export const EVENT_SUFFIXES: Partial<Record<Operation, string>> = { create: 'created', update: 'updated', delete: 'deleted' }
 
-/** Somebody asked for it: `POST …/notify_update/`. */
+/** Type of the events by `POST …/notify_update/`. */
 export const NOTIFIED = 'products.notified'
 
-/** A delivery that was asked for to see whether one arrives. It is sent whatever the webhook has subscribed to. */
+/** Type of test deliveries, which need no subscription. */
 export const TEST = 'webhooks.test'
 
-/** Of resources that only administrators may read, nobody else is told. */
+/** Whether changes of a resource create events. Resources that only admins can read create none. */
 export const hasEvents = ({ access }: Resource): boolean => access.read === 'read'
 
-/** Every type, besides `*`. */
+/** Lists all event types but `*`. */
 export const listEventTypes = (resources: readonly Resource[]): string[] => [
-  ...resources.filter(hasEvents).flatMap(({ table }) => Object.values(EVENT_SUFFIXES).map((happened) => `${table}.${happened}`)),
+  ...resources.filter(hasEvents).flatMap(({ table }) => Object.values(EVENT_SUFFIXES).map((suffix) => `${table}.${suffix}`)),
   NOTIFIED,
 ]
 
@@ -28,12 +28,12 @@ export function findTypeFaults(types: readonly string[], resources: readonly Res
   const allowed = [...listEventTypes(resources), ALL]
   const faults = types.flatMap((type, index): Fault[] => {
     if (allowed.includes(type)) return []
-    return [{ pointer: `/events/${index}`, ...describeUnknown('is no type of event', type, allowed) }]
+    return [{ pointer: `/events/${index}`, ...describeUnknown('is not an event type', type, allowed) }]
   })
   return faults.slice(0, MAX_FAULTS)
 }
 
 export const isSubscribed = (types: readonly string[], type: string): boolean => types.includes(ALL) || types.includes(type)
 
-/** The name of the resource that an event is of. */
+/** Returns the resource in an event type. */
 export const parseResource = (type: string): string => type.slice(0, type.indexOf('.'))

@@ -1,4 +1,4 @@
-// Webhooks as records: made, changed, rotated and removed, and switched off where their receivers fail for long.
+// Creates, updates, rotates and deletes webhooks, and disables them when their receivers keep failing.
 import { randomUUID } from 'node:crypto'
 import { Type } from '@sinclair/typebox'
 import { and, count, desc, eq, gt, isNull, or } from 'drizzle-orm'
@@ -19,37 +19,35 @@ import type { Outcome } from './outcome.ts'
 import { createWebhookSecret } from './sign.ts'
 import { ALL, findTypeFaults, hasEvents, listEventTypes, parseResource, TEST } from './types.ts'
 
-/** Webhooks that there can be: of each change it is looked whether they are told. */
+/** Largest number of webhooks. Each of them is checked for every change. */
 const MAX_WEBHOOKS = 100
 
 const HOUR = 3_600_000
-/** Milliseconds for which the secret before still signs. */
+/** Milliseconds that the previous secret still signs after a rotation. */
 const OLD_SECRET_TIME = 24 * HOUR
-/** Milliseconds of failure after which the end of a delivery is that of its webhook. */
+/** Milliseconds of continuous failure after which an exhausted delivery disables its webhook. */
 const DISABLE_AFTER = 72 * HOUR
 
-/** The answer to who makes a webhook or rotates its secret. */
+/** Schema of the response to the creation or rotation of a webhook. */
 export const IssuedWebhook = Type.Object(
   {
     ...webhooks.contract,
     secret: Type.Unsafe<string | null>({
       type: ['string', 'null'],
-      description: 'What deliveries are signed with. It is shown this once: null where the answer to an earlier request is repeated',
+      description: 'Signs the deliveries. Shown only once: null in a replayed response',
     }),
-    withheld: Type.Optional(
-      Type.Array(Type.String(), { description: 'In such a repeated answer: the members that were left out of what is kept' }),
-    ),
+    withheld: Type.Optional(Type.Array(Type.String(), { description: 'In a replayed response: members that were not stored' })),
   },
   { additionalProperties: false },
 )
 
-/** Before anything is written, since a name may have to be looked up. Throws `invalid-request`. */
+/** Checks a body, and throws `invalid-request`. Call it outside transactions, since it may resolve a host name. */
 export async function checkWebhook(body: Body, resources: readonly Resource[], policy: AddressPolicy, current?: Row): Promise<void> {
   const faults = await findWebhookFaults(body, resources, policy, current)
   if (faults.length > 0) throw invalid(faults)
 }
 
-/** Finds what the schema cannot tell of a webhook, in the members that a body has. */
+/** Finds the faults of a body that no schema can express. Members that the body omits come from `current`. */
 export async function findWebhookFaults(
   body: Body,
   resources: readonly Resource[],
@@ -62,21 +60,21 @@ export async function findWebhookFaults(
   return [
     ...(url === undefined ? [] : await findUrlFaults(String(url), policy)),
     ...faults,
-    // Where the types are not known, the filter has to be one of some resource.
+    // Without valid event types, the filter must fit at least one resource.
     ...findFilterFaults(String(filter), events === undefined || faults.length > 0 ? [ALL] : types, resources),
   ]
 }
 
-/** For a body that has other faults, in the members `faulty`. */
+/** Finds further faults of a body whose members `faulty` are invalid. */
 export const findBodyFaults: FindFaults = async ({ server, params, body }, faulty) => {
   const { db, resources, webhookPolicy } = server
   const { id } = params as { id?: number }
   const current = id === undefined ? undefined : await findRow(buildWriteContext(db.read, db, webhooks), id)
-  const sound = Object.fromEntries(Object.entries(body as Body).filter(([name]) => !faulty.has(name)))
-  return findWebhookFaults(sound, resources, webhookPolicy, current)
+  const validMembers = Object.fromEntries(Object.entries(body as Body).filter(([name]) => !faulty.has(name)))
+  return findWebhookFaults(validMembers, resources, webhookPolicy, current)
 }
 
-/** It has to be a filter of every resource that is named, and with `*` of one at least. */
+/** Checks a filter. It must fit every resource that `events` name, or with `*` at least one. */
 function findFilterFaults(filter: string, events: readonly string[], resources: readonly Resource[]): Fault[] {
   if (filter === '') return []
   const named = events.includes(ALL) ? listEventTypes(resources) : events
@@ -87,9 +85,9 @@ function findFilterFaults(filter: string, events: readonly string[], resources: 
     (events.includes(ALL) ? found.some((faults) => faults.length === 0) : found.every((faults) => faults.length === 0))
   )
     return []
-  // With `*`, of the resource that was most likely meant: whose fields are near.
-  const strange = (faults: readonly Fault[]) => faults.filter(({ suggestion }) => suggestion === undefined).length
-  const [faults = []] = found.filter((some) => some.length > 0).sort((a, b) => strange(a) - strange(b))
+  // Report the faults for the resource that the filter fits best: most of its unknown names have a suggestion.
+  const countUnknown = (faults: readonly Fault[]) => faults.filter(({ suggestion }) => suggestion === undefined).length
+  const [faults = []] = found.filter((some) => some.length > 0).sort((a, b) => countUnknown(a) - countUnknown(b))
   return faults.map(({ detail, allowed, suggestion, ...fault }) => ({
     pointer: '/filter',
     detail: 'parameter' in fault ? `${fault.parameter} ${detail}` : detail,
@@ -103,21 +101,21 @@ export async function createWebhook(tx: Queries, db: Database, body: Body, by: A
   const record = await createRecord(buildWriteContext(tx, db, webhooks), body, by)
   const [all] = await tx.select({ count: count() }).from(db.tables.webhooks)
   if (Number(all?.count) > MAX_WEBHOOKS)
-    throw new Problem('too-many-webhooks', `There are ${MAX_WEBHOOKS} webhooks, and no more can be made.`)
+    throw new Problem('too-many-webhooks', `The limit of ${MAX_WEBHOOKS} webhooks is reached. Delete a webhook first.`)
   return { record, secret: await addSecret(tx, db, record.id) }
 }
 
-/** Sets fields of a webhook. One that is enabled again begins anew. */
+/** Updates fields of a webhook. Enabling it again clears its failures. */
 export async function updateWebhook(tx: Queries, db: Database, id: number, body: Body, by: Actor, expected?: Precondition): Promise<Row> {
   const context = buildWriteContext(tx, db, webhooks)
   if (body.enabled === true) await skipToNewest(tx, db)
   const current = await lockRecord(context, id, expected)
   const values = Object.fromEntries(Object.entries(body).filter(([field]) => webhooks.writable.has(field)))
-  const again = body.enabled === true && current.enabled === false ? { disabled_reason: null, failing_since: null } : {}
-  return updateLocked(context, current, { ...values, ...again }, by)
+  const reset = body.enabled === true && current.enabled === false ? { disabled_reason: null, failing_since: null } : {}
+  return updateLocked(context, current, { ...values, ...reset }, by)
 }
 
-/** Gives it another secret. That before it signs too for a day. */
+/** Gives a webhook a new secret. The previous one signs too for OLD_SECRET_TIME. */
 export async function rotateWebhook(
   tx: Queries,
   db: Database,
@@ -128,7 +126,7 @@ export async function rotateWebhook(
   const { webhook_secrets: table } = db.tables
   const record = await lockRecord(buildWriteContext(tx, db, webhooks), id, expected)
   const until = new Date(Date.now() + OLD_SECRET_TIME).toISOString()
-  // Of two that are rotated away within a day, only the last still signs.
+  // After two rotations within a day, only the latest previous secret still signs.
   await tx.delete(table).where(and(eq(table.webhook, id), gt(table.expires_at, '0001-01-01T00:00:00.000Z')))
   await tx.update(table).set({ expires_at: until }).where(eq(table.webhook, id))
   await recordChanges(tx, db, webhooks, by, [
@@ -137,20 +135,20 @@ export async function rotateWebhook(
   return { record, secret: await addSecret(tx, db, id) }
 }
 
-/** Holds it. Throws `webhook-disabled` where nothing is sent to it. */
+/** Locks a webhook. Throws `webhook-disabled` if it is disabled. */
 export async function lockEnabled(tx: Queries, db: Database, id: number, expected?: Precondition): Promise<void> {
   const record = await lockRecord(buildWriteContext(tx, db, webhooks), id, expected)
-  if (record.enabled === false) throw new Problem('webhook-disabled', 'Nothing is sent to it: enable it first.')
+  if (record.enabled === false) throw new Problem('webhook-disabled', 'The webhook is disabled. Enable it first.')
 }
 
-/** Makes a delivery to see whether one arrives, and returns its id. Throws `webhook-disabled`. */
+/** Creates a test delivery, and returns its id. Throws `webhook-disabled`. */
 export async function createTestDelivery(tx: Queries, db: Database, id: number, request: string, expected?: Precondition): Promise<number> {
   await lockEnabled(tx, db, id, expected)
   const data = { webhook: id, request }
   return createDelivery(tx, db, id, { event: `test ${randomUUID()}`, type: TEST, at: new Date().toISOString(), data })
 }
 
-/** Its secrets go with it. Its deliveries stay on record. */
+/** Deletes a webhook with its secrets. Its deliveries stay. */
 export async function removeWebhook(tx: Queries, db: Database, id: number, by: Actor, expected?: Precondition): Promise<void> {
   const { webhook_secrets, webhook_pauses } = db.tables
   const context = buildWriteContext(tx, db, webhooks)
@@ -166,19 +164,19 @@ async function addSecret(tx: Queries, db: Database, webhook: number): Promise<st
   return secret
 }
 
-/** Those that sign now, the newest first. */
+/** Lists the secrets that sign now, newest first. */
 export async function listSecrets(tx: Queries, db: Database, webhook: number): Promise<string[]> {
   const { webhook_secrets: table } = db.tables
-  const good = or(isNull(table.expires_at), gt(table.expires_at, new Date().toISOString()))
+  const isValid = or(isNull(table.expires_at), gt(table.expires_at, new Date().toISOString()))
   const rows = await tx
     .select({ secret: table.secret })
     .from(table)
-    .where(and(eq(table.webhook, webhook), good))
+    .where(and(eq(table.webhook, webhook), isValid))
     .orderBy(desc(table.id))
   return rows.map(({ secret }) => secret)
 }
 
-/** What attempts mean for their webhook, which this transaction holds. Returns whether it is still enabled. */
+/** Pauses or disables a webhook by the outcomes of attempts. The transaction must have locked it. Returns whether it is still enabled. */
 export async function applyOutcomes(tx: Queries, db: Database, webhook: Webhook, outcomes: readonly Outcome[]): Promise<boolean> {
   const { webhooks: table, webhook_pauses: pauses } = db.tables
   const pause = Math.max(0, ...outcomes.map(({ pause }) => pause))
@@ -187,10 +185,10 @@ export async function applyOutcomes(tx: Queries, db: Database, webhook: Webhook,
     await tx.insert(pauses).values({ webhook: webhook.id, until }).onConflictDoUpdate({ target: pauses.webhook, set: { until } })
   }
   const ok = outcomes.some((outcome) => outcome.ok)
-  const failed = outcomes.find((outcome) => !outcome.ok)
+  const failure = outcomes.find((outcome) => !outcome.ok)
   let since = webhook.failing_since
   if (ok) since = null
-  else if (failed) since ??= new Date().toISOString()
+  else if (failure) since ??= new Date().toISOString()
   if (since !== webhook.failing_since) await tx.update(table).set({ failing_since: since }).where(eq(table.id, webhook.id))
   if (!webhook.enabled) return false
   const reason = findDisableReason(outcomes, since)

@@ -113,7 +113,7 @@ onEach('an attempt without an answer ends at its timeout', async (t, dialect) =>
   const { id } = await webhook(app, (await Receiver.start(t, () => {})).url)
   await change(app, 1)
   const given = await deliveryWhere(app, `webhook=${id}`, ({ attempts }) => attempts > 0)
-  t.match(given, { response_status: null, error: 'no answer within 1 s' })
+  t.match(given, { response_status: null, error: 'no response within 1 s' })
   t.ok(given.latency_ms >= 990, 'its time', { latency: given.latency_ms })
 })
 

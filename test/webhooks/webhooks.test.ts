@@ -392,7 +392,7 @@ onEach('what cannot be a webhook', async (t, dialect) => {
     [{ events: [] }, '/events', { detail: 'must have at least 1 item' }],
     [{ events: ['products.updates'] }, '/events/0', { suggestion: 'products.updated' }],
     [{ events: ['product.updatd'] }, '/events/0', { suggestion: 'products.updated' }],
-    [{ events: ['x'] }, '/events/0', { detail: 'is no type of event', suggestion: undefined }],
+    [{ events: ['x'] }, '/events/0', { detail: 'is not an event type', suggestion: undefined }],
     [{ events: ['products.updated', 'keys.created'] }, '/events/1'],
     [{ events: ['webhooks.created'] }, '/events/0'],
     [{ events: ['products.updated', 'products.updated'] }, '/events', { detail: 'has the same item twice' }],
