@@ -1,4 +1,4 @@
-// The life of an API key: made, listed, changed, rotated, revoked; and that its secret is nowhere but with its owner.
+// The life of an API key: create, list, change, rotate and revoke. The database holds only the hash of its secret.
 import crypto from 'node:crypto'
 import { syncBuiltinESMExports } from 'node:module'
 import { setTimeout } from 'node:timers/promises'
@@ -16,20 +16,20 @@ const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 const TOKEN = /^stk_\d+_[0-9a-f]{48}$/
 const STAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
-/** What a key is answered where it may do all. */
+/** Returns 200 for a key with every permission, and 401 for an invalid one. */
 const statusWith = async (app: App, token: string) => (await ask(app, 'GET', '/api/keys/', undefined, bearer(token))).status
 
-/** All that the database holds, as text. */
+/** Returns all rows of the tables that concern keys, as text. */
 async function contents(t: Test, app: App): Promise<string> {
   const query = await connect(t, app.config.DATABASE_URL)
   const tables = ['keys', 'key_secrets', 'changes', 'keys_search', 'stockroom_secrets']
   const rows: unknown[] = []
-  // A connection runs one statement at a time, so these run one after the other.
+  // A connection runs one statement at a time, so the queries run one after the other.
   for (const table of tables) rows.push(await query(`select * from ${table}`))
   return JSON.stringify(rows)
 }
 
-onEach('a key is made, shown once, and from then on only known by its hash', async (t, dialect) => {
+onEach('a new key is shown once, and the database holds only its hash', async (t, dialect) => {
   const app = await build(t, dialect)
   const { status, headers, body } = await ask(app, 'POST', '/api/keys/', { name: ' Warehouse ', role: 'admin' })
   t.equal(status, 201)
@@ -51,15 +51,15 @@ onEach('a key is made, shown once, and from then on only known by its hash', asy
   )
   const all = await contents(t, app)
   const [, , secret] = key.split('_')
-  t.ok(all.includes(sha256(secret)), 'its hash is kept')
-  t.notOk(all.includes(secret), 'its secret is not')
+  t.ok(all.includes(sha256(secret)), 'the database has the hash')
+  t.notOk(all.includes(secret), 'the database does not have the secret')
   const query = await connect(t, app.config.DATABASE_URL)
   const logged = JSON.stringify(await query('select * from changes'))
-  t.ok(logged.includes('Warehouse'), 'that it was made is in the log')
-  t.notOk(logged.includes(sha256(secret)), 'not even its hash is there')
+  t.ok(logged.includes('Warehouse'), 'the log records the new key')
+  t.notOk(logged.includes(sha256(secret)), 'the log does not have the hash')
 })
 
-onEach('a key that cannot be made', async (t, dialect) => {
+onEach('invalid requests for a key create none, and name each fault', async (t, dialect) => {
   const app = await build(t, dialect)
   const cases: [object, object[]][] = [
     [{}, [{ pointer: '/name' }, { pointer: '/role' }]],
@@ -79,8 +79,8 @@ onEach('a key that cannot be made', async (t, dialect) => {
     t.match(body, { code: 'invalid-request', errors })
     t.equal(body.errors.length, errors.length)
   }
-  t.equal((await ask(app, 'GET', '/api/keys/')).body.count, 1, 'the one that asks')
-  t.equal((await ask(app, 'PUT', '/api/keys/1/', { name: 'A', role: 'read' })).status, 405, 'nor is one replaced')
+  t.equal((await ask(app, 'GET', '/api/keys/')).body.count, 1, 'the only key is that of the request')
+  t.equal((await ask(app, 'PUT', '/api/keys/1/', { name: 'A', role: 'read' })).status, 405, 'a key cannot be replaced')
   for (const url of ['/api/keys/99/', '/api/keys/x/']) {
     for (const method of ['GET', 'PATCH', 'DELETE'] as const)
       t.equal((await ask(app, method, url, method === 'PATCH' ? {} : undefined)).status, 404)
@@ -88,7 +88,7 @@ onEach('a key that cannot be made', async (t, dialect) => {
   }
 })
 
-onEach('a key that is revoked, rotated or past its time is refused at once by the instance that did it', async (t, dialect) => {
+onEach('the instance that revokes or rotates a key refuses it at once, as it does an expired one', async (t, dialect) => {
   const app = await build(t, dialect)
   const made = async (more = {}) => (await ask(app, 'POST', '/api/keys/', { name: 'A', role: 'admin', ...more })).body
 
@@ -98,8 +98,8 @@ onEach('a key that is revoked, rotated or past its time is refused at once by th
   t.equal(await statusWith(app, revoked.key), 401)
   const { body: record } = await ask(app, 'GET', `/api/keys/${revoked.id}/`)
   t.match(record.revoked_at, STAMP, 'its record stays')
-  t.equal((await ask(app, 'DELETE', `/api/keys/${revoked.id}/`)).status, 204, 'once more')
-  t.strictSame((await ask(app, 'GET', `/api/keys/${revoked.id}/`)).body, record, 'and nothing changes')
+  t.equal((await ask(app, 'DELETE', `/api/keys/${revoked.id}/`)).status, 204, 'a second DELETE succeeds')
+  t.strictSame((await ask(app, 'GET', `/api/keys/${revoked.id}/`)).body, record, 'the second DELETE changes nothing')
   t.match(await ask(app, 'POST', `/api/keys/${revoked.id}/rotate/`), { status: 409, body: { code: 'key-revoked' } })
 
   const rotated = await made()
@@ -108,7 +108,11 @@ onEach('a key that is revoked, rotated or past its time is refused at once by th
   t.match({ status, headers, body }, { status: 200, headers: { 'cache-control': 'no-store' }, body: { id: rotated.id, key: TOKEN } })
   t.not(body.key, rotated.key)
   const told = await ask(app, 'POST', `/api/keys/${rotated.id}/rotate/`, { grace: 60 })
-  t.match(told, { status: 400, body: { errors: [{ pointer: '', detail: /is not read here/ }] } }, 'what is not read is said so')
+  t.match(
+    told,
+    { status: 400, body: { errors: [{ pointer: '', detail: /is not read here/ }] } },
+    'the body is refused because this route reads none',
+  )
   t.equal(await statusWith(app, rotated.key), 401)
   t.equal(await statusWith(app, body.key), 200)
 
@@ -118,7 +122,7 @@ onEach('a key that is revoked, rotated or past its time is refused at once by th
   t.equal(await statusWith(app, expiring.key), 401)
   const longer = { expires_at: new Date(Date.now() + 3_600_000).toISOString() }
   t.match(await ask(app, 'PATCH', `/api/keys/${expiring.id}/`, longer), { status: 200, body: longer })
-  t.equal(await statusWith(app, expiring.key), 200, 'until it is given more')
+  t.equal(await statusWith(app, expiring.key), 200, 'a later expiry makes the key valid again')
 })
 
 /** Ways to end an admin key. */
@@ -139,9 +143,9 @@ onEach('the last valid admin key cannot end itself over HTTP', async (t, dialect
   await end((await issue({ role: 'admin' })).id, ['PATCH', { expires_at: '2020-01-01' }])
   const { body: before } = await ask(app, 'GET', '/api/keys/1/')
   for (const ending of endings) t.match(await end(1, ending), refused, JSON.stringify(ending))
-  t.strictSame((await ask(app, 'GET', '/api/keys/1/')).body, before, 'nothing of it is changed')
+  t.strictSame((await ask(app, 'GET', '/api/keys/1/')).body, before, 'the key is unchanged')
   const harmless = { name: 'Renamed', role: 'admin', expires_at: '2099-01-01' }
-  t.match(await ask(app, 'PATCH', '/api/keys/1/', harmless), { status: 200 }, 'what leaves it valid is no end')
+  t.match(await ask(app, 'PATCH', '/api/keys/1/', harmless), { status: 200 }, 'a change that keeps the key valid is allowed')
   for (const ending of endings) {
     const { id } = await issue({ role: 'admin' })
     t.match(await end(id, ending), { status: ending[0] === 'DELETE' ? 204 : 200 }, 'with another admin key')
@@ -151,13 +155,13 @@ onEach('the last valid admin key cannot end itself over HTTP', async (t, dialect
   t.match(await end(1, ['DELETE']), { status: 204 }, 'another valid admin key is enough')
 })
 
-onEach('of admin keys that revoke each other at the same time one stays', async (t, dialect) => {
+onEach('concurrent revocations among admin keys leave one valid', async (t, dialect) => {
   const app = await build(t, dialect)
   for (let round = 0; round < 5; round++) {
     const issued = await Promise.all([1, 2, 3, 4].map(() => issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)))
     const others = (await ask(app, 'GET', '/api/keys/?role=admin&revoked_at__isnull=true')).body.results.map(({ id }: { id: number }) => id)
     for (const id of others) if (!issued.some(({ record }) => record.id === id)) await revokeKey(app.db, id, COMMAND_LINE)
-    // Each revokes the next one, and all are known as valid.
+    // Each key revokes the next one, and all are cached as valid.
     for (const { token } of issued) t.equal(await statusWith(app, token), 200)
     const answers = await Promise.all(
       issued.map(({ token }, place) => {
@@ -176,7 +180,7 @@ onEach('the command line revokes the last admin key', async (t, dialect) => {
   t.match(await revokeKey(app.db, 1, COMMAND_LINE), { revoked_at: STAMP })
 })
 
-onEach('what is done to a key by another process is known within a second', async (t, dialect) => {
+onEach('a change of a key by another process takes effect within a second', async (t, dialect) => {
   const app = await build(t, dialect)
   const other = await build(t, existing(dialect, app.config.DATABASE_URL))
   for (const spoil of [revokeKey, rotateKey]) {
@@ -188,7 +192,7 @@ onEach('what is done to a key by another process is known within a second', asyn
   }
 })
 
-onEach('the last use of a key is noted, coarsely', async (t, dialect) => {
+onEach('the last use of a key is recorded, at most once in five minutes', async (t, dialect) => {
   const app = await build(t, dialect)
   const { record, token } = await issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)
   const query = await connect(t, app.config.DATABASE_URL)
@@ -203,13 +207,13 @@ onEach('the last use of a key is noted, coarsely', async (t, dialect) => {
   t.ok(first?.last_used_at)
   app.keyring.forget(record.id)
   await statusWith(app, token)
-  t.strictSame(await used(), first, 'once in a while is enough')
+  t.strictSame(await used(), first, 'a second use soon after is not recorded')
   const before = dialect.name === 'pg' ? "now() - interval '6 minutes'" : String(Date.now() - 6 * 60_000)
   await query(`update keys set last_used_at = ${before} where id = ${record.id}`)
   app.keyring.forget(record.id)
   await statusWith(app, token)
   t.ok(new Date(String((await used())?.last_used_at)).getTime() || Number((await used())?.last_used_at))
-  t.equal((await query('select * from changes')).length, 2, 'and is no change for the log: two keys were made')
+  t.equal((await query('select * from changes')).length, 2, 'the last use adds nothing to the log, which has the two new keys')
 })
 
 onEach('the first key', async (t, dialect) => {
@@ -219,7 +223,7 @@ onEach('the first key', async (t, dialect) => {
     for (const table of ['key_secrets', 'keys', 'changes']) await query(`delete from ${table}`)
     return app
   }
-  await t.test('is made where there is none, by one of many', async (t) => {
+  await t.test('concurrent starts create one first key', async (t) => {
     const app = await open(t)
     const made = await Promise.all(Array.from({ length: 5 }, () => firstKey(app.db, '')))
     const [token = '', ...others] = made.filter((token) => token !== undefined)
@@ -228,7 +232,7 @@ onEach('the first key', async (t, dialect) => {
     t.equal(await statusWith(app, token), 200)
     t.equal(await firstKey(app.db, ''), undefined)
   })
-  await t.test('may be given, and has the id that it says', async (t) => {
+  await t.test('a configured first key is stored with the id in its text', async (t) => {
     const app = await open(t)
     const given = `stk_1_${'Ab3'.repeat(20)}`
     t.equal(await firstKey(app.db, given), given)
@@ -238,15 +242,15 @@ onEach('the first key', async (t, dialect) => {
       operation,
       Number(record_id),
     ])
-    t.strictSame(logged, [['create', 1]], 'and the log says so')
+    t.strictSame(logged, [['create', 1]], 'the log records it')
     const { body } = await ask(app, 'POST', '/api/keys/', { name: 'Next', role: 'read' }, bearer(given))
-    t.ok(body.id > 1, 'and the next one another')
-    t.equal(await firstKey(app.db, `stk_1_${'Xy9'.repeat(20)}`), undefined, 'a key that is there is never replaced')
+    t.ok(body.id > 1, 'the next key gets another id')
+    t.equal(await firstKey(app.db, `stk_1_${'Xy9'.repeat(20)}`), undefined, 'an existing key is never replaced')
     t.equal(await statusWith(app, given), 200)
   })
 })
 
-onEach('what was read of a key before it was revoked is not remembered after', async (t, dialect) => {
+onEach('a key revoked during its verification is not remembered as valid', async (t, dialect) => {
   const app = await build(t, dialect)
   const { record, token } = await issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)
   const { readRows: rows } = app.db
@@ -260,7 +264,7 @@ onEach('what was read of a key before it was revoked is not remembered after', a
     }
     return found
   }
-  t.match(await app.keyring.verify(token), { key: { id: record.id } }, 'when it was read it was valid')
+  t.match(await app.keyring.verify(token), { key: { id: record.id } }, 'the key was valid when its row was read')
   t.equal(app.keyring.recall(token), undefined)
   t.match(await app.keyring.verify(token), { refused: 'revoked' })
 })
@@ -295,8 +299,7 @@ onEach('an unknown id costs the same hashes and comparisons as a known one', asy
   t.strictSame(await costOf(record.id + 1), known)
 })
 
-/** What many ask at the same time, with a key that nobody has used yet. */
-onEach('many at once with one key', async (t, dialect) => {
+onEach('50 concurrent requests with an unused key all succeed', async (t, dialect) => {
   const app = await build(t, dialect)
   const { token } = await issueKey(app.db, { name: 'A', role: 'read' }, COMMAND_LINE)
   const url = '/api/products/'
