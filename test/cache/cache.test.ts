@@ -1,4 +1,4 @@
-// Answers that are kept: what is found again, for whom, and what makes it go.
+// Cached answers: what is cached, for whom, and what invalidates it.
 import { copyFile } from 'node:fs/promises'
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import type { InjectOptions } from 'fastify'
@@ -15,7 +15,7 @@ import * as redis from '../redis.ts'
 const [embedded, postgres] = DIALECTS as [Dialect, Dialect]
 const LIST = '/api/products/'
 
-/** Two stores do the same: in this process, and in Redis behind it. */
+/** Runs a test with both stores: process memory on each database, and process memory in front of Redis. */
 function onEachStore(title: string, body: (t: Test, dialect: Dialect, env: Record<string, string>) => Promise<void>): void {
   onEach(title, (t, dialect) => body(t, dialect, {}))
   t.test(`${title} [sqlite, Redis]`, { skip: redis.skip }, (t) => body(t, embedded, { REDIS_URL: redis.REDIS }))
@@ -28,7 +28,7 @@ async function fill(app: App): Promise<void> {
     await ask(app, 'POST', LIST, { name, price: number + 1, sku: `S${number}`, category: number < 2 ? 2 : 1, brand: 'Acme' })
 }
 
-/** Has `seen` called whenever the database is asked in this way. Returns what ends that. */
+/** Calls `seen` before each call of the database method `name`. Returns a function that restores the method. */
 function watch({ db }: App, name: 'list' | 'readRows' | 'readState', seen: () => unknown): () => void {
   const real = db[name] as (...given: unknown[]) => unknown
   const seeing = (...given: unknown[]) => {
@@ -39,7 +39,7 @@ function watch({ db }: App, name: 'list' | 'readRows' | 'readState', seen: () =>
   return () => void Object.assign(db, { [name]: real })
 }
 
-/** `hit`, or what it was instead. */
+/** Reads the source of an answer from `Cache-Status`: `hit` or the reason for forwarding. */
 const sourceOf = ({ headers }: { headers: Record<string, unknown> }) =>
   /^stockroom; (hit|fwd=\w+)/.exec(String(headers['cache-status']))?.[1]
 
@@ -51,7 +51,7 @@ const READ = [
   '/api/products/?category__under=1',
 ]
 
-onEachStore('what is asked for again is there', async (t, dialect, env) => {
+onEachStore('a repeated read is a cache hit with the same answer', async (t, dialect, env) => {
   const app = await build(t, dialect, { env })
   await fill(app)
   for (const url of READ) {
@@ -69,7 +69,7 @@ onEachStore('what is asked for again is there', async (t, dialect, env) => {
   }
 })
 
-/** What is written, and which of READ it changes. */
+/** Writes, with the URLs of READ that each invalidates. */
 const writes: Record<string, [(app: App) => Promise<unknown>, gone: readonly string[]]> = {
   create: [(app) => ask(app, 'POST', LIST, { name: 'Coat', price: 9, category: 2 }), READ],
   'change of another record': [(app) => ask(app, 'PATCH', `${LIST}3/`, { price: 7 }), READ],
@@ -83,7 +83,7 @@ const writes: Record<string, [(app: App) => Promise<unknown>, gone: readonly str
   'a request that is refused': [(app) => ask(app, 'POST', LIST, { name: 'Twice', price: 1, sku: 'S1' }), []],
 }
 
-onEachStore('a write drops what was read from its table, and nothing else', async (t, dialect, env) => {
+onEachStore('a write invalidates the entries that read its table, and no others', async (t, dialect, env) => {
   for (const [what, [write, gone]] of Object.entries(writes)) {
     const app = await build(t, dialect, { env })
     await fill(app)
@@ -99,14 +99,14 @@ onEachStore('a write drops what was read from its table, and nothing else', asyn
   }
 })
 
-onEach('another program’s write is seen by the next who asks', async (t, dialect) => {
+onEach('a write by another program invalidates entries before the next read', async (t, dialect) => {
   const app = await build(t, dialect)
   await fill(app)
   const other = await connect(t, app.config.DATABASE_URL)
   for (let price = 100; price < 110; price++) {
     for (const url of READ) await get(app, url)
     await other(`update products set price = ${price}00 where id = 1`)
-    // It tells nobody, so on PostgreSQL it takes until the next look.
+    // PostgreSQL announces no such write, so it is seen at the next poll.
     while (dialect === postgres && (await get(app, `${LIST}1/`)).body.price !== `${price}.00`) {}
     for (const url of READ) {
       const { body } = await get(app, url)
@@ -115,7 +115,7 @@ onEach('another program’s write is seen by the next who asks', async (t, diale
   }
 })
 
-onEach('queries that are the same are one entry, and those that are not are none', async (t, dialect) => {
+onEach('equivalent queries share one entry, and failed requests are not cached', async (t, dialect) => {
   const app = await build(t, dialect)
   await fill(app)
   const same = [
@@ -127,8 +127,8 @@ onEach('queries that are the same are one entry, and those that are not are none
   ]
   for (const [index, query] of same.entries()) t.equal(sourceOf(await get(app, LIST + query)), index === 0 ? 'fwd=miss' : 'hit', query)
   const lenient = await ask(app, 'GET', `${LIST}${same[1]}&utm_source=x`, undefined, { prefer: 'handling=lenient' })
-  t.equal(sourceOf(lenient), 'hit', 'an unknown parameter makes no entry, where it is ignored')
-  t.equal(sourceOf(await get(app, `${LIST}?utm_source=x`)), undefined, 'nor where it is refused')
+  t.equal(sourceOf(lenient), 'hit', 'an ignored unknown parameter makes no separate entry')
+  t.equal(sourceOf(await get(app, `${LIST}?utm_source=x`)), undefined, 'a refused one makes none either')
   for (const url of [`${LIST}?page=9`, `${LIST}99/`, `${LIST}99/cached_detail/`, `${LIST}?x=1`]) {
     const answers = [await get(app, url), await get(app, url)]
     for (const { headers, status } of answers)
@@ -146,7 +146,7 @@ onEach('queries that are the same are one entry, and those that are not are none
   for (const query of others) t.equal(sourceOf(await get(app, LIST + query)), 'fwd=miss', query)
 })
 
-onEach('links are those of the origin that was asked', async (t, dialect) => {
+onEach('cached answers link to the origin of the request', async (t, dialect) => {
   const app = await build(t, dialect)
   await fill(app)
   for (const round of ['miss', 'hit']) {
@@ -158,7 +158,7 @@ onEach('links are those of the origin that was asked', async (t, dialect) => {
   }
 })
 
-onEach('who may not read it does not get what is kept, nor is told whether it is there', async (t, dialect) => {
+onEach('a client without permission gets nothing from the cache and learns nothing of its contents', async (t, dialect) => {
   const app = await build(t, dialect, { env: { REQUIRE_KEY_TO_READ: 'true' } })
   await fill(app)
   const { headers } = await get(app, LIST)
@@ -186,7 +186,7 @@ onEach('who may not read it does not get what is kept, nor is told whether it is
   for (const [who, having, expected] of callers) {
     for (const url of [LIST, `${LIST}1/`, `${LIST}1/cached_detail/`, '/api/keys/']) {
       for (const key of keys) {
-        // How often a client may try a key is for other tests.
+        // Each request has another address, since tries of keys are limited by address.
         const answer = await app.inject({ url, headers: { ...having, 'if-none-match': key }, remoteAddress: `10.0.0.${++clients}` })
         t.equal(answer.statusCode, expected, `${who} ${url} ${key}`)
         t.equal(answer.headers['cache-status'], undefined)
@@ -194,14 +194,14 @@ onEach('who may not read it does not get what is kept, nor is told whether it is
       }
     }
   }
-  t.strictSame(reads, [], 'nothing was read')
+  t.strictSame(reads, [], 'the database was not read')
   for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'] as const)
     t.equal((await app.inject({ method, url: LIST, headers: { 'if-none-match': String(headers.etag) } })).statusCode >= 400, true, method)
   const forbidden = await app.inject({ url: '/api/keys/', headers: { authorization: `Bearer ${token}`, 'if-none-match': '*' } })
   t.equal(forbidden.statusCode, 403)
 })
 
-onEach('what is kept counts against the limit like everything else', async (t, dialect) => {
+onEach('cache hits count against the rate limit', async (t, dialect) => {
   const app = await build(t, dialect, { env: { RATE_LIMIT_ANONYMOUS: '5' } })
   await fill(app)
   const statuses: number[] = []
@@ -210,7 +210,7 @@ onEach('what is kept counts against the limit like everything else', async (t, d
   t.strictSame(statuses, [200, 304, 200, 304, 200, 429, 429])
 })
 
-t.test('who may keep it, and how long', async (t) => {
+t.test('Cache-Control depends on the key and the configuration', async (t) => {
   const rows: [env: Record<string, string>, anonymous: string, withKey: string][] = [
     [{}, 'public, max-age=0, must-revalidate', 'private, max-age=0, must-revalidate'],
     [{ CACHE_TTL: '0' }, 'public, max-age=0, must-revalidate', 'private, max-age=0, must-revalidate'],
@@ -246,7 +246,7 @@ t.test('who may keep it, and how long', async (t) => {
   }
 })
 
-onEach('with CACHE_TTL=0 nothing is kept, and tags hold all the same', async (t, dialect) => {
+onEach('CACHE_TTL=0 disables the cache but not entity tags', async (t, dialect) => {
   const app = await build(t, dialect, { env: { CACHE_TTL: '0' } })
   await fill(app)
   for (const url of READ) {
@@ -257,7 +257,7 @@ onEach('with CACHE_TTL=0 nothing is kept, and tags hold all the same', async (t,
   }
 })
 
-onEach('a list that is asked for by many at once is read once', async (t, dialect) => {
+onEach('concurrent requests for a list read it once', async (t, dialect) => {
   const app = await build(t, dialect)
   await fill(app)
   for (const [name, url] of [
@@ -276,7 +276,7 @@ onEach('a list that is asked for by many at once is read once', async (t, dialec
   }
 })
 
-onEach('a reading that began before a write is not joined after it', async (t, dialect) => {
+onEach('a read that began before a write is not shared with requests after it', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const answers = new Answers(db, new MemoryStore(1_000_000), 60_000)
   const asked = { key: 'a list', tables: ['products'] } as const
@@ -296,7 +296,7 @@ onEach('a reading that began before a write is not joined after it', async (t, d
   t.strictSame(await found(after), ['after', 'stored'])
 })
 
-onEach('where reading fails, nothing is kept of it, and the next who asks reads again', async (t, dialect) => {
+onEach('a failed read is not cached, and the next request reads again', async (t, dialect) => {
   const app = await build(t, dialect)
   await fill(app)
   const real = app.db.list
@@ -313,7 +313,7 @@ onEach('where reading fails, nothing is kept of it, and the next who asks reads 
   t.match(await get(app, LIST), { status: 200, body: { count: 3 } })
 })
 
-onEachStore('large answers are compressed for who takes it, each form with a tag of its own', async (t, dialect, env) => {
+onEachStore('large answers are compressed on request, with an entity tag for each coding', async (t, dialect, env) => {
   const app = await build(t, dialect, { env })
   await fill(app)
   await ask(app, 'PATCH', `${LIST}1/`, { description: 'long '.repeat(1_000) })
@@ -356,14 +356,14 @@ onEachStore('large answers are compressed for who takes it, each form with a tag
     t.equal(new Set(tags.values()).size, 3, `${url}: ${[...tags.values()]}`)
     for (const [coding, tag] of tags) {
       const { statusCode, headers } = await app.inject({ url, headers: { 'if-none-match': String(tag), 'accept-encoding': 'gzip' } })
-      t.strictSame([statusCode, headers.etag], [304, tag], `${url}: who has ${coding} has it, whatever comes next`)
+      t.strictSame([statusCode, headers.etag], [304, tag], `${url}: a tag of ${coding} holds in requests for other codings`)
     }
   }
   const small = await app.inject({ url: `${LIST}3/`, headers: { 'accept-encoding': 'br' } })
-  t.equal(small.headers['content-encoding'], undefined, 'a small one is sent as it is')
+  t.equal(small.headers['content-encoding'], undefined, 'a small answer is not compressed')
 })
 
-t.test('after a backup was restored no tag comes again for something else', async (t) => {
+t.test('entity tags are never reused for other content after a restore from backup', async (t) => {
   const url = await embedded.create(t)
   const file = url.slice('file:'.length)
   const opened = () => build(t, embedded, { env: { DATABASE_URL: url } })
@@ -385,13 +385,13 @@ t.test('after a backup was restored no tag comes again for something else', asyn
   }
 })
 
-t.test('how much is kept is bounded by bytes', async (t) => {
+t.test('the size of the cache is limited in bytes', async (t) => {
   const app = await build(t, embedded, { env: { CACHE_MAX_BYTES: '65536' } })
   await fill(app)
   for (let n = 0; n < 300; n++) t.match((await get(app, `${LIST}?price__gte=${n}`)).headers['cache-status'], /; stored$/)
-  t.equal(sourceOf(await get(app, `${LIST}?price__gte=299`)), 'hit', 'the last is there')
-  t.equal(sourceOf(await get(app, `${LIST}?price__gte=0`)), 'fwd=miss', 'the first is not')
+  t.equal(sourceOf(await get(app, `${LIST}?price__gte=299`)), 'hit', 'the last answer is cached')
+  t.equal(sourceOf(await get(app, `${LIST}?price__gte=0`)), 'fwd=miss', 'the first answer is evicted')
   await ask(app, 'PATCH', `${LIST}1/`, { description: 'x'.repeat(9_900) })
   const large = await get(app, LIST)
-  t.equal(large.headers['cache-status'], 'stockroom; fwd=miss', 'what would take too much of it is not kept')
+  t.equal(large.headers['cache-status'], 'stockroom; fwd=miss', 'an answer too large for the cache is not stored')
 })

@@ -1,4 +1,4 @@
-// Where answers are kept: in this process and in Redis, by the same rules.
+// Stores of cache entries, in process memory and in Redis, follow the same rules.
 import { createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import { ExplicitCache } from '../../src/cache/explicit.ts'
@@ -39,45 +39,45 @@ const stores: Record<string, [skip: string | false, make: (t: Test) => Promise<S
 }
 
 for (const [name, [skip, make]] of Object.entries(stores)) {
-  t.test(`what is kept in ${name}`, { skip }, async (t) => {
+  t.test(`${name} returns an entry only for its key, its state and its lifetime`, { skip }, async (t) => {
     const store = await make(t)
     const get = async (key: string, state = '1.7') => store.near(key, state) ?? store.get(key, state)
-    t.equal(await get('a'), undefined, 'nothing is there')
+    t.equal(await get('a'), undefined, 'the store is empty')
     const bodies = ['{"a":1}', '', 'ü😀\n\n\0{}', 'x'.repeat(50_000)]
     for (const [index, body] of bodies.entries()) {
       t.equal(store.set(`key ${index}`, kept(body)), true)
       const found = await get(`key ${index}`)
-      t.same({ ...found, body: String(found?.body), stored: 0 }, { ...kept(body), body, stored: 0 }, 'it comes back as it was')
-      t.equal(await get(`key ${index}`, '1.8'), undefined, 'and is not that of another state')
-      t.equal(await get(`key ${index + 10}`), undefined, 'nor of another key')
+      t.same({ ...found, body: String(found?.body), stored: 0 }, { ...kept(body), body, stored: 0 }, 'the entry is unchanged')
+      t.equal(await get(`key ${index}`, '1.8'), undefined, 'the entry belongs to its state')
+      t.equal(await get(`key ${index + 10}`), undefined, 'the entry belongs to its key')
     }
     store.set('key 0', kept('newer', { state: '2.9' }))
-    t.equal(String((await get('key 0', '2.9'))?.body), 'newer', 'a newer one is found')
+    t.equal(String((await get('key 0', '2.9'))?.body), 'newer', 'a newer entry replaces it')
 
     store.set('old', kept('old', { stored: Date.now() - MINUTE }))
-    t.equal(await get('old'), undefined, 'one whose time is over is not')
+    t.equal(await get('old'), undefined, 'an expired entry is not returned')
     const brief = kept('brief', { ttl: 50 })
     store.set('brief', brief)
     while (leftOf(brief) > 0) await new Promise(setImmediate)
     t.equal(await get('brief'), undefined)
-    t.equal(store.set('huge', kept('x'.repeat(2_000_000))), false, 'what is too large is not kept')
+    t.equal(store.set('huge', kept('x'.repeat(2_000_000))), false, 'an entry that is too large is not stored')
     t.equal(await get('huge'), undefined)
-    t.equal(String((await get('key 1'))?.body), bodies[1], 'and drops nothing')
+    t.equal(String((await get('key 1'))?.body), bodies[1], 'the large entry evicted nothing')
   })
 }
 
-t.test('what is not asked for goes first', async (t) => {
+t.test('the least recently used entry is evicted first', async (t) => {
   const store = new MemoryStore(100_000)
   for (let n = 0; n < 30; n++) {
     store.set(`key ${n}`, kept('x'.repeat(5_000)))
-    t.ok(store.near('key 0', '1.7'), 'it is asked for all the time')
+    t.ok(store.near('key 0', '1.7'), 'the entry in use stays')
     t.ok(store.bytes <= 100_000)
   }
   t.equal(store.near('key 1', '1.7'), undefined)
   t.ok(store.size > 10)
 })
 
-t.test('what is compressed takes more', async (t) => {
+t.test('compressed forms count towards the size of the store', async (t) => {
   const store = new MemoryStore(100_000)
   const grown = kept('x'.repeat(5_000))
   store.set('key', grown)
@@ -86,10 +86,10 @@ t.test('what is compressed takes more', async (t) => {
   store.resize('key', grown)
   t.equal(store.bytes, before + 1_500)
   store.resize('key', kept('another'))
-  t.equal(store.bytes, before + 1_500, 'not of what has left')
+  t.equal(store.bytes, before + 1_500, 'an entry that is no longer stored does not count')
 })
 
-t.test('what another program put into Redis is not taken for an answer', { skip: redis.skip }, async (t) => {
+t.test('values of other programs in Redis are never returned as entries', { skip: redis.skip }, async (t) => {
   const connection = await open(redis.REDIS)
   t.teardown(() => connection.close())
   const prefix = redis.prefixFor(t)
@@ -102,14 +102,14 @@ t.test('what another program put into Redis is not taken for an answer', { skip:
   }
 })
 
-t.test('a Redis that does not answer is a miss, and is not waited for', { skip: redis.skip }, async (t) => {
+t.test('an unresponsive Redis is a miss and is not waited for', { skip: redis.skip }, async (t) => {
   const closed = await open('redis://127.0.0.1:1')
   t.teardown(() => closed.close())
   const away = new RedisStore(closed)
   t.equal(away.set('a', kept('a')), false)
   t.equal(await away.get('a', '1.7'), undefined)
 
-  // It takes what it is sent, and says nothing.
+  // A proxy that can swallow what it receives.
   let silent = false
   const server = createServer((socket) => {
     const real = redis.REDIS.replace(/^redis:\/\//, '').split(':')
@@ -135,10 +135,10 @@ t.test('a Redis that does not answer is a miss, and is not waited for', { skip: 
   let asked = 0
   const start = performance.now()
   for (; !connection.away; asked++) t.equal(await store.get('a', '1.7'), undefined)
-  t.ok(asked > 3, `asked ${asked} times in ${performance.now() - start} ms, until it was taken for away`)
+  t.ok(asked > 3, `${asked} reads in ${performance.now() - start} ms until Redis was considered unavailable`)
 })
 
-onEach('app.cache keeps what a route likes, until its tables change', async (t, dialect) => {
+onEach('app.cache stores values until one of their tables changes', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', { name: 'a', price: 1 })
   const names = async (id = 'names') => {
@@ -156,27 +156,27 @@ onEach('app.cache keeps what a route likes, until its tables change', async (t, 
   await ask(app, 'POST', '/api/products/', { name: 'b', price: 1 })
   t.same(await names(), { names: ['a', 'b'], source: 'database' })
   await ask(app, 'POST', '/api/categories/', { name: 'c' })
-  t.same(await names(), { names: ['a', 'b'], source: 'database' }, 'either table')
+  t.same(await names(), { names: ['a', 'b'], source: 'database' }, 'a write to either table invalidates')
 
   const key = { segment: 'products', id: 'late' }
   await app.cache.get(key)
   await ask(app, 'PATCH', '/api/products/1/', { price: 2 })
   app.cache.set(key, 'read before the change', MINUTE)
-  t.equal(await app.cache.get(key), null, 'what is set late does not hold for what was written meanwhile')
+  t.equal(await app.cache.get(key), null, 'a value that was read before a write is not stored after it')
 
   for (const bad of ['text', { segment: 'nothing', id: 'a' }, { segment: '', id: 'a' }, { segment: 'products', id: 'never asked for' }])
     t.throws(() => app.cache.set(bad, 1, MINUTE), TypeError, JSON.stringify(bad))
   t.equal(await app.cache.get('text'), null)
   const [error, found] = await new Promise<unknown[]>((resolve) => app.cache.get(key, (...given) => resolve(given)))
-  t.strictSame([error, found], [null, null], 'by callbacks too, as the plugin asks')
+  t.strictSame([error, found], [null, null], 'the interface with callbacks, which the plugin uses')
 })
 
-t.test('@fastify/caching finds nothing by what a client names', async (t) => {
+t.test('@fastify/caching finds nothing under a name that a client sends', async (t) => {
   const app = await build(t, embedded)
   const cache = new ExplicitCache(app.db, new MemoryStore(1_000_000))
   let seen: unknown[] = []
   cache.get({ segment: app.cacheSegment, id: 'products' }, (...given) => {
     seen = given
   })
-  t.strictSame(seen, [null, null], 'at once')
+  t.strictSame(seen, [null, null], 'the callback is called at once')
 })
