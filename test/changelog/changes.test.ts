@@ -1,4 +1,4 @@
-// The record of changes: what each write leaves in it, and that it is the whole truth.
+// The change log records every write completely.
 import { setTimeout } from 'node:timers/promises'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
@@ -24,7 +24,7 @@ interface Entry {
   fields: Record<string, [unknown, unknown]>
 }
 
-/** All that is recorded, in its order, but for what the test's own key was made by. */
+/** Returns all log entries in order, except those of keys. */
 async function recorded({ db }: App): Promise<Entry[]> {
   const { changes } = db.tables
   const rows = await db.read.select().from(changes).orderBy(changes.id)
@@ -33,7 +33,7 @@ async function recorded({ db }: App): Promise<Entry[]> {
 
 const shirt = { sku: 'A', name: 'Shirt', price: '29.90' }
 
-onEach('each write says what it did, who did it and in which request', async (t, dialect) => {
+onEach('each write is logged with its changes, its key and its request', async (t, dialect) => {
   const app = await build(t, dialect)
   const { record, token } = await issueKey(app.db, { name: 'Shop', role: 'write' }, COMMAND_LINE)
   const by = (request: string) => ({ authorization: `Bearer ${token}`, 'x-request-id': request })
@@ -106,7 +106,7 @@ onEach('each write says what it did, who did it and in which request', async (t,
   )
 })
 
-onEach('what is refused leaves nothing', async (t, dialect) => {
+onEach('refused writes leave no log entry', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
   await ask(app, 'POST', '/api/products/', { ...shirt, category: 1 })
@@ -125,7 +125,7 @@ onEach('what is refused leaves nothing', async (t, dialect) => {
   t.strictSame(await recorded(app), before)
 })
 
-onEach('changes of one record that are made at the same time are a chain', async (t, dialect) => {
+onEach('concurrent changes of one record form a chain of versions', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
   await Promise.all(Array.from({ length: 8 }, (_, n) => ask(app, 'PATCH', '/api/products/1/', { stock: n + 1 })))
@@ -139,7 +139,7 @@ onEach('changes of one record that are made at the same time are a chain', async
   t.equal((await get(app, '/api/products/1/')).body.stock, last)
 })
 
-onEach('an import is recorded line by line', async (t, dialect) => {
+onEach('an import logs each changed record', async (t, dialect) => {
   const app = await build(t, dialect)
   await importProducts(
     app.db,
@@ -182,11 +182,11 @@ onEach('an import is recorded line by line', async (t, dialect) => {
       ['create', 3, 1, null, { sku: [null, 'C'], category: [null, null] }],
       ['update', 1, 2, null, { price: ['29.90', '30.00'], category: [2, 1] }],
     ],
-    'what a line did not change is not there',
+    'only changed fields are logged',
   )
 })
 
-onEach('more than one batch', async (t, dialect) => {
+onEach('an import of several batches logs each change once', async (t, dialect) => {
   const app = await build(t, dialect)
   const rows = Array.from({ length: 1_203 }, (_, n) => ({ sku: `S-${n}`, name: 'Shirt', price: n }))
   await importProducts(app.db, lines(rows))
@@ -200,12 +200,12 @@ onEach('more than one batch', async (t, dialect) => {
   )
 })
 
-onEach('a record that is made has every field of its contract in the log, and no other column', async (t, dialect) => {
+onEach('the entry of a new record has every field of its contract and no other column', async (t, dialect) => {
   const app = await build(t, dialect, { env: { WEBHOOK_ALLOW_PRIVATE: 'true' } })
   await importProducts(app.db, lines([{ ...shirt, category: ['Clothing'] }]))
   await ask(app, 'POST', '/api/webhooks/', { url: 'https://example.com/', events: ['*'] })
   const { changes } = app.db.tables
-  // The service writes the others down itself, without a change.
+  // The service writes the other resources itself and logs no change.
   const resources = app.resources.filter(({ writable }) => writable.size > 0)
   const known = await app.db.read.select().from(changes)
   for (const resource of resources.filter(({ table }) => !known.some((row) => row.resource === table)))
@@ -228,37 +228,33 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
       `select transaction::text, transaction < pg_snapshot_xmax(pg_current_snapshot()) as past from changes where resource <> 'keys' order by id`,
     )
     const [category, product, patch] = rows.map(({ transaction }) => BigInt(String(transaction)))
-    t.equal(category, product, 'an import is one')
-    t.ok(patch && product && patch > product, 'the next write is another')
+    t.equal(category, product, 'an import is one transaction')
+    t.ok(patch && product && patch > product, 'the next write is another transaction')
     t.ok(rows.every(({ past }) => past === true))
   })
 
-  t.test(
-    'an import says of a product that another transaction was changing what it was in the end [pg]',
-    { skip: dialect.skip },
-    async (t) => {
-      const app = await build(t, dialect)
-      const [holder, query] = [await connect(t, app.config.DATABASE_URL), await connect(t, app.config.DATABASE_URL)]
-      for (const sku of ['A', 'B']) await ask(app, 'POST', '/api/products/', { ...shirt, sku })
-      await holder('begin')
-      await holder('update products set stock = 5')
-      const imported = importProducts(
-        app.db,
-        lines([
-          { sku: 'A', stock: 7 },
-          { sku: 'B', stock: 5 },
-        ]),
-      )
-      while ((await query('select 1 from pg_locks where not granted')).length === 0) await setTimeout(5)
-      await holder('commit')
-      t.strictSame(await imported, { created: 0, updated: 1, unchanged: 1 })
-      t.match((await recorded(app)).slice(2), [{ operation: 'update', record_id: 1, version: 3, fields: { stock: [5, 7] } }])
-      t.equal((await recorded(app)).length, 3, 'and nothing of the one that came to be the same')
-    },
-  )
+  t.test('an import logs the state that a concurrent transaction left as the old one [pg]', { skip: dialect.skip }, async (t) => {
+    const app = await build(t, dialect)
+    const [holder, query] = [await connect(t, app.config.DATABASE_URL), await connect(t, app.config.DATABASE_URL)]
+    for (const sku of ['A', 'B']) await ask(app, 'POST', '/api/products/', { ...shirt, sku })
+    await holder('begin')
+    await holder('update products set stock = 5')
+    const imported = importProducts(
+      app.db,
+      lines([
+        { sku: 'A', stock: 7 },
+        { sku: 'B', stock: 5 },
+      ]),
+    )
+    while ((await query('select 1 from pg_locks where not granted')).length === 0) await setTimeout(5)
+    await holder('commit')
+    t.strictSame(await imported, { created: 0, updated: 1, unchanged: 1 })
+    t.match((await recorded(app)).slice(2), [{ operation: 'update', record_id: 1, version: 3, fields: { stock: [5, 7] } }])
+    t.equal((await recorded(app)).length, 3, 'a line that became equal to the record is not logged')
+  })
 }
 
-/** What the log says there is. */
+/** Reconstructs the records of a resource from the log. */
 function replay(log: readonly Entry[], resource: string): Map<number, Record<string, unknown>> {
   const records = new Map<number, Record<string, unknown>>()
   for (const { operation, record_id, version, fields, ...entry } of log) {
@@ -287,7 +283,7 @@ async function isReplayed(t: Test, dialect: Dialect): Promise<void> {
   const app = await build(t, dialect)
   await fc.assert(
     fc.asyncProperty(fc.array(write, { minLength: 1, maxLength: 12 }), async (writes) => {
-      // Some of them at the same time.
+      // Some of the writes are concurrent.
       await Promise.all(
         writes.map(({ method, id, value }) =>
           ask(app, method, method === 'POST' ? '/api/products/' : `/api/products/${id}/`, method === 'DELETE' ? undefined : value),
@@ -303,11 +299,11 @@ async function isReplayed(t: Test, dialect: Dialect): Promise<void> {
   )
 }
 
-onEach('whoever replays the log has what there is', isReplayed)
+onEach('replaying the log reconstructs the records', isReplayed)
 
 const LONG_AGO = Date.now() - 100 * 86_400_000
 
-/** Puts so many old entries into the log. */
+/** Adds `count` old entries to the log. */
 async function age(app: App, count: number): Promise<void> {
   const { changes } = app.db.tables
   const at = new Date(LONG_AGO).toISOString()
@@ -319,7 +315,7 @@ async function age(app: App, count: number): Promise<void> {
 
 const KEEPS = { env: { CHANGES_KEEP_DAYS: '0' } }
 
-onEach('requests have their turn while much is forgotten, and what is left can wait', async (t, dialect) => {
+onEach('requests are served while entries are pruned, and pruning stops on abort', async (t, dialect) => {
   const app = await build(t, dialect, KEEPS)
   await app.db.write((tx) => tx.delete(app.db.tables.changes))
   await age(app, 20_000)
@@ -327,14 +323,14 @@ onEach('requests have their turn while much is forgotten, and what is left can w
   const pruning = pruneChanges(app.db, new Date(), closing.signal)
   t.equal((await get(app, '/api/products/')).status, 200)
   const left = (await recorded(app)).length
-  t.ok(left > 0, 'a request is answered before all is done', { left })
+  t.ok(left > 0, 'a request is answered before pruning ends', { left })
   closing.abort()
   const pruned = await pruning
   t.equal((await recorded(app)).length, 20_000 - pruned)
-  t.ok(pruned < 20_000, 'it ends where it is told to', { pruned })
+  t.ok(pruned < 20_000, 'pruning stops on abort', { pruned })
 })
 
-onEach('old entries are forgotten, and no others', async (t, dialect) => {
+onEach('pruning removes old entries only', async (t, dialect) => {
   const app = await build(t, dialect, { env: { CHANGES_KEEP_DAYS: '0' } })
   const query = await connect(t, app.config.DATABASE_URL)
   await query('delete from changes')
@@ -345,7 +341,7 @@ onEach('old entries are forgotten, and no others', async (t, dialect) => {
   await query(row(dialect.name === 'pg' ? 'now()' : String(Date.now())))
   await query(row(old))
   const before = new Date(Date.now() - 90 * 86_400_000)
-  t.equal(await pruneChanges(app.db, before), 5, 'up to the first that is newer')
+  t.equal(await pruneChanges(app.db, before), 5, 'pruning stops at the first newer entry')
   t.equal(await pruneChanges(app.db, before), 0)
   await query('delete from changes')
   const many =
@@ -355,15 +351,15 @@ onEach('old entries are forgotten, and no others', async (t, dialect) => {
   await query(
     `insert into changes (resource, record_id, operation, version, at, fields) select 'products', 1, 'update', 1, ${old}, '{}' from (${many}) as numbers`,
   )
-  t.equal(await pruneChanges(app.db, before), 2_500, 'in more than one step')
+  t.equal(await pruneChanges(app.db, before), 2_500, 'pruning takes several steps')
   await query(row(old))
   await app.close()
   const keeps = await build(t, existing(dialect, app.config.DATABASE_URL), { env: { CHANGES_KEEP_DAYS: '0' } })
   await keeps.close()
-  t.equal((await query("select * from changes where resource = 'products'")).length, 1, '0 keeps everything')
+  t.equal((await query("select * from changes where resource = 'products'")).length, 1, '0 keeps all entries')
   const env = { CHANGES_KEEP_DAYS: '99', WORKER: 'true' }
   await build(t, existing(dialect, app.config.DATABASE_URL), { env })
-  // Ends when it is forgotten, or the test is given up.
+  // The loop ends when the worker has pruned the entry. Otherwise the test times out.
   while ((await query("select * from changes where resource = 'products'")).length > 0) await setTimeout(20)
-  t.pass('a service that works through jobs forgets')
+  t.pass('a service with a worker prunes')
 })
