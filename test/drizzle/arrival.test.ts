@@ -1,4 +1,4 @@
-// QUERY_TIMEOUT runs from the arrival of a request: waiting for the state, a thread, a connection or the event loop is part of it.
+// QUERY_TIMEOUT runs from the arrival of a request. It includes waiting for the state, a thread, a connection or the event loop.
 import { setImmediate } from 'node:timers/promises'
 import { Piscina } from 'piscina'
 import t from 'tap'
@@ -12,9 +12,9 @@ import { build, get, onEach } from '../helper.ts'
 
 const TOO_EXPENSIVE = { status: 503, body: { code: 'query-too-expensive' } }
 const LATE = { message: /^a list (took|waited for) longer than it may/ }
-/** Seconds: it passes without anything being done. */
+/** Seconds. This deadline always passes in the tests below. */
 const SOON = '0.2'
-/** Milliseconds after which a test is given up. */
+/** Milliseconds of a timeout that a test must never reach. */
 const NEVER = 60_000
 
 onEach('the deadline of a list is counted from the arrival of its request', async (t, dialect) => {
@@ -32,24 +32,24 @@ onEach('the deadline of a list is counted from the arrival of its request', asyn
   const before = performance.now()
   t.match(await get(app, '/api/products/'), TOO_EXPENSIVE)
   const arrival = deadline - 60_000
-  t.ok(before <= arrival && arrival <= stateAsked, 'and not from when the list is read', { before, arrival, stateAsked })
+  t.ok(before <= arrival && arrival <= stateAsked, 'the deadline does not start with the read', { before, arrival, stateAsked })
 })
 
-onEach('a list is given up while it waits for the state of its tables', async (t, dialect) => {
+onEach('a list is abandoned at its deadline while it waits for the state of its tables', async (t, dialect) => {
   const app = await build(t, dialect, { env: { QUERY_TIMEOUT: SOON } })
   app.db.readState = () => new Promise(() => {})
   t.match(await get(app, '/api/products/'), TOO_EXPENSIVE)
 })
 
-onEach('a list that is late before it begins is not read', async (t, dialect) => {
+onEach('a list whose deadline passed before it began is not read', async (t, dialect) => {
   const { db } = await build(t, dialect)
   await t.rejects(list(db, products, {}, { countLimit: 1_000, deadline: performance.now() - 1 }), LATE)
 })
 
-/** Visits more rows than the main thread may. */
+/** A query that visits more rows than the main thread may. */
 const LONG = '/api/products/?stock__in!=2,3'
 
-t.test('a list is given up while it waits for a thread, and its page is read without a count [sqlite]', async (t) => {
+t.test('a list is abandoned at its deadline while it waits for a thread, but its page is read without a count [sqlite]', async (t) => {
   const [sqlite] = DIALECTS
   if (!sqlite) throw new Error('SQLite is always there')
   const app = await build(t, sqlite, { env: { QUERY_TIMEOUT: SOON, CACHE_TTL: '0' } })
@@ -61,12 +61,12 @@ t.test('a list is given up while it waits for a thread, and its page is read wit
     Piscina.prototype.run = run
   })
 
-  // All threads have other work, for ever.
+  // All threads are busy for ever.
   Piscina.prototype.run = () => new Promise(() => {})
   t.match(await get(app, `${LONG}&count=exact`), TOO_EXPENSIVE)
   t.match(await get(app, LONG), { status: 200, body: { count_exact: false, results: { length: 20 } } })
 
-  // The event loop comes to the result of a thread when it is too late.
+  // The event loop processes a thread's result after the deadline.
   Piscina.prototype.run = async function (this: Piscina, job, options) {
     const result = await run.call(this, { ...job, deadline: Date.now() + NEVER }, options)
     for (const end = performance.now() + Number(SOON) * 1_000; performance.now() < end; );
@@ -75,7 +75,7 @@ t.test('a list is given up while it waits for a thread, and its page is read wit
   t.match(await get(app, `${LONG},4&count=exact`), TOO_EXPENSIVE)
 })
 
-onEach('a list is given up while it waits for a connection', async (t, dialect) => {
+onEach('a list is abandoned at its deadline while it waits for a connection', async (t, dialect) => {
   if (dialect.name !== 'pg') return void t.pass('SQLite has none')
   const { db, config } = await build(t, dialect)
   const pool = () => {
@@ -88,7 +88,7 @@ onEach('a list is given up while it waits for a connection', async (t, dialect) 
   const asked = () => list({ ...db, list: read }, products, {}, { countLimit: 1_000 })
 
   const others = await short.connect()
-  await t.rejects(asked(), LATE, 'for one of those for short reads')
+  await t.rejects(asked(), LATE, 'a connection for short reads')
   others.release()
   t.match(await asked(), { rows: [] })
 
@@ -96,8 +96,8 @@ onEach('a list is given up while it waits for a connection', async (t, dialect) 
   await query('begin')
   await query('lock table products in access exclusive mode')
   const longer = await long.connect()
-  await t.rejects(asked(), LATE, 'for one of those for long reads')
+  await t.rejects(asked(), LATE, 'a connection for long reads')
   longer.release()
   await query('rollback')
-  t.equal(short.waitingCount + long.waitingCount, 0, 'nobody waits for a connection any more')
+  t.equal(short.waitingCount + long.waitingCount, 0, 'nothing waits for a connection any more')
 })

@@ -1,4 +1,4 @@
-// A count that is cut off never exceeds the truth, and the bound on visited rows holds whichever rows a client leaves in the table.
+// A count that is cut off never exceeds the truth, and the limit of visited rows holds whichever ids a table has.
 import tap, { type Test } from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { createPool } from '../../drizzle/pg/pool.ts'
@@ -15,10 +15,10 @@ import { products } from '../../src/resources/products.ts'
 import { connect, type Dialect } from '../dialects.ts'
 import { build, onEach } from '../helper.ts'
 
-/** Ids go up to it. More than 100,000 rows remain without those that 64 divides. */
+/** The highest id. More than 100,000 rows remain without the ids that 64 divides. */
 const ROWS = 102_000
 
-/** Columns of a row with the id `n`, as SQL that both engines read. Texts are short: the search index takes most of the time. */
+/** Columns of a row with the id `n`, as SQL for both engines. Texts are short, because the search index takes most of the time. */
 const COLUMNS = {
   id: 'n',
   name: `case when n % 9 < 4 then 'shirt' when n % 9 < 5 then 'red coat' else 'lamp' end`,
@@ -33,14 +33,14 @@ interface Engine {
   numbers: string
   now: string
   after: string[]
-  /** Returns a function that counts what matches until the count is cut off. */
+  /** Returns a function that counts the matches of a selection until the count is cut off. */
   counting(t: Test, app: App): (selection: Selection) => Promise<Count[]>
 }
 
 interface Row {
   name: string
   description: string
-  /** In hundredths. */
+  /** In cents. */
   price: number
   stock: number
   brand: string
@@ -64,7 +64,7 @@ const FILTERS: Record<string, (row: Row) => boolean> = {
 /** Rows visited before a count is cut off. */
 const CUTS = [400, 4_000, 40_000]
 const COUNT_LIMIT = 1_000_000
-/** Milliseconds: no list is to be given up on a slow machine. */
+/** Milliseconds, so long that no list is abandoned on a slow machine. */
 const TIMEOUT = 60_000
 
 interface Filled {
@@ -74,7 +74,7 @@ interface Filled {
 
 const filled = new Map<string, Promise<Filled>>()
 
-/** One database for each engine, for all tests here: they only read. */
+/** Returns one database per engine for all tests here, which only read. */
 function open(dialect: Dialect): Promise<Filled> {
   const known = filled.get(dialect.name) ?? fill(dialect)
   filled.set(dialect.name, known)
@@ -95,7 +95,7 @@ async function fill(dialect: Dialect): Promise<Filled> {
 
 const read = compileQuerystring(products.list.querystring)
 
-/** What a query asks of the database. */
+/** Compiles a query string to the selection that it reads from the database. */
 async function selectionOf(db: Database, text: string): Promise<Selection> {
   const { values, faults } = read(text)
   if (faults.length > 0) throw new Error(`${text}: ${JSON.stringify(faults)}`)
@@ -147,7 +147,7 @@ const engines: Record<string, Engine> = {
         t.teardown(() => made.end())
         return made
       }
-      // No machine counts that many rows in a millisecond.
+      // No machine counts so many rows in a millisecond.
       const { list } = createPostgresReader({ short: pool(1), long: pool(TIMEOUT) }, { timeout: TIMEOUT, countTime: 1 })
       return async (selection) => [(await list(selection)).count]
     },
@@ -165,7 +165,7 @@ onEach('a count that is cut off never exceeds the number of matches', async (t, 
   let cut = 0
   for (const [index, [one, holds]] of entries.entries())
     for (const [two, alsoHolds] of entries.slice(index + 1)) {
-      // A parameter that is given twice is refused.
+      // Repeated parameters are refused.
       if (nameOf(one) === nameOf(two)) continue
       const truth = rows.filter((row) => holds(row) && alsoHolds(row)).length
       for (const { rows: count, exact } of await countsOf(await selectionOf(app.db, `${one}&${two}`))) {
@@ -177,10 +177,10 @@ onEach('a count that is cut off never exceeds the number of matches', async (t, 
   t.strictSame(wrong, [])
 })
 
-/** Each of them estimates the visits from another sample. */
+/** Executions, each of which estimates the visits from another sample. */
 const EXECUTIONS = 15
 
-onEach('visited rows are counted whichever ids are left', async (t, dialect) => {
+onEach('visited rows are counted for any set of ids', async (t, dialect) => {
   if (dialect.name !== 'sqlite') return void t.pass('PostgreSQL ends statements by time')
   const { app, rows } = await open(dialect)
   const reader = readerOf(t, app)

@@ -1,4 +1,4 @@
-// Every table's version and number of rows, and every row's version: right whoever writes.
+// The version and row count of each table, and the version of each row, are exact whichever program writes.
 import { setTimeout } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
@@ -12,7 +12,7 @@ async function counters(query: Query, table = 'products') {
 
 const count = async (query: Query, table = 'products') => Number((await query(`select count(*) as count from ${table}`))[0]?.count)
 
-/** For what SQLite has not: more than one writer at a time, and TRUNCATE. */
+/** For features that SQLite lacks: concurrent writers and TRUNCATE. */
 function onPostgres(title: string, body: (t: Test, dialect: Dialect) => Promise<void>): void {
   for (const dialect of DIALECTS.filter(({ name }) => name === 'pg'))
     t.test(`${title} [pg]`, { skip: dialect.skip }, (t) => body(t, dialect))
@@ -32,7 +32,7 @@ const steps: { what: string; text(dialect: string): string; rows: number; change
     changes: true,
   },
   {
-    what: 'an insert of what a query gives',
+    what: 'an insert from a query',
     text: () =>
       `insert into products (${columns}) select sku || '2', name, price, created_at, updated_at from products where sku in ('a', 'b')`,
     rows: 2,
@@ -45,7 +45,7 @@ const steps: { what: string; text(dialect: string): string; rows: number; change
     changes: false,
   },
   {
-    what: 'an insert that gives way',
+    what: 'an insert with on conflict do nothing',
     text: (d) => `insert into products (${columns}) values ${productsNamed(d, 'a')} on conflict do nothing`,
     rows: 0,
     changes: false,
@@ -65,7 +65,7 @@ const steps: { what: string; text(dialect: string): string; rows: number; change
   { what: 'a delete of every row', text: () => 'delete from products', rows: -5, changes: true },
 ]
 
-onEach('another program’s writes count', async (t, dialect) => {
+onEach('writes of another program update the counters', async (t, dialect) => {
   const { config } = await build(t, dialect)
   const query = await connect(t, config.DATABASE_URL)
   for (const { what, text, rows, changes } of steps) {
@@ -74,12 +74,12 @@ onEach('another program’s writes count', async (t, dialect) => {
     const after = await counters(query)
     t.equal(after.rows - before.rows, rows, `${what}: rows`)
     t.equal(after.version > before.version, changes, `${what}: ${changes ? 'a new' : 'the same'} version`)
-    t.equal(after.rows, await count(query), `${what}: as many as there are`)
+    t.equal(after.rows, await count(query), `${what}: the counter equals the number of rows`)
   }
-  t.same((await counters(query, 'categories')).rows, 0, 'another table’s counters are its own')
+  t.same((await counters(query, 'categories')).rows, 0, 'another table has separate counters')
 })
 
-onEach('the API’s writes count, and its lists show the number', async (t, dialect) => {
+onEach('writes of the API update the counters, and lists show the count', async (t, dialect) => {
   const app = await build(t, dialect)
   const query = await connect(t, app.config.DATABASE_URL)
   const writes: [method: 'POST' | 'PATCH' | 'PUT' | 'DELETE', url: string, body: object | undefined, rows: number, changes: boolean][] = [
@@ -103,7 +103,7 @@ onEach('the API’s writes count, and its lists show the number', async (t, dial
   }
 })
 
-onEach('what is rolled back leaves no trace', async (t, dialect) => {
+onEach('a rollback restores the counters', async (t, dialect) => {
   const { db, config } = await build(t, dialect)
   const query = await connect(t, config.DATABASE_URL)
   await query(`insert into products (${columns}) values ${productsNamed(dialect.name, 'ab')}`)
@@ -111,18 +111,18 @@ onEach('what is rolled back leaves no trace', async (t, dialect) => {
   await query('begin')
   await query(`insert into products (${columns}) values ${productsNamed(dialect.name, 'cd')}`)
   await query("delete from products where sku = 'a'")
-  t.equal((await counters(query)).rows, before.rows + 1, 'the transaction itself sees it')
+  t.equal((await counters(query)).rows, before.rows + 1, 'the transaction itself sees its rows')
   await query('rollback')
-  t.same(await counters(query), before, 'by another program')
+  t.same(await counters(query), before, 'after a rollback of another program')
   const failed = db.write(async (tx) => {
     await tx.run(sql`delete from products`)
     throw new Error('changed its mind')
   })
   await t.rejects(failed, /changed its mind/)
-  t.same(await counters(query), before, 'by this one')
+  t.same(await counters(query), before, 'after a rollback of this program')
 })
 
-/** What another program sets, and the version that a row with the version 5 has afterwards. */
+/** SET clauses of another program, and the version after it of a row with version 5. */
 const versions: [what: string, set: string, expected: number][] = [
   ['says nothing of versions', "name = 'x'", 6],
   ['leaves the version as it was', "name = 'x', version = version", 6],
@@ -131,7 +131,7 @@ const versions: [what: string, set: string, expected: number][] = [
   ['raises it by more', "name = 'x', version = version + 10", 15],
   ['changes nothing', 'name = name', 6],
 ]
-onEach('a row that another program changes gets a new version', async (t, dialect) => {
+onEach('an update by another program raises the version of the row', async (t, dialect) => {
   const { config } = await build(t, dialect)
   const query = await connect(t, config.DATABASE_URL)
   for (const [what, set, expected] of versions) {
@@ -148,7 +148,7 @@ onEach('a row that another program changes gets a new version', async (t, dialec
   }
 })
 
-onEach('writers at once end with exact counts', async (t, dialect) => {
+onEach('concurrent writers leave exact counts', async (t, dialect) => {
   const app = await build(t, dialect)
   const query = await connect(t, app.config.DATABASE_URL)
   const made = await Promise.all(
@@ -162,7 +162,7 @@ onEach('writers at once end with exact counts', async (t, dialect) => {
   t.same(await counters(query), { version: version + 20, rows: 20 })
 })
 
-onPostgres('many programs that write two tables in opposite order do not wait for each other in a circle', async (t, dialect) => {
+onPostgres('programs that write two tables in opposite order cause no deadlock', async (t, dialect) => {
   const { config } = await build(t, dialect)
   const query = await connect(t, config.DATABASE_URL)
   const before = { products: await counters(query), categories: await counters(query, 'categories') }
@@ -189,7 +189,7 @@ onPostgres('many programs that write two tables in opposite order do not wait fo
   t.same([await count(query), await count(query, 'categories')], [kept, kept])
 })
 
-onPostgres('a writer that finds every counter taken waits for one', async (t, dialect) => {
+onPostgres('a writer waits when every counter row is locked', async (t, dialect) => {
   const { config } = await build(t, dialect)
   const connection = () => connect(t, config.DATABASE_URL)
   const [holder, writer, query] = [await connection(), await connection(), await connection()]
@@ -207,7 +207,7 @@ onPostgres('a writer that finds every counter taken waits for one', async (t, di
   t.equal((await counters(query)).rows, 3)
 })
 
-onPostgres('TRUNCATE counts', async (t, dialect) => {
+onPostgres('TRUNCATE updates the counters', async (t, dialect) => {
   const app = await build(t, dialect)
   const query = await connect(t, app.config.DATABASE_URL)
   await ask(app, 'POST', '/api/categories/', { name: 'a' })

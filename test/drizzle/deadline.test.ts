@@ -1,4 +1,4 @@
-// Lists that take long: they end at their deadline, hold nobody up meanwhile, and end at once when the application is closed.
+// Slow lists end at their deadline, delay no other request, and end at once when the application closes.
 import { setTimeout } from 'node:timers/promises'
 import tap, { type Test } from 'tap'
 import type { App } from '../../src/http/routes.ts'
@@ -6,21 +6,21 @@ import { connect, type Dialect } from '../dialects.ts'
 import { type Answer, build, get, onEach } from '../helper.ts'
 
 interface Slow {
-  /** Fills the table. */
+  /** Statements that fill the table. */
   fill: string[]
-  /** Makes every row slow to read once the application has checked its tables, and undoes it. */
+  /** Statements that make every row slow to read, and those that undo it. They run after the application has checked its tables. */
   slowDown: { start: string[]; end: string[] }
-  /** Filters that hold for every row and lead to none. */
+  /** Filters that every row meets and no index serves. */
   filters: Record<string, string>
-  /** Seconds that are less than such a list takes to count, and more than it takes to find out that one is long. */
+  /** Seconds: less than such a list takes to count, but enough to classify it as long. */
   timeout: number
-  /** More seconds, in which many such lists come to wait for their turn. */
+  /** Seconds: enough for many such lists to queue. */
   patience: number
-  /** A list that is long but not too long: it is not for those who read what is short, and over before that. */
+  /** A long list that still ends before its deadline. It exceeds the limits of short reads. */
   bearable: string
 }
 
-/** A value that no text begins with, contains or is. */
+/** A text that no value equals, contains or begins with. */
 const OTHER = 'x'.repeat(100)
 const FIELDS = ['sku', 'name', 'brand']
 const TEXT_LOOKUPS = ['iexact!', 'icontains!', 'istartswith!']
@@ -28,7 +28,7 @@ const TEXT_LOOKUPS = ['iexact!', 'icontains!', 'istartswith!']
 const engines: Record<string, Slow> = {
   sqlite: {
     fill: [
-      // The index would take most of the time, and is of no use here.
+      // The search index would take most of the time and is not used here.
       'drop trigger products_search_inserted',
       `with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 500000)
         insert into products (sku, name, price, stock, created_at, updated_at) select 'S-' || n, 'Shirt ' || n, n, 1, n, n from numbers`,
@@ -40,7 +40,7 @@ const engines: Record<string, Slow> = {
       ['description__icontains!', OTHER],
     ]),
     timeout: 0.3,
-    // Each is tried for some milliseconds before it has to wait.
+    // Each list is tried for some milliseconds before it waits.
     patience: 4,
     bearable: 'id__lte=40000&stock__in!=2,3&count=exact',
   },
@@ -52,7 +52,7 @@ const engines: Record<string, Slow> = {
     slowDown: {
       start: [
         'alter table products rename to stored_products',
-        // Less than a millisecond each.
+        // Less than a millisecond per row.
         'create view products as select * from stored_products where pg_sleep(0.0002) is not null',
       ],
       end: ['drop view products', 'alter table stored_products rename to products'],
@@ -68,7 +68,7 @@ const slow = ({ name }: Dialect) => engines[name] as Slow
 
 const filled = new Map<string, Promise<string>>()
 
-/** The database is the same for all tests, which only read; what an application knows of it is not. */
+/** Builds an application over the shared database, which the tests only read. Each application starts without cached knowledge of it. */
 async function fresh(t: Test, dialect: Dialect, timeout = slow(dialect).timeout): Promise<App> {
   const url = filled.get(dialect.name) ?? fill(dialect)
   filled.set(dialect.name, url)
@@ -89,14 +89,14 @@ async function fill(dialect: Dialect): Promise<string> {
   return config.DATABASE_URL
 }
 
-/** A long list, another one for each number: none is answered by what is known of another. */
+/** Returns the URL of a long list, a different one for each number, so that no cached answer serves it. */
 function long(dialect: Dialect, number: number, count = 'exact'): string {
   const { filters } = slow(dialect)
   return `/api/products/?${new URLSearchParams({ ...filters, 'price!': String(number + 0.001), count })}`
 }
 
 interface Timed extends Answer {
-  /** Milliseconds. */
+  /** In milliseconds. */
   time: number
 }
 
@@ -107,17 +107,17 @@ async function timed(answer: Promise<Answer>): Promise<Timed> {
 
 const LOCKED = { status: 503, headers: { 'retry-after': '1' }, body: { code: 'database-busy', detail: /has locked/ } }
 const TOO_EXPENSIVE = { status: 503, headers: { 'retry-after': '1' }, body: { code: 'query-too-expensive' } }
-/** Milliseconds in which a slow machine notices that something has ended. */
+/** Milliseconds within which even a slow machine notices an end. */
 const GRACE = 3_000
-/** Lists that are read or wait for their turn. */
+/** The maximum number of lists that are read or wait. */
 const MAX_LONG = 64 + 4
-/** Lists beyond them that are refused, and others that come to their turn while these arrive. */
+/** REFUSED lists beyond the maximum are refused. SPARE more cover lists that start while the others arrive. */
 const REFUSED = 12
 const SPARE = 20
-/** Seconds: no list comes to its deadline. */
+/** Seconds, so many that no list reaches its deadline. */
 const PATIENT = 60
 
-onEach('a list that takes too long is given up at its deadline', async (t, dialect) => {
+onEach('a list that takes too long is abandoned at its deadline', async (t, dialect) => {
   const app = await fresh(t, dialect, 0.1)
   for (const number of [1, 2, 2]) {
     const answer = await timed(get(app, long(dialect, number)))
@@ -127,18 +127,18 @@ onEach('a list that takes too long is given up at its deadline', async (t, diale
   t.match(await get(app, '/api/products/?page_size=1'), { status: 200, body: { results: [{ id: 1 }] } })
 })
 
-onEach('what reads a long list stops with it', async (t, dialect) => {
+onEach('the thread or connection of an abandoned list is free again', async (t, dialect) => {
   const { bearable } = slow(dialect)
   const app = await fresh(t, dialect)
   const answers = await Promise.all(Array.from({ length: 8 }, (_, number) => get(app, long(dialect, number))))
   for (const answer of answers) t.match(answer, TOO_EXPENSIVE)
-  // A busy machine may take too long for it at first; where all threads or connections were still in use, it would always be too late.
+  // A busy machine may be too slow at first. If all threads or connections stayed in use, every attempt would fail.
   let attempts = 1
   while ((await get(app, `/api/products/?${bearable}`)).status !== 200) attempts++
-  t.pass(`what is not too long is read, at attempt ${attempts}`)
+  t.pass(`a bearable list was read at attempt ${attempts}`)
 })
 
-onEach('a long list holds nobody up', async (t, dialect) => {
+onEach('a long list delays no other request', async (t, dialect) => {
   const app = await fresh(t, dialect, slow(dialect).patience)
   let over = false
   const answer = timed(get(app, long(dialect, 1))).finally(() => {
@@ -156,13 +156,13 @@ onEach('a long list holds nobody up', async (t, dialect) => {
     await setTimeout(5)
   }
   const { status, time } = await answer
-  t.ok([200, 503].includes(status), 'whether it ends before its deadline is for other tests')
+  t.ok([200, 503].includes(status), 'other tests check the deadline')
   t.ok(asked > 30, `${asked} others were answered meanwhile`)
-  // Who is held up waits for all of it. The pool's threads and others on this machine share the processor with them.
-  t.ok(longest < time / 2, `none after more than ${longest} of ${time} ms`)
+  // A blocked request would wait for all of it. Threads of the pool and other processes share the processor.
+  t.ok(longest < time / 2, `the slowest of them took ${longest} of ${time} ms`)
 })
 
-onEach('more lists than can wait are refused at once, and a page does not fail with its count', async (t, dialect) => {
+onEach('lists beyond the queue are refused at once, and a page does not fail with its count', async (t, dialect) => {
   const app = await fresh(t, dialect, PATIENT)
   const enough = Promise.withResolvers<void>()
   let refused = 0
@@ -176,7 +176,7 @@ onEach('more lists than can wait are refused at once, and a page does not fail w
   const page = await get(app, long(dialect, 1_000, 'bounded'))
   t.match(page, { status: 200, body: { count_exact: false, results: { length: 20 } } })
   t.ok(page.body.count >= 20)
-  // Nobody waits for the others.
+  // The test does not wait for the other lists.
   await app.close()
   await Promise.all(answers)
 })
@@ -184,7 +184,7 @@ onEach('more lists than can wait are refused at once, and a page does not fail w
 onEach('closing does not wait for long lists', async (t, dialect) => {
   const app = await fresh(t, dialect, PATIENT)
   const answers = Array.from({ length: 10 }, (_, number) => get(app, long(dialect, number)))
-  // Until some are being read, and the others wait for those.
+  // By then some lists are being read, and the others wait for them.
   await setTimeout(400)
   const start = performance.now()
   await app.close()
@@ -193,8 +193,8 @@ onEach('closing does not wait for long lists', async (t, dialect) => {
   for (const answer of await Promise.all(answers)) t.match(answer, TOO_EXPENSIVE)
 })
 
-onEach('a table that another program has locked', async (t, dialect) => {
-  if (dialect.name === 'sqlite') return void t.pass('readers never wait there')
+onEach('a read of a table locked by another program answers 503 database-busy', async (t, dialect) => {
+  if (dialect.name === 'sqlite') return void t.pass("SQLite's readers never wait")
   const app = await build(t, dialect, { env: { QUERY_TIMEOUT: '2' } })
   const query = await connect(t, app.config.DATABASE_URL)
   await query("insert into products (name, price, created_at, updated_at) values ('Shirt', 1, now(), now())")

@@ -1,4 +1,4 @@
-// What goes into a column comes out of it: decimals as digits, and every kind of column through both databases.
+// Columns return the values written to them: decimals as digits, and every kind of column on both databases.
 import { eq, getTableColumns, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import fc from 'fast-check'
@@ -32,23 +32,23 @@ const cases: [text: string, scale: number, units: number, written: string][] = [
   ['1.0000', 4, 10_000, '1.0000'],
 ]
 for (const [text, scale, units, written] of cases) {
-  t.test(`${text} at scale ${scale}`, async (t) => {
+  t.test(`${text} is stored and shown exactly at scale ${scale}`, async (t) => {
     t.equal(toUnits(text, scale), units)
     t.equal(fromUnits(units, scale), written)
     t.equal(fromUnits(BigInt(units), scale), written, 'from a bigint')
-    t.equal(fromUnits(String(units), scale), written, 'from text, as PostgreSQL sends it')
+    t.equal(fromUnits(String(units), scale), written, 'from text, which PostgreSQL sends')
   })
 }
 
 const units = fc.maxSafeInteger()
 const scale = fc.integer({ min: 0, max: 6 })
 
-t.test('any number of units is written and read back exactly', async () => {
-  // `+ 0` makes one zero of the two that JavaScript has.
+t.test('numbers of units survive formatting and parsing exactly', async () => {
+  // `+ 0` turns -0 into 0.
   fc.assert(fc.property(units, scale, (some, scale) => toUnits(fromUnits(some, scale), scale) === some + 0))
 })
 
-t.test('any text is worth the same with the zeros at its end left out', async () => {
+t.test('trailing zeros do not change a value', async () => {
   fc.assert(
     fc.property(units, scale, (some, scale) => {
       const text = fromUnits(some, scale)
@@ -82,7 +82,7 @@ const TEXTS = [
   '👩‍👩‍👧‍👦 𝅘𝅥𝅮 \u{10ffff}',
 ]
 
-/** A product that differs from a plain one in `values`, as it is read back. */
+/** Stores a product that differs from a plain one in `values`, and returns it as read back. */
 async function stored(db: Database, values: Record<string, unknown>): Promise<Record<string, unknown>> {
   const { products } = db.tables
   const now = '2026-01-01T00:00:00.000Z'
@@ -99,14 +99,14 @@ const kinds: Record<string, { column: 'price' | 'stock' | 'updated_at' | 'name';
   text: { column: 'name', values: TEXTS },
 }
 
-onEach('every kind of column gives back what it was given', async (t, dialect) => {
+onEach('every kind of column returns the values written to it', async (t, dialect) => {
   const { db } = await build(t, dialect)
   for (const [kind, { column, values }] of Object.entries(kinds)) {
     for (const [row, value] of values.entries()) t.equal((await stored(db, { [column]: value }))[column], value, `${kind}, row ${row}`)
   }
 })
 
-onEach('a value finds its row, compared alone and in an array', async (t, dialect) => {
+onEach('a value finds its row in a comparison and in an array', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const { products } = db.tables
   for (const [kind, { column: name, values }] of Object.entries(kinds)) {
@@ -126,14 +126,14 @@ onEach('a value finds its row, compared alone and in an array', async (t, dialec
   }
 })
 
-onEach('a price is whole cents in the database', async (t, dialect) => {
+onEach('a price is stored as whole cents', async (t, dialect) => {
   const { db } = await build(t, dialect)
   await stored(db, { price: '99999999.99' })
   const [row] = await db.read.all<{ price: number | string }>(sql`select price from products`)
   t.equal(Number(row?.price), 9_999_999_999)
 })
 
-onEach('a reference is the id of a row, or null', async (t, dialect) => {
+onEach('a reference is null or the id of an existing row', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const now = '2026-01-01T00:00:00.000Z'
   const [made] = await db.write((tx) =>
@@ -141,12 +141,16 @@ onEach('a reference is the id of a row, or null', async (t, dialect) => {
   )
   t.match(made, { parent: null, version: 1 })
   t.equal((await stored(db, { category: made?.id })).category, made?.id)
-  t.match(await stored(db, {}), { category: null, sku: null, description: '', brand: '', stock: 0, version: 1 }, 'what is left out')
+  t.match(
+    await stored(db, {}),
+    { category: null, sku: null, description: '', brand: '', stock: 0, version: 1 },
+    'defaults of omitted columns',
+  )
   const missing = stored(db, { category: 1_000_000 })
   t.equal(await missing.catch((error) => db.classifyFailure(error)), 'reference')
 })
 
-onEach('a time beyond what a column holds is before or after every row', async (t, dialect) => {
+onEach('a time beyond the range of its column sorts before or after every row', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const { products } = db.tables
   await stored(db, { updated_at: '0001-01-01T00:00:00.000Z' })
@@ -163,7 +167,7 @@ onEach('a time beyond what a column holds is before or after every row', async (
   }
 })
 
-/** Columns with the default that each declares, as rows show it. */
+/** Columns, each with a default. */
 const gadgetTables = (kit: Kit) => ({
   gadgets: kit.table('gadgets', {
     id: kit.id(),
@@ -191,7 +195,7 @@ const GADGET = {
   note: 'text',
 }
 
-onEach('a column has the default that is declared, in rows of other programs too', async (t, dialect) => {
+onEach('a column has its declared default, also in rows of other programs', async (t, dialect) => {
   const url = await dialect.create(t)
   const db = await open(url, { served: [], tables: gadgetTables as never })
   t.teardown(() => db.close())

@@ -1,4 +1,4 @@
-// The doors to the database: read, write and bulk; what they do when another program, or the server, is in the way.
+// Database.read, write and runBulk, also while another program holds locks or the server fails.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, statSync } from 'node:fs'
@@ -17,7 +17,7 @@ import { type Answer, ask, build, get, onEach } from '../helper.ts'
 const ROOT = new URL('../../', import.meta.url)
 const SERVED = [categories.served, products.served]
 
-/** Runs `body` on one of the databases, for what the other has not. */
+/** Runs `body` on one database, for behaviour that the other does not have. */
 function on(name: Dialect['name'], title: string, body: (t: Test, dialect: Dialect) => Promise<void>): void {
   for (const dialect of DIALECTS.filter((dialect) => dialect.name === name))
     t.test(`${title} [${name}]`, { skip: dialect.skip }, (t) => body(t, dialect))
@@ -40,7 +40,7 @@ async function names(db: Database): Promise<string[]> {
   return (await db.read.select({ name: products.name }).from(products).orderBy(products.id)).map(({ name }) => name)
 }
 
-on('sqlite', 'a new database file is for its owner only; an existing one keeps its mode', async (t) => {
+on('sqlite', 'a new database file is readable by its owner only, and an existing one keeps its mode', async (t) => {
   const folder = t.testdir({ 'shared.db': '' })
   chmodSync(join(folder, 'shared.db'), 0o644)
   for (const [file, mode] of [
@@ -56,7 +56,7 @@ on('sqlite', 'a new database file is for its owner only; an existing one keeps i
 
 const PRODUCT = { name: 'a', price: '1.00' }
 
-onEach('a write is committed when its work resolves, and gives what it gave', async (t, dialect) => {
+onEach('a write is committed when its work resolves, and returns its result', async (t, dialect) => {
   const db = await opened(t, dialect)
   const given = await db.write(async (tx) => {
     await insert(tx, db, 'a')
@@ -94,14 +94,14 @@ onEach('a write is rolled back when its work throws', async (t, dialect) => {
   }
   for (const [when, work] of Object.entries(works)) {
     const error = await db.write(work).catch((error) => error)
-    t.equal(error, reason, `${when}: the error is the one that was thrown`)
+    t.equal(error, reason, `${when}: the original error is thrown`)
   }
   t.same(await names(db), [])
   await db.write((tx) => insert(tx, db, 'after'))
   t.same(await names(db), ['after'])
 })
 
-onEach('a write that resolves is committed, even if its work made light of a failed statement', async (t, dialect) => {
+onEach('a write that ignores a failed statement reports whether it was committed', async (t, dialect) => {
   const db = await opened(t, dialect)
   const result = await db
     .write(async (tx) => {
@@ -117,12 +117,12 @@ onEach('a write that resolves is committed, even if its work made light of a fai
   t.same(await names(db), result)
 })
 
-onEach('a read sees what is committed, as soon as it is', async (t, dialect) => {
+onEach('a read sees writes as soon as they are committed', async (t, dialect) => {
   const db = await opened(t, dialect)
   await db.write(async (tx) => {
     await insert(tx, db, 'a')
-    t.same(await names(db), [], 'not before')
-    t.equal((await tx.select().from(db.tables.products)).length, 1, 'but the write itself does')
+    t.same(await names(db), [], 'not before the commit')
+    t.equal((await tx.select().from(db.tables.products)).length, 1, 'the write itself sees them')
   })
   t.same(await names(db), ['a'])
 })
@@ -132,7 +132,7 @@ on('sqlite', 'a read cannot write', async (t, dialect) => {
   await t.rejects(async () => db.read.run(sql`delete from products`))
 })
 
-on('sqlite', 'writes run one at a time, in the order in which they came', async (t, dialect) => {
+on('sqlite', 'writes run one at a time, in the order of their calls', async (t, dialect) => {
   const db = await opened(t, dialect)
   const events: string[] = []
   const first = Promise.withResolvers<void>()
@@ -168,10 +168,10 @@ on('pg', 'a write does not wait for another', async (t, dialect) => {
   t.same(await names(db), ['b'])
   second.resolve()
   await first
-  t.same((await names(db)).toSorted(), ['a', 'b'], 'in the order in which they came or not')
+  t.same((await names(db)).toSorted(), ['a', 'b'], 'in any order')
 })
 
-onEach('a write inside a write throws, and the outer one can go on', async (t, dialect) => {
+onEach('a write inside a write throws, and the outer one can continue', async (t, dialect) => {
   const db = await opened(t, dialect)
   const refused = (inner: () => Promise<unknown>) => t.rejects(async () => inner(), /inside a write/)
   const insideOut: Record<string, () => Promise<void>> = {
@@ -200,7 +200,7 @@ onEach('a write inside a write throws, and the outer one can go on', async (t, d
   }
 })
 
-onEach('a failed statement is told by its kind', async (t, dialect) => {
+onEach('classifyFailure names the kind of a failed statement', async (t, dialect) => {
   const db = await opened(t, dialect)
   const now = new Date().toISOString()
   await db.write(async (tx) => {
@@ -229,18 +229,18 @@ onEach('a failed statement is told by its kind', async (t, dialect) => {
   }
 })
 
-onEach('bulk stages in temporary tables of its own and merges in one transaction', async (t, dialect) => {
+onEach('runBulk stages in temporary tables of its connection and merges in one transaction', async (t, dialect) => {
   const db = await opened(t, dialect)
   const now = new Date().toISOString()
   const stamps = [sql.param(now, db.tables.products.created_at), sql.param(now, db.tables.products.updated_at)]
-  // More often than there are connections, so that one that is not given back is missed.
+  // More rounds than connections, so that a leaked connection would be missed.
   for (let round = 0; round < 15; round++) {
     const before = (await names(db)).length
     const given = await db.runBulk(async (staging, merge) => {
       await staging.run(sql`create temporary table staged (name text)`)
       await staging.run(sql`insert into staged values ('a'), ('b')`)
       await db.write((tx) => insert(tx, db, 'meanwhile'))
-      t.equal((await names(db)).length, before + 1, 'others write while it stages')
+      t.equal((await names(db)).length, before + 1, 'others can write during staging')
       const failed = merge(async (tx) => {
         await tx.run(sql`delete from products`)
         throw new Error('changed its mind')
@@ -261,7 +261,7 @@ onEach('bulk stages in temporary tables of its own and merges in one transaction
   }
 })
 
-onEach('close waits for the write that is running', async (t, dialect) => {
+onEach('close waits for the running write', async (t, dialect) => {
   const url = await dialect.create(t)
   const db = await open(url, { served: SERVED })
   await db.migrate()
@@ -288,7 +288,7 @@ onEach('close waits for the write that is running', async (t, dialect) => {
   t.same(await names(again), ['a', 'b'])
 })
 
-// Another process, since a lock is between connections and this one must go on meanwhile.
+// A separate process, so that this one can continue while the lock is held.
 const HOLD = `
   const db = new (require('better-sqlite3'))(process.argv[1])
   db.exec('begin immediate')
@@ -298,7 +298,7 @@ const HOLD = `
     process.disconnect()
   })`
 
-/** Another program takes the write lock. Returns what makes it let go. */
+/** Starts a program that takes the write lock. Returns a function that releases it. */
 async function lock(t: Test, url: string): Promise<() => Promise<unknown>> {
   const child = spawn(process.execPath, ['--eval', HOLD, url.slice('file:'.length)], {
     cwd: ROOT,
@@ -312,14 +312,14 @@ async function lock(t: Test, url: string): Promise<() => Promise<unknown>> {
   }
 }
 
-on('sqlite', 'every connection that writes is as durable as it has to be', async (t, dialect) => {
+on('sqlite', 'every writing connection has the pragmas for durability', async (t, dialect) => {
   const db = await opened(t, dialect)
   const pragmas = async (tx: Queries) => {
     const names = ['journal_mode', 'synchronous', 'foreign_keys', 'busy_timeout']
     const values = await Promise.all(names.map(async (name) => Object.values((await tx.all<object>(sql.raw(`pragma ${name}`)))[0] ?? {})))
     return Object.fromEntries(names.map((name, index) => [name, values[index]?.[0]]))
   }
-  // 2 is FULL. Without a timeout, SQLite would hold up the event loop while it waits.
+  // 2 is FULL. A busy timeout would block the event loop.
   const expected = { journal_mode: 'wal', synchronous: 2, foreign_keys: 1, busy_timeout: 0 }
   t.same(await db.write(pragmas), expected, 'write')
   t.same(await db.runBulk(pragmas), expected, 'bulk')
@@ -328,7 +328,7 @@ on('sqlite', 'every connection that writes is as durable as it has to be', async
   t.same(await db.write(pragmas), expected, 'write, after a migration')
 })
 
-on('sqlite', 'while another program keeps the file locked, writes are refused and reads answered', async (t, dialect) => {
+on('sqlite', 'while another program locks the file, writes are refused and reads answered', async (t, dialect) => {
   const app = await build(t, dialect)
   const { db } = app
   const release = await lock(t, app.config.DATABASE_URL)
@@ -350,15 +350,15 @@ on('sqlite', 'while another program keeps the file locked, writes are refused an
     t.match(headers, { 'retry-after': /^\d+$/, 'content-type': /problem\+json/ })
   }
   const [first = 0, last = 0] = [Math.min(...waits), Math.max(...waits)]
-  t.ok(first > 4_000, `they are given some time first: ${first} ms`)
-  t.ok(last < 2 * first, `they wait at the same time, not one after the other: ${first} to ${last} ms`)
+  t.ok(first > 4_000, `they wait before the refusal: ${first} ms`)
+  t.ok(last < 2 * first, `they wait concurrently: ${first} to ${last} ms`)
   t.ok(statuses.length > 3 && statuses.every((status) => status === 200), `${statuses.length} reads were answered meanwhile`)
   await release()
-  t.equal(await merging, 'merged', 'a merge has longer to wait')
-  t.equal((await ask(app, 'POST', '/api/products/', PRODUCT)).status, 201, 'and accepted again when it is free')
+  t.equal(await merging, 'merged', 'a merge waits longer')
+  t.equal((await ask(app, 'POST', '/api/products/', PRODUCT)).status, 201, 'writes are accepted after the release')
 })
 
-on('sqlite', 'a write succeeds when the other program lets go in time', async (t, dialect) => {
+on('sqlite', 'a write succeeds if the other program releases its lock in time', async (t, dialect) => {
   const app = await build(t, dialect)
   const release = await lock(t, app.config.DATABASE_URL)
   const writing = ask(app, 'POST', '/api/products/', PRODUCT)
@@ -374,15 +374,15 @@ async function until(condition: () => Promise<boolean>): Promise<void> {
 
 const OTHERS = 'from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
 
-/** Ends the connections of all others, as an administrator or a restart of the server does. */
+/** Ends all other connections, like an administrator or a restart of the server. */
 async function terminate(query: Query): Promise<void> {
   const ended = await query(`select pid, pg_terminate_backend(pid) ${OTHERS}`)
   const those = [0, ...ended.map(({ pid }) => pid)].join()
-  // Not until there is no other at all: who listens for changes may have come back already.
+  // Waits for these connections only, since the listener for changes may have reconnected.
   await until(async () => (await query(`select 1 ${OTHERS} and pid in (${those})`)).length === 0)
 }
 
-on('pg', 'a database that does not know every letter is refused, with how to make one that does', async (t, dialect) => {
+on('pg', 'a database without Unicode is refused with the command that creates one', async (t, dialect) => {
   const url = await dialect.create(t)
   const query = await connect(t, url)
   for (const options of ["encoding 'UTF8' locale 'C'", "encoding 'SQL_ASCII' locale 'C'", "encoding 'LATIN1' locale 'C'"]) {
@@ -402,7 +402,7 @@ on('pg', 'a database that does not know every letter is refused, with how to mak
   }
 })
 
-on('pg', 'what a database is set to by its owner does not matter', async (t, dialect) => {
+on('pg', 'settings of the database by its owner have no effect', async (t, dialect) => {
   const url = await dialect.create(t)
   const query = await connect(t, url)
   const name = new URL(url).pathname.slice(1)
@@ -418,7 +418,7 @@ on('pg', 'what a database is set to by its owner does not matter', async (t, dia
   t.same(await db.read.all(sql`show plan_cache_mode`), [{ plan_cache_mode: 'force_custom_plan' }])
 })
 
-on('pg', 'of two writes that wait for each other one runs again, and both are committed', async (t, dialect) => {
+on('pg', 'one of two deadlocked writes runs again, and both are committed', async (t, dialect) => {
   const db = await opened(t, dialect)
   await db.write((tx) => insert(tx, db, 'a'))
   await db.write((tx) => insert(tx, db, 'b'))
@@ -427,7 +427,7 @@ on('pg', 'of two writes that wait for each other one runs again, and both are co
   let runs = 0
   const write = (own: number, other: number) =>
     db.write(async (tx) => {
-      // The one that was ended might take its row again before the other, which waits for it, wakes up.
+      // Otherwise the retried write could lock its row again before the waiting one wakes up.
       if (++runs > 2) await writes[other - 1]
       await tx.run(sql`update products set stock = stock + 1 where id = ${own}`)
       both[own - 1]?.resolve()
@@ -440,7 +440,7 @@ on('pg', 'of two writes that wait for each other one runs again, and both are co
   t.same(await db.read.all(sql`select stock::int from products`), [{ stock: 2 }, { stock: 2 }])
 })
 
-/** A way to the server that can be cut and mended. */
+/** Starts a proxy to the server that can be cut and mended. */
 async function way(t: Test, url: string) {
   const target = new URL(url)
   const sockets = new Set<Socket>()
@@ -485,7 +485,7 @@ on('pg', 'a flood of different statements leaves few of them prepared, and none 
   t.equal(await run(3), 3, 'a freed statement is prepared again')
 })
 
-on('pg', 'while the server is away requests are refused, and answered again when it is back', async (t, dialect) => {
+on('pg', 'requests are refused while the server is unreachable, and answered after its return', async (t, dialect) => {
   const { url, cut, mend } = await way(t, await dialect.create(t))
   const app = await build(t, dialect, { env: { DATABASE_URL: url } })
   t.equal((await ask(app, 'POST', '/api/products/', PRODUCT)).status, 201)
@@ -511,7 +511,7 @@ on('pg', 'while the server is away requests are refused, and answered again when
   t.equal((await get(app, '/readyz')).status, 200)
 })
 
-on('pg', 'a server that ends its connections while they are idle is not noticed', async (t, dialect) => {
+on('pg', 'requests succeed after the server has ended idle connections', async (t, dialect) => {
   const app = await build(t, dialect)
   const query = await connect(t, app.config.DATABASE_URL)
   for (let round = 0; round < 15; round++) {
@@ -522,7 +522,7 @@ on('pg', 'a server that ends its connections while they are idle is not noticed'
   }
 })
 
-on('pg', 'a server that ends its connections under load is never answered by a 500', async (t, dialect) => {
+on('pg', 'connections ended under load never cause a 500', async (t, dialect) => {
   const app = await build(t, dialect)
   const query = await connect(t, app.config.DATABASE_URL)
   const statuses = new Map<number, number>()
@@ -551,7 +551,7 @@ on('pg', 'a server that ends its connections under load is never answered by a 5
   t.equal(row?.counted, row?.real)
 })
 
-on('pg', 'a write whose connection ends is answered by a 503, and nothing of it stays', async (t, dialect) => {
+on('pg', 'a write whose connection ends answers 503 and leaves nothing', async (t, dialect) => {
   const app = await build(t, dialect)
   const [query, holder] = [await connect(t, app.config.DATABASE_URL), await connect(t, app.config.DATABASE_URL)]
   await holder('begin')
@@ -566,7 +566,7 @@ on('pg', 'a write whose connection ends is answered by a 503, and nothing of it 
   t.equal((await ask(app, 'POST', '/api/products/', PRODUCT)).status, 201)
 })
 
-on('pg', 'a connection that ends between two statements fails its work, and not the process', async (t, dialect) => {
+on('pg', 'a connection that ends between two statements fails its work but not the process', async (t, dialect) => {
   const url = await dialect.create(t)
   const db = await open(url, { served: SERVED })
   t.teardown(() => db.close())

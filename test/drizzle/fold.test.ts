@@ -1,4 +1,4 @@
-// The one definition of "the same letter", over all of Unicode.
+// Case folding, the single definition of equal letters, over all of Unicode.
 import fc from 'fast-check'
 import t from 'tap'
 import { fold } from '../../drizzle/fold.ts'
@@ -14,15 +14,15 @@ function* codePoints(): Generator<string> {
 
 const hex = (text: string) => Array.from(text, (character) => character.codePointAt(0)?.toString(16)).join(' ')
 
-t.test('every code point, one by one', async (t) => {
+t.test('every code point folds by the rules', async (t) => {
   const rules: Record<string, { holds(character: string, folded: string): boolean; except?: string[] }> = {
     'folding twice changes nothing more': { holds: (_, folded) => fold(folded) === folded },
     'its lower case is the same letter': { holds: (character, folded) => fold(character.toLowerCase()) === folded },
-    // Unicode's default folding keeps ı and i apart, though the upper case of both is I.
+    // Unicode's default folding distinguishes ı and i, although both have the capital I.
     'its upper case is the same letter': { holds: (character, folded) => fold(character.toUpperCase()) === folded, except: ['ı'] },
     'composed and decomposed are the same letter': { holds: (character, folded) => fold(character.normalize('NFD')) === folded },
-    'what is stored is in normal form C': { holds: (_, folded) => folded.normalize('NFC') === folded },
-    'nothing vanishes': { holds: (_, folded) => folded !== '' },
+    'the result is in normal form C': { holds: (_, folded) => folded.normalize('NFC') === folded },
+    'the result is never empty': { holds: (_, folded) => folded !== '' },
   }
   const broken = Object.fromEntries(Object.keys(rules).map((rule) => [rule, [] as string[]]))
   for (const character of codePoints()) {
@@ -32,7 +32,7 @@ t.test('every code point, one by one', async (t) => {
   for (const [rule, { except = [] }] of Object.entries(rules)) t.same(broken[rule]?.map(hex), except.map(hex), rule)
 })
 
-t.test('ASCII is folded alike with and without another letter beside it', async (t) => {
+t.test('an ASCII letter folds alike with and without a letter beside it', async (t) => {
   for (let point = 0; point < 0x80; point++) {
     const character = String.fromCodePoint(point)
     t.equal(fold(`${character}日`), `${fold(character)}日`, `U+${hex(character)}`)
@@ -57,7 +57,7 @@ const same: [what: string, ...texts: string[]][] = [
   ['Hangul, composed or not', '한글', '한글'.normalize('NFD')],
 ]
 for (const [what, first, ...rest] of same) {
-  t.test(`the same: ${what}`, async (t) => {
+  t.test(`texts fold to the same: ${what}`, async (t) => {
     for (const text of rest) t.equal(hex(fold(text)), hex(fold(first as string)), text)
   })
 }
@@ -70,9 +70,9 @@ const different: [what: string, one: string, other: string][] = [
   ['a digit and its superscript', '²', '2'],
   ['Hiragana and Katakana', 'か', 'カ'],
 ]
-for (const [what, one, other] of different) t.not(fold(one), fold(other), `not the same: ${what}`)
+for (const [what, one, other] of different) t.not(fold(one), fold(other), `texts fold differently: ${what}`)
 
-/** Letters whose case or composition is unusual, and any other. */
+/** Letters with unusual case or composition, and any others. */
 const letter = fc.oneof(
   fc.constantFrom(
     ...'iIİßẞΣσςᾳᾼΐéÅſﬃŉ',
@@ -101,4 +101,4 @@ const properties: Record<string, () => void> = {
     assert(fc.property(ascii, (some) => fold(some) === some.replace(/[A-Z]/g, (capital) => capital.toLowerCase()))),
 }
 const assert = <T>(property: fc.IProperty<T>) => fc.assert(property, { numRuns: 5_000 })
-for (const [title, check] of Object.entries(properties)) t.test(`any text: ${title}`, async () => check())
+for (const [title, check] of Object.entries(properties)) t.test(`folding any text: ${title}`, async () => check())

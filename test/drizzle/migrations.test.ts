@@ -1,4 +1,4 @@
-// Schemas brought up to date: from nothing, from an older version, by several processes at once, and not at all where that would do harm.
+// Migrations from an empty or older schema, also by concurrent processes, and refusals of harmful ones.
 import { once } from 'node:events'
 import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -23,7 +23,9 @@ import { create, remove } from '../records.ts'
 const ROOT = new URL('../../', import.meta.url)
 const SERVED = [categories.served, products.served]
 
-/** Another version of drizzle/: with more migrations, with `changes` in the text of the present ones, or without those after `last`. */
+/**
+ * Copies drizzle/ as another version: with more migrations, with `changes` in the text of the present ones, or without those after `last`.
+ */
 async function versionWith(
   t: Test,
   dialect: Dialect,
@@ -59,7 +61,7 @@ async function opened(t: Test, url: string, version: typeof open = open, served:
 
 const CATALOGUE: Record<string, string[]> = {
   sqlite: ['select type, name, tbl_name, rootpage, sql from sqlite_master order by type, name'],
-  // Numbers that change when a thing is made anew, though it looks the same.
+  // The oids and xmins change when an object is recreated, even if it looks the same.
   pg: [
     `select oid::text, relname, relkind, relfilenode::text from pg_class where relnamespace = 'public'::regnamespace order by relname`,
     `select pg_attribute.xmin::text, attrelid::regclass::text as relation, attname, atttypid::regtype::text, attnotnull from pg_attribute
@@ -74,7 +76,7 @@ const TABLES: Record<string, string> = {
   pg: "select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r' order by relname",
 }
 
-/** All that is in the database: the schema, and every row of every table. */
+/** Returns the whole schema and every row of every table as text. */
 async function dump({ name }: Dialect, query: Query): Promise<string> {
   const parts: unknown[] = []
   for (const text of CATALOGUE[name] ?? []) parts.push(await query(text))
@@ -105,7 +107,7 @@ const counters = async (query: Query, table: string) => {
   return { version: Number(row?.version), rows: Number(row?.rows) }
 }
 
-onEach('an empty database gets all there is, and is not ready before', async (t, dialect) => {
+onEach('migrating an empty database creates the whole schema, and the database is not ready before', async (t, dialect) => {
   const db = await opened(t, await dialect.create(t))
   await t.rejects(db.checkReady())
   const applied = await db.migrate()
@@ -117,7 +119,7 @@ onEach('an empty database gets all there is, and is not ready before', async (t,
   t.equal((await idsWhere(db, db.dialect.contains('products', db.tables.products.id, ['name'], ['σίγμα']))).length, 20)
 })
 
-onEach('the second time nothing is done', async (t, dialect) => {
+onEach('a second migration changes nothing', async (t, dialect) => {
   const url = await dialect.create(t)
   const query = await connect(t, url)
   const first = await opened(t, url)
@@ -125,7 +127,7 @@ onEach('the second time nothing is done', async (t, dialect) => {
   await fill(first)
   const before = await dump(dialect, query)
   t.same(await first.migrate(), [], 'by the same instance')
-  t.same(await (await opened(t, url)).migrate(), [], 'by another one')
+  t.same(await (await opened(t, url)).migrate(), [], 'by another instance')
   t.equal(await dump(dialect, query), before)
 })
 
@@ -134,7 +136,7 @@ const COLUMNS: Record<string, string> = {
   products: '"id", "sku", "name", "description", "price", "stock", "brand", "category", "created_at", "updated_at", "version"',
 }
 
-/** What drizzle-kit writes where a change cannot be made by ALTER TABLE, which on SQLite is most of them. */
+/** Statements as drizzle-kit writes them for changes beyond ALTER TABLE, which on SQLite are most changes. */
 const rebuild: Record<string, (query: Query, table: string) => Promise<string[]>> = {
   async sqlite(query, table) {
     const made = await query(
@@ -151,7 +153,7 @@ const rebuild: Record<string, (query: Query, table: string) => Promise<string[]>
       ...indexes,
     ]
   },
-  // Each writes every row anew.
+  // Each statement rewrites every row.
   pg: async (_query, table) => [
     `ALTER TABLE "${table}" ALTER COLUMN "id" SET DATA TYPE integer;`,
     `ALTER TABLE "${table}" ALTER COLUMN "id" SET DATA TYPE bigint;`,
@@ -161,12 +163,12 @@ const rebuild: Record<string, (query: Query, table: string) => Promise<string[]>
 }
 
 for (const table of ['products', 'categories'] as const) {
-  onEach(`a rebuild of ${table} loses nothing`, async (t, dialect) => {
+  onEach(`a rebuild of ${table} keeps rows, counters, search texts and constraints`, async (t, dialect) => {
     const url = await dialect.create(t)
     const query = await connect(t, url)
     const rows = async () => {
       const parts: unknown[] = []
-      // A connection runs one statement at a time, so these run one after the other.
+      // A connection runs one statement at a time, so the queries run one after the other.
       for (const name of ['products', 'categories', 'products_search', 'categories_search'])
         parts.push(await query(`select * from ${name} order by id`))
       return JSON.stringify([...parts, (await counters(query, 'products')).rows, (await counters(query, 'categories')).rows])
@@ -180,35 +182,39 @@ for (const table of ['products', 'categories'] as const) {
     const newer = await opened(t, url, await versionWith(t, dialect, { '0001_rebuild': statements }))
     t.ok((await newer.migrate()).includes('0001_rebuild'))
     t.equal(await rows(), before.rows)
-    t.same(await newer.migrate(), [], 'and is done once')
+    t.same(await newer.migrate(), [], 'it is applied once')
     await newer.checkReady()
 
     const after = await counters(query, table)
-    t.ok(after.version >= before.version, 'the version does not go back')
+    t.ok(after.version >= before.version, 'the version does not decrease')
     await query(
       `insert into ${table} (${COLUMNS[table]}) select ${(COLUMNS[table] ?? '').replace('"id"', 'id + 1000').replace('"sku"', 'null').replace('"slug"', "slug || '-x'").replace('"name"', "name || '-x'")} from ${table} where id = 2`,
     )
-    t.equal((await counters(query, table)).rows, after.rows + 1, 'another program’s insert counts')
+    t.equal((await counters(query, table)).rows, after.rows + 1, 'an insert by another program is counted')
     t.ok((await counters(query, table)).version > after.version)
     await query(`update ${table} set name = 'by hand' where id = 1002`)
-    t.match(await query(`select version from ${table} where id = 1002`), [{ version: /^2$/ }], 'and its update raises the row’s version')
+    t.match(
+      await query(`select version from ${table} where id = 1002`),
+      [{ version: /^2$/ }],
+      'an update by another program raises the version of the row',
+    )
     await query(`delete from ${table} where id = 1002`)
-    t.equal((await counters(query, table)).rows, after.rows, 'and its delete counts')
-    t.same(await query(`select id from ${table}_search where id = 1002`), [], 'and takes the search text with it')
+    t.equal((await counters(query, table)).rows, after.rows, 'a delete by another program is counted')
+    t.same(await query(`select id from ${table}_search where id = 1002`), [], 'a delete removes the search text')
 
     t.equal(
       (await idsWhere(newer, newer.dialect.contains('products', newer.tables.products.id, ['name'], ['shirt 1']))).length,
       11,
-      'search still finds',
+      'the search works',
     )
-    await t.rejects(query('delete from categories where id = 2'), 'a category in use is still held')
+    await t.rejects(query('delete from categories where id = 2'), 'a category in use cannot be deleted')
     const made = await create(newer, products, { name: 'After', price: '1.00' })
-    t.ok(made.id > lastId, 'no id is given out again')
+    t.ok(made.id > lastId, 'no id is reused')
     t.same(await idsWhere(newer, newer.dialect.contains('products', newer.tables.products.id, ['name'], ['after'])), [made.id])
   })
 }
 
-onEach('the id of a deleted row is not given out again after a rebuild', async (t, dialect) => {
+onEach('the id of a deleted row is not reused after a rebuild', async (t, dialect) => {
   const url = await dialect.create(t)
   const query = await connect(t, url)
   const older = await opened(t, url)
@@ -220,7 +226,7 @@ onEach('the id of a deleted row is not given out again after a rebuild', async (
   t.equal((await create(newer, products, { name: 'After', price: '1.00' })).id, lastId + 1)
 })
 
-/** What SQLite's migrations are checked for afterwards, PostgreSQL refuses by itself. */
+/** Failing migrations. SQLite's are checked afterwards; PostgreSQL refuses them itself. */
 const failing: Record<string, { statements: string[]; says: RegExp }> = {
   'that fails half-way': {
     statements: ["UPDATE products SET name = 'lost';", 'CREATE TABLE half (id bigint);', 'SELECT * FROM nowhere;'],
@@ -240,7 +246,7 @@ const failing: Record<string, { statements: string[]; says: RegExp }> = {
   },
 }
 for (const [what, { statements, says }] of Object.entries(failing)) {
-  onEach(`a migration ${what} is undone whole`, async (t, dialect) => {
+  onEach(`a migration ${what} is rolled back completely`, async (t, dialect) => {
     const url = await dialect.create(t)
     const query = await connect(t, url)
     const older = await opened(t, url)
@@ -257,11 +263,11 @@ for (const [what, { statements, says }] of Object.entries(failing)) {
     await t.rejects(newer.checkReady(), /0001_bad/, 'the newer version is not ready')
     await older.checkReady()
     const orphan = newer.write((tx) => tx.run(sql`update products set category = 1000000`))
-    t.equal(await orphan.catch((error) => newer.classifyFailure(error)), 'reference', 'references are checked again')
+    t.equal(await orphan.catch((error) => newer.classifyFailure(error)), 'reference', 'references are enforced again')
   })
 }
 
-/** A table that two sets of migrations change: ours add to it, theirs rebuilds it as it was before. */
+/** Adds a table that two sets of migrations change: OURS adds to it, THEIRS rebuilds it in its earlier form. */
 const withMakers = (kit: Kit): Tables => {
   const known = defineTables(kit)
   const makers = kit.table(
@@ -290,7 +296,7 @@ const THEIRS = {
     'ALTER TABLE "__new_makers" RENAME TO "makers";',
   ],
 }
-/** What drizzle-kit would write next: it adds what theirs lacks. */
+/** The migration that drizzle-kit would write next: it adds everything that THEIRS lacks. */
 const AGAIN = { '0103_again': OURS['0101_rating'] }
 const DROPPED = { '0102_drop': ['ALTER TABLE "makers" DROP COLUMN "product";'] }
 const DROPPED_AGAIN = { '0103_again': OURS['0101_rating'].slice(1, 2) }
@@ -310,7 +316,7 @@ const rebuilds: [title: string, row: boolean, then: Record<string, string[]>, lo
   ['drops a column by name', true, { ...DROPPED, ...DROPPED_AGAIN }, []],
 ]
 for (const [title, row, then, lost] of rebuilds) {
-  onEach(`a migration that ${title} is ${lost.length > 0 ? 'refused and undone whole' : 'applied'}`, async (t, dialect) => {
+  onEach(`a migration that ${title} is ${lost.length > 0 ? 'refused and rolled back completely' : 'applied'}`, async (t, dialect) => {
     const url = await dialect.create(t)
     const query = await connect(t, url)
     const migrate = async (migrations: Record<string, string[]>) => {
@@ -336,13 +342,13 @@ for (const [title, row, then, lost] of rebuilds) {
   })
 }
 
-onEach('what is declared, and neither a migration nor anybody has made, is named at the start', async (t, dialect) => {
+onEach('a start names declared tables and indexes that the database lacks', async (t, dialect) => {
   const url = await dialect.create(t)
   const query = await connect(t, url)
   const db = await open(url, { served: SERVED, tables: withMakers })
   t.teardown(() => db.close())
   await t.rejects(db.migrate(), { message: /^The database lacks table makers, which .* npm run migrations -- --name / })
-  t.strictSame(await query(TABLES[dialect.name] ?? ''), [], 'nothing was made')
+  t.strictSame(await query(TABLES[dialect.name] ?? ''), [], 'nothing was created')
 
   const own = await opened(t, url)
   await own.migrate()
@@ -358,7 +364,7 @@ interface Refused {
   newer: Parameters<typeof versionWith>[2]
   changes?: (text: string) => string
   says: RegExp
-  /** An instance that runs already stays ready. */
+  /** Whether a running instance stays ready. */
   ready?: boolean
 }
 
@@ -394,7 +400,7 @@ for (const [what, { newer, changes, says, ready = false }] of Object.entries(ref
   })
 }
 
-/** What a newer version does to the table of pauses, and whether an older one that runs can go on. */
+/** Changes of a newer version to the table of pauses, and whether a running older version can continue. */
 const rollouts: [what: string, pauses: Record<string, string>, more: string[], says: RegExp | undefined][] = [
   ['adds a table', {}, ['create table added (id bigint)'], undefined],
   ['adds a column that may be empty', { note: 'text' }, [], undefined],
@@ -409,7 +415,9 @@ const rollouts: [what: string, pauses: Record<string, string>, more: string[], s
   ],
 ]
 
-/** Returns why a database is not ready for its version. A failure of the database itself is no reason: a busy machine is slow to answer. */
+/**
+ * Returns why a database is not ready for its version. Failures of the database itself are retried, since a busy machine answers slowly.
+ */
 async function whyNotReady(db: Database): Promise<string | undefined> {
   for (;;) {
     try {
@@ -445,7 +453,7 @@ for (const [what, changes, more, says] of rollouts) {
     if (says) t.match(reason, says)
     else t.equal(reason, undefined)
     const [row] = await older.read.all<{ count: number }>(sql`select count(*) as count from products`)
-    t.equal(Number(row?.count), 0, 'and answers')
+    t.equal(Number(row?.count), 0, 'the older instance answers')
   })
 }
 
@@ -470,7 +478,7 @@ onEach('consumer offsets survive the renaming of their table, which older instan
   t.match(await whyNotReady(older), /0004_consumer_offsets is marked as breaking; table cursors is missing/)
 })
 
-onEach('a search table whose fields changed is made and filled anew, and the others are left', async (t, dialect) => {
+onEach('a search table whose fields changed is rebuilt, and the others are kept', async (t, dialect) => {
   const url = await dialect.create(t)
   const older = await opened(t, url, open, [categories.served, { table: 'products', foldedFields: ['name'], prefixedFields: ['name'] }])
   await older.migrate()
@@ -485,11 +493,11 @@ onEach('a search table whose fields changed is made and filled anew, and the oth
   t.same(await idsWhere(newer, newer.dialect.contains('products', newer.tables.products.id, ['brand'], ['acme'])), [1])
 })
 
-onEach('instances that migrate an empty database at once all succeed', async (t, dialect) => {
+onEach('concurrent migrations of an empty database by several instances succeed', async (t, dialect) => {
   const url = await dialect.create(t)
   const instances = await Promise.all(Array.from({ length: 4 }, () => opened(t, url)))
   const applied = await Promise.all(instances.map((db) => db.migrate()))
-  t.equal(applied.filter((names) => names.length > 0).length, 1, 'one of them did it')
+  t.equal(applied.filter((names) => names.length > 0).length, 1, 'one instance migrated it')
   await Promise.all(instances.map((db) => db.checkReady()))
 })
 
@@ -499,7 +507,7 @@ const MIGRATE = `
   process.stdout.write(JSON.stringify(await db.migrate()))
   await db.close()`
 
-onEach('processes that migrate an empty database at once all succeed', async (t, dialect) => {
+onEach('concurrent migrations of an empty database by several processes succeed', async (t, dialect) => {
   const url = await dialect.create(t)
   const migrate = async (): Promise<string[]> => {
     const child = startNode(t, ['--input-type=module', '--eval', MIGRATE, url, JSON.stringify(SERVED)], {}, fileURLToPath(ROOT))
@@ -508,7 +516,7 @@ onEach('processes that migrate an empty database at once all succeed', async (t,
     return JSON.parse(out)
   }
   const applied = await Promise.all([migrate(), migrate()])
-  t.equal(applied.filter((names) => names.length > 0).length, 1, 'one of them did it')
+  t.equal(applied.filter((names) => names.length > 0).length, 1, 'one process migrated it')
   await (await opened(t, url)).checkReady()
 })
 
@@ -532,6 +540,6 @@ onEach('migrations are read and hashed once, however often readiness is checked'
   const check = createCompatibilityCheck(pathToFileURL(`${folder}/`), [other], none)
   await t.rejects(check(db.read), { message: /behind the code \(stockroom_feed\)/ })
   rmSync(folder, { recursive: true })
-  await t.rejects(check(db.read), { message: /behind the code \(stockroom_feed\)/ }, 'no file is needed any more')
+  await t.rejects(check(db.read), { message: /behind the code \(stockroom_feed\)/ }, 'the files are not read again')
   t.equal(hashed, 1)
 })

@@ -1,4 +1,4 @@
-// A PostgreSQL that fails: what requests and /readyz say, that the service comes back by itself, and what a start says.
+// Failures of PostgreSQL: answers of requests and of /readyz, recovery, and messages at start.
 import { spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
@@ -13,7 +13,7 @@ import { type Answer, ask, build, get } from '../helper.ts'
 import { startServer } from '../postgres.ts'
 import { cable } from '../tcp-proxy.ts'
 
-// They wait for limits of time to pass, and cost no CPU meanwhile.
+// The tests mostly wait for time limits and use no CPU meanwhile.
 t.jobs = 5
 
 const [, postgres] = DIALECTS as [Dialect, Dialect]
@@ -26,10 +26,10 @@ const create = (app: App, product: object = PRODUCT) => ask(app, 'POST', '/api/p
 const list = (app: App) => get(app, '/api/products/')
 const ready = (app: App) => get(app, '/readyz')
 
-/** Status, code and the words of a detail that tell it from others. */
+/** A 503 with a code and a detail. */
 const saying = (code: string, detail: RegExp) => ({ status: 503, headers: { 'retry-after': '1' }, body: { code, detail } })
 
-/** Asks until the answer has a status. The time limit of the test ends a wait for what never comes. */
+/** Repeats a request until its answer has a status. The time limit of the test ends an endless wait. */
 async function until(status: number, request: () => Promise<Answer>): Promise<void> {
   while ((await request()).status !== status) await setTimeout(50)
 }
@@ -38,7 +38,7 @@ async function terminateOthers(query: Query): Promise<void> {
   await query('select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()')
 }
 
-t.test('a database that turns read-only is unavailable for writes and not ready, until it takes writes', OPTIONS, async (t) => {
+t.test('a read-only database answers 503 to writes and to /readyz until it is writable', OPTIONS, async (t) => {
   const app = await build(t, postgres)
   const query = await connect(t, app.config.DATABASE_URL)
   const name = new URL(app.config.DATABASE_URL).pathname.slice(1)
@@ -51,30 +51,30 @@ t.test('a database that turns read-only is unavailable for writes and not ready,
     await until(isReadOnly ? 503 : 200, () => ready(app))
     t.match(await ready(app), isReadOnly ? saying('not-ready', /read-only/) : { status: 200 })
     t.match(await create(app), isReadOnly ? saying('database-unavailable', /read-only/) : { status: 201 })
-    t.match(await list(app), { status: 200 }, 'reads go on')
+    t.match(await list(app), { status: 200 }, 'reads continue')
   }
 })
 
-t.test('connections that vanish silently are replaced, and a check of readiness does not hang', OPTIONS, async (t) => {
+t.test('connections that vanish silently are replaced, and /readyz does not hang', OPTIONS, async (t) => {
   const { url, abandon, hold } = await cable(t, await postgres.create(t), 5432)
   const app = await build(t, postgres, at(url))
   // All connections are open and idle.
   await Promise.all(Array.from({ length: 12 }, (_, number) => [list(app), create(app, { ...PRODUCT, sku: `${number}` })]).flat())
   abandon()
   t.match(await ready(app), saying('not-ready', /has not answered for 2 s/))
-  t.match(await create(app), saying('database-unavailable', /does not answer/), 'a request is answered')
+  t.match(await create(app), saying('database-unavailable', /does not answer/), 'the request is answered')
   await until(200, () => list(app))
   await until(201, () => create(app))
   await until(200, () => ready(app))
 
   hold(true)
-  t.match(await ready(app), saying('not-ready', /has not answered for 2 s/), 'a server that hangs')
+  t.match(await ready(app), saying('not-ready', /has not answered for 2 s/), 'the server hangs')
   hold(false)
   await until(200, () => ready(app))
   t.match(await create(app), { status: 201 })
 })
 
-t.test('a locked table and connections that are all in use are told apart', OPTIONS, async (t) => {
+t.test('a locked table and an exhausted pool are reported differently', OPTIONS, async (t) => {
   const app = await build(t, postgres)
   const query = await connect(t, app.config.DATABASE_URL)
   await query('begin; lock table products in exclusive mode')
@@ -87,7 +87,7 @@ t.test('a locked table and connections that are all in use are told apart', OPTI
   const released = Promise.withResolvers<void>()
   const holding = Array.from({ length: 4 }, () => app.db.write(() => released.promise))
   t.match(await create(app), saying('database-busy', /All connections/))
-  t.match(await list(app), { status: 200 }, 'reads have connections of their own')
+  t.match(await list(app), { status: 200 }, 'reads use separate connections')
   released.resolve()
   await Promise.all(holding)
   t.match(await create(app), { status: 201 })
@@ -96,7 +96,7 @@ t.test('a locked table and connections that are all in use are told apart', OPTI
 const noMount = spawnSync('mount', ['--version']).status === 0 && process.getuid?.() === 0 ? false : 'needs root to mount a small disk'
 
 t.test(
-  'a full disk is unavailable for writes and not ready, until there is space',
+  'a full disk answers 503 to writes and to /readyz until there is space',
   { ...OPTIONS, skip: noMount || postgres.skip },
   async (t) => {
     const server = await startServer(t, { disk: '100m' })
@@ -108,14 +108,14 @@ t.test(
     while (answer.status === 201) answer = await create(app, { ...PRODUCT, description: randomBytes(1_000).toString('hex') })
     t.match(answer, saying('database-unavailable', /disk .* full/))
     t.match(await ready(app), saying('not-ready', /disk .* full/))
-    t.match(await list(app), { status: 200 }, 'reads go on')
+    t.match(await list(app), { status: 200 }, 'reads continue')
     server.freeDisk()
     await until(200, () => ready(app))
     t.match(await create(app), { status: 201 })
   },
 )
 
-/** Runs a command in this process, and returns its exit code and what it wrote to standard error. */
+/** Runs a command in this process. Returns its exit code and its output to standard error. */
 async function run(args: string[], env: Record<string, string>) {
   let said = ''
   const stderr = new Writable({
@@ -128,7 +128,7 @@ async function run(args: string[], env: Record<string, string>) {
   return { code, said }
 }
 
-t.test('a start says in a sentence why it cannot use the server', OPTIONS, async (t) => {
+t.test('a start that cannot use the server says why in one sentence', OPTIONS, async (t) => {
   const hanging = createServer(() => {}).listen(0, '127.0.0.1')
   await once(hanging, 'listening')
   t.teardown(() => hanging.close())

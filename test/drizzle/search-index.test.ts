@@ -1,4 +1,4 @@
-// The search text beside each table: found through an index, right after every kind of write, and able to hold any name.
+// The search text beside each table is found through an index, is correct after every write, and can hold any name.
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { setTimeout } from 'node:timers/promises'
@@ -22,7 +22,7 @@ const FIELDS = products.search
 const containing = (db: Database, term: string, fields: readonly string[] = FIELDS) =>
   db.dialect.contains('products', db.tables.products.id, fields, [term])
 
-/** Writes many rows by hand, and their search text after them. */
+/** Writes many rows with SQL and then builds their search text. */
 async function fill(db: Database, rows: number): Promise<void> {
   const { created_at, updated_at } = db.tables.products
   const time = '2026-01-01T00:00:00.000Z'
@@ -39,13 +39,13 @@ async function fill(db: Database, rows: number): Promise<void> {
 
 const ROWS = 20_000
 
-/** Nothing but an index may be scanned, and that only where a term says which part of it. */
+/** A plan may scan only an index, and only the part that a term selects. */
 const SCAN = /SCAN (?!products_search_(fts|postings) VIRTUAL)/
 const TRIGRAMS = { uses: /products_search_fts VIRTUAL TABLE INDEX \d+:M/, avoids: SCAN }
-// Of FTS5's vocabulary 512 is a lower and 1024 an upper bound of the term; below that are the columns that are read.
+// In FTS5's vocabulary 512 is a lower and 1024 an upper bound of the term. The lower bits are the columns.
 const POSTINGS = { uses: /products_search_postings VIRTUAL TABLE INDEX 15(3[6-9]|[4-9]\d):/, avoids: SCAN }
 
-/** What a plan has to name, and what it must not, for a condition that few of many rows meet. */
+/** Expressions that a plan must and must not match, for conditions that few of many rows meet. */
 const plans: {
   what: string
   clause(db: Database): Clause
@@ -79,7 +79,7 @@ const plans: {
     what: 'two letters of ASCII',
     clause: (db) => containing(db, 'zq'),
     sqlite: POSTINGS,
-    // pg_trgm has no trigram for them; they are scanned for.
+    // pg_trgm has no trigrams for such terms, so the texts are scanned.
     pg: /Seq Scan on products_search/,
   },
   {
@@ -96,10 +96,10 @@ const plans: {
   },
 ]
 
-onEach('text is found through an index', async (t, dialect) => {
+onEach('text searches use an index', async (t, dialect) => {
   const { db, config } = await build(t, dialect)
   await fill(db, ROWS)
-  // As PostgreSQL does by itself some time after so many rows; it also takes in what the index keeps in a list until then.
+  // PostgreSQL does this itself some time after so many rows. It also merges the pending list of the index.
   if (dialect.name === 'pg') await (await connect(t, config.DATABASE_URL))('vacuum analyze products, products_search')
   for (const { what, clause, sqlite, pg } of plans) {
     const { check, ids = check } = queriesOf(clause(db))
@@ -116,7 +116,7 @@ onEach('text is found through an index', async (t, dialect) => {
   t.equal((await idsWhere(db, containing(db, '麵包'))).length, Math.floor(ROWS / 1999))
 })
 
-/** Whether SQLite's index agrees with the text that it was made from. */
+/** Throws if SQLite's index disagrees with its text. */
 async function checkIndex(db: Database): Promise<void> {
   for (const { table } of SERVED)
     await db.write((tx) => tx.run(sql.raw(`insert into ${table}_search_fts (${table}_search_fts, rank) values ('integrity-check', 1)`)))
@@ -165,10 +165,10 @@ onEach('the search text follows every write', async (t, dialect) => {
     for (const [term, ids] of Object.entries(found)) t.same(await idsWhere(db, containing(db, term)), ids, `${what}: ${term}`)
     if (dialect.name === 'sqlite') await t.resolves(checkIndex(db), what)
   }
-  t.equal((await db.read.all(sql`select id from products_search`)).length, 2, 'what is removed leaves nothing behind')
+  t.equal((await db.read.all(sql`select id from products_search`)).length, 2, 'removed records leave no search text')
 })
 
-onEach('rows written by hand are found after a reindex, and lost at once when deleted', async (t, dialect) => {
+onEach('rows of other programs are found after a reindex, and deleted ones disappear at once', async (t, dialect) => {
   const { db, config } = await build(t, dialect)
   const query = await connect(t, config.DATABASE_URL)
   const made = await create(db, products, { name: 'Red Shirt', brand: 'Acme', price: '1.00' })
@@ -188,18 +188,18 @@ onEach('rows written by hand are found after a reindex, and lost at once when de
   if (dialect.name === 'sqlite') await t.resolves(checkIndex(db))
 })
 
-onEach('a reindex does not undo what others write meanwhile', async (t, dialect) => {
+onEach('a reindex does not undo concurrent writes', async (t, dialect) => {
   const { db, config } = await build(t, dialect)
   const other = await open(config.DATABASE_URL, { served: SERVED })
   t.teardown(() => other.close())
   const query = await connect(t, config.DATABASE_URL)
   const made = await create(db, products, { name: 'Red Shirt', price: '1.00' })
-  // On SQLite the other waits for the write transaction in any case.
+  // On SQLite the other writer waits for the transaction in any case.
   const locked = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
   const waits = async () => dialect.name === 'sqlite' || (await query(locked)).length > 0
   const outside = AsyncLocalStorage.snapshot()
   let meanwhile: Promise<unknown> | undefined
-  // After the first read, and before what was read is written.
+  // Runs after the first read and before the result is written.
   const write: Database['write'] = (work) =>
     db.write((tx) => {
       const all = async (statement: SQL) => {
@@ -220,7 +220,7 @@ onEach('a reindex does not undo what others write meanwhile', async (t, dialect)
   t.same(await idsWhere(db, containing(db, 'red')), [])
 })
 
-/** Letters that are hard on an index: they fold or compose to others, mean something to LIKE or to FTS5, or are none. */
+/** Letters that are difficult for an index: they fold or compose, are special in LIKE or FTS5, or are no letters. */
 const letter = fc.constantFrom(
   ...'aAbB ßẞİıΣς%_\\"\'*:-{}()^麵包한é',
   'e\u0301',
@@ -233,7 +233,7 @@ const letter = fc.constantFrom(
 )
 const text = (minLength: number, maxLength: number) => fc.array(letter, { minLength, maxLength }).map((letters) => letters.join(''))
 
-onEach('what is found is what contains the term, for any text and any term', async (t, dialect) => {
+onEach('a search finds the rows that contain the term, for any text and term', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const rows = fc.sample(fc.record({ name: text(1, 12), brand: text(0, 6), description: text(0, 20) }), { numRuns: 300, seed: 1 })
   const now = '2026-01-01T00:00:00.000Z'
@@ -266,7 +266,7 @@ onEach('what is found is what contains the term, for any text and any term', asy
   if (dialect.name === 'sqlite') await t.resolves(checkIndex(db))
 })
 
-/** 255 characters of some, in an order that no compression makes much shorter. */
+/** Returns a text of `characters` code points that hardly compresses. */
 function long(characters: number, from: (random: number) => number): string {
   let state = 20_260_101
   const points = Array.from({ length: characters }, () => {
@@ -283,7 +283,7 @@ const among = (text: string) => {
 const names: Record<string, (length: number) => string> = {
   'of four bytes each': (length) => long(length, (random) => 0x20000 + (random % 0xa000)),
   'of any four bytes': (length) => long(length, (random) => 0x10000 + (random % 0xf0000)),
-  // Twelve bytes each in normal form C, which does not compose them again.
+  // These characters take twelve bytes each in normal form C, which does not compose them again.
   'that normalise to three': (length) => long(length, (random) => 0x1d160 + (random % 5)),
   'of music': (length) =>
     long(
@@ -295,7 +295,7 @@ const names: Record<string, (length: number) => string> = {
   'with an iota below': (length) => long(length, (random) => 0x1f80 + (random % 0x30)),
   'of two letters in turn': (length) => Array.from('a\u{1d160}'.repeat(length)).slice(0, length).join(''),
 }
-onEach('the longest texts can be kept and found', async (t, dialect) => {
+onEach('the longest texts can be stored and found', async (t, dialect) => {
   const app = await build(t, dialect)
   for (const [what, name] of Object.entries(names)) {
     const values = { sku: name(64), name: name(255), brand: name(255), description: name(10_000) }

@@ -1,3 +1,4 @@
+// Runs visits.ts on PostgreSQL. Each database has a separate file, to use both cores.
 import t from 'tap'
 import { DIALECTS } from '../dialects.ts'
 import { checkVisits } from './visits.ts'

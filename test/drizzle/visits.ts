@@ -1,6 +1,7 @@
-// What lists look at. A page visits no more rows than the shorter of two ways: along the list's order to the end of the page, or to
-// all that matches through an index. For every filter, pairs of filters and every order, at no, few and many matches of 100,000 rows.
-// VISITS=all goes on from each first page to the next ones and the last, and tries more of the orders and pairs.
+// The number of rows that lists visit. A page visits no more rows than the shorter of two ways: along the order to the end of the page, or
+// through an index to all matches. Checked for every filter, pairs of filters and every order, with none, few and many matches among
+// 100,000 rows.
+// VISITS=all continues from each first page to the next and last ones, and tries more orders and pairs.
 import type pg from 'pg'
 import { Piscina } from 'piscina'
 import type { Test } from 'tap'
@@ -24,22 +25,22 @@ import type { Dialect } from '../dialects.ts'
 import { build } from '../helper.ts'
 import { catalogue, load } from '../large-catalogue.ts'
 
-/** Of what VISITS=all tries besides, one of so many. */
+/** Without VISITS=all, one in THIN of the additional requests is made. */
 const THIN = process.env.VISITS === 'all' ? 1 : 25
 
-/** One of so many single conditions is tried. */
+/** The test tries one in SINGLES of the single conditions. */
 const SINGLES = THIN === 1 ? 1 : 4
 
-/** Rows that a request may visit on the main thread; anywhere, where no way to the page is shorter. */
+/** Rows that a request may visit on the main thread, and anywhere if no way to the page is shorter. */
 const LIMIT = 20_000
-/** A row may be visited in its table and in the one beside it, to choose a way, to go it and to look back. */
+/** A row may be visited several times: in its table and in the search table, to choose a way, to follow it, and to look back. */
 const SLACK = 7
 const COUNT_LIMIT = 100_000
 const PAGE_SIZE = 20
-/** Milliseconds: no list is to be given up on a slow machine. */
+/** Milliseconds, so long that no list is abandoned on a slow machine. */
 const TIMEOUT = 30_000
 
-/** Of what is wrong, of each kind. */
+/** The maximum number of violations that a failure shows of each kind. */
 const SHOWN = 30
 
 type Value = string | number
@@ -49,17 +50,17 @@ const CATALOGUE = catalogue()
 const rowsOf = ({ table }: Resource): Row[] => (CATALOGUE as unknown as Record<string, Row[]>)[table] ?? []
 const compare = (a: Value, b: Value) => (a < b ? -1 : Number(a > b))
 
-/** A field of a resource, and what its rows have in it. */
+/** A field of a resource with the values in its rows. */
 interface Field {
   name: string
   kind: Kind
-  /** As a URL has them, in their order, without NULL. */
+  /** Values as in URLs, in ascending order, without NULL. */
   sorted: string[]
-  /** Each once, the most frequent first. */
+  /** Distinct values, the most frequent first. */
   frequent: string[]
 }
 
-/** How a value is written in a URL, and read from one. */
+/** Conversions between values and their form in URLs. */
 const spellings: Record<Kind, { write(value: Value): string; read(text: string): Value }> = {
   text: { write: String, read: String },
   boolean: { write: String, read: String },
@@ -84,7 +85,7 @@ const at = ({ sorted }: Field, part: number) => sorted[Math.floor(part * (sorted
 const rarest = ({ frequent }: Field) => frequent.at(-1) ?? ''
 const commonest = ({ frequent: [first = ''] }: Field) => first
 
-/** What lies behind all values of a field, and before them. */
+/** Values after and before all values of a field, by kind. */
 const BEHIND: Record<Kind, string> = {
   text: 'xyzzy',
   boolean: '',
@@ -96,7 +97,7 @@ const BEHIND: Record<Kind, string> = {
 }
 const BEFORE: Record<Kind, string> = { ...BEHIND, integer: '-1', decimal: '-1', time: '1980-01-01T00:00:00.000Z' }
 
-/** For each lookup values that no, few and many rows are found by, as far as the field has them. Empty ones are passed over. */
+/** For each lookup, values that match none, few and many rows, as far as the field has such values. Empty values are skipped. */
 const valuesOf: Record<LookupName, (field: Field) => string[]> = {
   exact: (field) => [BEHIND[field.kind], rarest(field), commonest(field)],
   gt: (field) => [at(field, 1), at(field, 0.99), at(field, 0.4)],
@@ -118,7 +119,7 @@ const valuesOf: Record<LookupName, (field: Field) => string[]> = {
 }
 const SEARCHES = ['xyzzy', 'zwieback zephyr', '"red shirt"', 'zw', '麵包', 'e', 'red zwieback', 'of 麵', 'shirt cotton winter']
 
-/** Whether a row with `value` is found by a lookup, in the words of the README. */
+/** For each lookup, whether it matches a row with `value`, as documented. */
 const meets: Record<LookupName, (kind: Kind, text: string) => (value: Value) => boolean> = {
   exact: (kind, text) => {
     const sought = spellings[kind].read(text)
@@ -172,18 +173,18 @@ const meets: Record<LookupName, (kind: Kind, text: string) => (value: Value) => 
   },
 }
 
-/** A parameter with a value. */
+/** A filter parameter with a value. */
 interface Condition {
   name: string
   text: string
-  /** 1 for each row that it finds. */
+  /** 1 for each row that it matches, else 0. */
   readonly rows: Uint8Array
   readonly matches: number
-  /** An index leads to what it finds. */
+  /** Whether an index leads to the matches. */
   indexed: boolean
 }
 
-/** Looks at the rows only when the condition is tried: most are not, without VISITS=all. */
+/** Matches the rows only when the condition is tried, since without VISITS=all most are not. */
 function condition(name: string, text: string, findRows: () => Uint8Array, indexed: boolean): Condition {
   let found: Uint8Array | undefined
   let matches: number | undefined
@@ -204,14 +205,14 @@ function condition(name: string, text: string, findRows: () => Uint8Array, index
 
 const foldings = new Map<string, string>()
 
-/** Folds each text once: the rows have few different ones. */
+/** Folds each distinct text once, since rows share texts. */
 function foldOnce(text: string): string {
   const folded = foldings.get(text) ?? fold(text)
   foldings.set(text, folded)
   return folded
 }
 
-/** Every parameter that finds rows of a resource, with each of its values. Throws for a lookup that has none here. */
+/** Returns every filter parameter of a resource with its values. Throws for a lookup without values here. */
 function conditionsOf(resource: Resource, db: Database): Map<string, Condition[]> {
   const rows = rowsOf(resource)
   const fields = new Map(Object.keys(resource.contract).map((name) => [name, fieldOf(resource, name)]))
@@ -252,7 +253,7 @@ function conditionsOf(resource: Resource, db: Database): Map<string, Condition[]
 
 const orders = new Map<string, Uint32Array>()
 
-/** The places of a resource's rows in an order. */
+/** Returns the positions of a resource's rows in an order. */
 function inOrder(resource: Resource, ordering: string): Uint32Array {
   const known = orders.get(`${resource.table} ${ordering}`)
   if (known) return known
@@ -274,7 +275,10 @@ function inOrder(resource: Resource, ordering: string): Uint32Array {
   return order
 }
 
-/** Where rows stand that an index along an order leads to together: those that are equal in its first field, where another decides. */
+/**
+ * Returns a function that finds the first or last place of rows that an index serves together: rows equal in the first field of an order by
+ * several.
+ */
 function groupsOf(resource: Resource, ordering: string): (place: number | undefined, end: 'first' | 'last') => number | undefined {
   const [first = '', second] = ordering.split(',').map((term) => term.replace('-', ''))
   const alone = !second || first === 'id'
@@ -289,14 +293,14 @@ function groupsOf(resource: Resource, ordering: string): (place: number | undefi
   }
 }
 
-/** What one request visited. */
+/** Rows visited by one request. */
 interface Visits {
-  /** In each attempt on the main thread. */
+  /** Rows visited in each attempt on the main thread. */
   attempts: number[]
-  /** For the count and for the page, wherever that was read. */
+  /** Rows visited for the count and for the page, wherever the page was read. */
   count: number
   page: number
-  /** For the page in the pool, where it came to that. */
+  /** Rows visited for the page in the pool, if it was read there. */
   pool?: number
   plans: unknown[]
 }
@@ -305,7 +309,7 @@ const nothing = (): Visits => ({ attempts: [], count: 0, page: 0, plans: [] })
 
 interface Engine {
   db: Database
-  /** What was visited since it was asked last. */
+  /** Returns the rows visited since the last call. */
   visits(): Promise<Visits>
 }
 
@@ -315,7 +319,7 @@ async function onSqlite(t: Test, app: App): Promise<Engine> {
   const { list, close } = createSqliteReader(reader, { path, timeout: TIMEOUT, countTime: TIMEOUT })
   t.teardown(() => close().then(() => reader.connection.close()))
   let visits = nothing()
-  // Each attempt begins to count anew.
+  // Each attempt restarts the counter.
   let attempt = 0
   Object.defineProperty(reader, 'visited', {
     get: () => attempt,
@@ -356,7 +360,7 @@ interface Plan {
   Plans?: Plan[]
 }
 
-/** Rows that the scans of a plan looked at. */
+/** Returns the number of rows that the scans of a plan visited. */
 function visitedBy(plan: Plan): number {
   const below = (plan.Plans ?? []).reduce((sum, part) => sum + visitedBy(part), 0)
   if (!/^(Seq|Index|Index Only|Bitmap Heap) Scan$/.test(plan['Node Type'])) return below
@@ -365,7 +369,7 @@ function visitedBy(plan: Plan): number {
 }
 
 async function onPostgres(t: Test, app: App): Promise<Engine> {
-  // Not as short as in the application: what is read is not to depend on how busy the machine is.
+  // The timeouts are longer than in the application, so that results do not depend on the load of the machine.
   const options = { max: 2, wait: TIMEOUT, statementTimeout: TIMEOUT }
   const pools = { short: createPool(app.config.DATABASE_URL, options), long: createPool(app.config.DATABASE_URL, options) }
   const explaining = createPool(app.config.DATABASE_URL, { ...options, max: 1 })
@@ -375,7 +379,7 @@ async function onPostgres(t: Test, app: App): Promise<Engine> {
     const query = client.query.bind(client) as (...args: unknown[]) => never
     client.query = (...args: unknown[]) => {
       const [first] = args as [{ text?: string }]
-      // The others are its head and its count.
+      // The other statements read the head and the count.
       if (first.text && !/^select (sum|count)\b/.test(first.text)) asked.push(first as (typeof asked)[number])
       return query(...args)
     }
@@ -401,16 +405,16 @@ async function onPostgres(t: Test, app: App): Promise<Engine> {
 
 interface Way {
   engine(t: Test, app: App): Promise<Engine>
-  /** Orders that each condition is tried in, and one pair of conditions of so many. */
+  /** Orders per condition, and one pair of conditions in `pairs`. */
   orderings: number
   pairs: number
-  /** Rows of an index that it takes longer to look up in the table than to read all of that. */
+  /** Beyond this many index rows, reading the whole table is faster than looking them up. */
   whole: number
-  /** Few matches are sorted however they are found. */
+  /** Whether few matches are sorted however they are found. */
   sorts: boolean
   /** The limit for a page at a cursor, which leads to its place at any depth. */
   seek: number
-  /** Lists that visit more than the limit, and why. */
+  /** Reasons for which a list may visit more rows than the limit. */
   excused: Record<string, (conditions: readonly Condition[]) => boolean>
 }
 
@@ -427,9 +431,9 @@ const ways: Record<string, Way> = {
     seek: 10_000,
     sorts: false,
     excused: {
-      'of a term of one or two characters every place is visited where it stands': (conditions) =>
+      'a term of one or two characters visits each of its occurrences': (conditions) =>
         conditions.some(({ name, text }) => isSought(name) && text.split(' ').some(isShort)),
-      'of two filters that many rows meet it is not known which is met by fewer': (conditions) =>
+      'the more selective of two filters with many matches is unknown': (conditions) =>
         conditions.length > 1 && conditions.every(({ matches }) => matches > MAX_SORTED),
     },
   },
@@ -438,24 +442,23 @@ const ways: Record<string, Way> = {
     orderings: 2,
     pairs: 5,
     whole: MAX_SORTED,
-    // Where several fields are ordered by, it reads from the first row that is equal in one.
+    // With several order fields, it reads from the first row that is equal in the first field.
     seek: LIMIT,
     sorts: true,
     excused: {
-      'ASCII terms of one or two characters have no trigram: the text of all rows is read': (conditions) =>
+      'ASCII terms of one or two characters have no trigrams, so all texts are read': (conditions) =>
         conditions.some(({ name, text }) => isSought(name) && text.split(' ').every(isShortAscii)),
-      'of short sequences beyond ASCII PostgreSQL has no statistics, and may read the text of all rows instead of their index': (
-        conditions,
-      ) => conditions.some(({ name, text }) => isSought(name) && text.split(' ').some(isShort)),
-      'the rows that a negated text leaves out are all found first': (conditions) =>
+      'PostgreSQL has no statistics of short terms beyond ASCII and may read all texts': (conditions) =>
+        conditions.some(({ name, text }) => isSought(name) && text.split(' ').some(isShort)),
+      'a negated text first finds all rows that it excludes': (conditions) =>
         conditions.some(({ name }) => /__i(contains|exact|startswith)!/.test(name)),
-      'a text that is in many rows is found in all of them, and joined with what another filter finds': (conditions) =>
+      'a frequent text is found in all its rows and joined with the other filter': (conditions) =>
         conditions.length > 1 && conditions.some(({ name, matches }) => isSought(name) && matches > LIMIT),
     },
   },
 }
 
-/** Orders by two fields, beside those by one that a resource declares. */
+/** Orders by two fields, in addition to the declared orders by one. */
 const PAIRS_OF_FIELDS = ['brand,-price', '-category,name', '-stock,-id', 'created_at,-updated_at', 'name,sku']
 
 interface Asked {
@@ -466,18 +469,18 @@ interface Asked {
   count: 'bounded' | 'none'
 }
 
-/** Asks for the lists on one database. Each has a test file of its own, so that both cores work. */
+/** Requests the lists on one database. Each database has a separate test file, to use both cores. */
 export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
   const { engine: start, orderings: tried, pairs, whole, seek, sorts, excused } = ways[dialect.name] as Way
   const app = await build(t, dialect)
   await load(app.config.DATABASE_URL, CATALOGUE)
   const engine = await start(t, app)
   const readers = new Map([products, categories].map(({ table, list }) => [table, compileQuerystring(list.querystring)]))
-  /** What went wrong, by kind. */
+  /** Violations by kind. */
   const wrong: Record<string, unknown[]> = { answer: [], 'main thread': [], count: [], page: [] }
   let requests = 0
 
-  /** Asks for a page, from the place `from` in the list of what matches, and looks at the answer and at what it took. */
+  /** Requests a page that begins at match number `from`, and checks the answer and the visited rows. */
   async function ask(asked: Asked, from: number, place: { page?: string; cursor?: string }): Promise<Page> {
     const { resource, conditions, rows, ordering, count } = asked
     const filters = conditions.map(({ name, text }): [string, string] => [name, text])
@@ -498,7 +501,7 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
       wrong.answer?.push({ what, ids, found: page.rows.map(({ id }) => id), counted, count: page.count })
 
     const group = groupsOf(resource, ordering)
-    // A group is known to be over when the first match behind it is come upon.
+    // A group ends when the first match after it is found.
     const ends = { first: group(places[from], 'first'), last: group(places[from + PAGE_SIZE], 'last') }
     const grouped = ends.last !== places[from + PAGE_SIZE] || ends.first !== places[from]
     const first = grouped ? places.findLast((place) => place < (ends.first ?? 0)) : ends.first
@@ -508,7 +511,7 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
     const along = place.cursor ? behind - (group(places[from - 1], 'first') ?? 0) : Math.min(behind, fromEnd)
     const indexed = Math.min(...conditions.map(({ indexed, matches }) => (indexed ? matches : order.length)), order.length)
     const found = indexed > whole ? order.length : indexed
-    // Along the order goes what is passed over in front of a page with a number, and where it is not known that an index leads to few.
+    // The order is followed over rows in front of a numbered page, and when no index is known to lead to few rows.
     const walked = place.page === undefined ? count === 'none' && places.length > MAX_SORTED : place.cursor === undefined
     const few = places.length <= MAX_SORTED && conditions.length > 0
     const shorter =
@@ -516,7 +519,7 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
     const reasons = Object.keys(excused).filter((reason) => excused[reason]?.(conditions))
     if (visits.page > Math.max(place.cursor ? seek : LIMIT, SLACK * shorter) && reasons.length === 0)
       wrong.page?.push({ what, visited: visits.page, along, indexed, matches: places.length })
-    // An index is taken where it leads to few, and all rows are looked at otherwise.
+    // A count uses an index that leads to few rows, and otherwise reads all rows.
     if (visits.count > Math.max(LIMIT, SLACK * (indexed > MAX_SORTED ? order.length : indexed)) && reasons.length === 0)
       wrong.count?.push({ what, visited: visits.count, indexed })
     for (const visited of visits.attempts) if (visited > LIMIT) wrong['main thread']?.push({ what, visited })
@@ -546,7 +549,7 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
 
     for (const ordering of orderings)
       await askAll({ resource, conditions: [], rows: undefined, ordering, count: 'bounded' }, rowsOf(resource).length)
-    // Cold at first, and warm in the other orders.
+    // The first order is read cold, the others warm.
     for (const [index, one] of [...conditions.values()].flat().entries()) {
       if (index % SINGLES > 0) continue
       const asked: Asked = { resource, conditions: [one], rows: one.rows, ordering: '', count: index % 3 === 2 ? 'none' : 'bounded' }
@@ -559,7 +562,7 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
     for (const [place, a] of names.entries()) {
       for (const b of names.slice(place)) {
         if (pair++ % (pairs * THIN) > 0) continue
-        // A parameter is given once; with itself it is paired negated. Of the others every other one is.
+        // Repeated parameters are refused, so a parameter pairs with its own negation. Every other pair is negated too.
         const [one, other] = [conditions.get(a), conditions.get(a === b || pair % 2 === 0 ? `${b}!` : b) ?? conditions.get(b)]
         const both = [one?.[pair % one.length], other?.[(pair >> 2) % other.length]].filter((condition) => condition !== undefined)
         if (a === b && both[0]?.name === both[1]?.name) continue
