@@ -1,4 +1,4 @@
-// The feed page by page: that every write is in it, in an order in which nothing is ever put before what was read already.
+// The feed in pages: every write appears, and nothing is ever inserted before a position already read.
 import { setTimeout } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import t from 'tap'
@@ -17,7 +17,7 @@ import { readAll, readSoon, settled } from './feed.ts'
 
 const shirt = { sku: 'A', name: 'Shirt', price: '29.90' }
 
-onEach('every write is in the feed, with the record as it was afterwards', async (t, dialect) => {
+onEach('every write is in the feed with the state after it', async (t, dialect) => {
   const app = await build(t, dialect)
   const post = (url: string, payload: object, id: string) => ask(app, 'POST', url, payload, { 'x-request-id': id })
   const { body: clothing } = await post('/api/categories/', { name: 'Clothing' }, 'r1')
@@ -64,11 +64,11 @@ onEach('every write is in the feed, with the record as it was afterwards', async
     ],
   )
   t.strictSame(entries[3]?.changes, { stock: [0, 3] })
-  t.match(entries[6]?.changes, { name: ['Coat', null], stock: [3, null] }, 'who was deleted is told by the old values')
+  t.match(entries[6]?.changes, { name: ['Coat', null], stock: [3, null] }, 'a deletion shows the old values')
   t.equal(entries.length, 10)
 })
 
-onEach('pages follow each other, and the position is where to go on', async (t, dialect) => {
+onEach('pages follow each other, and any position continues the feed', async (t, dialect) => {
   const app = await build(t, dialect)
   for (let n = 0; n < 7; n++) await ask(app, 'POST', '/api/products/', { name: `${n}`, price: 1 })
   const { entries, position } = await readSoon(app, 7)
@@ -80,13 +80,13 @@ onEach('pages follow each other, and the position is where to go on', async (t, 
   const paged = await readAll(app, '', '&page_size=3&resource=products')
   t.strictSame(paged, { entries, position })
   for (const [n, { position }] of entries.entries())
-    t.strictSame((await readAll(app, position)).entries, entries.slice(n + 1), 'any entry is a place to go on from')
+    t.strictSame((await readAll(app, position)).entries, entries.slice(n + 1), 'the position of any entry continues the feed')
   const now = (await get(app, '/api/changes/?since=now')).body
   t.match(now, { position, more: false, results: { length: 0 } })
   t.match((await get(app, now.next.replace('http://localhost:80', ''))).body, { position, more: false, results: { length: 0 } })
 })
 
-onEach('a position that is none of this log is refused', async (t, dialect) => {
+onEach('a position of another log is refused', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
   const { position } = await readSoon(app, 1)
@@ -115,7 +115,7 @@ onEach('a position that is none of this log is refused', async (t, dialect) => {
   t.equal((await get(app, '/api/changes/?page_size=1001')).status, 400)
 })
 
-onEach('an id that was given to another change is no position', async (t, dialect) => {
+onEach('a position is gone when its id belongs to another change', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
   const { position } = await readSoon(app, 1)
@@ -124,7 +124,7 @@ onEach('an id that was given to another change is no position', async (t, dialec
   t.equal((await get(app, `/api/changes/?since=${position}`)).status, 410)
 })
 
-onEach('what is for admins is shown to admins, and who did it to them and to who did it', async (t, dialect) => {
+onEach('entries of keys are shown to admins only, and authors to admins and themselves', async (t, dialect) => {
   const app = await build(t, dialect)
   const [one, two] = [
     await issueKey(app.db, { name: 'One', role: 'write' }, COMMAND_LINE),
@@ -143,11 +143,11 @@ onEach('what is for admins is shown to admins, and who did it to them and to who
   t.strictSame(said(await seen(two.token)), [['products', null, null]])
   t.strictSame(said(await seen(two.token, '?resource=keys')), [])
   const skipped = await seen(two.token, '?page_size=2')
-  t.match([skipped.results, skipped.more], [[], true], 'they are passed over')
+  t.match([skipped.results, skipped.more], [[], true], 'entries of other resources are skipped')
   t.notMatch(JSON.stringify(await seen()), /sha256|stk_/)
 })
 
-onEach('a filter looks at so many entries and no more', async (t, dialect) => {
+onEach('a filtered page scans a limited number of entries', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
   await importProducts(app.db, lines(Array.from({ length: 1_500 }, (_, n) => ({ sku: `${n}`, name: 'Shirt', price: n }))))
@@ -155,12 +155,12 @@ onEach('a filter looks at so many entries and no more', async (t, dialect) => {
   await settled(app)
   const first = (await get(app, '/api/changes/?resource=categories')).body
   t.match([first.results.length, first.more], [1, true])
-  t.not(first.position, first.results[0].position, 'the position is that of the last one looked at')
+  t.not(first.position, first.results[0].position, 'the position is that of the last scanned entry')
   const second = (await get(app, first.next.replace('http://localhost:80', ''))).body
   t.match([second.results.length, second.more, second.results[0].record], [1, false, { name: 'Shoes' }])
 })
 
-/** Adds changes of a product to the log, each with so many bytes. */
+/** Adds `count` changes of a product to the log, with `bytes` each. */
 async function addLarge(app: App, count: number, bytes: number): Promise<void> {
   const at = app.db.tables.changes.at.mapToDriverValue(new Date().toISOString())
   const fields = JSON.stringify({ description: ['', 'x'.repeat(bytes)] })
@@ -171,7 +171,7 @@ async function addLarge(app: App, count: number, bytes: number): Promise<void> {
   })
 }
 
-onEach('a page has a bounded number of bytes, and at least one entry', async (t, dialect) => {
+onEach('a page is limited in bytes but has at least one entry', async (t, dialect) => {
   const app = await build(t, dialect)
   await settled(app)
   const start = (await readAll(app)).position
@@ -193,7 +193,7 @@ onEach('a page has a bounded number of bytes, and at least one entry', async (t,
   t.strictSame(seen, [...Array.from({ length: 25 }, (_, n) => n + 1), 1, 2, 1])
 })
 
-onEach('entries that a filter passes over are not read, and are looked at in slices', async (t, dialect) => {
+onEach('a filter reads only the heads of skipped entries, and scans in slices', async (t, dialect) => {
   const app = await build(t, dialect)
   await settled(app)
   const since = await endOf(app.db)
@@ -212,14 +212,14 @@ onEach('entries that a filter passes over are not read, and are looked at in sli
   t.match([page.results.map(({ event }) => event), page.more], [['categories.create'], true])
   t.ok(
     reads.every(({ rows }) => rows <= 251),
-    'no statement looks at more',
+    'every statement reads a limited number of rows',
   )
-  t.ok(reads.reduce((sum, { bytes }) => sum + bytes, 0) < 200_000, 'of the others only the heads are read')
+  t.ok(reads.reduce((sum, { bytes }) => sum + bytes, 0) < 200_000, 'only heads of skipped entries are read')
   const rest = await readPage({ ...app.db, readRows: rows }, page.position, 100, reader)
   t.match([rest.results, rest.more], [[], false])
 })
 
-/** Puts old entries into the log, in its order before all others. */
+/** Makes all entries of the log old. */
 async function age(app: App): Promise<void> {
   const old = new Date(Date.now() - 100 * 86_400_000).toISOString()
   const { changes } = app.db.tables
@@ -229,7 +229,7 @@ async function age(app: App): Promise<void> {
 const KEEPS = { env: { CHANGES_KEEP_DAYS: '0' } }
 const before = () => new Date(Date.now() - 90 * 86_400_000)
 
-onEach('410 is exact: who has missed nothing goes on', async (t, dialect) => {
+onEach('410 means that entries after the position were pruned', async (t, dialect) => {
   const app = await build(t, dialect, KEEPS)
   await app.db.write((tx) => tx.delete(app.db.tables.changes))
   const beginning = (await get(app, '/api/changes/')).body.position
@@ -243,8 +243,8 @@ onEach('410 is exact: who has missed nothing goes on', async (t, dialect) => {
   t.equal(await pruneChanges(app.db, before()), 3)
   const statusOf = async (since = '') => (await get(app, `/api/changes/?since=${since}`)).status
   t.strictSame(await Promise.all([beginning, a, b, c, d].map(statusOf)), [410, 410, 410, 200, 200])
-  t.strictSame((await readAll(app, c)).entries, entries.slice(3), 'behind the last one that was forgotten nothing is missing')
-  t.strictSame((await readAll(app)).entries, entries.slice(3), 'without a position: from the first that is kept')
+  t.strictSame((await readAll(app, c)).entries, entries.slice(3), 'nothing is missing after the last pruned position')
+  t.strictSame((await readAll(app)).entries, entries.slice(3), 'without a position the feed begins at the first kept entry')
 
   await age(app)
   await settled(app)
@@ -257,7 +257,7 @@ onEach('410 is exact: who has missed nothing goes on', async (t, dialect) => {
   t.match((await readSoon(app, 1, empty.position)).entries, [{ record: { sku: 'E' } }])
 })
 
-onEach('where what was forgotten cannot be remembered, nothing is forgotten', async (t, dialect) => {
+onEach('nothing is pruned if the pruned position cannot be stored', async (t, dialect) => {
   const app = await build(t, dialect, KEEPS)
   for (let n = 0; n < 3; n++) await ask(app, 'POST', '/api/products/', { name: `${n}`, price: 1 })
   await age(app)
@@ -270,7 +270,7 @@ onEach('where what was forgotten cannot be remembered, nothing is forgotten', as
   t.strictSame((await readAll(app)).entries, entries)
 })
 
-onEach('two processes that forget at the same time remember the last', async (t, dialect) => {
+onEach('concurrent pruning by two processes stores the last pruned position', async (t, dialect) => {
   const app = await build(t, dialect, KEEPS)
   await importProducts(app.db, lines(Array.from({ length: 3_000 }, (_, n) => ({ sku: `${n}`, name: 'Shirt', price: n }))))
   await age(app)
@@ -279,7 +279,7 @@ onEach('two processes that forget at the same time remember the last', async (t,
   const other = await build(t, existing(dialect, app.config.DATABASE_URL), KEEPS)
   await Promise.all([pruneChanges(app.db, before()), pruneChanges(other.db, before())])
   const last = entries.at(-2)?.position
-  t.strictSame((await readAll(app, last)).entries, (await readAll(app)).entries, 'its position is the one that is good')
+  t.strictSame((await readAll(app, last)).entries, (await readAll(app)).entries, 'the position of the last pruned entry holds')
   t.equal((await get(app, `/api/changes/?since=${entries.at(-3)?.position}`)).status, 410)
 })
 
@@ -287,7 +287,7 @@ const insert = (record: number) =>
   `insert into changes (resource, record_id, operation, version, at, fields) values ('products', ${record}, 'update', 1, now(), '{}')`
 
 for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
-  t.test('of two transactions the later one commits first [pg]', { skip: dialect.skip }, async (t) => {
+  t.test('an entry of a later transaction waits for an earlier one to commit [pg]', { skip: dialect.skip }, async (t) => {
     const app = await build(t, dialect)
     await settled(app)
     const start = (await readAll(app)).position
@@ -298,7 +298,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     await second(insert(2))
     await second('commit')
     const [byId] = await second('select max(id) as id from changes')
-    t.strictSame((await readAll(app, start)).entries, [], 'the second is held back as long as the first may come')
+    t.strictSame((await readAll(app, start)).entries, [], 'the second entry is held back while the first transaction is open')
     while ((await get(app, '/readyz')).body.feed_lag_seconds === 0) await setTimeout(5)
     t.ok((await get(app, '/api/changes/')).body.lag_seconds > 0)
     await first('commit')
@@ -308,15 +308,15 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
       [1, 2],
     )
     const skipped = await second(`select record_id from changes where id > ${byId?.id}`)
-    t.strictSame(skipped, [], 'who had gone on by the id alone would have missed the first')
+    t.strictSame(skipped, [], 'a feed by id alone would have missed the first')
   })
 
-  t.test('ids of one order, transactions of the other [pg]', { skip: dialect.skip }, async (t) => {
+  t.test('entries are ordered by transaction before id [pg]', { skip: dialect.skip }, async (t) => {
     const app = await build(t, dialect)
     const [early, late] = [await connect(t, app.config.DATABASE_URL), await connect(t, app.config.DATABASE_URL)]
     await settled(app)
     const start = (await readAll(app)).position
-    // The first has its number, and writes last.
+    // The first transaction gets its number early but writes last.
     await early('begin')
     await early('select pg_current_xact_id()')
     await late('begin')
@@ -329,19 +329,20 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     t.strictSame(
       entries.map(({ id }) => id),
       [2, 1],
-      'by their transactions, not by their ids',
+      'ordered by transaction, not by id',
     )
     t.equal(entries[0]?.position, only?.position)
     t.strictSame((await readSoon(app, 1, only?.position)).entries, entries.slice(1))
   })
 
-  t.test('a database that is restored into another cluster [pg]', { skip: dialect.skip }, async (t) => {
+  t.test('a restored database in another cluster keeps safe positions and refuses others [pg]', { skip: dialect.skip }, async (t) => {
     const app = await build(t, dialect, KEEPS)
     for (let n = 0; n < 5; n++) await ask(app, 'POST', '/api/products/', { name: `${n}`, price: 1 })
     const { entries } = await readSoon(app, 5)
     const query = await connect(t, app.config.DATABASE_URL)
     await app.close()
-    // As a cluster with higher numbers would have written them; the second and the third in the other order than their ids.
+    // A cluster with higher transaction numbers could have written these. The second and third transactions are not in the order of their
+    // ids.
     const [two = '', three = ''] = entries.slice(1, 3).map(({ position }) => position.split('-')[0])
     await query('update changes set transaction = ((transaction::text::numeric + 1000000000)::text)::xid8')
     await query(`update changes set transaction = (select transaction from changes where id = ${three}) where id = ${two}`)
@@ -349,20 +350,20 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     const again = await build(t, existing(dialect, app.config.DATABASE_URL), KEEPS)
     const positions = entries.map(({ position }) => position)
     const statuses = await Promise.all(positions.map(async (since) => (await get(again, `/api/changes/?since=${since}`)).status))
-    t.strictSame(statuses, [410, 410, 410, 200, 200], 'where the order is another one, a position is not to be trusted')
+    t.strictSame(statuses, [410, 410, 410, 200, 200], 'a position is refused if the order around it differs')
     const anew = await readSoon(again, 5)
     t.strictSame(
       anew.entries.map(({ id }) => id),
       entries.map(({ id }) => id),
     )
-    t.strictSame((await readSoon(again, 4, anew.entries[0]?.position)).entries, anew.entries.slice(1), 'one that is taken now is good')
+    t.strictSame((await readSoon(again, 4, anew.entries[0]?.position)).entries, anew.entries.slice(1), 'a new position holds')
     await ask(again, 'POST', '/api/products/', { name: 'new', price: 1 })
-    t.match((await readSoon(again, 6)).entries[5], { record: { name: 'new' } }, 'and what is new comes last')
-    t.strictSame(await again.db.migrate(), [], 'it is done once')
+    t.match((await readSoon(again, 6)).entries[5], { record: { name: 'new' } }, 'new changes come last')
+    t.strictSame(await again.db.migrate(), [], 'the adjustment is made once')
   })
 }
 
-onEach('what works through the log in the service sees the same', async (t, dialect) => {
+onEach('the internal reader of the log sees the same entries as the feed', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
   await settled(app)

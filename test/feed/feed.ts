@@ -1,4 +1,4 @@
-// What the tests of the feed have in common: to read it to its end, and a client of its stream.
+// Helpers for tests of the feed: reading it to the end, and a client of its stream.
 import { get as httpGet, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
@@ -19,7 +19,7 @@ export interface Entry {
   record: Record<string, unknown> | null
 }
 
-/** All entries behind a position that can be read now, and the position behind them. */
+/** Returns all entries after `since` that are visible now, and the last position. */
 export async function readAll(app: App, since = '', query = ''): Promise<{ entries: Entry[]; position: string }> {
   const entries: Entry[] = []
   for (let url = `/api/changes/?since=${since}${query}`; ; ) {
@@ -32,8 +32,8 @@ export async function readAll(app: App, since = '', query = ''): Promise<{ entri
 }
 
 /**
- * The same, once there are at least so many but for those of keys: any transaction in the cluster, that of another test too, holds back
- * what was written after it began.
+ * Reads the feed until it has at least `count` entries, without those of keys. The feed lags, because any open transaction in the cluster,
+ * also of another test, holds back later writes.
  */
 export async function readSoon(app: App, count: number, since = '', query = ''): Promise<{ entries: Entry[]; position: string }> {
   for (;;) {
@@ -44,7 +44,7 @@ export async function readSoon(app: App, count: number, since = '', query = ''):
   }
 }
 
-/** Waits until all that was written can be read. */
+/** Waits until all writes are visible in the feed. */
 export async function settled(app: App): Promise<void> {
   while ((await get(app, '/readyz')).body.feed_lag_seconds > 0) await setTimeout(20)
 }
@@ -53,14 +53,14 @@ export interface Event {
   id?: string
   event?: string
   data?: string
-  /** Whether it is a comment. */
+  /** Whether the block is a comment. */
   comment: boolean
 }
 
 export interface Client {
   status: number
   headers: IncomingMessage['headers']
-  /** Each block as it comes. It ends when the stream does, or is cut. */
+  /** Blocks of the stream as they arrive. The generator ends when the stream ends or is cut. */
   events: AsyncGenerator<Event>
   cut(): void
   response: IncomingMessage
@@ -98,7 +98,7 @@ async function* blocksOf(response: IncomingMessage): AsyncGenerator<Event> {
       }
     }
   } catch (error) {
-    // Cut by one side or the other.
+    // The client or the server closed the connection.
     if (!/aborted|ECONNRESET/.test(String(error))) throw error
   }
 }

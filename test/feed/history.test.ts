@@ -1,4 +1,4 @@
-// What was done to one record, and how a state of it is brought back.
+// The history of one record, and restoring one of its states.
 import { sql } from 'drizzle-orm'
 import { issueKey } from '../../src/auth/keys.ts'
 import { COMMAND_LINE } from '../../src/changelog/record.ts'
@@ -14,7 +14,7 @@ const history = async (app: App, query = '', url = URL): Promise<{ next: string 
 const restore = (app: App, version: number, headers = {}, url = URL) => ask(app, 'POST', `${url}restore/`, { version }, headers)
 const search = async (app: App, text: string) => (await get(app, `/api/products/?search=${text}`)).body.count
 
-onEach('a record has a history, also when it is there no longer', async (t, dialect) => {
+onEach('a record has a history, even after its deletion', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
   await ask(app, 'PATCH', URL, { name: 'Coat' }, { 'x-request-id': 'r2' })
@@ -37,7 +37,7 @@ onEach('a record has a history, also when it is there no longer', async (t, dial
   t.equal((await get(app, '/api/products/x/history/')).status, 404)
 })
 
-onEach('it comes page by page, and one version is never parted', async (t, dialect) => {
+onEach('history has pages that never split a version', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
   for (let stock = 1; stock <= 6; stock++) await ask(app, 'PATCH', URL, { stock })
@@ -58,14 +58,14 @@ onEach('it comes page by page, and one version is never parted', async (t, diale
   t.match(await history(app, '?before=1'), { next: null, results: { length: 0 } })
 })
 
-onEach('a record that is there has a history, be it empty', async (t, dialect) => {
+onEach('an existing record without log entries has an empty history', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
   await app.db.write((tx) => tx.delete(app.db.tables.changes))
   t.strictSame(await history(app), { next: null, results: [] })
 })
 
-onEach('who did it is told to admins and to who did it', async (t, dialect) => {
+onEach('the author of a change is shown to admins and to itself', async (t, dialect) => {
   const app = await build(t, dialect)
   const { record, token } = await issueKey(app.db, { name: 'Shop', role: 'write' }, COMMAND_LINE)
   const other = await issueKey(app.db, { name: 'Other', role: 'write' }, COMMAND_LINE)
@@ -82,7 +82,7 @@ onEach('who did it is told to admins and to who did it', async (t, dialect) => {
   t.match([anonymous.statusCode, anonymous.json().code], [401, 'key-required'], 'history needs a key')
 })
 
-onEach('a state is brought back as a new change', async (t, dialect) => {
+onEach('restore brings back a state as a new change', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
   await ask(app, 'POST', '/api/products/', { ...shirt, description: 'Zanzibar', category: 1, stock: 4 })
@@ -94,13 +94,13 @@ onEach('a state is brought back as a new change', async (t, dialect) => {
   t.strictSame([status, version, rest], [200, 3, then])
   const read = await get(app, URL)
   t.strictSame([read.headers.etag, read.headers['last-modified']], [headers.etag, headers['last-modified']])
-  t.equal(await search(app, 'zanzibar'), 1, 'it is found again')
+  t.equal(await search(app, 'zanzibar'), 1, 'the search finds it again')
   t.match((await history(app)).results[0], { operation: 'update', reason: 'restored version 1', changes: { name: ['Coat', 'Shirt'] } })
-  t.strictSame((await restore(app, 1)).body, body, 'the present state is changed by nothing')
+  t.strictSame((await restore(app, 1)).body, body, 'restoring the current state changes nothing')
   t.equal((await history(app)).results.length, 3)
 })
 
-onEach('a record that was deleted is there again under its id', async (t, dialect) => {
+onEach('restore brings back a deleted record under its id', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', { ...shirt, description: 'Zanzibar' })
   const { body: first } = await get(app, URL)
@@ -120,13 +120,13 @@ onEach('a record that was deleted is there again under its id', async (t, dialec
     { version: 1, operation: 'create' },
   ])
   const { body: made } = await ask(app, 'POST', '/api/products/', { name: 'Hat', price: 1 })
-  t.equal(made.id, 2, 'the next new one has an id of its own')
+  t.equal(made.id, 2, 'the next new record gets another id')
   await ask(app, 'DELETE', URL)
-  t.match((await restore(app, 2)).body, { stock: 5, version: 4 }, 'the version goes on growing')
+  t.match((await restore(app, 2)).body, { stock: 5, version: 4 }, 'the version continues to grow')
   t.equal((await get(app, '/api/products/?page_size=1')).body.count, 2)
 })
 
-onEach('what has to hold has to hold now', async (t, dialect) => {
+onEach('restore enforces the current constraints', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
   await ask(app, 'POST', '/api/products/', { ...shirt, category: 1 })
@@ -140,10 +140,10 @@ onEach('what has to hold has to hold now', async (t, dialect) => {
   t.match(await restore(app, 1), { status: 400, body: { errors: [{ pointer: '/category' }] } })
   await ask(app, 'POST', '/api/products/', { ...shirt, sku: 'B' })
   t.match(await restore(app, 2), { status: 409, body: { code: 'not-unique' } })
-  t.equal((await get(app, URL)).status, 404, 'and nothing was done')
+  t.equal((await get(app, URL)).status, 404, 'nothing was restored')
 })
 
-onEach('categories too: the slug is derived anew, and none comes to be below itself', async (t, dialect) => {
+onEach('restore derives a new slug for a category and refuses cycles', async (t, dialect) => {
   const app = await build(t, dialect)
   const url = '/api/categories/1/'
   await ask(app, 'POST', '/api/categories/', { name: 'Shirts' })
@@ -161,17 +161,17 @@ onEach('categories too: the slug is derived anew, and none comes to be below its
   t.match((await restore(app, 2, {}, '/api/categories/3/')).status, 404)
 })
 
-onEach('a state that is not on record is not there', async (t, dialect) => {
+onEach('restoring an unrecorded state answers 404', async (t, dialect) => {
   const app = await build(t, dialect)
-  t.match(await restore(app, 1), { status: 404, body: { code: 'not-found' } }, 'of a record that never was')
+  t.match(await restore(app, 1), { status: 404, body: { code: 'not-found' } }, 'the record never existed')
   await ask(app, 'POST', '/api/products/', shirt)
   t.match(await restore(app, 2), { status: 404, body: { detail: /no state of version 2 of the product 1/ } })
   await app.db.write((tx) => tx.run(sql`update changes set state = null`))
-  t.match(await restore(app, 1), { status: 404 }, 'as of before states were recorded')
+  t.match(await restore(app, 1), { status: 404 }, 'the entry is from before states were recorded')
   t.equal((await restore(app, 0)).status, 400)
 })
 
-onEach('on conditions, and sent again', async (t, dialect) => {
+onEach('restore obeys preconditions and idempotency keys', async (t, dialect) => {
   const app = await build(t, dialect)
   const { headers } = await ask(app, 'POST', '/api/products/', shirt)
   const { headers: changed } = await ask(app, 'PATCH', URL, { stock: 5 })
@@ -187,13 +187,13 @@ onEach('on conditions, and sent again', async (t, dialect) => {
     t.match(
       await restore(app, 1, { 'if-match': tag }),
       { status: 412, body: { code: 'precondition-failed' } },
-      'what is gone is not what was read',
+      'a deleted record matches no precondition',
     )
   t.equal((await restore(app, 1, { 'if-none-match': '*' })).status, 200)
   t.equal((await restore(app, 2, { 'if-none-match': '*' })).status, 412)
 })
 
-onEach('many restore the same at the same time', async (t, dialect) => {
+onEach('concurrent restores of a deleted record create it once', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
   for (let version = 2; version <= 7; version++) {
@@ -204,5 +204,5 @@ onEach('many restore the same at the same time', async (t, dialect) => {
       Array(8).fill([200, version]),
     )
   }
-  t.equal((await history(app)).results.length, 13, 'it is done once each time')
+  t.equal((await history(app)).results.length, 13, 'each round restored it once')
 })

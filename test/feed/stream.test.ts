@@ -1,4 +1,4 @@
-// The feed as a stream, by clients over HTTP: nothing is missed and nothing seen twice, however often the connection is lost.
+// The feed as a stream over HTTP: clients miss nothing and see nothing twice, however often the connection is lost.
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import type { Database } from '../../drizzle/database.ts'
@@ -26,7 +26,7 @@ async function listening(t: Parameters<typeof build>[0], dialect: Dialect, optio
 
 const next = async ({ events }: Client): Promise<Event | undefined> => (await events.next()).value ?? undefined
 
-/** The next event that tells of something. */
+/** Returns the next event with an entry. */
 async function nextEntry(client: Client): Promise<Event | undefined> {
   for (;;) {
     const event = await next(client)
@@ -36,7 +36,7 @@ async function nextEntry(client: Client): Promise<Event | undefined> {
 
 const product = (n: number) => ({ name: `${n}`, price: 1 })
 
-onEach('it tells of what is done from now on, as the list has it', async (t, dialect) => {
+onEach('the stream sends later changes with the entries of the list', async (t, dialect) => {
   const app = await listening(t, dialect)
   await ask(app, 'POST', '/api/products/', product(0))
   const { position } = await readSoon(app, 1)
@@ -61,7 +61,7 @@ onEach('it tells of what is done from now on, as the list has it', async (t, dia
   client.cut()
 })
 
-onEach('it goes on from where the client was', async (t, dialect) => {
+onEach("the stream continues after the client's position", async (t, dialect) => {
   const app = await listening(t, dialect)
   for (let n = 0; n < 5; n++) await ask(app, 'POST', '/api/products/', product(n))
   const { entries } = await readSoon(app, 5)
@@ -73,7 +73,7 @@ onEach('it goes on from where the client was', async (t, dialect) => {
   }
   const [, second, third, fourth] = entries.map(({ position }) => position)
   t.equal(await from({}, `?since=${second}`), third)
-  t.equal(await from({ 'last-event-id': String(third) }, `?since=${second}`), fourth, 'what was seen last goes before the URL')
+  t.equal(await from({ 'last-event-id': String(third) }, `?since=${second}`), fourth, 'Last-Event-ID takes precedence over the URL')
   t.equal(await from({ 'last-event-id': '' }, `?since=${second}`), third)
   for (const [headers, query, status, code] of [
     [{ 'last-event-id': 'x' }, '', 400, 'malformed-request'],
@@ -90,7 +90,7 @@ onEach('it goes on from where the client was', async (t, dialect) => {
   })
 })
 
-onEach('who is told of one resource only does not come back to the beginning', async (t, dialect) => {
+onEach('a stream of one resource advances its position over other changes', async (t, dialect) => {
   const app = await listening(t, dialect)
   await settled(app)
   const client = await openStream(app, authorization(app), '?resource=categories')
@@ -104,10 +104,10 @@ onEach('who is told of one resource only does not come back to the beginning', a
   client.cut()
 })
 
-/** The last thing that is done. */
+/** Name of the last record that is created. */
 const END = 'the end'
 
-/** Follows the stream until the end, and is cut off again and again at first. Gives the positions that it saw. */
+/** Follows the stream until END, with `cuts` disconnections first. Returns the positions of all entries. */
 async function followCut(app: App, since: string, cuts: number, onCut: (cut: number) => void): Promise<string[]> {
   const seen: string[] = []
   let position = since
@@ -115,7 +115,7 @@ async function followCut(app: App, since: string, cuts: number, onCut: (cut: num
     const client = await openStream(app, { ...authorization(app), 'last-event-id': position })
     const isCut = cut < cuts
     let left = isCut ? Math.floor(Math.random() * 20) : Number.POSITIVE_INFINITY
-    // Some are cut off while nothing comes.
+    // Some disconnections come while the stream is idle.
     const timer = isCut ? setTimeout(Math.random() * 40).then(client.cut) : undefined
     for await (const { id, data } of client.events) {
       if (id) position = id
@@ -130,7 +130,7 @@ async function followCut(app: App, since: string, cuts: number, onCut: (cut: num
   }
 }
 
-onEach('a client that is cut off a hundred times misses nothing and sees nothing twice', async (t, dialect) => {
+onEach('a client that is disconnected a hundred times misses nothing and sees nothing twice', async (t, dialect) => {
   const app = await listening(t, dialect)
   await ask(app, 'POST', '/api/products/', product(0))
   const { position } = await readSoon(app, 1)
@@ -152,11 +152,11 @@ onEach('a client that is cut off a hundred times misses nothing and sees nothing
     seen,
     entries.map(({ position }) => position),
   )
-  t.comment(`${cut} times, ${seen.length} changes`)
+  t.comment(`${cut} disconnections, ${seen.length} changes`)
   t.ok(seen.length > 100)
 })
 
-onEach('a stream on which nothing happens shows that it lives', async (t, dialect) => {
+onEach('an idle stream sends heartbeats', async (t, dialect) => {
   const app = await listening(t, dialect, { heartbeat: 20 })
   const client = await openStream(app, authorization(app))
   await next(client)
@@ -166,7 +166,7 @@ onEach('a stream on which nothing happens shows that it lives', async (t, dialec
   client.cut()
 })
 
-onEach('a change that is committed while the log is read is sent without waiting for the heartbeat', async (t, dialect) => {
+onEach('a change that is committed during a read of the log is sent without waiting for the heartbeat', async (t, dialect) => {
   const app = await build(t, dialect)
   await settled(app)
   const since = await endOf(app.db)
@@ -175,7 +175,7 @@ onEach('a change that is committed while the log is read is sent without waiting
   let reads = 0
   const rows: Database['readRows'] = async (query, values) => {
     const result = await app.db.readRows(query, values)
-    // The watch asks for the newest entry, and passes no values. The stream asks for entries after a position.
+    // The watch reads the newest entry without values. The stream reads entries after a position.
     if (values.length === 0 && Number(result[0]?.[0]) > since.id) setImmediate(seen.resolve)
     if (values.length === 2 && reads++ === 0) {
       read.resolve()
@@ -197,18 +197,18 @@ onEach('a change that is committed while the log is read is sent without waiting
   await streams.close()
 })
 
-onEach('it ends when the key holds no longer', async (t, dialect) => {
+onEach('the stream ends when its key is revoked', async (t, dialect) => {
   const app = await listening(t, dialect, { heartbeat: 20 })
   const { record, token } = await issueKey(app.db, { name: 'Shop', role: 'read' }, COMMAND_LINE)
   const client = await openStream(app, { authorization: `Bearer ${token}` })
   while (!(await next(client))?.comment);
   await revokeKey(app.db, record.id, COMMAND_LINE)
   while (await next(client));
-  t.ok(client.response.complete, 'it ends as it should')
+  t.ok(client.response.complete, 'the response is complete')
   t.equal((await ask(app, 'GET', '/api/changes/', undefined, { authorization: `Bearer ${token}` })).status, 401)
 })
 
-onEach('a key that is admin no longer is told of keys no longer', async (t, dialect) => {
+onEach('a key that loses the admin role gets no more entries of keys', async (t, dialect) => {
   const app = await listening(t, dialect, { heartbeat: 20 })
   const { record, token } = await issueKey(app.db, { name: 'Boss', role: 'admin' }, COMMAND_LINE)
   await settled(app)
@@ -226,7 +226,7 @@ onEach('a key that is admin no longer is told of keys no longer', async (t, dial
   client.cut()
 })
 
-onEach('it says so where the position is forgotten meanwhile', async (t, dialect) => {
+onEach('the stream ends with `gone` when its position is pruned', async (t, dialect) => {
   const app = await listening(t, dialect, { env: { CHANGES_KEEP_DAYS: '0' }, heartbeat: 20 })
   const client = await openStream(app, authorization(app))
   await next(client)
@@ -241,7 +241,7 @@ onEach('it says so where the position is forgotten meanwhile', async (t, dialect
   t.ok(client.response.complete)
 })
 
-t.test('a key has so many streams and no more, and gets one when another ends', async (t) => {
+t.test('the number of streams of a key is limited, and a closed one makes room', async (t) => {
   const app = await listening(t, embedded)
   const { token } = await issueKey(app.db, { name: 'Shop', role: 'read' }, COMMAND_LINE)
   const headers = { authorization: `Bearer ${token}` }
@@ -251,7 +251,7 @@ t.test('a key has so many streams and no more, and gets one when another ends', 
   const refused = await openStream(app, headers)
   t.match([refused.status, refused.headers], [503, { 'retry-after': '5', 'content-type': /problem/ }])
   const other = await openStream(app, authorization(app))
-  t.equal(other.status, 200, 'another key has its own')
+  t.equal(other.status, 200, 'another key has its own limit')
   clients[0]?.cut()
   let again = await openStream(app, headers)
   while (again.status !== 200) again = await openStream(app, headers)
@@ -259,7 +259,7 @@ t.test('a key has so many streams and no more, and gets one when another ends', 
   for (const client of [...clients, again, other]) client.cut()
 })
 
-t.test('a process has so many streams and no more', async (t) => {
+t.test('the number of streams of a process is limited', async (t) => {
   const app = await listening(t, embedded)
   const clients: Client[] = []
   for (let n = 0; n < 20; n++) {
@@ -273,7 +273,7 @@ t.test('a process has so many streams and no more', async (t) => {
   for (const client of clients) client.cut()
 })
 
-onEach('the service stops at once, and its streams end as they should', async (t, dialect) => {
+onEach('closing the service ends its streams at once and completely', async (t, dialect) => {
   const app = await listening(t, dialect)
   const clients = [await openStream(app, authorization(app)), await openStream(app, authorization(app))]
   for (const client of clients) await next(client)
@@ -283,7 +283,7 @@ onEach('the service stops at once, and its streams end as they should', async (t
   t.ok(clients.every(({ response }) => response.complete))
 })
 
-t.test('no more is read than a client takes, and one that takes nothing does not hold up the end', async (t) => {
+t.test('the server reads no more than a client takes, and an idle client does not delay closing', async (t) => {
   const app = await listening(t, embedded)
   const description = 'x'.repeat(10_000)
   const start = (await get(app, '/api/changes/?since=now')).body.position
@@ -299,7 +299,7 @@ t.test('no more is read than a client takes, and one that takes nothing does not
   }
   const client = await openStream(app, authorization(app), `?since=${start}`)
   client.response.pause()
-  /** Waits until no page is read for a while. */
+  /** Waits until no page is read for 300 ms. */
   const quiet = async () => {
     for (let known = -1; known !== pages; ) {
       known = pages
@@ -308,10 +308,10 @@ t.test('no more is read than a client takes, and one that takes nothing does not
     return pages
   }
   const read = await quiet()
-  t.ok(read > 0 && read < 10, `${read} of 20 pages fill what there is between the two`)
+  t.ok(read > 0 && read < 10, `${read} of 20 pages fill the buffers`)
   let seen = 0
   while (seen < 2_000 && (await nextEntry(client))) seen++
-  t.equal(seen, 2_000, 'and the rest comes when it is taken')
+  t.equal(seen, 2_000, 'the rest comes when the client reads')
 
   const sleeper = await openStream(app, authorization(app), `?since=${start}`)
   sleeper.response.pause()
@@ -320,14 +320,14 @@ t.test('no more is read than a client takes, and one that takes nothing does not
   sleeper.cut()
 })
 
-t.test('pages of other origins may read it', async (t) => {
+t.test('CORS headers allow pages of configured origins', async (t) => {
   const app = await listening(t, embedded, { env: { CORS_ORIGINS: 'https://shop.test' } })
   const client = await openStream(app, { ...authorization(app), origin: 'https://shop.test' })
   t.equal(client.headers['access-control-allow-origin'], 'https://shop.test')
   client.cut()
 })
 
-t.test('the connection does not end because nothing is asked on it', async (t) => {
+t.test('the idle timeout does not end a stream', async (t) => {
   const app = await listening(t, embedded, {
     timeouts: { idle: 300, request: 200, headers: 100, keepAlive: 100, check: 20 },
     heartbeat: 100,

@@ -1,4 +1,4 @@
-// The copy of docs/changes.md, word by word: it stays in step while others write.
+// Runs the code in docs/changes.md: a copy is created and kept in step while others write.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -23,7 +23,7 @@ const [, code = ''] = /```ts\n(.*?)```/s.exec(readFileSync(new URL('../../docs/c
 const folder = t.testdir({ 'sync.ts': code })
 const { Copy, Gone }: Recipe = await import(pathToFileURL(join(folder, 'sync.ts')).href)
 
-/** All products, as the list has them. */
+/** Returns all products as the list shows them. */
 async function listed(app: App): Promise<Record<string, unknown>[]> {
   const rows: Record<string, unknown>[] = []
   for (let url = '/api/products/?page_size=100'; url; ) {
@@ -39,7 +39,7 @@ const copied = ({ known }: Copy) =>
 
 const random = (below: number) => Math.floor(Math.random() * below)
 
-/** Writes at random until it is told to stop. In bulk, several records are written by one transaction, in any order. */
+/** Writes at random while `going` returns true. A bulk request writes several records in one transaction, in any order. */
 async function write(app: App, going: () => boolean): Promise<number> {
   let writes = 0
   for (; going(); writes++) {
@@ -63,7 +63,7 @@ async function write(app: App, going: () => boolean): Promise<number> {
   return writes
 }
 
-onEach('a copy that is made by the recipe is what there is', async (t, dialect) => {
+onEach('a copy by the recipe of docs/changes.md equals the records', async (t, dialect) => {
   const app = await build(t, dialect, { env: { CHANGES_KEEP_DAYS: '0' } })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const origin = `http://127.0.0.1:${portOf(app)}`
@@ -72,7 +72,7 @@ onEach('a copy that is made by the recipe is what there is', async (t, dialect) 
   await ask(app, 'POST', '/api/products/bulk/', { operations })
   let writing = true
   const writers = [1, 2, 3, 4].map(() => write(app, () => writing))
-  // Two: one follows all the time, and one that was away.
+  // The first copy follows all the time, the second only at the end.
   const copies = [new Copy(origin, key), new Copy(origin, key)] as const
   await Promise.all(copies.map((copy) => copy.start()))
   for (const end = performance.now() + 2_000; performance.now() < end; ) await copies[0].follow()
@@ -93,6 +93,6 @@ onEach('a copy that is made by the recipe is what there is', async (t, dialect) 
   for (const copy of copies) {
     t.ok((await copy.follow().catch((error) => error)) instanceof Gone)
     await copy.start()
-    t.strictSame(copied(copy), await listed(app), 'begun anew')
+    t.strictSame(copied(copy), await listed(app), 'the copy is complete after a fresh start')
   }
 })
