@@ -1,4 +1,4 @@
-// What the connections of clients can hold, over real ones: one answer at a time, which has to be taken, and so many of one address.
+// Limits of client connections, tested over real ones: pipelined requests, unread answers, and connections per address.
 import { once } from 'node:events'
 import { createServer, type RequestListener, type Server } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
@@ -11,17 +11,17 @@ import { build } from '../helper.ts'
 
 const [embedded] = DIALECTS as [Dialect]
 
-/** More than the buffers of both ends hold. */
+/** More bytes than the buffers of both ends hold. */
 const LARGE = Buffer.alloc(16 * 1_024 * 1_024, 'a')
 
-/** Milliseconds without an end where a test does not try them. */
+/** Milliseconds of a timeout that a test must never reach. */
 const NEVER = 3_600_000
 
 const LIMITS: ConnectionLimits = { perAddress: 0, isProxy: () => false, untaken: NEVER, check: NEVER, onRefuse: () => {} }
 
 interface Listening {
   server: Server
-  /** The URLs of requests in the order in which they were received, and in which they were handled. */
+  /** URLs of requests in the order of their receipt. */
   received: string[]
   handled: string[]
 }
@@ -43,7 +43,7 @@ async function listen(t: Test, limits: Partial<ConnectionLimits>, handler: Reque
   return { server, received, handled }
 }
 
-/** A client that reads nothing until it is told to. A connection that is refused may have ended already. */
+/** Opens a client that reads nothing until it is resumed. A refused connection may have ended already. */
 async function open(t: Test, server: Server): Promise<Socket> {
   const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
   socket.on('error', () => {})
@@ -53,33 +53,37 @@ async function open(t: Test, server: Server): Promise<Socket> {
   return socket
 }
 
-/** Waits until the server's side of its next connection is closed: a client that does not read does not notice. */
+/** Waits until the server's next connection is closed on its side, since a client that does not read does not notice. */
 const ended = (server: Server) => new Promise((resolve) => server.once('connection', (socket) => socket.once('close', resolve)))
 
 const get = (url: string, ...headers: string[]) => `${[`GET ${url} HTTP/1.1`, 'Host: a', ...headers].join('\r\n')}\r\n\r\n`
 
-/** Waits until as many requests were received. */
+/** Waits until the server has received `count` requests. */
 async function arrival({ server, received }: Listening, count: number): Promise<void> {
   while (received.length < count) await once(server, 'request')
 }
 
 const answerWithUrl: RequestListener = ({ url }, response) => response.end(url === '/large' ? LARGE : `answer to ${url};`)
 
-t.test('a request waits unhandled until the answer before it was taken', async (t) => {
+t.test('a pipelined request waits until the previous answer is read', async (t) => {
   const listening = await listen(t, {}, answerWithUrl)
   const socket = await open(t, listening.server)
   socket.write(get('/large') + get('/1') + get('/2'))
   await arrival(listening, 3)
-  // Not in the same turn: what Node would handle at once is handled by now.
+  // By the next turn Node would have handled the requests.
   await wait(1)
   t.strictSame(listening.handled, ['/large'])
   socket.write(get('/3') + get('/4', 'Connection: close'))
   const answers = await text(socket)
-  t.strictSame(answers.match(/answer to [^;]+/g), ['answer to /1', 'answer to /2', 'answer to /3', 'answer to /4'], 'all come, in order')
+  t.strictSame(
+    answers.match(/answer to [^;]+/g),
+    ['answer to /1', 'answer to /2', 'answer to /3', 'answer to /4'],
+    'all answers come, in order',
+  )
   t.strictSame(listening.handled, ['/large', '/1', '/2', '/3', '/4'])
 })
 
-t.test('a body that is sent ahead of an answer arrives whole', async (t) => {
+t.test('a body that is sent before the previous answer is read arrives whole', async (t) => {
   const bodies: number[] = []
   const { server } = await listen(t, {}, (request, response) => {
     if (request.method === 'GET') return void answerWithUrl(request, response)
@@ -97,21 +101,21 @@ t.test('a body that is sent ahead of an answer arrives whole', async (t) => {
   t.strictSame(bodies, [length, length])
 })
 
-t.test('as many requests as may wait are answered, and one more ends the connection', async (t) => {
+t.test('pipelined requests up to the limit are answered, and one more ends the connection', async (t) => {
   for (const ahead of [MAX_AHEAD, MAX_AHEAD + 1, 3_000]) {
     const listening = await listen(t, {}, answerWithUrl)
     const gone = ended(listening.server)
     const socket = await open(t, listening.server)
     socket.write(get('/large') + get('/').repeat(ahead - 1) + get('/', 'Connection: close'))
     if (ahead > MAX_AHEAD) {
-      // Without reading: a client that reads in time would be answered.
+      // The client does not read, since the server would answer a client that reads in time.
       await gone
       t.strictSame(listening.handled, ['/large'], `${ahead} ahead`)
     } else t.equal((await text(socket)).match(/answer to/g)?.length, ahead, `${ahead} ahead`)
   }
 })
 
-t.test('a client that takes nothing of its answer is cut off, whatever it sends', async (t) => {
+t.test('a client that reads none of its answer is disconnected, whatever it sends', async (t) => {
   const { server } = await listen(t, { untaken: 100, check: 10 }, answerWithUrl)
   const gone = ended(server)
   const socket = await open(t, server)
@@ -120,10 +124,10 @@ t.test('a client that takes nothing of its answer is cut off, whatever it sends'
   const sending = setInterval(() => socket.write('\r\n'), 5)
   t.teardown(() => clearInterval(sending))
   await gone
-  t.pass('the server ended it')
+  t.pass('the server closed the connection')
 })
 
-t.test('a client that takes its answer slowly gets all of it', async (t) => {
+t.test('a client that reads its answer slowly gets all of it', async (t) => {
   const limits = { untaken: 200, check: 20 }
   const { server } = await listen(t, limits, answerWithUrl)
   const socket = await open(t, server)
@@ -132,7 +136,7 @@ t.test('a client that takes its answer slowly gets all of it', async (t) => {
   let steps = 0
   socket.on('data', (chunk: Buffer) => {
     length += chunk.length
-    // In steps, for longer than the client could go without taking anything.
+    // The client pauses between steps, in total for longer than a client may read nothing.
     if (length < (steps + 1) * 1_024 * 1_024) return
     steps++
     socket.pause()
@@ -142,7 +146,7 @@ t.test('a client that takes its answer slowly gets all of it', async (t) => {
   t.ok(length > LARGE.length)
 })
 
-t.test('an address has so many connections at a time', async (t) => {
+t.test('connections per address are limited', async (t) => {
   const refused: string[] = []
   const { server } = await listen(t, { perAddress: 2, onRefuse: (client) => refused.push(client) }, answerWithUrl)
   const answerOn = async (socket: Socket) => {
@@ -157,12 +161,12 @@ t.test('an address has so many connections at a time', async (t) => {
   t.strictSame(refused, ['127.0.0.1'])
   t.equal(await answerOn(first), true)
   await gone
-  t.equal(await answerOn(await open(t, server)), true, 'one that ended makes place for another')
+  t.equal(await answerOn(await open(t, server)), true, 'a closed connection makes room for another')
   t.equal(await answerOn(second), true)
-  t.strictSame(refused, ['127.0.0.1'], 'the log says it once in a while')
+  t.strictSame(refused, ['127.0.0.1'], 'further refusals are not logged for a while')
 })
 
-t.test('over the API', async (t) => {
+t.test('the API limits connections per address, except those of trusted proxies', async (t) => {
   const env = { MAX_CONNECTIONS_PER_ADDRESS: '1' }
   for (const [more, answers] of [
     [{}, 1],
@@ -178,7 +182,7 @@ t.test('over the API', async (t) => {
   }
 })
 
-t.test('answers to pipelined requests come in order over the API', async (t) => {
+t.test('the API answers pipelined requests in order', async (t) => {
   const app = await build(t, embedded)
   await app.listen({ host: '127.0.0.1', port: 0 })
   const socket = await open(t, app.server)

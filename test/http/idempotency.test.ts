@@ -1,4 +1,4 @@
-// POSTs that are sent again: the same answer, and nothing is done twice.
+// Repeated POSTs with an idempotency key get the same answer and have no second effect.
 import t, { type Test } from 'tap'
 import { issueKey } from '../../src/auth/keys.ts'
 import { COMMAND_LINE } from '../../src/changelog/record.ts'
@@ -11,7 +11,7 @@ const [embedded, postgres] = DIALECTS as [Dialect, Dialect]
 const LIST = '/api/products/'
 const shirt = { name: 'Shirt', price: '29.90', sku: 'A' }
 
-/** Characters that the answer of the largest bulk may take in the database. */
+/** Maximum number of characters that the stored answer of the largest bulk takes. */
 const MAX_STORED = 32_768
 
 const post = (app: App, url: string, body: object | undefined, key: string, headers: Record<string, string> = {}) =>
@@ -19,7 +19,7 @@ const post = (app: App, url: string, body: object | undefined, key: string, head
 
 const isReplayed = ({ headers }: Answer) => headers['idempotency-replayed'] === 'true'
 
-/** Every POST there is, and what it makes of a product with the id 1 and a stock of 10; `state` tells how often it was done. */
+/** Every POST operation, with a URL whose answer shows how often it was done. Product 1 has a stock of 10. */
 const posts: Record<string, [url: string, body: object | undefined, status: number, state: string]> = {
   create: [LIST, { name: 'Hat', price: 5 }, 201, `${LIST}?name=Hat`],
   category: ['/api/categories/', { name: 'Hats' }, 201, '/api/categories/'],
@@ -41,11 +41,11 @@ const posts: Record<string, [url: string, body: object | undefined, status: numb
   rotate: ['/api/keys/1/rotate/', undefined, 200, '/api/keys/1/'],
 }
 
-onEach('the same POST with the same key is done once', async (t, dialect) => {
+onEach('a POST repeated with its idempotency key is done once', async (t, dialect) => {
   for (const [name, [url, body, status, state]] of Object.entries(posts)) {
     const app = await build(t, dialect)
     await ask(app, 'POST', LIST, { ...shirt, stock: 10 })
-    // The first key is the one that the requests are sent with.
+    // The first API key sends all other requests, and may not be rotated.
     const { token } = await issueKey(app.db, { name: 'Second', role: 'admin' }, COMMAND_LINE)
     const by = { authorization: `Bearer ${token}` }
     const first = await post(app, url, body, '"k-1"', by)
@@ -57,12 +57,12 @@ onEach('the same POST with the same key is done once', async (t, dialect) => {
       t.ok(isReplayed(again), name)
       t.equal(again.status, status, name)
       if (url.startsWith('/api/keys/')) {
-        t.strictSame(again.body, { ...first.body, key: null, withheld: ['key'] }, `${name}: without the secret, and it says so`)
+        t.strictSame(again.body, { ...first.body, key: null, withheld: ['key'] }, `${name}: the secret is withheld, and the answer says so`)
         t.match(first.body.key, /^stk_/, name)
       } else t.strictSame(again.body, first.body, name)
       for (const header of ['location', 'etag', 'last-modified', 'cache-control', 'content-type'])
         t.equal(again.headers[header], first.headers[header], `${name} ${header}`)
-      t.strictSame((await ask(app, 'GET', state, undefined, by)).body, after, `${name}: nothing was done`)
+      t.strictSame((await ask(app, 'GET', state, undefined, by)).body, after, `${name}: nothing changed`)
     }
     const stored = await app.db.read.select().from(app.db.tables.idempotency_keys)
     t.equal(stored.length, 1, name)
@@ -80,30 +80,30 @@ onEach('the same POST with the same key is done once', async (t, dialect) => {
   }
 })
 
-onEach('a bulk in which every operation fails stores little, and is replayed in full', async (t, dialect) => {
+onEach('a bulk whose operations all fail stores little and is replayed in full', async (t, dialect) => {
   const app = await build(t, dialect)
   const operations = Array.from({ length: 1_000 }, (_, n) => ({ op: 'update', id: 1_000 + n, body: { stock: n } }))
   const first = await post(app, `${LIST}bulk/`, { atomic: false, operations }, '"k"')
   t.match([first.status, first.body.failed], [207, 1_000])
   const [{ body } = { body: '' }] = await app.db.read.select().from(app.db.tables.idempotency_keys)
-  t.ok(body.length < MAX_STORED, 'characters that are stored', { stored: body.length, sent: JSON.stringify(first.body).length })
+  t.ok(body.length < MAX_STORED, 'few characters are stored', { stored: body.length, sent: JSON.stringify(first.body).length })
   const again = await post(app, `${LIST}bulk/`, { atomic: false, operations }, '"k"')
   t.ok(isReplayed(again))
   t.strictSame([again.status, again.body], [207, first.body])
 })
 
-onEach('a key is that of its caller, its URL and its day', async (t, dialect) => {
+onEach('an idempotency key belongs to its caller and URL for a day', async (t, dialect) => {
   const app = await build(t, dialect)
   const { token } = await issueKey(app.db, { name: 'Other', role: 'write' }, COMMAND_LINE)
   const first = await post(app, LIST, { name: 'a', price: 1 }, '"k"')
   const others = await post(app, LIST, { name: 'a', price: 1 }, '"k"', { authorization: `Bearer ${token}` })
-  t.notOk(isReplayed(others), 'another caller has its own')
+  t.notOk(isReplayed(others), 'another caller has its own keys')
   t.not(others.body.id, first.body.id)
   t.equal((await post(app, '/api/categories/', { name: 'a' }, '"k"')).status, 422, 'another URL')
   t.equal(
     (await post(app, LIST.slice(0, -1), { name: 'a', price: 1 }, '"k"')).body.id,
     first.body.id,
-    'without its last slash it is the same URL',
+    'the URL without the last slash is the same',
   )
   t.equal((await post(app, LIST, { name: 'a', price: 2 }, '"K"')).status, 201, 'case counts')
 
@@ -111,14 +111,14 @@ onEach('a key is that of its caller, its URL and its day', async (t, dialect) =>
   const day = dialect === postgres ? `at - interval '${KEPT_FOR} milliseconds'` : `at - ${KEPT_FOR}`
   await query(`update idempotency_keys set at = ${day}`)
   const later = await post(app, LIST, { name: 'a', price: 1 }, '"k"')
-  t.notOk(isReplayed(later), 'after a day it may be used again')
+  t.notOk(isReplayed(later), 'the key is free again after a day')
   t.equal(later.status, 201)
-  t.equal(await pruneAnswers(app.db, new Date(Date.now() - KEPT_FOR)), 2, 'and the others are forgotten')
+  t.equal(await pruneAnswers(app.db, new Date(Date.now() - KEPT_FOR)), 2, 'pruning removes the expired answers')
   t.equal((await app.db.read.select().from(app.db.tables.idempotency_keys)).length, 1)
   t.ok(isReplayed(await post(app, LIST, { name: 'a', price: 1 }, '"k"')))
 })
 
-onEach('what has failed may be sent again', async (t, dialect) => {
+onEach('a failed POST can be repeated with its key', async (t, dialect) => {
   const app = await build(t, dialect)
   const { body } = await ask(app, 'POST', LIST, shirt)
   for (const [url, payload, status] of [
@@ -133,11 +133,11 @@ onEach('what has failed may be sent again', async (t, dialect) => {
   }
   await ask(app, 'DELETE', `${LIST}${body.id}/`)
   const done = await post(app, LIST, shirt, '"k"')
-  t.equal(done.status, 201, 'nothing is in its way any more')
+  t.equal(done.status, 201, 'the POST succeeds once nothing conflicts')
   t.ok(isReplayed(await post(app, LIST, shirt, '"k"')))
 })
 
-onEach('of many at the same time one does it, and the others wait for its answer', async (t, dialect) => {
+onEach('concurrent POSTs with one key are done once, and the others wait for the answer', async (t, dialect) => {
   const app = await build(t, dialect)
   const answers = await Promise.all(Array.from({ length: 20 }, () => post(app, LIST, { name: 'a', price: 1 }, '"k"')))
   t.strictSame(new Set(answers.map(({ status, body }) => `${status} ${body.id}`)).size, 1)
@@ -145,12 +145,12 @@ onEach('of many at the same time one does it, and the others wait for its answer
   t.equal((await get(app, LIST)).body.count, 1)
 
   const mixed = await Promise.all(Array.from({ length: 10 }, (_, n) => post(app, LIST, { name: `b ${n}`, price: 1 }, '"m"')))
-  t.strictSame(mixed.map(({ status }) => status).sort(), [201, ...Array(9).fill(422)], 'one of several that differ')
+  t.strictSame(mixed.map(({ status }) => status).sort(), [201, ...Array(9).fill(422)], 'one of several different requests succeeds')
   const failing = await Promise.all(Array.from({ length: 5 }, () => post(app, LIST, { name: 'c', price: 1, category: 99 }, '"f"')))
   t.strictSame(new Set(failing.map(({ status }) => status)), new Set([400]))
 })
 
-/** Two processes on one database are two applications here: they share nothing else. */
+/** Builds two applications over one database, which stand for two processes. */
 async function two(t: Test, dialect: Dialect): Promise<[App, App, string]> {
   const url = await dialect.create(t)
   const first = await build(t, dialect, { env: { DATABASE_URL: url } })
@@ -159,7 +159,7 @@ async function two(t: Test, dialect: Dialect): Promise<[App, App, string]> {
   return [first, second, `Bearer ${token}`]
 }
 
-onEach('two processes do it once', async (t, dialect) => {
+onEach('concurrent POSTs with one key to two processes are done once', async (t, dialect) => {
   const [first, second, authorization] = await two(t, dialect)
   for (let round = 0; round < 10; round++) {
     const answers = await Promise.all(
@@ -172,13 +172,13 @@ onEach('two processes do it once', async (t, dialect) => {
     t.equal(done.filter((answer) => !isReplayed(answer)).length, 1)
     for (const { status, body, headers } of answers.filter(({ status }) => status !== 201)) {
       t.strictSame([status, body.code, headers['retry-after']], [409, 'idempotency-key-in-use', '1'])
-      t.equal(dialect, postgres, 'on SQLite there is nothing under way at the same time')
+      t.equal(dialect, postgres, 'on SQLite no request is in progress elsewhere')
     }
     t.equal((await get(first, `${LIST}?name=a ${round}`)).body.count, 1)
   }
 })
 
-t.test('while another instance is about it, the answer is 409', { skip: postgres.skip }, async (t) => {
+t.test('a POST answers 409 while another instance handles its key', { skip: postgres.skip }, async (t) => {
   const [first, , authorization] = await two(t, postgres)
   const holder = await connect(t, first.config.DATABASE_URL)
   const [{ id } = {}] = await holder(`select id from keys where name = 'Both'`)
@@ -189,7 +189,7 @@ t.test('while another instance is about it, the answer is 409', { skip: postgres
   t.equal((await post(first, LIST, shirt, '"k"', { authorization })).status, 201)
 })
 
-onEach('an Idempotency-Key is refused where it is not read', async (t, dialect) => {
+onEach('an Idempotency-Key is refused by operations that do not read it', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', LIST, shirt)
   const url = `${LIST}1/`
@@ -205,10 +205,10 @@ onEach('an Idempotency-Key is refused where it is not read', async (t, dialect) 
     const { statusCode } = await app.inject({ method, url, headers: { 'idempotency-key': '"a"' } })
     t.equal(statusCode, 200, method)
   }
-  t.match(await get(app, url), { body: { ...shirt, version: 1 } }, 'nothing was done')
+  t.match(await get(app, url), { body: { ...shirt, version: 1 } }, 'nothing changed')
 })
 
-t.test('what a key is', async (t) => {
+t.test('Idempotency-Key accepts quoted and plain keys, and refuses others', async (t) => {
   for (const [header, key] of [
     ['"a"', 'a'],
     ['"8e03978e-40d5-43dd-bc93-6894a57f9324"', '8e03978e-40d5-43dd-bc93-6894a57f9324'],

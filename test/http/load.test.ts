@@ -1,8 +1,8 @@
-// When the start is over, and when the process cannot keep up: rows of windows, in milliseconds, with the clock of the test.
+// Detection of a finished start and of overload, from windows in milliseconds on a simulated clock.
 import t from 'tap'
 import { type Gauges, Load } from '../../src/http/load.ts'
 
-/** Heap that is not too much, and that is. */
+/** Heap use below and above the limit, in per cent. */
 const [FREE, FULL] = [10, 90]
 
 function simulate() {
@@ -28,10 +28,10 @@ function settled() {
 }
 
 const starts: [what: string, windows: number[], expected: boolean][] = [
-  ['nothing was looked at', [], false],
+  ['no window was measured', [], false],
   ['the first turns are late', [900, 400, 300], false],
-  ['too few are on time', [50, 50], false],
-  ['one between them is late', [50, 50, 300, 50, 50], false],
+  ['too few windows are on time', [50, 50], false],
+  ['a late window among them', [50, 50, 300, 50, 50], false],
   ['the last three are on time', [2_500, 300, 50, 60, 200], true],
   ['a busy machine is never on time', Array(20).fill(500), true],
 ]
@@ -40,7 +40,7 @@ for (const [what, windows, expected] of starts) {
     const { load, look } = simulate()
     for (const window of windows) look(window, FULL)
     t.equal(load.hasSettled, expected)
-    t.equal(load.overload, undefined, 'nothing of the start counts as overload')
+    t.equal(load.overload, undefined, 'nothing counts as overload during the start')
     if (expected) await load.settled
   })
 }
@@ -50,11 +50,11 @@ const heap = { measure: 'heapUsedBytes', value: FULL }
 const loads: [what: string, looks: [window: number, heap?: number][], expected: object | undefined][] = [
   ['everything is on time', [[250], [260]], undefined],
   ['a single turn is late, however late', [[250], [60_000]], undefined],
-  ['two are', [[1_500], [1_500]], undefined],
-  ['all are somewhat late, as on a busy machine', Array(50).fill([950]), undefined],
-  ['three in a row are late', [[1_100], [1_200], [1_300]], { ...delay, value: 1_300 }],
-  ['one between them is on time', [[1_100], [1_100], [300], [1_100], [1_100]], undefined],
-  ['it has passed', [[1_100], [1_100], [1_100], [300]], undefined],
+  ['two turns are late', [[1_500], [1_500]], undefined],
+  ['all turns are somewhat late, as on a busy machine', Array(50).fill([950]), undefined],
+  ['three turns in a row are late', [[1_100], [1_200], [1_300]], { ...delay, value: 1_300 }],
+  ['a turn among them is on time', [[1_100], [1_100], [300], [1_100], [1_100]], undefined],
+  ['the delay is over', [[1_100], [1_100], [1_100], [300]], undefined],
   ['the heap is full', [[250, FULL]], heap],
   ['the heap was full', [[250, FULL], [250]], undefined],
 ]
@@ -66,11 +66,11 @@ for (const [what, looks, expected] of loads) {
   })
 }
 
-t.test('a load that watches by itself settles, and one that is stopped has settled', async (t) => {
+t.test('Load settles when it watches by itself and when it is stopped', async (t) => {
   const load = new Load()
   load.watch()
   t.equal(load.hasSettled, false)
-  // The timers of a load keep no process alive.
+  // The timers of Load do not keep the process alive.
   const alive = setInterval(() => {}, 1_000)
   await load.settled
   clearInterval(alive)

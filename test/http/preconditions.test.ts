@@ -1,4 +1,4 @@
-// Conditional requests, by the rules of RFC 9110, section 13: each row is a request to a product that is there, and its status.
+// Conditional requests by RFC 9110, section 13. Each row is a request to an existing product with the expected status.
 import { setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { preconditionsOf, tagOf } from '../../src/http/preconditions.ts'
@@ -12,12 +12,12 @@ const LIST = '/api/products/'
 const shirt = { name: 'Shirt', price: '29.90', sku: 'A' }
 
 interface Now {
-  /** Tags as they stand in headers. */
+  /** Entity tags as in headers. */
   current: string
-  /** Of the state before. */
+  /** The tag of the previous state. */
   old: string
   list: string
-  /** Dates around the last change, and that of it. */
+  /** HTTP dates a second before the last change, at it, and a minute after it. */
   before: string
   at: string
   after: string
@@ -28,7 +28,7 @@ type Conditions = (now: Now) => Record<string, string>
 type Row = [what: string, method: Method, of: 'record' | 'list' | 'absent' | 'stock' | 'bulk', conditions: Conditions, status: number]
 
 const rows: Row[] = [
-  // If-None-Match on reading: the weak comparison (13.1.2).
+  // If-None-Match on reads: the weak comparison (13.1.2).
   ['the tag that holds', 'GET', 'record', ({ current }) => ({ 'if-none-match': current }), 304],
   ['the same by HEAD', 'HEAD', 'record', ({ current }) => ({ 'if-none-match': current }), 304],
   ['the same, marked weak', 'GET', 'record', ({ current }) => ({ 'if-none-match': `W/${current}` }), 304],
@@ -47,7 +47,7 @@ const rows: Row[] = [
   ['another', 'GET', 'list', ({ current }) => ({ 'if-none-match': current }), 200],
   ['anything', 'GET', 'list', () => ({ 'if-none-match': '*' }), 304],
   ['anything, of nothing', 'GET', 'absent', () => ({ 'if-none-match': '*' }), 404],
-  // If-Modified-Since counts where there is no If-None-Match (13.1.3).
+  // If-Modified-Since counts only without If-None-Match (13.1.3).
   ['not changed since', 'GET', 'record', ({ at }) => ({ 'if-modified-since': at }), 304],
   ['not changed since later', 'GET', 'record', ({ after }) => ({ 'if-modified-since': after }), 304],
   ['changed since', 'GET', 'record', ({ before }) => ({ 'if-modified-since': before }), 200],
@@ -59,7 +59,7 @@ const rows: Row[] = [
   ['a list tells no date', 'GET', 'list', ({ after }) => ({ 'if-modified-since': after }), 200],
   ['the tag goes first', 'GET', 'record', ({ old, after }) => ({ 'if-none-match': old, 'if-modified-since': after }), 200],
   ['the tag goes first', 'GET', 'record', ({ current, before }) => ({ 'if-none-match': current, 'if-modified-since': before }), 304],
-  // If-Match on reading (13.1.1).
+  // If-Match on reads (13.1.1).
   ['the tag that holds', 'GET', 'record', ({ current }) => ({ 'if-match': current }), 200],
   ['the tag before', 'GET', 'record', ({ old }) => ({ 'if-match': old }), 412],
   ['both hold', 'GET', 'record', ({ current }) => ({ 'if-match': current, 'if-none-match': current }), 304],
@@ -67,7 +67,7 @@ const rows: Row[] = [
   ['the tag before', 'GET', 'list', ({ current }) => ({ 'if-match': current }), 412],
   ['the tag that holds', 'GET', 'list', ({ list }) => ({ 'if-match': list }), 200],
   ['anything, of nothing', 'GET', 'absent', () => ({ 'if-match': '*' }), 404],
-  // If-Match on writing: the strong comparison.
+  // If-Match on writes: the strong comparison.
   ['none', 'PATCH', 'record', () => ({}), 200],
   ['the tag that holds', 'PATCH', 'record', ({ current }) => ({ 'if-match': current }), 200],
   ['one of several', 'PATCH', 'record', ({ current, old }) => ({ 'if-match': `${old}, ${current}` }), 200],
@@ -85,19 +85,19 @@ const rows: Row[] = [
   ['a tag of nothing', 'DELETE', 'absent', ({ current }) => ({ 'if-match': current }), 404],
   ['where there is no record', 'POST', 'list', ({ list }) => ({ 'if-match': list }), 400],
   ['where there are many', 'POST', 'bulk', ({ current }) => ({ 'if-match': current }), 400],
-  // To pass over what cannot be read would lose an update.
+  // Ignoring a malformed header would lose an update.
   ['no quotes', 'PATCH', 'record', ({ current }) => ({ 'if-match': current.replaceAll('"', '') }), 400],
   ['an open quote', 'PUT', 'record', ({ current }) => ({ 'if-match': current.replace(/"$/, '') }), 400],
   ['nothing at all', 'DELETE', 'record', () => ({ 'if-match': '' }), 400],
   ['a list and *', 'PATCH', 'record', ({ current }) => ({ 'if-match': `${current}, *` }), 400],
-  // If-Unmodified-Since counts where there is no If-Match (13.1.4).
+  // If-Unmodified-Since counts only without If-Match (13.1.4).
   ['not changed since', 'PATCH', 'record', ({ at }) => ({ 'if-unmodified-since': at }), 200],
   ['changed since', 'PATCH', 'record', ({ before }) => ({ 'if-unmodified-since': before }), 412],
   ['changed since', 'GET', 'record', ({ before }) => ({ 'if-unmodified-since': before }), 412],
   ['a date that is none', 'PATCH', 'record', () => ({ 'if-unmodified-since': '2026-01-01' }), 200],
   ['the tag goes first', 'PATCH', 'record', ({ current, before }) => ({ 'if-match': current, 'if-unmodified-since': before }), 200],
   ['the tag goes first', 'PATCH', 'record', ({ old, after }) => ({ 'if-match': old, 'if-unmodified-since': after }), 412],
-  // If-None-Match on writing: there must be none such (13.1.2).
+  // If-None-Match on writes: no current state may match (13.1.2).
   ['there must be nothing', 'PUT', 'record', () => ({ 'if-none-match': '*' }), 412],
   ['it must be another', 'PATCH', 'record', ({ current }) => ({ 'if-none-match': current }), 412],
   ['it is another', 'PATCH', 'record', ({ old }) => ({ 'if-none-match': old }), 200],
@@ -108,7 +108,7 @@ const rows: Row[] = [
 
 const SECOND = 1_000
 
-/** The third form of a date in RFC 9110, section 5.6.7. */
+/** Formats a date in the third form of RFC 9110, section 5.6.7. */
 function asctime(date: string): string {
   const [, day, number = '', month, year, time] = /^(\w+), (\d+) (\w+) (\d+) (\S+) GMT$/.exec(date) ?? []
   return `${day} ${month} ${String(Number(number)).padStart(2)} ${time} ${year}`
@@ -136,7 +136,7 @@ const bodies: Partial<Record<Method, object>> = {
   POST: { delta: 1, reason: 'came' },
 }
 
-onEach('conditions of RFC 9110', async (t, dialect) => {
+onEach('conditional requests have the statuses of RFC 9110', async (t, dialect) => {
   const app = await build(t, dialect)
   for (const [what, method, of, conditions, expected] of rows) {
     const now = await prepare(app)
@@ -148,7 +148,7 @@ onEach('conditions of RFC 9110', async (t, dialect) => {
       bulk: `${LIST}bulk/`,
     }[of]
     const headers = conditions(now)
-    // Within the second of the change there may be another.
+    // Another change may follow within the same second, so dates count only after it.
     if (headers['if-modified-since']) while (Date.now() < Date.parse(now.at) + SECOND) await setTimeout(10)
     const title = `${method} ${of}: ${what} ${Object.keys(headers)}`
     const answer = await ask(app, method, url, of === 'list' && method === 'POST' ? shirt : bodies[method], headers)
@@ -158,7 +158,7 @@ onEach('conditions of RFC 9110', async (t, dialect) => {
   }
 })
 
-/** What else holds of an answer with a status. */
+/** Further checks of an answer, by its status. */
 const check: Record<number, (t: Test, app: App, answer: Answer, now: Now & { id: number }, title: string) => Promise<void>> = {
   304: async (t, _app, { headers, body }, _now, title) => {
     t.equal(body, undefined, title)
@@ -170,17 +170,17 @@ const check: Record<number, (t: Test, app: App, answer: Answer, now: Now & { id:
   },
   412: async (t, app, { headers, body }, { id, current, list }, title) => {
     t.equal(body.code, 'precondition-failed', title)
-    t.ok([current, list].includes(String(headers.etag)), `${title}: the tag that holds`)
-    t.match((await get(app, `${LIST}${id}/`)).body, { ...shirt, stock: 1, version: 2 }, `${title}: nothing was done`)
+    t.ok([current, list].includes(String(headers.etag)), `${title}: the current tag`)
+    t.match((await get(app, `${LIST}${id}/`)).body, { ...shirt, stock: 1, version: 2 }, `${title}: nothing changed`)
   },
   404: async (t, _app, { body }, _now, title) => void t.equal(body.code, 'not-found', title),
   400: async (t, app, { body }, { id }, title) => {
     t.equal(body.code, 'malformed-request', title)
-    t.match((await get(app, `${LIST}${id}/`)).body, { ...shirt, stock: 1, version: 2 }, `${title}: nothing was done`)
+    t.match((await get(app, `${LIST}${id}/`)).body, { ...shirt, stock: 1, version: 2 }, `${title}: nothing changed`)
   },
 }
 
-onEach('a record has the same tag wherever it is told, and another after each change', async (t, dialect) => {
+onEach('a record has the same tag in every answer and a new tag after each change', async (t, dialect) => {
   const app = await build(t, dialect)
   const made = await ask(app, 'POST', LIST, shirt)
   const url = `${LIST}${made.body.id}/`
@@ -190,7 +190,7 @@ onEach('a record has the same tag wherever it is told, and another after each ch
     t.equal(answer.headers.etag, read.headers.etag, title)
     t.equal(answer.headers['last-modified'], read.headers['last-modified'], title)
     t.equal((await get(app, `${url}cached_detail/`)).headers.etag, read.headers.etag, title)
-    t.notOk(tags.has(read.headers.etag), `${title}: is new`)
+    t.notOk(tags.has(read.headers.etag), `${title}: a new tag`)
     tags.add(read.headers.etag)
   }
   await isTold(made, 'made')
@@ -198,16 +198,16 @@ onEach('a record has the same tag wherever it is told, and another after each ch
   await isTold(await ask(app, 'PATCH', url, { price: '29.90' }), 'changed back')
   await isTold(await ask(app, 'POST', `${url}stock/`, { delta: 3, reason: 'came' }), 'more in stock')
   const bulk = await ask(app, 'POST', `${LIST}bulk/`, { operations: [{ op: 'update', id: made.body.id, body: { brand: 'Acme' } }] })
-  t.equal(bulk.body.results[0].etag, (await get(app, url)).headers.etag, 'in bulk')
+  t.equal(bulk.body.results[0].etag, (await get(app, url)).headers.etag, 'in a bulk result')
 
   const replaced = await ask(app, 'PUT', url, { name: 'Coat', price: 5 })
-  t.equal(replaced.headers.etag, undefined, 'the answer to a PUT has none: the record is not what was sent (9.3.4)')
+  t.equal(replaced.headers.etag, undefined, 'PUT answers without a tag, since the record differs from what was sent (9.3.4)')
   t.equal(replaced.headers['last-modified'], undefined)
   const unchanged = await ask(app, 'PATCH', url, { price: 5 })
   t.equal(unchanged.headers.etag, (await get(app, url)).headers.etag)
 })
 
-onEach('a 304 has the tag of what the client has', async (t, dialect) => {
+onEach("a 304 has the tag of the client's representation", async (t, dialect) => {
   const app = await build(t, dialect, { env: { COUNT_LIMIT: '1000' } })
   await ask(app, 'POST', LIST, { ...shirt, description: 'long '.repeat(500) })
   await ask(app, 'POST', LIST, { name: 'Short', price: 1 })
@@ -234,10 +234,10 @@ onEach('a 304 has the tag of what the client has', async (t, dialect) => {
       }
     }
   }
-  t.match((await get(app, `${LIST}?brand=Many`)).headers.etag, /\.~1000"$/, 'one was not counted to the end')
+  t.match((await get(app, `${LIST}?brand=Many`)).headers.etag, /\.~1000"$/, 'the count was cut off')
 })
 
-onEach('within the second of a change a date does not say that nothing has changed', async (t, dialect) => {
+onEach('If-Modified-Since does not answer 304 within the second of a change', async (t, dialect) => {
   const app = await build(t, dialect)
   const { body } = await ask(app, 'POST', LIST, shirt)
   const url = `${LIST}${body.id}/`
@@ -247,7 +247,7 @@ onEach('within the second of a change a date does not say that nothing has chang
   t.ok(status === 200 && now.stock === 1)
 })
 
-onEach('with REQUIRE_IF_MATCH nothing is changed unseen', async (t, dialect) => {
+onEach('REQUIRE_IF_MATCH refuses changes without If-Match', async (t, dialect) => {
   const app = await build(t, dialect, { env: { REQUIRE_IF_MATCH: 'true' } })
   const { body, headers } = await ask(app, 'POST', LIST, shirt)
   const url = `${LIST}${body.id}/`
@@ -259,13 +259,17 @@ onEach('with REQUIRE_IF_MATCH nothing is changed unseen', async (t, dialect) => 
     const without: Record<string, string>[] = [{}, { 'if-unmodified-since': String(headers['last-modified']) }, { 'if-none-match': '"x"' }]
     for (const having of without)
       t.match(await ask(app, method, url, payload, having), { status: 428, body: { code: 'precondition-required' } }, method)
-    t.equal((await ask(app, method, `${LIST}99/`, payload)).status, 404, 'what is not there is told first')
+    t.equal((await ask(app, method, `${LIST}99/`, payload)).status, 404, 'a missing record is reported first')
   }
-  t.equal((await ask(app, 'PATCH', url, { nonsense: 1 })).status, 400, 'and what is wrong with the body')
+  t.equal((await ask(app, 'PATCH', url, { nonsense: 1 })).status, 400, 'faults of the body are reported first')
   t.strictSame((await get(app, url)).body, body)
   t.equal((await ask(app, 'PATCH', url, { price: 5 }, { 'if-match': String(headers.etag) })).status, 200)
-  t.equal((await ask(app, 'PATCH', url, { price: 6 }, { 'if-match': '*' })).status, 200, 'whatever it is, is said on purpose')
-  t.equal((await ask(app, 'POST', `${url}stock/`, { delta: 1, reason: 'came' })).status, 200, 'what depends on no state needs none')
+  t.equal((await ask(app, 'PATCH', url, { price: 6 }, { 'if-match': '*' })).status, 200, 'If-Match: * is explicit')
+  t.equal(
+    (await ask(app, 'POST', `${url}stock/`, { delta: 1, reason: 'came' })).status,
+    200,
+    'a change that depends on no state needs no If-Match',
+  )
   t.equal((await ask(app, 'DELETE', '/api/keys/1/')).status, 428)
 
   const operations = [
@@ -278,11 +282,11 @@ onEach('with REQUIRE_IF_MATCH nothing is changed unseen', async (t, dialect) => 
   t.strictSame(
     many.results.map(({ status }: { status: number }) => status),
     [428, 428, 428, 201],
-    'in bulk it is the operation that needs one',
+    'each bulk operation needs if_match',
   )
 })
 
-t.test('tags are read as the RFC writes them', async (t) => {
+t.test('entity tags are parsed by the grammar of RFC 9110', async (t) => {
   const has = (header: string, tag: string) => tagOf({ 'if-none-match': header }, tag) === tag
   for (const header of ['"a"', 'W/"a"', ' "a" ', '"b","a"', '"b", "a"', '"b" ,, "a",', '"",\t"a"']) t.ok(has(header, 'a'), header)
   for (const header of ['', '"b"', 'a', '"a', 'w/"a"', '"a" b', '*a', '"a";q=1', `"${'a'.repeat(9_000)}`, '"'.repeat(9_001)])
