@@ -1,4 +1,4 @@
-// Jobs: asked for in a transaction, run once by whoever works, tried again, looked up; the same on both databases.
+// Jobs are enqueued in a transaction, run once by any worker, retried and listed, on both databases alike.
 import { once } from 'node:events'
 import { setTimeout } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
@@ -23,7 +23,7 @@ const LIST = '/api/products/'
 
 type Run = (payload: { n: number }, ...rest: [services: Parameters<JobHandler['run']>[0], job: Parameters<JobHandler['run']>[2]]) => unknown
 
-/** A kind whose jobs have a number. */
+/** A kind whose payload is a number. */
 const kind = (run: Run, terms: Partial<RetryPolicy> = {}): JobHandler => ({
   payload: Type.Object({ n: Type.Integer() }, { additionalProperties: false }),
   policy: { ...TERMS, ...terms },
@@ -51,7 +51,7 @@ const NOBODY = kind(() => {
   throw new Error('nobody works')
 })
 
-onEach('a job is there if its transaction is committed, and runs once', async (t, dialect) => {
+onEach('a job exists once its transaction commits, and runs once', async (t, dialect) => {
   const ran: number[] = []
   const app = await start(t, dialect, {
     'test.run': kind(({ n }) => {
@@ -83,13 +83,13 @@ onEach('a job is there if its transaction is committed, and runs once', async (t
   t.strictSame(ran, [2, 3])
 })
 
-/** Makes the payload of a job unreadable, in the table of each queue. */
+/** Statements that make the payload of a job unreadable, for the table of each queue. */
 const SPOIL = {
   sqlite: (id: string) => `update jobs set payload = '{"n":' where id = '${id}'`,
   pg: (id: string) => `update pgboss.job set data = null where id = '${id}'`,
 }
 
-onEach('a job whose row cannot be read fails for good, and the others go on', async (t, dialect) => {
+onEach('a job with an unreadable row fails for good, and the others continue', async (t, dialect) => {
   const lines: string[] = []
   const ran: number[] = []
   const handlers = { 'test.run': kind(({ n }) => ran.push(n)), 'test.second': kind(({ n }) => ran.push(n)) }
@@ -102,7 +102,7 @@ onEach('a job whose row cannot be read fails for good, and the others go on', as
   const app = await start(t, beside(idle), handlers, { env: { LOG_LEVEL: 'error' }, log: { write: (line) => lines.push(line) } })
   for (const id of good) await when(app, id, 'done')
   const failed = await when(app, spoilt, 'failed')
-  t.match(failed, { attempts: 1, error: /payload/ }, 'it says why, and is not tried again')
+  t.match(failed, { attempts: 1, error: /payload/ }, 'the error names the payload, and the job is not retried')
   t.strictSame(ran.toSorted(), [2, 3])
   t.match(
     lines.map((line) => JSON.parse(line)).filter(({ job }) => job === spoilt),
@@ -113,11 +113,11 @@ onEach('a job whose row cannot be read fails for good, and the others go on', as
   t.strictSame(
     body.results.map(({ id }: Body) => id),
     [spoilt],
-    'the list shows it',
+    'the list shows the job',
   )
 })
 
-onEach('a job that is for later waits', async (t, dialect) => {
+onEach('a job with a later start waits', async (t, dialect) => {
   const ran: number[] = []
   const app = await start(t, dialect, { 'test.run': kind(() => ran.push(Date.now())) })
   const runAt = new Date(Date.now() + 2_000)
@@ -127,22 +127,22 @@ onEach('a job that is for later waits', async (t, dialect) => {
   t.ok(Number(ran[0]) >= runAt.getTime() - 50, 'not before', { early: runAt.getTime() - Number(ran[0]) })
 })
 
-onEach('of those with one key one waits, and another can while one runs', async (t, dialect) => {
+onEach('a key allows one waiting job of its kind, even while another runs', async (t, dialect) => {
   const app = await build(t, dialect, { handlers: { 'test.run': NOBODY, 'test.other': NOBODY } })
   const keyed = (key: string, name = 'test.run') => app.db.write((tx) => app.jobs.add(tx, name, { n: 1 }, { key }))
   const first = await keyed('a')
   t.type(first, 'string')
   t.equal(await keyed('a'), undefined)
   t.type(await keyed('b'), 'string')
-  t.type(await keyed('a', 'test.other'), 'string', 'a key is one of its kind')
+  t.type(await keyed('a', 'test.other'), 'string', 'keys of other kinds are separate')
   const claimed = await app.jobs.queue.claim('test.run', 10)
   t.equal(claimed.length, 2)
-  t.type(await keyed('a'), 'string', 'the first runs')
+  t.type(await keyed('a'), 'string', 'the first job runs')
   t.equal(await keyed('a'), undefined)
   const [one] = claimed.filter(({ id }) => id === first)
   if (!one) throw new Error('the first was not claimed')
   await app.jobs.queue.fail(one, 'in vain')
-  t.match(await jobOf(app, one.id), { status: 'waiting', attempts: 1, error: 'in vain' }, 'it waits for another try beside it')
+  t.match(await jobOf(app, one.id), { status: 'waiting', attempts: 1, error: 'in vain' }, 'the first job waits for a retry')
   for (const job of await app.jobs.queue.claim('test.run', 10)) await app.jobs.queue.complete(job, undefined)
   t.type(await keyed('a'), 'string')
   t.equal(await keyed('a'), undefined)
@@ -156,10 +156,10 @@ onEach('a poll finds the kinds that have a due job', async (t, dialect) => {
   const due = () => app.jobs.queue.findDueKinds(kinds)
   t.strictSame(await due(), ['test.run'])
   t.equal((await app.jobs.queue.claim('test.run', 10)).length, 1)
-  t.strictSame(await due(), [], 'a job that runs is not due')
+  t.strictSame(await due(), [], 'a running job is not due')
 })
 
-onEach('one that fails is tried again, ever later, and fails for good', async (t, dialect) => {
+onEach('a failing job is retried at growing intervals and then fails for good', async (t, dialect) => {
   const begun: number[] = []
   let fails = true
   const app = await start(t, dialect, {
@@ -182,7 +182,7 @@ onEach('one that fails is tried again, ever later, and fails for good', async (t
 
   t.match(await retry(), { status: 200, body: { id, finished_at: null } })
   await until(async () => (await jobOf(app, id)).status === 'failed' && begun.length === 6)
-  t.match(await jobOf(app, id), { attempts: 3, error: 'no, 6' }, 'as often as the first time')
+  t.match(await jobOf(app, id), { attempts: 3, error: 'no, 6' }, 'a manual retry allows the same number of attempts')
   fails = false
   t.equal((await retry()).status, 200)
   t.match(await when(app, id, 'done'), { attempts: 1, error: null, result: 'yes' })
@@ -193,7 +193,7 @@ onEach('one that fails is tried again, ever later, and fails for good', async (t
   t.equal(begun.length, 7)
 })
 
-onEach('what a kind cannot take is not enqueued', async (t, dialect) => {
+onEach('an invalid payload or unknown kind is not enqueued', async (t, dialect) => {
   const app = await build(t, dialect, { handlers: { 'test.run': NOBODY } })
   for (const [name, payload] of [
     ['test.run', { n: 'x' }],
@@ -211,7 +211,7 @@ onEach('what a kind cannot take is not enqueued', async (t, dialect) => {
   t.strictSame((await get(app, '/api/jobs/')).body.results, [])
 })
 
-onEach('an error shows no SQL and no values', async (t, dialect) => {
+onEach('errors of jobs show no SQL and no values', async (t, dialect) => {
   const app = await start(t, dialect, {
     'test.sql': kind(
       async (_payload, { db }) => {
@@ -228,7 +228,7 @@ onEach('an error shows no SQL and no values', async (t, dialect) => {
   t.notMatch(error, /secret|insert|values|select/i, error)
 })
 
-onEach('the list of jobs', async (t, dialect) => {
+onEach('the list of jobs filters by kind and status, and pages through every job once', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', LIST, { sku: 'A', name: 'Shirt', price: 1 })
   const ids: string[] = []
@@ -243,9 +243,9 @@ onEach('the list of jobs', async (t, dialect) => {
     seen.push(...results.map(({ id }: Body) => id))
     query = next?.split('?')[1]
   }
-  t.strictSame(seen.toSorted(), ids.toSorted(), 'each on one page')
+  t.strictSame(seen.toSorted(), ids.toSorted(), 'each job is on one page')
   const [job] = await app.jobs.queue.claim('products.notify', 1)
-  t.equal(job?.id, ids.at(-1), 'the oldest first')
+  t.equal(job?.id, ids.at(-1), 'the oldest job first')
   t.strictSame(
     (await list('status=running')).results.map(({ id }: Body) => id),
     [job?.id],
@@ -253,14 +253,14 @@ onEach('the list of jobs', async (t, dialect) => {
   t.equal((await list('status=waiting')).results.length, 5)
   t.equal((await list('status=waiting&kind=retention')).results.length, 1)
   t.equal((await list('status=failed')).results.length, 0)
-  // A time is one to JavaScript and none to PostgreSQL, and the reverse.
+  // JavaScript and PostgreSQL accept different times.
   const times = ['-200000-01-01T00:00:00.000Z', '+275760-09-13T00:00:00.000Z', '0000-01-01T00:00:00.000Z', '2026', 'now', 'infinity']
   const invented = times.map((time) => `cursor=${Buffer.from(`${time} ${ids[0]}`).toString('base64url')}`)
   for (const query of ['status=lost', 'kind=none', 'page_size=0', 'page_size=101', 'cursor=x', 'ordering=id', ...invented])
     t.equal((await get(app, `/api/jobs/?${query}`)).status, 400, query)
 })
 
-onEach('administrators may look, and who asked for it', async (t, dialect) => {
+onEach('a job is visible to administrators and to the key that requested it', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', LIST, { sku: 'A', name: 'Shirt', price: 1 })
   const by = async (role: 'read' | 'write') => {
@@ -280,7 +280,7 @@ onEach('administrators may look, and who asked for it', async (t, dialect) => {
   t.equal((await ask(app, 'POST', `${url}retry/`, undefined, shop)).status, 403)
 })
 
-onEach('a worker that vanishes loses its job to another', async (t, dialect) => {
+onEach('another worker takes over the job of a worker that vanished', async (t, dialect) => {
   const handlers = { 'test.run': kind(({ n }) => ({ by: 'another', n })) }
   const idle = await build(t, dialect, { handlers })
   const queue: Queue = dialect.name === 'pg' ? idle.jobs.queue : new TableQueue(idle.db, new Map([['test.run', TERMS]]), 8_000)
@@ -290,20 +290,20 @@ onEach('a worker that vanishes loses its job to another', async (t, dialect) => 
   t.match(await jobOf(idle, id), { status: 'running', attempts: 1 })
   const app = await start(t, beside(idle), handlers)
   t.match(await when(app, await add(app, 'test.run', 2), 'done'), { result: { n: 2 } })
-  t.match(await jobOf(app, id), { status: 'running', attempts: 1 }, 'not before its lease is over')
+  t.match(await jobOf(app, id), { status: 'running', attempts: 1 }, 'not before the lease expires')
   const done = await when(app, id, 'done')
   t.match(done, { attempts: 2, result: { by: 'another', n: 1 } })
-  // It comes back, and has nothing to say any more.
+  // The worker returns, but its results no longer count.
   await queue.complete(lost, { by: 'the lost one' })
   await queue.fail(lost, 'the lost one').catch(() => {})
   await queue.release(lost)
   t.strictSame(await jobOf(app, id), done)
 })
 
-/** Milliseconds: a job that is not ended does not end while the tests run. */
+/** Milliseconds, longer than the tests run. */
 const HOUR = 3_600_000
 
-onEach('who stops hands back what runs, and takes no more', async (t, dialect) => {
+onEach('a closing worker hands back its running jobs and takes no more', async (t, dialect) => {
   const begun: number[] = []
   const handlers = {
     'test.polite': kind(async ({ n }, _services, { signal }) => {
@@ -332,10 +332,10 @@ onEach('who stops hands back what runs, and takes no more', async (t, dialect) =
   t.match(await jobOf(idle, late), { status: 'waiting', attempts: 0, started_at: null })
   t.strictSame(begun.toSorted(), [1, 2, 3])
   const next = await start(t, beside(idle), { ...handlers, 'test.polite': kind(() => 'done'), 'test.deaf': kind(() => 'done') })
-  for (const id of [polite, deaf, late]) t.match(await when(next, id, 'done'), { attempts: 1 }, 'the first that counts')
+  for (const id of [polite, deaf, late]) t.match(await when(next, id, 'done'), { attempts: 1 }, 'the handed back attempt did not count')
 })
 
-onEach('what is done every hour is done once by all, and forgets what is old', async (t, dialect) => {
+onEach('the hourly retention job runs once for all instances and removes old entries', async (t, dialect) => {
   const idle = await build(t, dialect)
   const { changes, deliveries } = idle.db.tables
   const ago = (days: number) => new Date(Date.now() - days * 86_400_000).toISOString()
@@ -349,7 +349,7 @@ onEach('what is done every hour is done once by all, and forgets what is old', a
         message: `msg_${n}`,
         type: 'products.updated',
         event: `change ${n}`,
-        // To a webhook that is not there.
+        // The last one belongs to a webhook that does not exist.
         status: n === 2 ? 'pending' : 'delivered',
         history: [],
         body: '{}',
@@ -366,7 +366,7 @@ onEach('what is done every hour is done once by all, and forgets what is old', a
     return jobs.length > 0 && jobs.every(({ status }) => status === 'done') && jobs
   })
   t.match(job, { attempts: 1, result: { changes: 1, deliveries: 1, cancelled: 1 } })
-  // Both have looked what is due since.
+  // Both instances schedule the job again.
   for (const app of [one, other]) await app.db.write((tx) => app.jobs.schedule(tx, 'retention', 3_600_000))
   t.equal((await list()).length, 1)
   t.strictSame((await one.db.read.select().from(deliveries)).map(({ message, status }) => [message, status]).sort(), [
@@ -379,7 +379,7 @@ onEach('what is done every hour is done once by all, and forgets what is old', a
 const WORKER = new URL('worker-process.ts', import.meta.url).pathname
 const JOBS = 200
 
-onEach('three processes share the work, and no job is run twice', async (t, dialect) => {
+onEach('three processes share the jobs, and no job runs twice', async (t, dialect) => {
   const app = await build(t, dialect, { handlers: { 'test.share': NOBODY } })
   const query = await connect(t, app.config.DATABASE_URL)
   await query('create table ran (n integer not null, process integer not null)')
@@ -398,5 +398,5 @@ onEach('three processes share the work, and no job is run twice', async (t, dial
     rows.map(({ n }) => Number(n)),
     Array.from({ length: JOBS }, (_, n) => n),
   )
-  t.equal(new Set(rows.map(({ process }) => process)).size, 3, 'each had some')
+  t.equal(new Set(rows.map(({ process }) => process)).size, 3, 'each process ran some')
 })

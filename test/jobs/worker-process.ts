@@ -1,4 +1,4 @@
-// A worker in a process of its own: what it runs it writes into a table.
+// A worker in a separate process, which writes each job that it runs into a table.
 import { setTimeout } from 'node:timers/promises'
 import { Type } from '@sinclair/typebox'
 import { sql } from 'drizzle-orm'
@@ -13,7 +13,7 @@ const app = await buildApp({
       policy: { attempts: 3, delay: 1, maxDelay: 10, concurrency: 4, hasHistory: true },
       run: async ({ db }, payload) => {
         const { n } = payload as { n: number }
-        // Long enough for every process to come to some of them.
+        // Long enough for every process to get some of the jobs.
         await setTimeout(25)
         await db.write((tx) => tx.run(sql`insert into ran (n, process) values (${n}, ${process.pid})`))
       },
@@ -21,6 +21,6 @@ const app = await buildApp({
   },
 })
 await app.ready()
-// A process without a parent that listens has nothing to do.
+// The process ends with its parent.
 process.stdin.on('end', () => app.close()).resume()
 process.stdout.write('ready\n')
