@@ -1,3 +1,4 @@
+// Rate limits over a sliding window, in process memory and in Redis.
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
@@ -56,19 +57,19 @@ function onBoth(title: string, body: (t: Test, make: (limit: number, window: num
 
 const WINDOW = 60_000
 
-onBoth('several requests are counted together, all of them or none', async (t, make) => {
+onBoth('a batch of requests is counted entirely or not at all', async (t, make) => {
   const { log, clock } = make(10, WINDOW)
   t.strictSame(await log.take('a', 4), { current: 4, ttl: WINDOW })
   clock.now += 10
   t.strictSame(await log.take('a', 5), { current: 9, ttl: WINDOW - 10 })
-  t.strictSame(await log.take('a', 2), { current: 11, ttl: WINDOW - 10 }, 'refused, until one of the first has left')
-  t.strictSame(await log.take('a', 6), { current: 11, ttl: WINDOW }, 'refused, until one of the others has left')
-  t.strictSame(await log.take('a'), { current: 10, ttl: WINDOW - 10 }, 'those refused were not counted')
+  t.strictSame(await log.take('a', 2), { current: 11, ttl: WINDOW - 10 }, 'refused until one of the first batch leaves the window')
+  t.strictSame(await log.take('a', 6), { current: 11, ttl: WINDOW }, 'refused until one of the second batch leaves the window')
+  t.strictSame(await log.take('a'), { current: 10, ttl: WINDOW - 10 }, 'refused requests were not counted')
   clock.now += WINDOW - 10
   t.strictSame(await log.take('a', 4), { current: 10, ttl: 10 })
 })
 
-onBoth('a hundred in any minute', async (t, make) => {
+onBoth('any window admits at most the limit', async (t, make) => {
   const { log, clock } = make(100, WINDOW)
   clock.now = 1_000
   for (let n = 1; n <= 100; n++) {
@@ -77,18 +78,18 @@ onBoth('a hundred in any minute', async (t, make) => {
   }
   t.strictSame(await log.take('a'), { current: 101, ttl: WINDOW - 1_000 }, 'one more is refused')
   t.strictSame(await log.peek('a'), { current: 100, ttl: WINDOW - 1_000 })
-  t.strictSame(await log.take('b'), { current: 1, ttl: WINDOW }, 'another client is another')
+  t.strictSame(await log.take('b'), { current: 1, ttl: WINDOW }, 'other clients have separate limits')
   clock.now = 1_000 + WINDOW - 0.001
   t.match(await log.take('a'), { current: 101 }, 'a microsecond too early')
   clock.now = 1_000 + WINDOW
-  t.strictSame(await log.take('a'), { current: 100, ttl: 10 }, 'the first has left, and those refused never were there')
+  t.strictSame(await log.take('a'), { current: 100, ttl: 10 }, 'the first has left the window, and refused requests never counted')
   t.match(await log.take('a'), { current: 101 })
   clock.now += 2 * WINDOW
-  t.strictSame(await log.peek('a'), { current: 0, ttl: 0 }, 'all have')
+  t.strictSame(await log.peek('a'), { current: 0, ttl: 0 }, 'all have left the window')
   t.strictSame(await log.take('a'), { current: 1, ttl: WINDOW })
 })
 
-/** A limit that is nothing but its definition. */
+/** The definition of a sliding window limit, implemented directly. */
 class Model {
   readonly admitted = new Map<string, number[]>()
   readonly #limit: number
@@ -120,7 +121,7 @@ const arrivals = fc.array(
   { maxLength: 120, size: 'max' },
 )
 
-onBoth('whenever who asks, the answer is that of the definition, and no window has more', async (t, make) => {
+onBoth('any sequence of requests is admitted as the model says, and no window exceeds the limit', async (t, make) => {
   await fc.assert(
     fc.asyncProperty(fc.oneof(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 10, max: 70 })), arrivals, async (limit, asked) => {
       const { log, clock } = make(limit, WINDOW)
@@ -145,7 +146,7 @@ onBoth('whenever who asks, the answer is that of the definition, and no window h
   t.pass('in every run')
 })
 
-t.test('eight clients of Redis at the same time, by its own clock', { skip }, async (t) => {
+t.test('concurrent clients of one Redis admit exactly the limit', { skip }, async (t) => {
   const prefix = prefixFor(t)
   const logs = await Promise.all(
     Array.from({ length: 8 }, async () => {
@@ -165,7 +166,7 @@ t.test('eight clients of Redis at the same time, by its own clock', { skip }, as
   t.ok(usages.every(({ ttl }) => ttl > 0 && ttl <= WINDOW))
 })
 
-t.test('in memory, who has asked the least is forgotten first', async (t) => {
+t.test('memory evicts the client with the fewest requests first', async (t) => {
   const full = (options: { maxClients?: number; maxRequests?: number }) => {
     const clock = { now: 0 }
     let forgotten = 0
@@ -175,52 +176,52 @@ t.test('in memory, who has asked the least is forgotten first', async (t) => {
     const has = (...clients: string[]) => clients.map((client) => log.peek(client).current)
     return { log, clock, ask, has, forgotten: () => forgotten }
   }
-  await t.test('of clients', async (t) => {
+  await t.test('the limit of clients evicts others than the newcomer', async (t) => {
     const { ask, has, forgotten, log } = full({ maxClients: 3 })
     ask('a', 'a', 'a', 'b', 'b', 'c')
-    t.strictSame(ask('d'), [1], 'the newcomer is taken in')
+    t.strictSame(ask('d'), [1], 'the newcomer is admitted')
     t.strictSame(has('a', 'b', 'c', 'd'), [3, 2, 0, 1])
     t.strictSame(ask('e', 'f', 'g', 'h'), [1, 1, 1, 1])
-    t.strictSame(has('a', 'b', 'd', 'g', 'h'), [3, 2, 0, 0, 1], 'one after the other')
+    t.strictSame(has('a', 'b', 'd', 'g', 'h'), [3, 2, 0, 0, 1], 'each newcomer evicts the previous one')
     t.equal(forgotten(), 5)
     t.strictSame(log.size, { clients: 3, requests: 6 })
   })
-  await t.test('the oldest of those with as many', async (t) => {
+  await t.test('among equal clients the oldest is evicted', async (t) => {
     const { ask, has } = full({ maxClients: 3 })
     ask('a', 'b', 'c', 'a')
     ask('d')
     t.strictSame(has('a', 'b', 'c', 'd'), [2, 0, 1, 1])
   })
-  await t.test('what has left the window does not count', async (t) => {
+  await t.test('expired requests do not count in evictions', async (t) => {
     const { ask, has, clock, forgotten } = full({ maxClients: 3 })
     ask('a', 'a', 'a', 'a', 'b', 'b')
     clock.now = 50_000
     ask('a', 'c', 'c', 'c')
     clock.now = 61_000
     t.strictSame(ask('d'), [1])
-    t.equal(forgotten(), 0, 'b has left by itself')
+    t.equal(forgotten(), 0, 'all requests of b have expired')
     t.strictSame(has('a', 'b', 'c', 'd'), [1, 0, 3, 1])
     ask('e')
-    t.strictSame(has('a', 'c', 'd', 'e'), [0, 3, 1, 1], 'of five requests one is left, and it is the oldest')
+    t.strictSame(has('a', 'c', 'd', 'e'), [0, 3, 1, 1], 'one of five requests is left, and it is the oldest')
   })
-  await t.test('of requests, and never of who asks', async (t) => {
+  await t.test('the limit of requests never evicts the requesting client', async (t) => {
     const { ask, has, log } = full({ maxRequests: 6 })
     ask('a', 'a', 'a', 'b', 'b', 'c')
-    t.strictSame(ask('c'), [2], 'the asker has the fewest, and is spared')
+    t.strictSame(ask('c'), [2], 'the requesting client has the fewest and is spared')
     t.strictSame(has('a', 'b', 'c'), [3, 0, 2])
     t.strictSame(ask('a', 'a', 'a'), [4, 5, 6])
     t.strictSame(has('a', 'c'), [5, 0])
     t.strictSame(ask('x', 'y'), [1, 1])
-    t.strictSame(has('a', 'x', 'y'), [5, 0, 1], 'who is at the limit stays at it')
+    t.strictSame(has('a', 'x', 'y'), [5, 0, 1], 'a client at the limit stays at it')
     t.strictSame(log.size, { clients: 2, requests: 6 })
   })
-  t.throws(() => full({ maxRequests: 5 }), RangeError, 'a limit that does not fit')
+  t.throws(() => full({ maxRequests: 5 }), RangeError, 'a request limit too small for one client is refused')
 })
 
-/** A limiter that looks at everything each time. */
+/** A limiter that scans all requests each time, as a model. */
 class SlowLog {
   readonly requests: { client: string; time: number }[] = []
-  /** In the order in which they came to have as many as they have. */
+  /** Clients in the order in which they reached their present number of requests. */
   order: string[] = []
   readonly #limit: number
   readonly #maxClients: number
@@ -261,7 +262,7 @@ class SlowLog {
   }
 }
 
-t.test('in memory, what is forgotten is what the rule says, whatever is asked', async (t) => {
+t.test('memory evicts the same clients as the model for any sequence of requests', async (t) => {
   const asked = fc.array(fc.record({ after: fc.oneof(fc.constant(0), fc.nat(15_000)), client: fc.nat(12).map(String) }), {
     maxLength: 150,
     size: 'max',
@@ -290,7 +291,7 @@ t.test('in memory, what is forgotten is what the rule says, whatever is asked', 
   t.pass('in every run')
 })
 
-t.test('in memory, what a quiet time has left is cleared away by and by, and counts for nobody meanwhile', async (t) => {
+t.test('expired entries are evicted lazily and never counted', async (t) => {
   const clock = { now: 0 }
   const log = new MemoryLog({
     limit: 5,
@@ -304,14 +305,14 @@ t.test('in memory, what a quiet time has left is cleared away by and by, and cou
   log.take('c1999')
   clock.now++
   t.strictSame(log.take('c1998'), { current: 1, ttl: WINDOW })
-  t.ok(log.size.requests > 5_000, 'most is still there')
+  t.ok(log.size.requests > 5_000, 'most entries are still stored')
   t.strictSame(log.peek('c1997'), { current: 0, ttl: 0 })
-  t.strictSame(log.take('c1999'), { current: 2, ttl: WINDOW - 1 }, 'one of its five counts')
+  t.strictSame(log.take('c1999'), { current: 2, ttl: WINDOW - 1 }, 'one of its five requests counts')
   for (let n = 0; n < 1_000; n++) t.equal(log.take(`d${n}`).current, 1)
   t.strictSame(log.size, { clients: 1_002, requests: 1_003 })
 })
 
-t.test('in memory, a name does not hold the text that it was cut from', async (t) => {
+t.test('a stored client name does not retain the text that it was cut from', async (t) => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
   const used = () => {
@@ -332,7 +333,7 @@ t.test('in memory, a name does not hold the text that it was cut from', async (t
   t.ok(kept < 5_000_000, `${kept} bytes of 50 MB`)
 })
 
-t.test('the plugin is given a log for each limit', async (t) => {
+t.test('the plugin gets a log for each limit', async (t) => {
   const quotas: Quota[] = []
   const Store = storeOf((quota) => {
     quotas.push(quota)
@@ -347,11 +348,11 @@ t.test('the plugin is given a log for each limit', async (t) => {
   ])
   const seen: (number | undefined)[] = []
   for (const each of [one, one, other]) each.incr('a', (_, usage) => seen.push(usage?.current), 0, 0)
-  t.strictSame(seen, [1, 2, 1], 'at once')
+  t.strictSame(seen, [1, 2, 1], 'the callbacks are called at once')
   store.incr('a', (error) => t.match(error, /createRateLimit/), 0, 0)
 })
 
-t.test('while Redis is away each process counts for itself, and it comes back by itself', { skip }, async (t) => {
+t.test('without Redis each process counts by itself, until Redis returns', { skip }, async (t) => {
   const prefix = prefixFor(t)
   const { url, cut, plug, hold } = await cable(t, REDIS, 6379)
   const seen: boolean[] = []
@@ -370,25 +371,25 @@ t.test('while Redis is away each process counts for itself, and it comes back by
   const ask = async () => (await log.take('a')).current
   t.equal(await ask(), 1)
   await cut()
-  t.equal(await ask(), 1, 'counted here')
+  t.equal(await ask(), 1, 'counted in this process')
   t.equal(redis.away, true)
-  t.strictSame([await ask(), await ask(), await ask()], [2, 3, 4], 'and limited here')
+  t.strictSame([await ask(), await ask(), await ask()], [2, 3, 4], 'limited in this process')
   const back = changed.promise
   await plug()
   t.equal(await back, false)
-  t.equal(await ask(), 2, 'where it had been')
+  t.equal(await ask(), 2, 'the count in Redis continues')
   hold(true)
-  t.equal((await log.take('b')).current, 1, 'a Redis that does not answer is not waited for')
-  t.equal(redis.away, true, 'and the next requests do not ask it')
+  t.equal((await log.take('b')).current, 1, 'an unresponsive Redis is not waited for')
+  t.equal(redis.away, true, 'the next requests do not use Redis')
   for (let n = 0; n < 20; n++) await log.take('c')
   const answered = changed.promise
   hold(false)
   t.equal(await answered, false)
-  t.equal((await log.take('b')).current, 1, 'what was sent and not answered was not sent again')
+  t.equal((await log.take('b')).current, 1, 'unanswered commands are not sent again')
   t.strictSame(seen, [true, false, true, false])
 })
 
-t.test('Redis may be away from the beginning', async (t) => {
+t.test('a process starts without a reachable Redis', async (t) => {
   const redis = await openRedis('redis://:secret@127.0.0.1:1', {
     onChange: (_, reason) => t.match(reason, /^connect ECONNREFUSED 127.0.0.1:1$/),
   })
