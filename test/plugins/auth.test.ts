@@ -1,4 +1,4 @@
-// Who may call what: every route, asked by every kind of caller.
+// Access to every route by every kind of caller.
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { request } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -16,7 +16,7 @@ import { build, onEach } from '../helper.ts'
 const CALLERS = ['anonymous', 'read', 'write', 'admin', 'expired', 'revoked', 'garbage'] as const
 type Caller = (typeof CALLERS)[number]
 
-/** With what each kind of caller is refused, by what a route asks for. */
+/** Statuses with which each kind of caller is refused, by the rule of a route. */
 const bad = { expired: 401, revoked: 401, garbage: 401 }
 const refusals = {
   unchecked: {},
@@ -29,10 +29,10 @@ const refusals = {
 } satisfies Record<string, Partial<Record<Caller, number>>>
 
 type Rule = keyof typeof refusals
-/** What a route asks for, and with what those are answered who may call it; undefined where that does not matter. */
+/** The rule of a route and the status of its answers to permitted callers; undefined if any status will do. */
 type Row = [Rule, status: number | undefined, body?: object, query?: string]
 
-/** Every route there is: what it asks for, and with what those are answered who may. A route without a row here fails the test. */
+/** Every route, with its rule. A route without a row fails the test. */
 const expected: Record<string, Row> = {
   'GET /api/products': ['read', 200],
   'POST /api/products': ['write', 201, { name: 'Shirt', price: '1' }],
@@ -54,7 +54,7 @@ const expected: Record<string, Row> = {
   'GET /api/categories/:id/history': ['key', 200],
   'POST /api/categories/:id/restore': ['write', 404, { version: 1 }],
   'GET /api/changes': ['key', 200],
-  // From a position that is none of this log: the stream itself would not end.
+  // The position is of another log, because a successful stream would not end.
   'GET /api/changes/stream': ['key', 410, undefined, '?since=1-AAAAAAAA'],
   'GET /api/keys': ['admin', 200],
   'POST /api/keys': ['admin', 201, { name: 'Key', role: 'read' }],
@@ -85,7 +85,7 @@ const expected: Record<string, Row> = {
   'GET /docs': ['anyone', 200],
 }
 
-/** Which role the operations that every resource can have ask for, by its declaration. */
+/** Rules of the operations that every resource can have, from its declaration. */
 const declared: Record<string, (access: Resource['access']) => Rule> = {
   'GET ': ({ read }) => read,
   'POST ': ({ write }) => write,
@@ -98,7 +98,7 @@ const declared: Record<string, (access: Resource['access']) => Rule> = {
   'POST /:id/restore': ({ write }) => write,
 }
 
-/** The rows of operations that have none of their own: callers who may call them are answered in some way. */
+/** Returns rows of operations without one above. Permitted callers may get any other answer. */
 const derivedRows = (resources: readonly Resource[], routes: ReadonlySet<string>): Record<string, Row> =>
   Object.fromEntries(
     resources.flatMap(({ table, access }) =>
@@ -109,7 +109,7 @@ const derivedRows = (resources: readonly Resource[], routes: ReadonlySet<string>
     ),
   )
 
-/** The routes that `make` registers, but for HEAD, which stands beside each GET, and the files of the documentation page. */
+/** Collects the routes that `make` registers, except HEAD, which accompanies each GET, and files of the documentation page. */
 async function routesOf(make: () => Promise<App>): Promise<{ app: App; routes: Set<string> }> {
   const routes = new Set<string>()
   const listen = (message: unknown) => {
@@ -128,7 +128,7 @@ async function routesOf(make: () => Promise<App>): Promise<{ app: App; routes: S
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 
-/** The headers of each kind of caller. */
+/** Returns the headers of each kind of caller. */
 async function callersOf({ db }: App): Promise<Record<Caller, Record<string, string>>> {
   const issue = (role: string) => issueKey(db, { name: role, role }, COMMAND_LINE)
   const [read, write, admin, expired, revoked] = [
@@ -151,11 +151,11 @@ async function callersOf({ db }: App): Promise<Record<Caller, Record<string, str
   }
 }
 
-/** Each request comes from an address of its own: how often a client may try is for other tests. */
+/** Each request has another address, since tries of keys are limited by address. */
 let clients = 0
 const ask = (app: App, options: InjectOptions) => app.inject({ remoteAddress: `10.0.${clients >> 8}.${clients++ & 255}`, ...options })
 
-onEach('every route, asked by every kind of caller', async (t, dialect) => {
+onEach('every route admits exactly the callers of its rule', async (t, dialect) => {
   for (const REQUIRE_KEY_TO_READ of ['false', 'true']) {
     const { app, routes } = await routesOf(() => build(t, dialect, { env: { REQUIRE_KEY_TO_READ } }))
     const rows = { ...expected, ...derivedRows(app.resources, routes) }
@@ -171,7 +171,7 @@ onEach('every route, asked by every kind of caller', async (t, dialect) => {
       const refused: Partial<Record<Caller, number>> =
         refusals[rule === 'read' && REQUIRE_KEY_TO_READ === 'true' ? 'read, with REQUIRE_KEY_TO_READ' : rule]
       for (const caller of CALLERS) {
-        // What is not there cannot be deleted for the next caller.
+        // A deleted record would be missing for the next caller.
         for (const url of (path === '/' ? [path] : [path, `${path}/`]).map((url) => url.replace(':id', status === 404 ? '99999' : '1'))) {
           if (url === '/docs') continue
           const answer = await ask(app, {
@@ -190,7 +190,7 @@ onEach('every route, asked by every kind of caller', async (t, dialect) => {
           else {
             t.equal(code, caller === 'anonymous' ? 'key-required' : 'key-refused', title)
             t.match(answer.headers['www-authenticate'], /^Bearer realm="Stockroom"/, title)
-            t.match(detail, /stockroom keys create/, 'it says how to get a key')
+            t.match(detail, /stockroom keys create/, 'the detail says how to get a key')
           }
         }
       }
@@ -199,7 +199,7 @@ onEach('every route, asked by every kind of caller', async (t, dialect) => {
   }
 })
 
-onEach('who may not, learns nothing of what is there, and changes nothing', async (t, dialect) => {
+onEach('a refused caller learns nothing about records and changes nothing', async (t, dialect) => {
   const app = await build(t, dialect)
   const callers = await callersOf(app)
   const list = async () => (await ask(app, { url: '/api/products/', headers: callers.admin })).json().count
@@ -207,14 +207,14 @@ onEach('who may not, learns nothing of what is there, and changes nothing', asyn
     for (const payload of ['{"name": "Shirt", "price": 1}', 'no JSON', '{}', `{"name": "${'x'.repeat(2_000_000)}"}`]) {
       const headers = { ...callers[caller], 'content-type': 'application/json' }
       const { statusCode } = await ask(app, { method: 'POST', url: '/api/products/', payload, headers })
-      t.equal(statusCode, caller === 'read' ? 403 : 401, `${caller}: the body is not even read`)
+      t.equal(statusCode, caller === 'read' ? 403 : 401, `${caller}: the body is not read`)
     }
   }
   t.equal(await list(), 0)
   for (const url of ['/api/nothing/', '/api/products/x/y/'])
-    t.equal((await ask(app, { url })).statusCode, 404, 'what is not there is no secret')
+    t.equal((await ask(app, { url })).statusCode, 404, 'missing URLs are no secret')
   const { statusCode, headers } = await ask(app, { method: 'PUT', url: '/api/products/' })
-  t.match({ statusCode, headers }, { statusCode: 405, headers: { allow: 'GET, HEAD, POST, OPTIONS' } }, 'nor is which methods there are')
+  t.match({ statusCode, headers }, { statusCode: 405, headers: { allow: 'GET, HEAD, POST, OPTIONS' } }, 'the methods are no secret')
 })
 
 const malformed: [what: string, authorization: string][] = [
@@ -231,7 +231,7 @@ const malformed: [what: string, authorization: string][] = [
   ['what SQL might make something of', "Bearer stk_1_' or 1=1 --"],
 ]
 
-onEach('an Authorization header that is none', async (t, dialect) => {
+onEach('a malformed Authorization header is refused', async (t, dialect) => {
   const app = await build(t, dialect)
   for (const [what, authorization] of malformed) {
     const { statusCode, headers } = await ask(app, { url: '/api/products/', headers: { authorization } })
@@ -246,7 +246,7 @@ onEach('an Authorization header that is none', async (t, dialect) => {
     t.equal((await ask(app, { url: '/api/products/', headers: { authorization: String(good) } })).statusCode, 200, String(what))
 })
 
-t.test('a second Authorization header is refused, even where both are the same', async (t) => {
+t.test('a second Authorization header is refused, even if both are the same', async (t) => {
   const app = await build(t, DIALECTS[0] as Dialect)
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { authorization = '' } = (await callersOf(app)).read
@@ -265,7 +265,7 @@ t.test('a second Authorization header is refused, even where both are the same',
     }
 })
 
-onEach('each role may do what the lesser ones may, and a changed role counts at once', async (t, dialect) => {
+onEach('each role includes the lesser ones, and a changed role takes effect at once', async (t, dialect) => {
   const app = await build(t, dialect)
   const { admin } = await callersOf(app)
   const { record, token } = await issueKey(app.db, { name: 'Changing', role: 'read' }, COMMAND_LINE)
@@ -280,7 +280,7 @@ onEach('each role may do what the lesser ones may, and a changed role counts at 
   t.equal(await write(), 403)
 })
 
-onEach('HEAD asks for what GET asks for', async (t, dialect) => {
+onEach('HEAD needs the role of GET', async (t, dialect) => {
   const app = await build(t, dialect, { env: { REQUIRE_KEY_TO_READ: 'true' } })
   const callers = await callersOf(app)
   for (const [url, allowed] of [
@@ -299,7 +299,7 @@ onEach('HEAD asks for what GET asks for', async (t, dialect) => {
   }
 })
 
-t.test('a route that does not say who may call it is none', async (t) => {
+t.test('a route without an access rule is refused at start', async (t) => {
   for (const [title, options] of [
     ['nothing is said', ''],
     ['it is only hidden from the document', '{ schema: { hide: true } }, '],

@@ -1,4 +1,4 @@
-// Large bodies are admitted before they are read, over real connections: a few at a time, and each for a time.
+// Admission of large bodies before they are read, over real connections: a few at a time, each with a time limit.
 import { once } from 'node:events'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
@@ -19,7 +19,7 @@ const { places, placesPerClient, waiting, waitingPerClient } = LARGE_BODIES
 
 interface Upload {
   socket: Socket
-  /** The status of the answer. */
+  /** Resolves with the status of the answer, or 0 if the connection closes without one. */
   status: Promise<number>
   finish(): void
 }
@@ -27,9 +27,9 @@ interface Upload {
 interface Service {
   app: App
   keys: string[]
-  /** Sends the headers and the beginning of a body. Resolves when the server has them. */
+  /** Sends the headers and the beginning of a body, and resolves when the server has received them. */
   begin(key: string, length?: string): Promise<Upload>
-  /** The server's end of each connection, in their order. */
+  /** The server's sockets, in the order of their connections. */
   ends: Socket[]
 }
 
@@ -71,14 +71,14 @@ async function serve(t: Test, timeouts: Partial<typeof TIMEOUTS> = {}, clients =
   return { app, keys, begin, ends }
 }
 
-/** Takes every place, by as many clients as it needs. */
+/** Takes every place, with as many clients as needed. */
 async function fill({ keys, begin }: Service): Promise<Upload[]> {
   const uploads: Upload[] = []
   for (let n = 0; n < places; n++) uploads.push(await begin(keys[Math.floor(n / placesPerClient)] as string))
   return uploads
 }
 
-/** Waits until a connection receives nothing more, and returns how much it has received. */
+/** Waits until a connection receives no more bytes, and returns the number received. */
 async function atRest(socket: Socket): Promise<number> {
   for (let before = -1, same = 0; same < 5; same = socket.bytesRead === before ? same + 1 : 0) {
     before = socket.bytesRead
@@ -87,7 +87,7 @@ async function atRest(socket: Socket): Promise<number> {
   return socket.bytesRead
 }
 
-t.test('what has no place waits without being read, and small bodies do not wait', async (t) => {
+t.test('a large body without a place waits unread, and small bodies do not wait', async (t) => {
   const service = await serve(t)
   const { app, keys, begin, ends } = service
   const [first, ...others] = await fill(service)
@@ -95,7 +95,7 @@ t.test('what has no place waits without being read, and small bodies do not wait
   const late = await begin(last)
   late.finish()
   const read = await atRest(ends.at(-1) as Socket)
-  t.ok(read < SIZE / 2, 'it is not read', { read })
+  t.ok(read < SIZE / 2, 'the body is not read', { read })
   const small = await app.inject({
     method: 'POST',
     url: '/api/products/',
@@ -105,12 +105,12 @@ t.test('what has no place waits without being read, and small bodies do not wait
   t.equal(small.statusCode, 201)
   first?.finish()
   t.equal(await first?.status, 207)
-  t.equal(await late.status, 207, 'it has the place of one that is done')
+  t.equal(await late.status, 207, 'the body gets the place of a finished one')
   for (const upload of others) upload.finish()
   t.strictSame(await Promise.all(others.map(({ status }) => status)), [207, 207, 207])
 })
 
-t.test('a body without a length is admitted too', async (t) => {
+t.test('a body without a length needs a place too', async (t) => {
   const service = await serve(t)
   const { keys, begin, ends } = service
   const [first] = await fill(service)
@@ -121,18 +121,18 @@ t.test('a body without a length is admitted too', async (t) => {
   t.equal(await late.status, 207)
 })
 
-t.test('one client does not take the places of all', async (t) => {
+t.test('one client cannot take every place', async (t) => {
   const { keys, begin } = await serve(t)
   const [greedy, other] = keys as [string, string]
   for (let n = 0; n < placesPerClient + waitingPerClient; n++) await begin(greedy)
   const refused = await begin(greedy)
-  t.equal(await refused.status, 503, 'and has not more waiting than it may')
+  t.equal(await refused.status, 503, 'a client has a limited number of waiting bodies')
   const upload = await begin(other)
   upload.finish()
   t.equal(await upload.status, 207)
 })
 
-t.test('a body that does not arrive in time is 408, and another has its place', async (t) => {
+t.test('a body that does not arrive in time answers 408, and another gets its place', async (t) => {
   const service = await serve(t, { body: 1_500 })
   const uploads = await fill(service)
   const late = await service.begin(service.keys.at(-1) as string)
@@ -141,7 +141,7 @@ t.test('a body that does not arrive in time is 408, and another has its place', 
   t.equal(await late.status, 207)
 })
 
-t.test('who waits for too long, or behind too many, is told when to come again', async (t) => {
+t.test('a body that waits too long or behind too many answers 503', async (t) => {
   const service = await serve(t, { admission: 300 })
   await fill(service)
   const late = await service.begin(service.keys.at(-1) as string)
@@ -153,7 +153,7 @@ t.test('who waits for too long, or behind too many, is told when to come again',
   t.equal(await last.status, 503)
 })
 
-t.test('a body that is refused before its end does not fail later', async (t) => {
+t.test('a body that is refused before its end causes no later failure', async (t) => {
   const app = await build(t, embedded, { env: { BULK_BODY_LIMIT: '100000' }, timeouts: { body: 200 } })
   const errors: unknown[] = []
   const note = (error: unknown) => errors.push(error)
@@ -177,7 +177,7 @@ t.test('a body that is refused before its end does not fail later', async (t) =>
   t.strictSame(errors, [])
 })
 
-t.test('who hangs up gives back the place, or waits no longer', async (t) => {
+t.test('a client that disconnects gives up its place in use or in the queue', async (t) => {
   const service = await serve(t)
   const { keys, begin, ends } = service
   const uploads = await fill(service)

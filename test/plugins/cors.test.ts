@@ -1,4 +1,4 @@
-// Pages of other origins: which may call, what they may read, and that an error is theirs to read too.
+// Cross-origin requests: which origins are allowed, which headers and errors they can read.
 import type { InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import type { App } from '../../src/http/routes.ts'
@@ -33,7 +33,7 @@ interface Answer {
   status: number
   vary: string[]
   allow: unknown
-  /** Those that are about origins. */
+  /** Headers about origins. */
   cors: Record<string, unknown>
 }
 
@@ -47,7 +47,7 @@ async function ask(app: App, options: InjectOptions, origin?: string): Promise<A
   }
 }
 
-/** For each CORS_ORIGINS, the origin of a page and the one that its answer allows. */
+/** For each CORS_ORIGINS, origins of pages with the origin that the answer allows. */
 const pages: Record<string, [origin: string | undefined, allowed: string | undefined][]> = {
   [NAMED]: [
     [SHOP, SHOP],
@@ -64,7 +64,7 @@ const pages: Record<string, [origin: string | undefined, allowed: string | undef
   ],
 }
 
-t.test('a page of an origin that is named may read what it asked for', async (t) => {
+t.test('only a page of a configured origin may read answers', async (t) => {
   for (const [CORS_ORIGINS, rows] of Object.entries(pages)) {
     const app = await build(t, embedded, { env: { CORS_ORIGINS } })
     for (const [origin, allowed] of rows) {
@@ -73,12 +73,8 @@ t.test('a page of an origin that is named may read what it asked for', async (t)
       t.equal(status, 200, title)
       t.equal(cors['access-control-allow-origin'], allowed, title)
       t.equal(cors['access-control-allow-credentials'], undefined, `${title}: no cookies`)
-      t.strictSame(String(cors['access-control-expose-headers']).split(', '), READABLE, `${title}: what it can read`)
-      t.strictSame(
-        vary,
-        CORS_ORIGINS === '*' ? ['Prefer', 'Accept-Encoding'] : ['Origin', 'Prefer', 'Accept-Encoding'],
-        `${title}: what the answer depends on`,
-      )
+      t.strictSame(String(cors['access-control-expose-headers']).split(', '), READABLE, `${title}: readable headers`)
+      t.strictSame(vary, CORS_ORIGINS === '*' ? ['Prefer', 'Accept-Encoding'] : ['Origin', 'Prefer', 'Accept-Encoding'], `${title}: Vary`)
     }
   }
 })
@@ -88,7 +84,7 @@ const preflight = (method: string, headers?: string): InjectOptions['headers'] =
   ...(headers && { 'access-control-request-headers': headers }),
 })
 
-t.test('a preflight is answered at once, whatever the URL, and not counted', async (t) => {
+t.test('a preflight of any URL is answered at once and not counted', async (t) => {
   const app = await build(t, embedded, { env: { CORS_ORIGINS: NAMED, RATE_LIMIT_ANONYMOUS: '1', REQUIRE_KEY_TO_READ: 'true' } })
   for (const url of ['/api/products/', '/api/products/1', '/api/nothing/', '/livez', '/docs/', '/']) {
     const headers = preflight('PATCH', 'authorization,content-type,if-match')
@@ -101,7 +97,7 @@ t.test('a preflight is answered at once, whatever the URL, and not counted', asy
       'access-control-max-age': '600',
     })
     const other = await ask(app, { method: 'OPTIONS', url, headers }, OTHER)
-    t.equal(other.cors['access-control-allow-origin'], undefined, `${url}: not for another`)
+    t.equal(other.cors['access-control-allow-origin'], undefined, `${url}: another origin is not allowed`)
   }
 })
 
@@ -118,7 +114,7 @@ const options: [url: string, status: number, allow?: string][] = [
   ['/%zz', 400],
 ]
 
-t.test('any other OPTIONS names the methods, with and without CORS', async (t) => {
+t.test('other OPTIONS requests name the methods, with and without CORS', async (t) => {
   for (const CORS_ORIGINS of ['', NAMED, '*']) {
     const app = await build(t, embedded, { env: { CORS_ORIGINS } })
     for (const [url, expected, methods] of options) {
@@ -132,7 +128,7 @@ t.test('any other OPTIONS names the methods, with and without CORS', async (t) =
 
 const body = { payload: '{', headers: { 'content-type': 'application/json' } }
 
-/** By the status of their answer. */
+/** Refused requests, by the status of their answer. */
 const refused: Record<number, (app: App) => InjectOptions | Promise<InjectOptions>> = {
   400: () => ({ url: '/api/products/?nmae=x' }),
   401: () => ({ url: '/api/products/', method: 'POST', ...body }),
@@ -151,17 +147,17 @@ const refused: Record<number, (app: App) => InjectOptions | Promise<InjectOption
   },
 }
 
-t.test('an error can be read too', async (t) => {
+t.test('pages of allowed origins can read errors', async (t) => {
   const app = await build(t, embedded, { env: { CORS_ORIGINS: SHOP, BODY_LIMIT: '1024', RATE_LIMIT_ANONYMOUS: '4' } })
   for (const [status, request] of Object.entries(refused)) {
     const answer = await ask(app, await request(app), SHOP)
     t.equal(answer.status, Number(status), status)
     t.equal(answer.cors['access-control-allow-origin'], SHOP, status)
-    t.ok(answer.vary.includes('Origin'), `${status}: what the answer depends on`)
+    t.ok(answer.vary.includes('Origin'), `${status}: Vary`)
   }
 })
 
-t.test('without CORS_ORIGINS no answer says anything of origins', async (t) => {
+t.test('without CORS_ORIGINS answers have no CORS headers', async (t) => {
   const app = await build(t, embedded, { env: { RATE_LIMIT_ANONYMOUS: '8' } })
   await closed(t, app, { url: '/api/products/' })
   await closed(t, app, { url: '/api/nothing/' })

@@ -1,4 +1,4 @@
-// The reference page at /docs/: its parts, their headers, and how they are sent.
+// The reference page at /docs/: its parts, their headers and their compression.
 import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import t from 'tap'
 import { DIALECTS, type Dialect } from '../dialects.ts'
@@ -8,17 +8,17 @@ const [embedded] = DIALECTS as [Dialect]
 
 const TYPES: Record<string, string> = { css: 'text/css; charset=utf-8', js: 'text/javascript; charset=utf-8', svg: 'image/svg+xml' }
 
-t.test('the page and all its parts are there, and its policy allows nothing from elsewhere', async (t) => {
+t.test('the page and its parts are served, and its policy allows no other source', async (t) => {
   const app = await build(t, embedded)
   for (const page of ['/docs', '/docs/']) {
     const { statusCode, headers, body } = await app.inject(page)
     t.strictSame([statusCode, headers['content-type'], headers['cache-control']], [200, 'text/html; charset=utf-8', 'no-store'], page)
-    t.match(body, '<meta name="viewport" content="width=device-width, initial-scale=1">', 'phones show it in their width')
+    t.match(body, '<meta name="viewport" content="width=device-width, initial-scale=1">', 'phones show the page in their width')
     const [, nonce = ''] = /<meta property="csp-nonce" content="([\w-]{22})">/.exec(body) ?? []
     t.match(headers['content-security-policy'], `default-src 'none';script-src 'self';style-src 'self' 'nonce-${nonce}';`)
     t.notMatch(headers['content-security-policy'], /unsafe|upgrade-insecure-requests|https:/)
-    t.notMatch((await app.inject(page)).body, nonce, 'no two answers have the same nonce')
-    t.notOk(headers['strict-transport-security'], 'by plain HTTP too')
+    t.notMatch((await app.inject(page)).body, nonce, 'each answer has a new nonce')
+    t.notOk(headers['strict-transport-security'], 'plain HTTP works too')
     t.notMatch(body, /<script(?![^>]* src=)/, 'no script is inline')
 
     const pathOf = (url: string) => new URL(url, `http://a${page}`).pathname
@@ -28,16 +28,16 @@ t.test('the page and all its parts are there, and its policy allows nothing from
       const { statusCode, headers, rawPayload } = await app.inject(part)
       t.equal(statusCode, 200, part)
       t.equal(headers['content-type'], TYPES[part.split('.').at(-1) ?? ''], part)
-      t.equal(headers['cache-control'], 'public, max-age=31536000, immutable', 'its name has a digest of its content')
+      t.equal(headers['cache-control'], 'public, max-age=31536000, immutable', 'the name has a digest of the content')
       t.ok(rawPayload.length > 0, part)
     }
     const [, shown = ''] = /data-document="([^"]+)"/.exec(body) ?? []
-    t.equal((await get(app, pathOf(shown))).body.openapi, '3.1.0', 'it shows the document')
+    t.equal((await get(app, pathOf(shown))).body.openapi, '3.1.0', 'the page shows the document')
   }
   t.equal((await app.inject('/docs/static/nothing.js')).statusCode, 404)
 })
 
-t.test('the script is sent in the coding that the client takes', async (t) => {
+t.test('the script is compressed as the client accepts', async (t) => {
   const app = await build(t, embedded)
   const [name] = /scalar\.[\w-]+\.js/.exec((await app.inject('/docs/')).body) ?? []
   const ask = (coding: string) => app.inject({ url: `/docs/static/${name}`, headers: { 'accept-encoding': coding } })

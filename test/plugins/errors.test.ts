@@ -1,4 +1,4 @@
-// Every failure is RFC 9457 problem+json, over a real connection too, where Node answers much of it before Fastify sees a request.
+// Every failure is RFC 9457 problem+json, also over a real connection, where Node answers many faults before Fastify sees a request.
 import { once } from 'node:events'
 import { type AddressInfo, connect } from 'node:net'
 import t, { type Test } from 'tap'
@@ -11,7 +11,7 @@ import { ask, authorization, build, onEach } from '../helper.ts'
 
 const BODY_LIMIT = 100_000
 
-/** For what no database has a part in. */
+/** The database of tests whose result does not depend on it. */
 const [embedded] = DIALECTS as [Dialect]
 
 interface RawAnswer {
@@ -28,12 +28,12 @@ async function listen(t: Test, dialect: Dialect, options: Partial<AppOptions> & 
 
 const portOf = (app: App) => (app.server.address() as AddressInfo).port
 
-/** Milliseconds after which a server that neither answers nor hangs up has failed. */
+/** Milliseconds after which a server that neither answers nor closes the connection has failed. */
 const PATIENCE = 10_000
 
-/** Sends bytes as they are, and reads what comes back until the server hangs up. With `hangUp` the client sends nothing more. */
+/** Sends raw bytes and reads until the server closes the connection. With `hangUp` the client closes its side first. */
 async function exchange(app: App, bytes: string | Buffer, { hangUp = false } = {}): Promise<RawAnswer[]> {
-  // Who asks is an admin, wherever a request is so far in order.
+  // Every request that is sent with a Host gets an admin key.
   const key = `${HOST}\r\nAuthorization: ${authorization(app).authorization}\r\n`
   const request = Buffer.from(bytes.toString('latin1').replaceAll(`${HOST}\r\n`, key), 'latin1')
   const socket = connect(portOf(app), '127.0.0.1')
@@ -63,7 +63,7 @@ function parse(bytes: Buffer, head: boolean): RawAnswer[] {
 const HOST = 'Host: stockroom.test'
 const CLOSE = 'Connection: close'
 
-/** A request as bytes. `headers` are lines; `body` gets its Content-Length. */
+/** Builds a request as bytes. `headers` are lines, and `body` gets a Content-Length. */
 function http(line: string, headers: readonly string[] = [], body?: string | Buffer): Buffer {
   const length = body === undefined ? [] : [`Content-Length: ${Buffer.byteLength(body)}`]
   const lines = [`${line} HTTP/1.1`, HOST, CLOSE, ...headers, ...length, '', '']
@@ -74,12 +74,12 @@ const json = (line: string, body: string | Buffer, type = 'application/json') =>
 const raw = (...lines: string[]) => [...lines, '', ''].join('\r\n')
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
-/** Stack traces, SQL, and the names of what this is made of. */
+/** Stack traces, SQL and names of dependencies. */
 const INTERNALS = /\.ts\b|node_modules|\bat .+:\d+:\d+|\bselect\b|\binsert\b|\bupdate\b|sqlite|postgres|drizzle|FST_|HPE_|ERR_/i
 
 const LISTED: readonly ErrorCode[] = ['invalid-request', 'not-unique', 'cycle']
 
-/** An answer as far as it has to be the same every time, and what is wrong with the rest. */
+/** Checks the constant parts of a problem exactly and the other members by rules. */
 function isProblem(t: Test, answer: RawAnswer | undefined, status: number, code: ErrorCode, title: string): void {
   const { type, detail, instance, errors: faults, ...rest } = JSON.parse(answer?.body || '{}')
   const right = {
@@ -219,7 +219,9 @@ const protocol: Row[] = [
   ['a bad Host in HTTP/1.0', raw('GET /api/products/ HTTP/1.0', 'Host: evil/path'), 400, 'malformed-request'],
 ]
 
-/** What looks like a fault and is none, with the status of each answer, and what the last one says. The first two products go. */
+/**
+ * Valid requests that look faulty, with the statuses of the answers and a pattern for the last body. They delete the first two products.
+ */
 const odd: [title: string, request: string | Buffer, status: number | number[], body?: RegExp][] = [
   [
     'HTTP/1.0 without a Host',
@@ -258,7 +260,7 @@ const odd: [title: string, request: string | Buffer, status: number | number[], 
   ['DELETE with a content type and a length of 0', json('DELETE /api/products/2/', ''), 204, /^$/],
 ]
 
-t.test('a body that is too large is told the limit of its URL in bytes', async (t) => {
+t.test('a 413 states the limit of its URL in bytes', async (t) => {
   const [dialect] = DIALECTS as [Dialect]
   const app = await build(t, dialect, { env: { BODY_LIMIT: '1024', BULK_BODY_LIMIT: '4096' } })
   for (const [url, limit] of [
@@ -270,24 +272,24 @@ t.test('a body that is too large is told the limit of its URL in bytes', async (
   }
 })
 
-onEach('over a real connection', async (t, dialect) => {
+onEach('requests over a real connection', async (t, dialect) => {
   const app = await listen(t, dialect, { env: { BODY_LIMIT: String(BODY_LIMIT) } })
   const names = async () => (await ask(app, 'GET', '/api/products/')).body.results.map(({ name }: { name: string }) => name)
   for (const name of ['first', 'second']) await ask(app, 'POST', '/api/products/', { name, price: 1 })
 
   for (const [what, rows] of Object.entries({ body: bodies, URL: urls, method: methods, request: protocol })) {
-    await t.test(`a ${what} that cannot be served is answered by a problem`, async (t) => {
+    await t.test(`a faulty ${what} answers with a problem document`, async (t) => {
       for (const [title, request, status, code, headers = {}] of rows) {
         const [answer, ...more] = await exchange(app, request)
         isProblem(t, answer, status, code, title)
         t.strictSame(more, [], `${title}: one answer`)
         for (const [name, value] of Object.entries(headers)) t.equal(answer?.headers[name], value, `${title}: ${name}`)
       }
-      t.strictSame(await names(), ['first', 'second'], 'nothing was made or changed')
+      t.strictSame(await names(), ['first', 'second'], 'nothing was created or changed')
     })
   }
 
-  await t.test('a client that hangs up in the middle harms nobody', async (t) => {
+  await t.test('a client that disconnects in the middle of a request changes nothing', async (t) => {
     const announced = http('POST /api/products/', [JSON_TYPE, 'Content-Length: 100'])
     const inChunks = http('POST /api/products/', [JSON_TYPE, CHUNKED])
     for (const request of [
@@ -299,10 +301,10 @@ onEach('over a real connection', async (t, dialect) => {
     ]) {
       for (const answer of await exchange(app, request, { hangUp: true })) isProblem(t, answer, 400, 'malformed-request', 'half a request')
     }
-    t.strictSame(await names(), ['first', 'second'], 'half a request makes nothing')
+    t.strictSame(await names(), ['first', 'second'], 'half a request creates nothing')
   })
 
-  await t.test('a connection goes on after an error, and a body that was not wanted is no request', async (t) => {
+  await t.test('a connection continues after an error, and an unread body is not parsed as a request', async (t) => {
     const inner = 'DELETE /api/products/1/ HTTP/1.1\r\nHost: a\r\n\r\n'
     const kept = [
       json('POST /nothing', inner),
@@ -319,7 +321,7 @@ onEach('over a real connection', async (t, dialect) => {
     t.strictSame(await names(), ['first', 'second'])
   })
 
-  await t.test('a request that only looks odd is served', async (t) => {
+  await t.test('unusual but valid requests are served', async (t) => {
     for (const [title, request, statuses, body = /(?:)/] of odd) {
       const answers = await exchange(app, request)
       t.strictSame(
@@ -333,16 +335,16 @@ onEach('over a real connection', async (t, dialect) => {
   })
 })
 
-onEach('a body that is not as long as it says is refused', async (t, dialect) => {
+onEach('a body of another length than its Content-Length is refused', async (t, dialect) => {
   const app = await build(t, dialect)
   const headers = { 'content-type': 'application/json', 'content-length': '5' }
   const { status, body } = await ask(app, 'POST', '/api/products/', PRODUCT, headers)
   t.strictSame([status, body.code], [400, 'malformed-request'])
 })
 
-t.test('a request that does not arrive in time is told so', async (t) => {
+t.test('a request that does not arrive in time answers 408', async (t) => {
   const app = await listen(t, embedded)
-  // Node finds it by a clock of a minute; here it is told to have found it.
+  // Node checks every minute. The test emits the error of such a check.
   app.server.once('connection', (socket) =>
     app.server.emit('clientError', Object.assign(new Error('late'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }), socket),
   )
@@ -352,7 +354,7 @@ t.test('a request that does not arrive in time is told so', async (t) => {
 
 const SECRET = 'select password from users'
 
-/** Routes that fail, each in its own way. */
+/** Routes that fail in various ways. */
 const FAILING = `
   export default async function (app) {
     const open = { config: { access: 'anyone' } }
@@ -366,7 +368,7 @@ const FAILING = `
     app.get('/writes-what-is-no-sql/', open, async () => app.db.write(async () => { throw new Error('${SECRET}') }))
   }`
 
-onEach('a failure of ours is a 500 that says nothing of the inside', async (t, dialect) => {
+onEach('an internal failure answers 500 and reveals no internals', async (t, dialect) => {
   const routes = t.testdir({ failing: { 'index.js': FAILING } })
   const app = await listen(t, dialect, { routes })
   for (const url of FAILING.match(/(?<=get\('\/)[^/]+/g) ?? []) {
@@ -378,7 +380,7 @@ onEach('a failure of ours is a 500 that says nothing of the inside', async (t, d
   t.strictSame([head?.status, head?.body], [500, ''])
 })
 
-/** Where links begin, or REFUSED, for a request that came from `from`. */
+/** Configurations and requests, with the expected origin of links, or REFUSED. */
 const REFUSED = 'refused'
 const origins: [env: Record<string, string>, from: string, headers: Record<string, string>, origin: string][] = [
   [{}, '127.0.0.1', { host: 'a.test:8080' }, 'http://a.test:8080'],
@@ -409,7 +411,7 @@ const origins: [env: Record<string, string>, from: string, headers: Record<strin
   [{ TRUST_PROXY: '127.0.0.1' }, '127.0.0.1', { host: 'a.test', 'x-forwarded-proto': 'javascript' }, REFUSED],
 ]
 
-t.test('links begin with PUBLIC_URL, or where the client found the service', async (t) => {
+t.test('links begin with PUBLIC_URL, or else with the origin of the request', async (t) => {
   for (const [env, remoteAddress, headers, origin] of origins) {
     const title = JSON.stringify({ ...env, from: remoteAddress, ...headers })
     const app = await build(t, embedded, { env })

@@ -1,4 +1,4 @@
-// Whether the service runs, whether it can answer, and how it stops.
+// Liveness, readiness, and graceful shutdown.
 import { once } from 'node:events'
 import { Agent, get as httpGet, type IncomingMessage } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
@@ -28,18 +28,18 @@ async function isReady(t: Test, app: App, expected: boolean, title: string): Pro
   t.equal((await get(app, '/livez')).status, 200, `${title}: it lives`)
 }
 
-onEach('a service that runs and can answer says so', async (t, dialect) => {
+onEach('a working service answers ok', async (t, dialect) => {
   const app = await build(t, dialect)
   for (const url of ['/livez', '/livez/', '/readyz', '/readyz/']) {
     const { status, headers, body } = await get(app, url)
     const { feed_lag_seconds: lag, ...rest } = body
     t.strictSame([status, headers['cache-control'], rest], [200, 'no-store', { status: 'ok' }], url)
-    t.equal(url.startsWith('/readyz') ? lag >= 0 : lag === undefined, true, 'and how far the feed is behind')
+    t.equal(url.startsWith('/readyz') ? lag >= 0 : lag === undefined, true, '/readyz has the lag of the feed')
     t.equal((await ask(app, 'HEAD', url)).status, 200, `HEAD ${url}`)
   }
 })
 
-onEach('a service whose schema is not that of its code is not ready', async (t, dialect) => {
+onEach('a service with another schema than its code is not ready', async (t, dialect) => {
   const log: string[] = []
   const app = await build(t, dialect, { env: { LOG_LEVEL: 'warn' }, log: { write: (line) => log.push(line) } })
   const rows = await app.db.read.all<{ kind: string; name: string; hash: string }>(sql`select kind, name, hash from stockroom_schema`)
@@ -58,7 +58,7 @@ onEach('a service whose schema is not that of its code is not ready', async (t, 
       await insert(row)
     }
   }
-  await isReady(t, app, true, 'as it was')
+  await isReady(t, app, true, 'the original schema')
   const [part] = rows.filter(({ kind }) => kind === 'derived')
   if (!part) throw new Error('nothing is derived')
   await remove(part)
@@ -67,14 +67,14 @@ onEach('a service whose schema is not that of its code is not ready', async (t, 
   await isReady(t, app, false, `still without ${part.name}`)
   const lines = log.map((line) => JSON.parse(line))
   t.match(lines, [{ msg: 'not ready', err: { message: new RegExp(`behind the code .*${part.name}`) } }], 'the log says why')
-  t.equal(lines.length, 1, 'once')
+  t.equal(lines.length, 1, 'the log says it once')
   t.strictSame(await app.db.migrate(), [part.name])
   await isReady(t, app, true, 'after another instance has migrated')
 })
 
 const [embedded, postgres] = DIALECTS as [Dialect, Dialect]
 
-t.test('a service whose database is out of reach is not ready, and is again when it is back', { skip: postgres.skip }, async (t) => {
+t.test('a service without its database is not ready until the database returns', { skip: postgres.skip }, async (t) => {
   const { url, cut, plug } = await cable(t, await postgres.create(t), 5432)
   const app = await build(t, existing(postgres, url))
   await isReady(t, app, true, 'at first')
@@ -87,7 +87,7 @@ t.test('a service whose database is out of reach is not ready, and is again when
   t.equal((await ask(app, 'POST', '/api/products/', { name: 'a', price: 1 })).status, 201)
 })
 
-/** A client that says the first part of a request, and the rest when it is told to. */
+/** Sends the first part of a request. `finish` sends the rest and reads the answer. */
 async function begin(app: App, request: string) {
   const accepted = once(app.server, 'connection')
   const socket = connect(portOf(app.server), '127.0.0.1')
@@ -110,7 +110,7 @@ async function begin(app: App, request: string) {
 
 const ANSWERED = /^HTTP\/1\.1 200 OK\r\n(.+\r\n)*connection: close\r\n/i
 
-onEach('a service that stops answers what it was asked before, and nothing after', async (t, dialect) => {
+onEach('a stopping service answers requests in progress and accepts no more', async (t, dialect) => {
   const app = await buildApp({ config: loadConfig({ DATABASE_URL: await dialect.create(t), LOG_LEVEL: 'silent' }) })
   t.teardown(() => app.close())
   const arrived = Promise.withResolvers<void>()
@@ -139,7 +139,7 @@ onEach('a service that stops answers what it was asked before, and nothing after
     ended = true
   })
   await idle.closed
-  t.pass('a connection on which nothing is asked is let go at once')
+  t.pass('an idle connection is closed at once')
   while (app.server.listening) await setImmediate()
   const [refused] = await once(
     connect(port, '127.0.0.1').on('connect', () => t.fail('a new connection was taken')),
@@ -154,23 +154,23 @@ onEach('a service that stops answers what it was asked before, and nothing after
   t.match(await live.finish('\r\n'), ANSWERED, 'it lives')
   t.match(await list.finish('\r\n'), ANSWERED, 'a list is answered')
   t.match(await write.finish('\r\n'), /^HTTP\/1\.1 404 /, 'a write is answered')
-  t.notOk(ended, 'it waits for what is under way')
+  t.notOk(ended, 'it waits for requests in progress')
 
   released.resolve()
   const answer = await slow.finish()
   t.match(answer, ANSWERED)
-  t.match(answer, /\[\{"still_there":7\}\]$/, 'the database is there to the end')
+  t.match(answer, /\[\{"still_there":7\}\]$/, 'the database stays open to the end')
   await closing
 })
 
-/** Asks over an agent that keeps connections alive, and reads the answer to its end. */
+/** Sends a request with a keep-alive agent and reads the whole answer. */
 async function askOver(agent: Agent, port: number, path: string) {
   const [response] = (await once(httpGet({ agent, port, path, host: '127.0.0.1' }), 'response')) as [IncomingMessage]
   await response.resume().toArray()
   return { status: response.statusCode, connection: response.headers.connection }
 }
 
-t.test('a service that drains fails its readiness first, then lets connections go, then closes its listener', async (t) => {
+t.test('draining fails readiness first, then closes connections, then the listener', async (t) => {
   const app = await build(t, embedded)
   await app.listen({ host: '127.0.0.1', port: 0 })
   const port = portOf(app.server)
@@ -190,7 +190,7 @@ t.test('a service that drains fails its readiness first, then lets connections g
   t.strictSame(await ask(), answers(503, open), 'at once')
   halves[0]?.resolve()
   await setImmediate()
-  t.strictSame(await ask(), answers(503, closed), 'from the middle on; new connections are taken')
+  t.strictSame(await ask(), answers(503, closed), 'from the middle on, new connections are still accepted')
   t.ok(app.server.listening)
   halves[1]?.resolve()
   await drained
@@ -199,7 +199,7 @@ t.test('a service that drains fails its readiness first, then lets connections g
   await t.rejects(ask(), { code: 'ECONNREFUSED' })
 })
 
-t.test('connections that wait for the listener when it closes are answered', async (t) => {
+t.test('connections in the accept queue are answered when the listener closes', async (t) => {
   const app = await build(t, embedded)
   await app.listen({ host: '127.0.0.1', port: 0 })
   const answers = Array.from({ length: 50 }, () => {
@@ -207,7 +207,7 @@ t.test('connections that wait for the listener when it closes are answered', asy
     socket.write('GET /livez HTTP/1.1\r\nHost: a\r\n\r\n')
     return text(socket).catch((error) => error.code)
   })
-  // The kernel has completed the connections, and the server has accepted none of them.
+  // The kernel has completed the connections, but the server has accepted none.
   await app.close()
   for (const answer of await Promise.all(answers)) t.match(answer, ANSWERED)
 })

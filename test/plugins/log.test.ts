@@ -1,4 +1,4 @@
-// What the log says of a request, and what neither it nor any answer ever says: keys, passwords, SQL, stack traces.
+// Log lines of requests, and secrets that neither the log nor an answer contains: keys, passwords, SQL, stack traces.
 import { once } from 'node:events'
 import { type AddressInfo, connect } from 'node:net'
 import type { InjectOptions } from 'fastify'
@@ -16,7 +16,7 @@ const PASSWORD = 'hunter2'
 const DATABASE = `postgres://shop:${PASSWORD}@db.internal:5432/shop`
 const COOKIE = 'session=0123456789abcdef'
 
-/** Routes that log more than they should, and fail. */
+/** Routes that log too much, and fail. */
 const CARELESS = `
   import { sql } from 'drizzle-orm'
   const config = { access: 'anyone' }
@@ -52,7 +52,7 @@ async function careless(t: Test, dialect: Dialect, LOG_LEVEL: string) {
   return { app, written, lines: () => written.map((line): Line => JSON.parse(line)) }
 }
 
-/** Everywhere a key may be put, rightly or wrongly. */
+/** Requests with a key in every possible place. */
 const uses = (key: string): (InjectOptions & { url: string })[] => {
   const base64 = Buffer.from(`user:${key}`).toString('base64')
   const payload = { payload: `{"name":"${key}`, headers: { 'content-type': 'application/json' } }
@@ -75,7 +75,7 @@ const uses = (key: string): (InjectOptions & { url: string })[] => {
   ]
 }
 
-onEach('no key, password or cookie gets into the log', async (t, dialect) => {
+onEach('keys, passwords and cookies never appear in the log', async (t, dialect) => {
   const { app, written, lines } = await careless(t, dialect, 'trace')
   const key = authorization(app).authorization.replace('Bearer ', '')
   for (const request of uses(key)) await app.inject(request)
@@ -88,13 +88,13 @@ onEach('no key, password or cookie gets into the log', async (t, dialect) => {
   t.notMatch(text, Buffer.from(`user:${key}`).toString('base64').slice(0, 40))
   t.notMatch(text, PASSWORD)
   t.notMatch(text, COOKIE)
-  t.match(text, 'stk_1_[redacted]', 'but which key it was')
-  t.match(text, 'shop:[redacted]@db.internal', 'and which database')
+  t.match(text, 'stk_1_[redacted]', 'the id of the key stays')
+  t.match(text, 'shop:[redacted]@db.internal', 'the name of the database stays')
   t.ok(lines().length > 40, 'every line is JSON')
   t.ok(lines().some(({ level }) => level >= 50))
 })
 
-/** What is written as it stands, and what of it is left. */
+/** Lines before and after masking. */
 const masked: [line: string, left: string][] = [
   ['{"a":"stk_12_abcDEF09"}', '{"a":"stk_12_[redacted]"}'],
   ['{"a":"?k=stk%5f1%5Fabc&x=1"}', '{"a":"?k=stk%5f1%5F[redacted]&x=1"}'],
@@ -109,11 +109,11 @@ const masked: [line: string, left: string][] = [
   ['{"msg":"authorization is needed"}', '{"msg":"authorization is needed"}'],
 ]
 
-t.test('of a line only the secret goes', async (t) => {
+t.test('masking removes only the secret from a line', async (t) => {
   for (const [line, left] of masked) t.equal(mask(line), left)
 })
 
-/** Sends what may be no HTTP, and reads until the server hangs up. */
+/** Sends text that may be no HTTP, and reads until the server closes the connection. */
 async function raw(app: App, request: string): Promise<string> {
   const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
   let text = ''
@@ -125,7 +125,7 @@ async function raw(app: App, request: string): Promise<string> {
   return text
 }
 
-t.test('every line of a request has its id, which the answer has too', async (t) => {
+t.test('every log line of a request has the id of its answer', async (t) => {
   const { app, lines } = await careless(t, embedded, 'trace')
   const before = lines().length
   const requests = ['/api/products/', '/api/nothing/', '/%zz', '/careless/logs/', '/careless/throws/', '/docs/', '/api/products/?x=1']
@@ -134,7 +134,7 @@ t.test('every line of a request has its id, which the answer has too', async (t)
     const { headers, statusCode } = await app.inject(url)
     const own = lines().slice(from)
     t.strictSame([...new Set(own.map(({ reqId }) => reqId))], [headers['x-request-id']], url)
-    t.ok(own.length >= 2, `${url}: what came and what went`)
+    t.ok(own.length >= 2, `${url}: a line for the request and one for the answer`)
     t.equal(own.at(-1)?.res?.statusCode, statusCode, `${url}: its status`)
   }
   await app.listen({ host: '127.0.0.1', port: 0 })
@@ -154,7 +154,7 @@ t.test('every line of a request has its id, which the answer has too', async (t)
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
-t.test('a client’s own id is taken only where it is short and plain', async (t) => {
+t.test("a client's request id is used only if it is short and plain", async (t) => {
   const { app, lines } = await careless(t, embedded, 'info')
   const idOf = async (given: string | string[], url = '/api/nothing/') => {
     const { headers, body } = await app.inject({ url, headers: { 'x-request-id': given as string } })
@@ -170,11 +170,11 @@ t.test('a client’s own id is taken only where it is short and plain', async (t
   for (const id of refused) t.match(await idOf(id), UUID, `not ${JSON.stringify(id)}`)
 })
 
-/** Of what no answer tells. */
+/** Internals that no answer may reveal. */
 const INTERNALS =
   /\.ts\b|node_modules|\bat .+:\d+:\d+|\bselect\b|\binsert\b|no_such_table|sqlite|postgres|drizzle|internal:|hunter2|hostname/i
 
-onEach('a failure is told without SQL, stack traces and passwords', async (t, dialect) => {
+onEach('a failure is reported without SQL, stack traces and passwords', async (t, dialect) => {
   const { app, lines } = await careless(t, dialect, 'error')
   for (const url of ['/careless/throws/', '/careless/asks-for-no-table/', '/careless/writes-to-no-table/']) {
     const { statusCode, headers, body } = await app.inject(url)
@@ -189,11 +189,11 @@ onEach('a failure is told without SQL, stack traces and passwords', async (t, di
     t.equal(detail, 'The log has more under the id of this request.', url)
     t.equal(instance, headers['x-request-id'], url)
     t.notMatch(JSON.stringify(headers), INTERNALS, url)
-    t.match(lines().at(-1), { reqId: instance, err: { stack: /\n {4}at / } }, `${url}: the log has it`)
+    t.match(lines().at(-1), { reqId: instance, err: { stack: /\n {4}at / } }, `${url}: the log has the stack`)
   }
 })
 
-t.test('a database that cannot be reached is told without its password', async (t) => {
+t.test('an unreachable database is reported without its password', async (t) => {
   const written: string[] = []
   const config = loadConfig({ DATABASE_URL: `postgres://shop:${PASSWORD}@127.0.0.1:1/shop`, LOG_LEVEL: 'trace' })
   const error = await buildApp({ config, log: { write: (line) => written.push(line) } }).catch((error) => error)

@@ -1,4 +1,4 @@
-// The OpenAPI document against the service that it describes: its routes, its answers, and the clients that are made from it.
+// The OpenAPI document compared with the service: its routes, its answers and generated clients.
 import { execFile } from 'node:child_process'
 import diagnostics from 'node:diagnostics_channel'
 import { once } from 'node:events'
@@ -16,7 +16,7 @@ import type { App } from '../../src/http/routes.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { authorization, build, get, onEach } from '../helper.ts'
 
-/** For what is the same on every database. */
+/** The database of tests whose result does not depend on it. */
 const [embedded] = DIALECTS as [Dialect]
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
@@ -37,7 +37,7 @@ interface Document {
 
 const documentOf = async (app: App): Promise<Document> => (await get(app, '/openapi.json')).body
 
-/** The document with what its responses refer to in their places. */
+/** Returns the document with references of responses and headers replaced by their targets. */
 async function resolvedOf(app: App): Promise<Document> {
   const document = await documentOf(app)
   const at = <T>(value: T): T => {
@@ -59,7 +59,7 @@ const operationsOf = ({ paths }: Document) =>
     Object.entries(item).map(([method, operation]) => ({ method: method.toUpperCase(), path, operation })),
   )
 
-/** Builds the application and notes each of its routes. */
+/** Builds the application and collects its routes. */
 async function buildNoting(t: Test): Promise<{ app: App; routes: RouteOptions[] }> {
   const routes: RouteOptions[] = []
   const note = (message: unknown) => {
@@ -71,7 +71,7 @@ async function buildNoting(t: Test): Promise<{ app: App; routes: RouteOptions[] 
 }
 
 const methodsOf = ({ method }: RouteOptions): string[] => [method].flat()
-/** A path without what a document and a router write in two ways. */
+/** Converts a path of the router or the document to one form. */
 const plain = (path: string) => path.replace(/:(\w+)/g, '{$1}').replace(/(.)\/$/, '$1')
 const isDocsPage = ({ url }: RouteOptions) => /^\/docs(\/|$)/.test(url)
 
@@ -85,7 +85,7 @@ const run = (script: string, args: string[], cwd = ROOT) =>
     )
   })
 
-t.test('the document is OpenAPI 3.1 without an error or a warning', async (t) => {
+t.test('the document is valid OpenAPI 3.1 without warnings', async (t) => {
   const app = await build(t, embedded)
   const document = await documentOf(app)
   t.equal(document.openapi, '3.1.0')
@@ -112,7 +112,7 @@ t.test('spectral:oas finds no error in the document', async (t) => {
     folder,
   )
   const findings: { severity: number }[] = JSON.parse(output)
-  t.ok(findings.length > 0, 'warnings are reported: it ran')
+  t.ok(findings.length > 0, 'spectral ran, since it reports warnings')
   t.strictSame(
     findings.filter(({ severity }) => severity === 0),
     [],
@@ -129,10 +129,10 @@ t.test('names of components are identifiers', async (t) => {
   for (const name of ['NotFound', 'NotUnique', 'Forbidden', 'NoContent', 'JobAccepted']) t.ok(components.responses?.[name], name)
 })
 
-t.test('every route is in the document, and nothing else', async (t) => {
+t.test('the document describes every route and nothing else', async (t) => {
   const { app, routes } = await buildNoting(t)
   const served = routes
-    // `/` only leads elsewhere.
+    // `/` only redirects.
     .filter((route) => !isDocsPage(route) && route.url !== '/')
     .flatMap((route) => methodsOf(route).map((method) => `${method} ${plain(route.url)}`))
     .filter((route) => !route.startsWith('HEAD '))
@@ -151,7 +151,7 @@ t.test('OPTIONS names the methods of every route', async (t) => {
   }
 })
 
-t.test('every parameter that a route reads is in the document, and no other', async (t) => {
+t.test('the document describes every parameter that a route reads, and no other', async (t) => {
   const { app, routes } = await buildNoting(t)
   const document = await documentOf(app)
   for (const { method, path, operation } of operationsOf(document)) {
@@ -163,14 +163,14 @@ t.test('every parameter that a route reads is in the document, and no other', as
     t.strictSame(
       query.filter(({ required }) => required),
       [],
-      'none has to be given',
+      'no parameter is required',
     )
     t.strictSame(
       parameters.filter((parameter) => parameter.in === 'path').map(({ name, required }) => [name, required]),
       path.includes('{id}') ? [['id', true]] : [],
     )
     for (const { name, schema, style, explode } of query.filter(({ schema }) => schema.type === 'array')) {
-      t.strictSame([style, explode], ['form', false], `${name} is written with commas`)
+      t.strictSame([style, explode], ['form', false], `${name} is separated by commas`)
       t.notOk('style' in schema || 'explode' in schema)
     }
   }
@@ -178,25 +178,25 @@ t.test('every parameter that a route reads is in the document, and no other', as
   t.ok(lists.length >= 2 && lists.every(({ operation }) => (operation.parameters ?? []).length > 20))
 })
 
-/** Every object in a document, with the names that lead to it. */
+/** Yields every object in a document, with the names that lead to it. */
 function* walk(value: unknown, at: string[] = []): Generator<{ at: string[]; object: Record<string, unknown> }> {
   if (typeof value !== 'object' || value === null) return
   yield { at, object: value as Record<string, unknown> }
   for (const [key, inner] of Object.entries(value)) yield* walk(inner, [...at, key])
 }
 
-t.test('the document says only what OpenAPI knows, and each thing once', async (t) => {
+t.test('the document uses only OpenAPI keywords and repeats nothing', async (t) => {
   const app = await build(t, embedded, { env: { PUBLIC_URL: 'https://shop.test' } })
   const document = await documentOf(app)
   const objects = [...walk(document)]
-  // What a keyword of ours means is said beside it; tools pass over names that begin with x-.
+  // Descriptions explain our own keywords. Tools ignore names that begin with x-.
   const extensions = objects.flatMap(({ object }) => Object.keys(object).filter((key) => key.startsWith('x-')))
   t.strictSame([...new Set(extensions)].sort(), ['x-decimal', 'x-nesting', 'x-optional', 'x-time', 'x-trimmed'])
   t.notMatch(JSON.stringify(document), /"\$id"|"def-\d|undefined|\[object/)
 
   const ids = operationsOf(document).map(({ operation }) => operation.operationId)
   t.equal(new Set(ids).size, ids.length, 'operationIds are unique')
-  // Those of a resource that has none below are made of its name and the same words.
+  // Ids of other resources consist of the resource's name and the same words.
   const added = app.resources.flatMap(({ table }) =>
     ['bulk', 'create', 'history', 'list', 'merge', 'read', 'remove', 'replace', 'restore'].map((name) => `${table}.${name}`),
   )
@@ -220,7 +220,7 @@ t.test('the document says only what OpenAPI knows, and each thing once', async (
       'service.ready',
       'service.root',
     ].sort(),
-    'operationIds are as clients know them',
+    'operationIds are stable',
   )
 
   const referenced = objects.flatMap(({ object }) => (typeof object.$ref === 'string' ? [object.$ref] : []))
@@ -228,13 +228,13 @@ t.test('the document says only what OpenAPI knows, and each thing once', async (
   const components = Object.entries(sections).flatMap(([section, named]) =>
     Object.keys(named).map((name) => `#/components/${section}/${name}`),
   )
-  t.strictSame([...new Set(referenced)].sort(), components.sort(), 'every component is used, and what is used is there')
+  t.strictSame([...new Set(referenced)].sort(), components.sort(), 'every component is used, and every reference resolves')
   t.strictSame(Object.keys(sections).sort(), ['headers', 'responses', 'schemas'])
   const named = Object.values(sections).flatMap(Object.keys)
   t.strictSame(
     named.filter((name) => /\d$/.test(name)),
     [],
-    'no name tells only that there is another',
+    'no component has a numbered name',
   )
   for (const name of ['NotModifiedWithLastModified', 'PreconditionFailedETag', 'AcceptedLocation']) t.ok(named.includes(name), name)
   t.ok(securitySchemes)
@@ -242,7 +242,7 @@ t.test('the document says only what OpenAPI knows, and each thing once', async (
     for (const { at, object } of objects.filter(({ at }) => at[0] === 'paths' && at.at(-2) === section)) {
       const text = JSON.stringify(object)
       const same = Object.values(sections[section] ?? {}).filter((component) => JSON.stringify(component) === text)
-      t.strictSame(same, [], `${at.join(' ')}: is not said again`)
+      t.strictSame(same, [], `${at.join(' ')}: repeats no component`)
     }
   t.strictSame(document.servers, [{ url: 'https://shop.test' }])
 })
@@ -254,7 +254,7 @@ const bulk = (...operations: object[]) => ({ operations })
 
 type Row = [operation: string, url: string, status: number, body?: string | object, type?: string, headers?: Record<string, string>]
 
-/** A row in which a header says what is to be. */
+/** Adds request headers to a row. */
 const having = (headers: Record<string, string>, [operation, url, status, body, type = JSON_TYPE]: Row): Row => [
   operation,
   url,
@@ -267,7 +267,7 @@ const OTHER = { 'if-match': '"another"' }
 const ANY = { 'if-none-match': '*' }
 const retrying = (key: string, row: Row): Row => having({ 'idempotency-key': `"${key}"` }, row)
 
-/** In the order in which they are asked. Every operation meets every status that its document names, but those of ELSEWHERE. */
+/** Requests in order. Every operation meets every status that its document names, except those of ELSEWHERE. */
 const requests: Row[] = [
   ['categories.create', '/api/categories/', 201, { name: 'Clothing' }],
   ['categories.create', '/api/categories/', 201, { name: 'Shirts', parent: 1 }],
@@ -414,7 +414,7 @@ const requests: Row[] = [
   ['categories.remove', '/api/categories/2/', 204],
   ['categories.remove', '/api/categories/2/', 404],
   ['products.remove', '/api/products/1/?x=1', 400],
-  // A body has no meaning here, whatever it is (RFC 9110, 9.3.5).
+  // DELETE takes no body of any type (RFC 9110, 9.3.5).
   ['products.remove', '/api/products/1/', 400, 'x'.repeat(2_000), 'text/plain'],
   ['products.remove', '/api/products/1/', 204],
   ['products.remove', '/api/products/1/', 404],
@@ -548,10 +548,10 @@ const requests: Row[] = [
   ['service.openapi', '/openapi.json?x=1', 400],
 ]
 
-/** Documented for every operation, and provoked in errors.test.ts and the tests of the databases. */
+/** Statuses documented for every operation. errors.test.ts and the tests of the databases provoke them. */
 const ELSEWHERE = [408, 417, 428, 429, 431, 500, 503]
 
-/** Headers of every HTTP answer, which a document does not repeat. */
+/** Headers of every HTTP answer, which the document does not repeat. */
 const STANDARD = ['content-type', 'content-length', 'date', 'connection', 'keep-alive', 'transfer-encoding']
 
 function validators(document: Document) {
@@ -562,7 +562,7 @@ function validators(document: Document) {
   ajv.addSchema({ ...document, $id: 'openapi' })
   const pointer = (name: string) => name.replaceAll('~', '~0').replaceAll('/', '~1')
   const compiled = new Map<string, ValidateFunction>()
-  /** What is wrong with `value`, by the schema to which the names lead. */
+  /** Returns the faults of `value` by the schema to which the names lead. */
   return (value: unknown, ...names: string[]) => {
     const $ref = `openapi#/${names.map((name) => encodeURIComponent(pointer(name))).join('/')}`
     const validate = compiled.get($ref) ?? ajv.compile({ $ref })
@@ -571,7 +571,7 @@ function validators(document: Document) {
   }
 }
 
-onEach('every answer is as the document says', async (t, dialect) => {
+onEach('every answer conforms to the document', async (t, dialect) => {
   const limits = { RATE_LIMIT_ANONYMOUS: '1000', RATE_LIMIT_AUTHENTICATED: '1000' }
   const app = await build(t, dialect, { env: { BODY_LIMIT: '1024', BULK_BODY_LIMIT: '4096', WEBHOOK_ALLOW_PRIVATE: 'true', ...limits } })
   const { authorization: admin } = authorization(app)
@@ -597,7 +597,7 @@ onEach('every answer is as the document says', async (t, dialect) => {
     const { method, path, operation } = found
     const at = ['paths', path, method.toLowerCase()]
     const payload = typeof body === 'string' ? body : JSON.stringify(body)
-    // It does not end: what it begins with will do.
+    // The stream does not end, so its beginning must do.
     const endless = status === 200 && EVENT_STREAM in (operation.responses[200]?.content ?? {})
     const answer = await app.inject({
       payloadAsStream: endless,
@@ -605,13 +605,13 @@ onEach('every answer is as the document says', async (t, dialect) => {
       url,
       headers: { ...having, ...(key && { authorization: key }), ...(payload !== undefined && { 'content-type': type }) },
       ...(payload !== undefined && { payload }),
-      // How often a client may try a key is for other tests.
+      // Each request has another address, since tries of keys are limited by address.
       remoteAddress: `10.0.0.${++asked & 255}`,
     })
     t.equal(answer.statusCode, status, title)
     met.get(id)?.add(answer.statusCode)
     if (answer.statusCode < 300 && body && operation.requestBody)
-      t.strictSame(faultsOf(body, ...at, 'requestBody', 'content', type, 'schema'), [], `${title}: the body that was sent`)
+      t.strictSame(faultsOf(body, ...at, 'requestBody', 'content', type, 'schema'), [], `${title}: the body sent`)
     const documented = operation.responses[answer.statusCode]
     if (!documented) return t.fail(`${title}: not in the document`)
 
@@ -635,7 +635,7 @@ onEach('every answer is as the document says', async (t, dialect) => {
   const { id: job } = (await get(app, '/api/jobs/')).body.results[0]
   await check('jobs.read', `/api/jobs/${job}/`, 200)
   await check('jobs.retry', `/api/jobs/${job}/retry/`, 409)
-  // Where a job has failed for good: jobs.test.ts.
+  // jobs.test.ts retries a job that has failed.
   met.get('jobs.retry')?.add(200)
   for (const [id, { method, path, operation }] of operations) {
     const url = path.replace('{id}', '1')
@@ -651,22 +651,22 @@ onEach('every answer is as the document says', async (t, dialect) => {
   await app.db.write((tx) => tx.run(sql`delete from stockroom_schema where kind = 'derived'`))
   await check('service.ready', '/readyz', 503)
 
-  // Where another instance is about the same key: idempotency.test.ts.
+  // idempotency.test.ts tries concurrent requests with one key.
   for (const id of ['keys.create', 'webhooks.create', 'webhooks.rotate', 'products.notify_update']) met.get(id)?.add(409)
-  // What a declaration gives every resource is tried on those that have rows above.
+  // Declared operations are tried on the resources with rows above.
   const untried = app.resources.map(({ table }) => `${table}.`).filter((tag) => !requests.some(([id]) => id.startsWith(tag)))
   for (const [id, { operation }] of operations) {
     if (untried.some((tag) => id.startsWith(tag))) continue
     const unmet = Object.keys(operation.responses)
       .map(Number)
       .filter((status) => !met.get(id)?.has(status) && !ELSEWHERE.includes(status))
-    t.strictSame(unmet, [], `${id}: what is documented can happen`)
+    t.strictSame(unmet, [], `${id}: every documented status can occur`)
   }
 })
 
 const page = readFileSync(new URL('../../docs/api.md', import.meta.url), 'utf8')
 
-/** How docs/api.md makes the types, and the examples in it that use them. */
+/** The command in docs/api.md that generates types, and the examples that use them. */
 const [, generate = ''] = /npx openapi-typescript \S+ -o stockroom\.d\.ts(.*)/.exec(page) ?? []
 const clients = [...page.matchAll(/```ts\n(.*?)```/gs)].map(([, code = '']) => code).filter((code) => code.includes("from 'openapi-fetch'"))
 
@@ -750,7 +750,7 @@ await list({ price__gt3: 1 })
 
 const withoutDirectives = (code: string) => code.replaceAll('// @ts-expect-error', '//')
 
-t.test('clients made from the document type-check, and their misuse does not', async (t) => {
+t.test('clients generated from the document type-check, and their misuse does not', async (t) => {
   const app = await build(t, embedded)
   t.ok(clients.length > 0, 'docs/api.md shows a client')
   const folder = t.testdir({
@@ -773,7 +773,7 @@ t.test('clients made from the document type-check, and their misuse does not', a
     const { code, output } = await run(script, args, folder)
     t.equal(code, 0, `${script}: ${output}`)
   }
-  // One run for all: where a mistake is not marked as expected, each has to be an error of its own.
+  // A single compiler run checks everything. In the unmarked copies each mistake must be a separate error.
   const { output } = await run('typescript-7/lib/tsc.js', ['--project', folder], folder)
   const errors = output.split('\n').filter((line) => /error TS/.test(line))
   const isUnmarked = (line: string) => /^(misused|others)-unmarked\.ts/.test(line)
@@ -782,12 +782,12 @@ t.test('clients made from the document type-check, and their misuse does not', a
     [],
     'no other errors',
   )
-  t.equal(errors.length, `${misused}${others}`.match(/@ts-expect-error/g)?.length, 'each for its own reason')
+  t.equal(errors.length, `${misused}${others}`.match(/@ts-expect-error/g)?.length, 'one error for each mistake')
 })
 
 t.test('products and common parameters come first in the document', async (t) => {
   const { tags, paths } = (await get(await build(t, embedded), '/openapi.json')).body
-  // Another resource may stand between them.
+  // Other resources may stand between them.
   const order = ['products', 'categories', 'changes', 'deliveries', 'keys', 'webhooks', 'jobs', 'service']
   t.strictSame(
     tags.map(({ name }: { name: string }) => name).filter((name: string) => order.includes(name)),
@@ -803,5 +803,5 @@ t.test('products and common parameters come first in the document', async (t) =>
     ['filter', 'lookup', 'negation'],
   )
   t.equal(names.at(-1), 'If-None-Match')
-  t.match(description, '`brand!=Acme`', 'it says how to negate')
+  t.match(description, '`brand!=Acme`', 'the description explains negation')
 })

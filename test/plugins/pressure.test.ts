@@ -1,4 +1,4 @@
-// Requests are refused while the process is overloaded, and a service that has just started is not ready: with the clock of the test.
+// Overload protection and readiness after a start, on a simulated clock.
 import t from 'tap'
 import { Load } from '../../src/http/load.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
@@ -10,7 +10,7 @@ const SHOP = 'https://shop.example.com'
 const HEALTH = ['/livez', '/readyz', '/livez/', '/readyz/']
 const OTHERS = ['/api/products/', '/openapi.json', '/api/nothing/', '/docs/']
 
-t.test('a late start is not ready and refuses nothing; an overloaded process refuses all but health', async (t) => {
+t.test('a slow start is not ready but refuses nothing, and an overloaded process refuses all but health checks', async (t) => {
   const log: string[] = []
   let now = 0
   const load = new Load({ now: () => now, heapUsed: () => 0, heapLimit: 1 })
@@ -34,7 +34,7 @@ t.test('a late start is not ready and refuses nothing; an overloaded process ref
   t.strictSame(await statuses(['/readyz', '/livez', '/api/products/']), [503, 200, 200], 'the turns of the start are late')
   t.match(await (await ask('/readyz')).json(), { code: 'not-ready', detail: 'The service has just started.' })
   look(50, 50, 50)
-  t.strictSame(await statuses(['/readyz', '/api/products/']), [200, 200], 'they are over')
+  t.strictSame(await statuses(['/readyz', '/api/products/']), [200, 200], 'the start is over')
 
   look(5_000, 250)
   t.strictSame(await statuses(OTHERS), [200, 200, 404, 200], 'a single late turn')
@@ -45,12 +45,12 @@ t.test('a late start is not ready and refuses nothing; an overloaded process ref
   t.match(await answer.json(), { code: 'overloaded', status: 503, instance: answer.headers.get('x-request-id') })
   t.equal(answer.headers.get('retry-after'), '5')
   t.equal(answer.headers.get('x-content-type-options'), 'nosniff')
-  t.equal(answer.headers.get('access-control-allow-origin'), SHOP, 'pages of other origins can read it')
+  t.equal(answer.headers.get('access-control-allow-origin'), SHOP, 'pages of other origins can read the answer')
   t.strictSame(await statuses(OTHERS), [503, 503, 503, 503])
   t.strictSame(await statuses(HEALTH), [200, 200, 200, 200])
 
   look(250)
-  t.strictSame(await statuses(OTHERS), [200, 200, 404, 200], 'afterwards')
+  t.strictSame(await statuses(OTHERS), [200, 200, 404, 200], 'after the overload')
   const told = log.map((line) => JSON.parse(line)).filter(({ measure }) => measure)
-  t.match(told, [{ msg: 'overloaded: requests are refused', measure: 'eventLoopDelay', value: 1_100 }], 'the log says so once')
+  t.match(told, [{ msg: 'overloaded: requests are refused', measure: 'eventLoopDelay', value: 1_100 }], 'the log says it once')
 })

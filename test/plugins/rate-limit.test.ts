@@ -1,4 +1,4 @@
-// How often a client may ask, as a client sees it: what counts, whose it counts for, and what the answers say. The clock is a fake.
+// Rate limits as a client sees them: which requests count, for whom, and the headers of answers. The clock is simulated.
 import { randomInt } from 'node:crypto'
 import type { InjectOptions, LightMyRequestResponse } from 'fastify'
 import t, { type Test } from 'tap'
@@ -30,13 +30,13 @@ async function serve(t: Test, env: Record<string, string> = {}): Promise<Service
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 const keyOf = async ({ db }: App, role = 'read') => (await issueKey(db, { name: role, role }, COMMAND_LINE)).token
 const limitsOf = ({ headers }: LightMyRequestResponse) => [headers['ratelimit-policy'], headers.ratelimit]
-/** How many of so many requests are answered before the first is refused. */
+/** Returns how many of `most` requests are answered before the first refusal. */
 async function answered(ask: (number: number) => Promise<LightMyRequestResponse>, most = 20): Promise<number> {
   for (let number = 0; number < most; number++) if ((await ask(number)).statusCode === 429) return number
   return most
 }
 
-t.test('the answers say what is left, and when there is more', async (t) => {
+t.test('answers state the remaining quota and its reset time', async (t) => {
   const { clock, ask } = await serve(t)
   for (const left of [4, 3, 2, 1, 0]) {
     t.strictSame(limitsOf(await ask()), ['"anonymous";q=5;w=60', `"anonymous";r=${left};t=${60 - (4 - left)}`])
@@ -58,10 +58,10 @@ t.test('the answers say what is left, and when there is more', async (t) => {
   clock.now += 54_999
   t.equal((await ask()).statusCode, 429, 'a millisecond before')
   clock.now += 1
-  t.equal((await ask()).statusCode, 200, 'sixty seconds after the first one')
-  t.equal((await ask()).statusCode, 429, 'but only one: those refused did not count, the others still do')
+  t.equal((await ask()).statusCode, 200, 'sixty seconds after the first request')
+  t.equal((await ask()).statusCode, 429, 'only one is admitted, since refused requests did not count but the others do')
   clock.now += 400
-  t.equal((await ask()).headers['retry-after'], '1', 'a part of a second is waited for whole')
+  t.equal((await ask()).headers['retry-after'], '1', 'fractions of a second are rounded up')
 })
 
 const counted: [what: string, options: InjectOptions, status: number][] = [
@@ -80,13 +80,13 @@ const counted: [what: string, options: InjectOptions, status: number][] = [
   ['a file that the documentation page does not have', { url: '/docs/static/nothing.css' }, 404],
 ]
 for (const [what, options, status] of counted) {
-  t.test(`it counts, and says so: ${what}`, async (t) => {
+  t.test(`the request counts and shows the limit: ${what}`, async (t) => {
     const { ask } = await serve(t)
     const answer = await ask(options)
     t.equal(answer.statusCode, status)
     t.strictSame(limitsOf(answer), ['"anonymous";q=5;w=60', '"anonymous";r=4;t=60'])
     t.equal(await answered(() => ask(options)), 4)
-    t.equal((await ask()).statusCode, 429, 'all together')
+    t.equal((await ask()).statusCode, 429, 'all requests share one limit')
   })
 }
 
@@ -108,7 +108,7 @@ t.test('0 switches a limit off', async (t) => {
   }
 })
 
-t.test('a key has a limit of its own, wherever it is used from', async (t) => {
+t.test('a key has a separate limit, from any address', async (t) => {
   const { app, ask } = await serve(t)
   const [one, other] = [bearer(await keyOf(app)), bearer(await keyOf(app))]
   t.strictSame(limitsOf(await ask({ headers: one })), ['"authenticated";q=8;w=60', '"authenticated";r=7;t=60'])
@@ -117,9 +117,9 @@ t.test('a key has a limit of its own, wherever it is used from', async (t) => {
   t.match(refused.json(), { code: 'quota-exceeded', 'violated-policies': ['authenticated'] })
   t.match(refused.json().detail, /^A key may send 8 requests in 60 seconds\. Try again in 60 seconds\.$/)
   t.equal((await ask({ headers: other })).statusCode, 200)
-  t.equal(await answered(() => ask()), 5, 'and takes nothing from who has none')
+  t.equal(await answered(() => ask()), 5, 'requests with a key do not count against those without')
   t.equal((await ask({ method: 'POST', url: '/api/products/', payload: {}, headers: other })).statusCode, 403)
-  t.equal(await answered(() => ask({ headers: other })), 6, 'what it may not do counts too')
+  t.equal(await answered(() => ask({ headers: other })), 6, 'forbidden requests count too')
 })
 
 const ten = Array.from({ length: 10 }, (_, number) => bearer(`stk_1_${String(number).repeat(48)}`))
@@ -145,11 +145,11 @@ t.test('after ten invalid keys of an address further ones are refused, and a val
   for (let tries = 0; tries < 5; tries++) t.equal((await ask(await unseen())).statusCode, 200, 'a key that this process has not seen')
   t.equal((await ask()).statusCode, 200, 'a request without a key')
   clock.now += 50_000
-  t.equal((await ask({ headers: bearer(`stk_1_${'f'.repeat(48)}`) })).statusCode, 401, 'one more, a minute after the first')
+  t.equal((await ask({ headers: bearer(`stk_1_${'f'.repeat(48)}`) })).statusCode, 401, 'one more is tried a minute after the first')
   t.equal((await ask({ headers: bearer(`stk_1_${'e'.repeat(48)}`) })).statusCode, 429)
 })
 
-t.test('Basic authorization of a neighbour does not lock a valid key out', async (t) => {
+t.test('failed Basic authorization from an address does not lock out a valid key', async (t) => {
   const { app, ask } = await serve(t)
   const headers = bearer(await keyOf(app))
   const basic = { authorization: 'Basic YWRtaW46YWRtaW4=' }
@@ -157,7 +157,7 @@ t.test('Basic authorization of a neighbour does not lock a valid key out', async
   t.equal((await ask({ headers })).statusCode, 200)
 })
 
-t.test('guesses made at the same time are limited like guesses made one after the other', async (t) => {
+t.test('concurrent guesses are limited like successive ones', async (t) => {
   const { app, ask } = await serve(t)
   const right = bearer(await keyOf(app))
   const answers = await Promise.all([...ten, ...ten, ...ten, right].map((headers) => ask({ headers })))
@@ -165,7 +165,7 @@ t.test('guesses made at the same time are limited like guesses made one after th
   t.equal(answers.at(-1)?.statusCode, 200, 'the valid key among them passes')
 })
 
-t.test('a malformed token costs no query, a well-formed one a single look-up', async (t) => {
+t.test('a malformed token costs no query, and a well-formed one costs a single look-up', async (t) => {
   const { app, ask } = await serve(t)
   const { readRows: rows } = app.db
   let queries = 0
@@ -180,7 +180,7 @@ t.test('a malformed token costs no query, a well-formed one a single look-up', a
   t.equal(queries, ten.length)
 })
 
-t.test('a key that held once is no guess', async (t) => {
+t.test('a revoked key does not count as a guess', async (t) => {
   const { app, ask } = await serve(t)
   const { record, token } = await issueKey(app.db, { name: 'A', role: 'read' }, COMMAND_LINE)
   const { revokeKey } = await import('../../src/auth/keys.ts')
@@ -189,7 +189,7 @@ t.test('a key that held once is no guess', async (t) => {
   t.equal((await ask({ headers: ten[0] as Record<string, string> })).statusCode, 401)
 })
 
-/** From one client, in as many requests: whatever it sends along, it is one. */
+/** Headers that vary in each request of one client. */
 const spoofs: [what: string, trust: string, headers: (number: number) => Record<string, string>][] = [
   ['X-Forwarded-For, where no proxy is trusted', '', (n) => ({ 'x-forwarded-for': `192.0.2.${n}` })],
   [
@@ -228,13 +228,13 @@ const spoofs: [what: string, trust: string, headers: (number: number) => Record<
   ['only commas', '127.0.0.1', (n) => ({ 'x-forwarded-for': ','.repeat(n) })],
 ]
 for (const [what, TRUST_PROXY, headers] of spoofs) {
-  t.test(`no header makes another client: ${what}`, async (t) => {
+  t.test(`no header turns one client into several: ${what}`, async (t) => {
     const { ask } = await serve(t, { TRUST_PROXY })
     t.equal(await answered((number) => ask({ headers: headers(number) })), 5)
   })
 }
 
-t.test('clients behind trusted proxies are told apart', async (t) => {
+t.test('clients behind trusted proxies have separate limits', async (t) => {
   for (const [TRUST_PROXY, chain] of [
     ['127.0.0.1', ''],
     ['127.0.0.1,10.0.0.2', ', 10.0.0.2'],
@@ -246,7 +246,7 @@ t.test('clients behind trusted proxies are told apart', async (t) => {
   }
 })
 
-t.test('an address is limited as itself, an IPv6 one by its network', async (t) => {
+t.test('an IPv4 address is limited by itself, and an IPv6 address by its network', async (t) => {
   for (const [ip, connection, expected] of [
     ['192.0.2.1', undefined, '192.0.2.1'],
     ['::ffff:192.0.2.1', undefined, '192.0.2.1'],
@@ -265,10 +265,10 @@ t.test('an address is limited as itself, an IPv6 one by its network', async (t) 
     t.equal(addressOf(ip, connection), expected, ip)
 })
 
-t.test('processes that share a Redis count together', { skip }, async (t) => {
+t.test('processes that share a Redis share the limits', { skip }, async (t) => {
   const env = { REDIS_URL: REDIS, RATE_LIMIT_ANONYMOUS: '6' }
   const apps = [await build(t, sqlite, { env }), await build(t, sqlite, { env })] as const
-  // What other tests leave there for a minute is of other clients.
+  // A random address, since entries of other tests stay in Redis for a minute.
   const remoteAddress = `2001:db8:${randomInt(65_536).toString(16)}:${randomInt(65_536).toString(16)}::1`
   const statuses: number[] = []
   for (let number = 0; number < 8; number++) {
@@ -279,7 +279,7 @@ t.test('processes that share a Redis count together', { skip }, async (t) => {
   for (const app of apps) t.match((await app.inject('/readyz')).json(), { status: 'ok', redis: 'ok' })
 })
 
-t.test('without the Redis that it is to have, a process counts for itself and says so', async (t) => {
+t.test('without its Redis a process counts by itself and reports it', async (t) => {
   const lines: string[] = []
   const log = { write: (line: string) => void lines.push(line) }
   const env = { REDIS_URL: 'redis://user:hunter2@127.0.0.1:1', RATE_LIMIT_ANONYMOUS: '5', LOG_LEVEL: 'info' }
@@ -307,7 +307,7 @@ t.test('a bulk request counts as one for every ten operations', async (t) => {
   const refused = await bulk(45)
   t.match([refused.statusCode, refused.json()], [429, { code: 'quota-exceeded', 'violated-policies': ['authenticated'] }])
   t.equal(refused.headers['retry-after'], '60')
-  t.strictSame(await left(10), [404, '"authenticated";r=2;t=60'], 'of one that is refused only the request itself counts')
+  t.strictSame(await left(10), [404, '"authenticated";r=2;t=60'], 'of a refused bulk only the request itself counts')
   clock.now += 60_000
-  t.strictSame(await left(1_000), [404, '"authenticated";r=0;t=60'], 'one that costs more than there can be has all of it')
+  t.strictSame(await left(1_000), [404, '"authenticated";r=0;t=60'], 'a bulk that costs more than the limit uses up all of it')
 })

@@ -1,4 +1,4 @@
-// What is done to bodies before a route sees them.
+// Checks of bodies before a route sees them.
 
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import { type AddressInfo, connect } from 'node:net'
@@ -13,7 +13,7 @@ import { ask, authorization, build, get } from '../helper.ts'
 
 const [embedded] = DIALECTS as [Dialect]
 
-/** Routes that take anything, and say what they were given. */
+/** Routes that accept any body and return it. */
 const OPEN = `
   const config = { access: 'anyone' }
   const answer = async ({ body }) => ({ given: body })
@@ -25,7 +25,7 @@ const OPEN = `
 
 const POISON = /^has a member __proto__, or constructor with a member prototype/
 
-/** A body, and the pointer to what is wrong with it where the schema is closed; nothing is where there is none. */
+/** Bodies, with the pointer of their fault under a closed schema. */
 const bodies: [body: string, pointer?: string][] = [
   ['{"__proto__":{"admin":true}}', '/__proto__'],
   ['{"__proto__":1}', '/__proto__'],
@@ -38,7 +38,7 @@ const bodies: [body: string, pointer?: string][] = [
 
 const harmless = ['{"name":"__proto__"}', '{"name":"\\"__proto__\\":"}', '{"name":"{\\"constructor\\":{\\"prototype\\":1}}"}']
 
-t.test('no route is given a body that would change a prototype', async (t) => {
+t.test('no route gets a body that would change a prototype', async (t) => {
   const app = await build(t, embedded, { routes: t.testdir({ takes: { 'index.js': OPEN } }) })
   const post = async (name: string, payload: string) => {
     const answer = await app.inject({ method: 'POST', url: `/takes/${name}/`, payload, headers: { 'content-type': 'application/json' } })
@@ -63,14 +63,14 @@ t.test('no route is given a body that would change a prototype', async (t) => {
   t.strictSame(
     await post('open', '{"constructor":1}'),
     { status: 200, body: { given: JSON.parse('{"constructor":1}') } },
-    'a name alone does no harm',
+    'a single name is harmless',
   )
   t.strictSame(await post('any', '[1,"a",null]'), { status: 200, body: { given: [1, 'a', null] } })
   t.match(await post('any', '{"__proto__":1'), { status: 400, body: { code: 'malformed-json' } })
   t.equal(({} as Record<string, unknown>).admin, undefined)
 })
 
-t.test('a fault of a poisoned body is named with all others', async (t) => {
+t.test('a poisoned body is reported with all other faults', async (t) => {
   const app = await build(t, embedded)
   const { status, body } = await ask(app, 'POST', '/api/products/?x=1', '{"__proto__":{"name":"a"},"prise":1}', {
     'content-type': 'application/json',
@@ -85,11 +85,11 @@ t.test('a fault of a poisoned body is named with all others', async (t) => {
   ])
 })
 
-t.test('every schema that checks a body is valid JSON Schema, and compiles', async (t) => {
+t.test('every schema of a body is valid JSON Schema and compiles', async (t) => {
   const bodies = new Map<string, TSchema>()
   const collect = (message: unknown) =>
     (message as { fastify: FastifyInstance }).fastify.addHook('onRoute', ({ method, url, schema, validatorCompiler }) => {
-      // Bulk checks each of its operations by itself.
+      // Bulk requests check each operation separately.
       if (schema?.body && !validatorCompiler) bodies.set(`${method} ${url}`, schema.body as TSchema)
     })
   subscribe('fastify.initialization', collect)
@@ -101,12 +101,12 @@ t.test('every schema that checks a body is valid JSON Schema, and compiles', asy
   for (const [route, schema] of bodies) {
     const resolved = schema.$ref ? (app.getSchema(schema.$ref) as TSchema) : schema
     t.ok(ajv.validateSchema(resolved), `${route}: ${ajv.errorsText()}`)
-    // The service compiles a schema at the first body: here, so that a bad one never gets there.
+    // The service compiles a schema at the first body, so the test compiles every schema.
     t.doesNotThrow(() => compileBody(resolved)({}), route)
   }
 })
 
-t.test('a body of GET, HEAD or DELETE is refused, whatever the answer would have been', async (t) => {
+t.test('a body of GET, HEAD or DELETE is refused before any other answer', async (t) => {
   const app = await build(t, embedded)
   await ask(app, 'POST', '/api/categories/', { name: 'Shoes' })
   const { etag = '' } = (await get(app, '/api/categories/')).headers

@@ -1,4 +1,4 @@
-// Clients that are slow, or send too much, on purpose: over real connections, which end within their limits while others are served.
+// Slow or excessive clients, over real connections, which end within their limits while other requests are served.
 import { once } from 'node:events'
 import { type AddressInfo, connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
@@ -9,13 +9,13 @@ import { authorization, build } from '../helper.ts'
 
 const [embedded] = DIALECTS as [Dialect]
 
-/** Milliseconds. The proportions are those of src/http/limits.ts. */
+/** Milliseconds, in the proportions of src/http/limits.ts. */
 const TIMEOUTS = { headers: 1_000, request: 2_000, idle: 2_500, keepAlive: 1_500, check: 100 }
 
-/** Milliseconds between two bytes of a client that drips. */
+/** Milliseconds between two bytes of a dripping client. */
 const DRIP = 20
 
-/** An application, and all that its end of each connection waits for. */
+/** Starts an application. `gone` has a promise for the end of each of its connections. */
 async function listen(t: Test): Promise<{ app: App; gone: Promise<unknown>[] }> {
   const app = await build(t, embedded, { timeouts: TIMEOUTS })
   const gone: Promise<unknown>[] = []
@@ -26,13 +26,13 @@ async function listen(t: Test): Promise<{ app: App; gone: Promise<unknown>[] }> 
 
 interface Outcome {
   status: number[]
-  /** Of the last answer. */
+  /** The code of the last answer. */
   code: string | undefined
   /** Milliseconds until the server ended the connection. */
   lasted: number
 }
 
-/** Connects, does as `act` says, and waits until the server ends the connection. The client never ends its own side. */
+/** Connects, calls `act`, and waits until the server ends the connection. The client never ends its side. */
 async function attack(app: App, act: (socket: Socket) => void): Promise<Outcome> {
   const socket = connect({ port: (app.server.address() as AddressInfo).port, host: '127.0.0.1', allowHalfOpen: true })
   const start = performance.now()
@@ -51,14 +51,14 @@ async function attack(app: App, act: (socket: Socket) => void): Promise<Outcome>
   }
 }
 
-/** Sends `text` at once, then the character again and again. */
+/** Sends `text`, then repeats the character at intervals. */
 const drip = (text: string, character: string) => (socket: Socket) => {
   socket.write(text)
   const timer = setInterval(() => socket.write(character), DRIP)
   socket.on('close', () => clearInterval(timer))
 }
 
-/** Sends `text` at once, then as much as the server takes. */
+/** Sends `text`, then as much as the server accepts. */
 const flood = (text: string, chunk: string) => (socket: Socket) => {
   const more = () => {
     while (socket.writable && socket.write(chunk));
@@ -70,7 +70,7 @@ const flood = (text: string, chunk: string) => (socket: Socket) => {
 
 const lines = (...all: string[]) => [...all, 'Host: stockroom.test', ''].join('\r\n')
 
-t.test('a slow client is told so and cut off, and others are served meanwhile', async (t) => {
+t.test('a slow client gets 408 and is disconnected, and others are served meanwhile', async (t) => {
   const { app, gone } = await listen(t)
   const post = lines('POST /api/products/ HTTP/1.1', `Authorization: ${authorization(app).authorization}`, 'Content-Type: application/json')
   const read = `${lines('GET /livez HTTP/1.1')}\r\n`
@@ -107,7 +107,7 @@ t.test('a slow client is told so and cut off, and others are served meanwhile', 
     const outcome = await (attacks[index] as Promise<Outcome>)
     t.strictSame(outcome.status, status, title)
     if (status[0] === 408) t.equal(outcome.code, 'request-timeout', title)
-    t.ok(outcome.lasted > limit * 0.9, `${title}: it has its time (${outcome.lasted})`)
+    t.ok(outcome.lasted > limit * 0.9, `${title}: it has its full time (${outcome.lasted})`)
   }
   for (const outcome of await Promise.all(many)) {
     if (outcome.status.join() !== '408') t.fail(`one of many: ${JSON.stringify(outcome)}`)
@@ -116,8 +116,8 @@ t.test('a slow client is told so and cut off, and others are served meanwhile', 
   t.equal(gone.length, rows.length + many.length, 'no connection is left')
 })
 
-t.test('a client that does not take its answer is cut off long before its connection would be idle', async (t) => {
-  // More than any buffer between the two holds.
+t.test('a client that does not read its answer is disconnected before the idle timeout', async (t) => {
+  // More bytes than the buffers of both ends hold.
   const body = "export default async (app) => { app.get('/', { config: { access: 'unchecked' } }, async () => Buffer.alloc(33_554_432)) }"
   const routes = t.testdir({ large: { 'index.js': body } })
   const app = await build(t, embedded, { routes, timeouts: { untaken: 200, check: 20 } })
@@ -136,7 +136,7 @@ t.test('a client that does not take its answer is cut off long before its connec
 const headers = (count: number) => Array.from({ length: count }, (_, index) => `X-${index}: a`)
 const get = (...more: string[]) => `${lines('GET /livez HTTP/1.1', ...more, 'Connection: close')}\r\n`
 
-/** The 2 are Host and Connection. */
+/** Two headers are Host and Connection. */
 const sizes: [title: string, act: (socket: Socket) => void, status: number, code?: string][] = [
   ['as many headers as may be', (socket) => socket.write(get(...headers(MAX_HEADERS - 2))), 200],
   ['one header too many', (socket) => socket.write(get(...headers(MAX_HEADERS - 1))), 431, 'headers-too-large'],
@@ -148,7 +148,7 @@ const sizes: [title: string, act: (socket: Socket) => void, status: number, code
   ['a URL without an end', flood('GET /', 'a'.repeat(4_096)), 431, 'headers-too-large'],
 ]
 
-t.test('what is too large is refused, and no more of it is read than must be', async (t) => {
+t.test('oversized requests are refused without reading them completely', async (t) => {
   const { app, gone } = await listen(t)
   const post = lines('POST /api/products/ HTTP/1.1', `Authorization: ${authorization(app).authorization}`, 'Content-Type: application/json')
   const rows = [
