@@ -1,4 +1,4 @@
-// How far a list is counted, what its links and its last page make of that, and for how long a count is remembered.
+// Counts of lists: their limit, their effect on links and the last page, and how long they are remembered.
 import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
 import type { App } from '../../src/http/routes.ts'
@@ -10,20 +10,20 @@ const LIMIT = 1_000
 const ROWS = 2_500
 const URL = 'http://localhost:80/api/products/'
 
-/** The ids are 1 to ROWS, the stock 0 to 9. */
+/** Fills the table: ids from 1 to ROWS, stocks from 0 to 9. */
 async function fill(app: App): Promise<App> {
   const rows = Array.from({ length: ROWS }, (_, index) => ({ sku: `S-${index}`, name: `shirt ${index}`, price: '1', stock: index % 10 }))
   await importProducts(app.db, lines(rows))
   return app
 }
 
-/** Every list is read: what is kept of others' writes is for its own tests. */
+/** Builds an application without a cache, so that every list is read. */
 const fresh = (t: Test, dialect: Dialect): Promise<App> =>
   build(t, dialect, { env: { COUNT_LIMIT: String(LIMIT), CACHE_TTL: '0' } }).then(fill)
 
 const apps = new Map<string, Promise<App>>()
 
-/** One application for each database, for all tests that only read. */
+/** Returns one application per database, for tests that only read. */
 function filled(dialect: Dialect): Promise<App> {
   const app = apps.get(dialect.name) ?? fresh(t, dialect)
   apps.set(dialect.name, app)
@@ -37,10 +37,10 @@ const countOf = async (app: App, query: string) => {
   return 'count_exact' in body ? { count, count_exact } : { count }
 }
 
-/** What stands behind the rel of a Link header. */
+/** Returns the target of a link relation in a Link header. */
 const linkTo = (header: unknown, rel: string) => new RegExp(`<([^<>]*)>; rel="${rel}"`).exec(String(header))?.[1] ?? null
 
-onEach('a count goes to the limit, to the end, or nowhere', async (t, dialect) => {
+onEach('a count is exact up to the limit, exact on request, or absent', async (t, dialect) => {
   const app = await filled(dialect)
   const inexact = { count: LIMIT, count_exact: false }
   const rows: [query: string, bounded: object, exact: number][] = [
@@ -66,7 +66,7 @@ onEach('a count goes to the limit, to the end, or nowhere', async (t, dialect) =
     ['category__isnull=false', { count: 0 }, 0],
   ]
   for (const [query, bounded, exact] of rows) {
-    // The second time it may be remembered.
+    // The second read may use a remembered count.
     for (const time of ['once', 'again']) {
       const counts = {
         default: await countOf(app, query),
@@ -79,7 +79,7 @@ onEach('a count goes to the limit, to the end, or nowhere', async (t, dialect) =
   }
 })
 
-onEach('only what is a way to count is taken for one', async (t, dialect) => {
+onEach('invalid values of count are refused', async (t, dialect) => {
   const app = await filled(dialect)
   for (const count of ['exactly', 'Exact', '0', 'true', 'null', 'bounded,exact']) {
     const { status, body } = await get(app, `/api/products/?count=${count}`)
@@ -89,10 +89,10 @@ onEach('only what is a way to count is taken for one', async (t, dialect) => {
       count,
     )
   }
-  t.strictSame(await countOf(app, 'stock__gte=0&count='), { count: LIMIT, count_exact: false }, 'an empty one is none')
+  t.strictSame(await countOf(app, 'stock__gte=0&count='), { count: LIMIT, count_exact: false }, 'an empty value means the default')
 })
 
-onEach('links keep the way to count, and lead to the last page where it is known', async (t, dialect) => {
+onEach('links keep the count mode, and link to the last page if it is known', async (t, dialect) => {
   const app = await filled(dialect)
   const rows: [query: string, first: string, last: string | null][] = [
     ['', '', '?page=125'],
@@ -113,14 +113,14 @@ onEach('links keep the way to count, and lead to the last page where it is known
     t.equal(linkTo(headers.link, 'last'), last === null ? null : `${URL}${last}`, `last of ${query}`)
     const mode = new URLSearchParams(query).get('count')
     for (const link of [body.next, body.previous]) {
-      t.equal(new URLSearchParams(link.split('?')[1]).get('count'), mode === 'bounded' ? null : mode, `in the links of ${query}`)
+      t.equal(new URLSearchParams(link.split('?')[1]).get('count'), mode === 'bounded' ? null : mode, `links of ${query}`)
       const { count, count_exact } = (await get(app, link)).body
-      t.strictSame({ count, count_exact }, { count: body.count, count_exact: body.count_exact }, `behind the links of ${query}`)
+      t.strictSame({ count, count_exact }, { count: body.count, count_exact: body.count_exact }, `targets of the links of ${query}`)
     }
   }
 })
 
-onEach('the last page is found where all is counted, and is said not to be elsewhere', async (t, dialect) => {
+onEach('page=last works for exact counts and is refused for others', async (t, dialect) => {
   const app = await filled(dialect)
   const found: [query: string, first: number, last: number, previous: string][] = [
     ['', 2_481, ROWS, 'page=124'],
@@ -158,10 +158,10 @@ onEach('the last page is found where all is counted, and is said not to be elsew
     )
   }
   const empty = await get(app, '/api/products/?id__lt=1&page=last')
-  t.match({ status: empty.status, ...empty.body }, { status: 200, count: 0, results: [] }, 'of nothing')
+  t.match({ status: empty.status, ...empty.body }, { status: 200, count: 0, results: [] }, 'an empty list')
 })
 
-onEach('pages are there behind the end of a count, and not behind the end of the list', async (t, dialect) => {
+onEach('pages beyond a bounded count exist up to the end of the list', async (t, dialect) => {
   const app = await filled(dialect)
   for (const filter of ['stock__gte=0', 'stock__gte=0&count=none', 'stock__gte=0&count=exact', 'search=shirt', 'count=none', '']) {
     for (const page of [50, 51, 60, 100, 124, 125]) {
@@ -170,7 +170,7 @@ onEach('pages are there behind the end of a count, and not behind the end of the
       const ids = body.results?.map(({ id }: { id: number }) => id)
       t.strictSame([ids?.[0], ids?.length, body.next === null], [(page - 1) * 20 + 1, 20, page === 125], `page ${page} of ${filter}`)
       if (body.count_exact === false)
-        t.ok(body.count >= Math.max(LIMIT, page * 20) && body.count <= ROWS, `at least as many as were seen on page ${page} of ${filter}`)
+        t.ok(body.count >= Math.max(LIMIT, page * 20) && body.count <= ROWS, `the count includes page ${page} of ${filter}`)
     }
     for (const page of [126, 1_000, 99_999_999]) {
       const { status, body } = await get(app, `/api/products/?${filter}&page=${page}`)
@@ -179,7 +179,7 @@ onEach('pages are there behind the end of a count, and not behind the end of the
   }
 })
 
-onEach('following next goes on behind the end of a count', async (t, dialect) => {
+onEach('following next continues beyond a bounded count', async (t, dialect) => {
   const app = await filled(dialect)
   for (const mode of ['bounded', 'none']) {
     const seen: number[] = []
@@ -206,7 +206,7 @@ const FILTERS = [
   'brand!=Acme&count=exact',
 ]
 
-onEach('a count is another one after a write', async (t, dialect) => {
+onEach('every write updates the counts that it affects', async (t, dialect) => {
   const app = await fresh(t, dialect)
   const query = await connect(t, app.config.DATABASE_URL)
   const counts = async () => {
@@ -249,10 +249,10 @@ onEach('a count is another one after a write', async (t, dialect) => {
   }
 })
 
-/** Takes away what gives the table another version after an insert. */
+/** Drops the trigger that gives the table a new version after an insert. */
 const blind: Record<string, string> = { sqlite: 'drop trigger products_inserted', pg: 'drop trigger products_inserted on products' }
 
-onEach('until then it is remembered', async (t, dialect) => {
+onEach('a count is remembered until the version of its table changes', async (t, dialect) => {
   const app = await fresh(t, dialect)
   const query: Query = await connect(t, app.config.DATABASE_URL)
   const filter = 'stock=3'
@@ -261,14 +261,18 @@ onEach('until then it is remembered', async (t, dialect) => {
   await query(
     'insert into products (name, price, stock, created_at, updated_at) select name, 1, 3, created_at, updated_at from products where id = 1',
   )
-  t.strictSame(await countOf(app, filter), { count: 250 }, 'the version is the same')
-  t.strictSame(await countOf(app, `${filter}.0&page_size=7&ordering=-name`), { count: 250 }, 'for any page and order of the same filter')
-  t.strictSame(await countOf(app, `${filter}&stock__gte=3`), { count: 251 }, 'another filter is counted')
+  t.strictSame(await countOf(app, filter), { count: 250 }, 'the version is unchanged')
+  t.strictSame(
+    await countOf(app, `${filter}.0&page_size=7&ordering=-name`),
+    { count: 250 },
+    'any page and order of the same filter share the count',
+  )
+  t.strictSame(await countOf(app, `${filter}&stock__gte=3`), { count: 251 }, 'another filter is counted separately')
   await app.db.write((tx) => tx.run(sql`update products set name = 'other' where id = 1`))
-  t.strictSame(await countOf(app, filter), { count: 251 }, 'the version is another')
+  t.strictSame(await countOf(app, filter), { count: 251 }, 'the version has changed')
 })
 
-onEach('a count by the tree of categories is another one after that tree changes', async (t, dialect) => {
+onEach('counts by category follow changes of the category tree', async (t, dialect) => {
   const app = await build(t, dialect)
   for (const body of [{ name: 'Food' }, { name: 'Bread', parent: 1 }, { name: 'Tools' }]) await ask(app, 'POST', '/api/categories/', body)
   for (const category of [1, 2, 2, 3]) await ask(app, 'POST', '/api/products/', { name: 'x', price: '1', category })
@@ -283,7 +287,7 @@ onEach('a count by the tree of categories is another one after that tree changes
   }
   t.strictSame(await counts(), [3, 1, 2, 0, 1])
   await ask(app, 'PATCH', '/api/categories/2/', { parent: 3 })
-  t.strictSame(await counts(), [1, 3, 2, 0, 3], 'one comes under another')
+  t.strictSame(await counts(), [1, 3, 2, 0, 3], 'a category moved below another')
   await ask(app, 'PATCH', '/api/categories/2/', { name: 'Toast' })
-  t.strictSame(await counts(), [1, 3, 0, 2, 3], 'one has another slug')
+  t.strictSame(await counts(), [1, 3, 0, 2, 3], 'a category got another slug')
 })

@@ -1,5 +1,5 @@
-// Cursors: following `next` and `previous` meets every record once, whatever is written meanwhile, and no cursor is taken elsewhere.
-// What is written is random; CURSOR_SEED says which.
+// Following `next` and `previous` meets every record once despite concurrent writes, and a cursor holds only for its page and list.
+// CURSOR_SEED selects the random writes.
 import { createReadStream, existsSync } from 'node:fs'
 import { eq, inArray, sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
@@ -29,7 +29,7 @@ interface Product {
 
 type Random = (below: number) => number
 
-/** Whole numbers from 0, the same in every run: Lehmer's generator. */
+/** Returns a generator of whole numbers below a bound, the same in every run (Lehmer's generator). */
 function random(seed: number): Random {
   const MODULUS = 2_147_483_647
   let state = (seed % (MODULUS - 1)) + 1
@@ -42,7 +42,7 @@ function random(seed: number): Random {
 const oneOf = <T>(below: Random, values: readonly T[]): T => values[below(values.length)] as T
 
 const ROWS = 400
-/** Between two ids there is room for what is written later: among records that are equal in all else, too, there are places. */
+/** Distance between ids, so that later records can be inserted between any two, also among records with equal keys. */
 const GAP = 10
 const BRANDS = ['', 'Acme', 'acme', 'Übel', '麵包', 'Smith, Sons']
 const NAMES = ['red shirt', 'Red', 'apple', 'Apple pie', '👕', '\uff21pple', 'a', 'Zebra', '10', '9']
@@ -62,7 +62,7 @@ const anyProduct = (id: number, below: Random): Product => ({
 
 const BATCH = 100
 
-/** Of a record: the same for every fortieth, and with milliseconds. */
+/** Returns a time with milliseconds that every fortieth record shares. */
 const timeOf = (id: number) => new Date(Date.UTC(2026, 0, 1) + (id % 40) * 333).toISOString()
 
 async function insert(app: App, rows: readonly Product[]): Promise<void> {
@@ -83,7 +83,7 @@ async function remove(app: App, ids: readonly number[]): Promise<void> {
   await app.db.write((tx) => tx.delete(products).where(inArray(products.id, [...ids])))
 }
 
-/** An application whose products have the ids GAP, 2 × GAP and so on. */
+/** Builds an application whose products have the ids GAP, 2 × GAP and so on. */
 async function filled(t: Test, dialect: Dialect, rows: number): Promise<App> {
   const app = await build(t, dialect)
   for (const name of CATEGORIES) await ask(app, 'POST', '/api/categories/', { name })
@@ -98,10 +98,10 @@ async function filled(t: Test, dialect: Dialect, rows: number): Promise<App> {
 const urlOf = (query: string, more = '') => `/api/products/?${[query, more].filter((part) => part !== '').join('&')}`
 const idsOf = ({ body }: Answer): number[] => body.results.map(({ id }: Product) => id)
 
-/** The parameter of a link. */
+/** Returns a parameter of a link. */
 const inLink = (link: string, name: string) => new URL(link, 'http://localhost').searchParams.get(name)
 
-/** The same link with other parameters; null takes one out. */
+/** Returns a link with parameters changed; null removes one. */
 function changed(link: string, changes: Record<string, string | null>): string {
   const url = new URL(link, 'http://localhost')
   for (const [name, value] of Object.entries(changes)) value === null ? url.searchParams.delete(name) : url.searchParams.set(name, value)
@@ -118,14 +118,14 @@ type Way = 'next' | 'previous'
 
 interface Step {
   url: string
-  /** As the link says. */
+  /** The page number in the link. */
   number: number
   ids: number[]
 }
 
 const MAX_STEPS = 2_000
 
-/** Follows links until there is none. `meanwhile` runs between two pages. */
+/** Follows links to the end. `meanwhile` runs between two pages. */
 async function follow(app: App, from: string, way: Way, meanwhile?: (answer: Answer) => Promise<unknown>): Promise<Step[]> {
   const steps: Step[] = []
   for (let url: string | null = from; url !== null; ) {
@@ -138,7 +138,7 @@ async function follow(app: App, from: string, way: Way, meanwhile?: (answer: Ans
   return steps
 }
 
-/** All that a list has, by the numbers of its pages. */
+/** Reads the whole list by page numbers. */
 async function byNumber(app: App, query: string): Promise<Product[]> {
   const all: Product[] = []
   for (let number = 1, more = true; more; number++) {
@@ -149,7 +149,7 @@ async function byNumber(app: App, query: string): Promise<Product[]> {
   return all
 }
 
-/** Orderings by keys that are the same in many records, that are missing in many, and whose directions differ. */
+/** Orderings by keys that many records share or lack, in mixed directions. */
 const ORDERINGS = [
   ...['id', '-id', 'brand', '-brand', 'sku', '-sku', 'category', '-category', 'stock', '-name'],
   ...['created_at', '-created_at,category,-updated_at'],
@@ -157,7 +157,7 @@ const ORDERINGS = [
   ...['category,-sku,brand', '-category,sku,-stock,price', 'sku,category', '-price,category,-brand,stock,name'],
 ].map((ordering) => `ordering=${ordering}`)
 
-/** Filters that an index answers, that two do, and that none does. */
+/** Filters served by one index, by two, and by none. */
 const FILTERED = [
   'stock__gte=1&ordering=brand',
   'brand__in=Acme,acme,""&ordering=-sku',
@@ -178,10 +178,10 @@ const FILTERED = [
   'stock=2&ordering=price,-brand&count=none',
 ]
 
-/** Of pages: each leaves another rest. */
+/** Page sizes with different remainders. */
 const SIZES = [11, 17, 37]
 
-onEach('following next to the end, and previous back, comes to every record once and in order', async (t, dialect) => {
+onEach('following next to the end and previous back meets every record once, in order', async (t, dialect) => {
   const app = await filled(t, dialect, ROWS)
   for (const [place, query] of [...ORDERINGS, ...FILTERED].entries()) {
     const size = SIZES[place % SIZES.length] as number
@@ -206,15 +206,15 @@ onEach('following next to the end, and previous back, comes to every record once
   }
 })
 
-/** Writes what comes to mind around the page that is being read. Neither an id nor an ordering key of a record changes. */
+/** Writes at random around the page that is being read. The ids and ordering keys of existing records never change. */
 class Writer {
-  /** What is there now. */
+  /** The existing products. */
   readonly alive: Map<number, Product>
   inserted = 0
   removed = 0
   readonly #app: App
   readonly #below: Random
-  /** Ids that are or were in use: one that came back would rightly be met again. */
+  /** Present and former ids. A reused id would rightly be met again. */
   readonly #used: Set<number>
   #last: number
 
@@ -226,7 +226,7 @@ class Writer {
     this.#last = Math.max(...this.#used)
   }
 
-  /** Brings the table back to a number of records. */
+  /** Inserts products until the table has `rows` of them. */
   async refill(rows: number): Promise<void> {
     const missing = Array.from({ length: Math.max(0, rows - this.alive.size) }, () => this.#new(anyProduct(this.#free(), this.#below)))
     if (missing.length > 0) await insert(this.#app, missing)
@@ -234,7 +234,7 @@ class Writer {
 
   async write({ body }: Answer, way: Way): Promise<void> {
     const results: Product[] = body.results
-    // The record that the link was made from, and one of the others.
+    // The record at the edge of the page determines the link.
     const edge = way === 'next' ? results.at(-1) : results[0]
     const other = results.length > 0 ? oneOf(this.#below, results) : undefined
     const chances: [times: number, work: () => Promise<unknown>][] = [
@@ -252,7 +252,7 @@ class Writer {
     for (let rest = this.#below(3); rest >= 0; rest--) await oneOf(this.#below, works)()
   }
 
-  /** One to three records on either side of `product`, or anywhere. */
+  /** Inserts one to three records on either side of `product`, or anywhere. */
   async #insert(product: Product | undefined): Promise<void> {
     const rows = Array.from({ length: this.#below(3) + 1 }, () => {
       const id = this.#free(product?.id)
@@ -288,7 +288,7 @@ class Writer {
     return product
   }
 
-  /** An id that nobody has had, close to another one where there is room. */
+  /** Returns an unused id, close to `near` if there is room. */
   #free(near?: number): number {
     const distances = Array.from({ length: GAP - 1 }, (_, place) => place + 1).flatMap((step) =>
       this.#below(2) ? [step, -step] : [-step, step],
@@ -301,7 +301,7 @@ class Writer {
   }
 }
 
-/** Walks a list that is written to on the way. */
+/** Walks a list while it is written to. */
 async function walk(t: Test, app: App, writer: Writer, query: string, size: number, way: Way): Promise<void> {
   const inOrder = (ids: readonly number[]) => (way === 'next' ? ids : ids.toReversed())
   const before = (await byNumber(app, query)).map(({ id }) => id)
@@ -318,9 +318,9 @@ async function walk(t: Test, app: App, writer: Writer, query: string, size: numb
   t.strictSame(
     seen.filter((id) => stayed.has(id)),
     inOrder(before).filter((id) => stayed.has(id)),
-    `${title}: all that stayed, in order`,
+    `${title}: every remaining record, in order`,
   )
-  t.strictSame(gone, [], `${title}: none that was gone`)
+  t.strictSame(gone, [], `${title}: no removed record`)
   t.ok(stayed.size > before.length / 3, `${title}: many stayed`)
 }
 
@@ -328,7 +328,7 @@ const WRITTEN_TO = [
   ...['id', '-id', 'brand', '-brand', 'sku', '-sku', 'category', '-category', 'brand,-sku,price', '-category,sku', 'stock,-price,name,-id'],
 ].map((ordering) => `ordering=${ordering}`)
 
-onEach('whatever is written meanwhile, none is met twice and none that stays is missed', async (t, dialect) => {
+onEach('concurrent writes make a walk neither repeat a record nor miss one that stays', async (t, dialect) => {
   const app = await filled(t, dialect, ROWS)
   const writer = new Writer(app, await byNumber(app, ''), random(SEED))
   for (const query of [
@@ -342,7 +342,7 @@ onEach('whatever is written meanwhile, none is met twice and none that stays is 
       await walk(t, app, writer, query, 13, way)
     }
   }
-  t.ok(writer.inserted > ROWS && writer.removed > ROWS, 'much was written')
+  t.ok(writer.inserted > ROWS && writer.removed > ROWS, 'many records were written')
 })
 
 const REAL: [query: string, ...ways: Way[]][] = [
@@ -350,13 +350,13 @@ const REAL: [query: string, ...ways: Way[]][] = [
   ['ordering=-category,sku', 'next', 'previous'],
   ['ordering=category,-price', 'next'],
   ['ordering=-brand,stock,-sku', 'previous'],
-  // So many that they are found along the index of the order, and not sorted.
+  // The list follows the index of the order, because too many rows match for sorting.
   ['stock__gte=100&ordering=-sku,price', 'next'],
   ['search=black&ordering=brand', 'next', 'previous'],
 ]
 
 if (process.env.CURSORS === 'all' && existsSync(CATALOGUE)) {
-  onEach('the same with a real catalogue', async (t, dialect) => {
+  onEach('a walk of a real catalogue under concurrent writes misses and repeats no record', async (t, dialect) => {
     const app = await build(t, dialect)
     await importProducts(app.db, readNdjson(createReadStream(CATALOGUE)))
     const { products } = app.db.tables
@@ -366,20 +366,24 @@ if (process.env.CURSORS === 'all' && existsSync(CATALOGUE)) {
     for (const [query, ...ways] of REAL) {
       for (const way of ways) await walk(t, app, writer, query, 100, way)
     }
-    t.ok(writer.inserted > ROWS && writer.removed > ROWS, 'much was written')
+    t.ok(writer.inserted > ROWS && writer.removed > ROWS, 'many records were written')
   })
 } else {
-  t.test('the same with a real catalogue', { skip: 'long: npm run soak, where the catalogue is' }, async () => {})
+  t.test(
+    'a walk of a real catalogue under concurrent writes misses and repeats no record',
+    { skip: 'long: npm run soak, where the catalogue is' },
+    async () => {},
+  )
 }
 
 const cursorOf = (link: string) => inLink(link, 'cursor') ?? ''
 
-/** Bytes of a cursor in front of what it says. */
+/** Bytes of the signature in front of a cursor's text. */
 const SIGNATURE = 16
 
 const bytesOf = (cursor: string) => Buffer.from(cursor, 'base64url')
 
-/** The cursor with what it says changed, under the signature that it had. */
+/** Changes the text of a cursor and keeps its signature. */
 function saying(cursor: string, change: (text: string) => string): string {
   const bytes = bytesOf(cursor)
   const text = bytes.subarray(SIGNATURE).toString()
@@ -392,14 +396,14 @@ function flipped(cursor: string, place: number): string {
   return `${cursor.slice(0, at)}${cursor[at] === 'A' ? 'B' : 'A'}${cursor.slice(at + 1)}`
 }
 
-onEach('a cursor that was changed, or that belongs to another page or list, is refused', async (t, dialect) => {
+onEach('a changed cursor, or one of another page or list, is refused', async (t, dialect) => {
   const app = await filled(t, dialect, 60)
   const query = 'price__gte=0.5&search=e&ordering=brand,-price'
   const link = (await page(app, urlOf(query, 'page_size=3&page=2'))).body.next
-  // Copies of the template have its secret.
+  // Databases from the template share its secret.
   const other = await filled(t, { ...dialect, createFilled: dialect.create }, 60)
   const cursor = cursorOf(link)
-  /** The cursor to page 3 of another list. */
+  /** Returns the cursor to page 3 of another list. */
   const of = async (list: string, at = app) => {
     const { next } = (await page(at, `${list}&page_size=3&page=2`)).body
     if (next === null) throw new Error(`${list} has no page 3`)
@@ -470,16 +474,24 @@ onEach('a cursor that was changed, or that belongs to another page or list, is r
     const named = body.errors?.some(({ parameter }: { parameter?: string }) => parameter === 'cursor')
     t.strictSame({ status, code: body.code, named }, { status: 400, code: 'invalid-request', named: true }, what)
   }
-  t.equal((await get(other, changed(bare, { cursor: await of(urlOf('ordering=id'), other) }))).status, 200, 'it holds where it is from')
-  t.equal((await get(app, changed(link, {}))).status, 200, 'and so does the one that was changed')
-  t.equal((await get(app, changed(bare, { cursor: await of(urlOf('ordering=id')) }))).status, 200, 'a list without an order has its own')
+  t.equal(
+    (await get(other, changed(bare, { cursor: await of(urlOf('ordering=id'), other) }))).status,
+    200,
+    'a cursor holds in its own database',
+  )
+  t.equal((await get(app, changed(link, {}))).status, 200, 'the unchanged cursor holds')
+  t.equal(
+    (await get(app, changed(bare, { cursor: await of(urlOf('ordering=id')) }))).status,
+    200,
+    'a list without an order has its own cursor',
+  )
 })
 
-onEach('a cursor holds no longer once a column of its order is stored in another way', async (t, dialect) => {
+onEach('a cursor expires when a column of its order changes its type', async (t, dialect) => {
   const { db } = await filled(t, dialect, 10)
   const ordering = [{ field: 'price', descending: false }]
   const read = (cursor?: string) =>
-    // The columns are looked at once for each object.
+    // The columns are examined once per database object.
     list({ ...db }, products, { ordering, page_size: 2, page: 2, ...(cursor && { cursor }) }, { countLimit: 1_000 })
   const first = await list(db, products, { ordering, page_size: 2 }, { countLimit: 1_000 })
   const cursor = first.next?.cursor ?? ''
@@ -494,7 +506,7 @@ onEach('a cursor holds no longer once a column of its order is stored in another
   }
 })
 
-onEach('what a cursor does not depend on may be written otherwise', async (t, dialect) => {
+onEach('a cursor holds for other forms of the same query', async (t, dialect) => {
   const app = await filled(t, dialect, 60)
   const query = 'price__gte=0.5&brand__in=Acme,acme,%22%22&search=e&ordering=brand,-price'
   const link = (await page(app, urlOf(query, 'page_size=3&page=2'))).body.next
@@ -523,7 +535,7 @@ onEach('what a cursor does not depend on may be written otherwise', async (t, di
 
 const LINK = 'http://localhost:80/api/products/'
 
-/** An answer of a list of which the products are numbered from 1, with the numbers in the links to its neighbours. */
+/** Summarises a page of products numbered from 1: their numbers and the page numbers in its links. */
 const shown = ({ status, body }: Answer) => ({
   status,
   places: body.results?.map(({ id }: Product) => id / GAP),
@@ -542,7 +554,7 @@ const insertPlaces = (app: App, ...places: number[]) =>
     places.map((place) => anyProduct(place * GAP, random(place))),
   )
 
-onEach('where the records after a page are gone, next is an empty page that leads back', async (t, dialect) => {
+onEach('a next page whose records are gone is empty and leads back', async (t, dialect) => {
   const app = await filled(t, dialect, 21)
   const second = await page(app, urlOf('page_size=7&page=2'))
   await removePlaces(app, 15, 21)
@@ -551,13 +563,21 @@ onEach('where the records after a page are gone, next is an empty page that lead
   t.equal(empty.body.count, 14)
   const back = await page(app, empty.body.previous)
   t.strictSame(shown(back), { status: 200, places: range(8, 14), previous: 1, next: null }, 'back from it')
-  t.strictSame(shown(await page(app, back.body.previous)), { status: 200, places: range(1, 7), previous: null, next: 2 }, 'and back again')
+  t.strictSame(shown(await page(app, back.body.previous)), { status: 200, places: range(1, 7), previous: null, next: 2 }, 'back again')
 
   await insertPlaces(app, 15, 16)
   const again = await page(app, empty.body.previous)
-  t.strictSame(shown(again), { status: 200, places: range(8, 14), previous: 1, next: 3 }, 'back from it when there are others')
-  t.strictSame(shown(await page(app, again.body.next)), { status: 200, places: [15, 16], previous: 2, next: null }, 'which come next')
-  t.strictSame(shown(await page(app, second.body.next)), { status: 200, places: [15, 16], previous: 2, next: null }, 'and in its place')
+  t.strictSame(shown(again), { status: 200, places: range(8, 14), previous: 1, next: 3 }, 'back from it when there are other records')
+  t.strictSame(
+    shown(await page(app, again.body.next)),
+    { status: 200, places: [15, 16], previous: 2, next: null },
+    'the other records come next',
+  )
+  t.strictSame(
+    shown(await page(app, second.body.next)),
+    { status: 200, places: [15, 16], previous: 2, next: null },
+    'the original link shows them too',
+  )
 
   await removePlaces(app, 8, 16)
   const further = await page(app, second.body.next)
@@ -565,11 +585,11 @@ onEach('where the records after a page are gone, next is an empty page that lead
   t.strictSame(shown(await page(app, further.body.previous)), { status: 200, places: range(1, 7), previous: null, next: null })
 
   await removePlaces(app, 1, 7)
-  t.strictSame(shown(await page(app, second.body.next)), { status: 200, places: [], previous: null, next: null }, 'all is gone')
+  t.strictSame(shown(await page(app, second.body.next)), { status: 200, places: [], previous: null, next: null }, 'all records are gone')
   t.strictSame(shown(await page(app, second.body.previous)), { status: 200, places: [], previous: null, next: null }, 'backwards too')
 })
 
-onEach('where the records in front of a page are gone, previous is an empty page that leads on', async (t, dialect) => {
+onEach('a previous page whose records are gone is empty and leads on', async (t, dialect) => {
   const app = await filled(t, dialect, 35)
   const fourth = await page(app, urlOf('page_size=7&page=4'))
   await removePlaces(app, 1, 21)
@@ -581,8 +601,12 @@ onEach('where the records in front of a page are gone, previous is an empty page
 
   await insertPlaces(app, 20, 21)
   const again = await page(app, empty.body.next)
-  t.strictSame(shown(again), { status: 200, places: range(22, 28), previous: 3, next: 5 }, 'on from it when there are others')
-  t.strictSame(shown(await page(app, again.body.previous)), { status: 200, places: [20, 21], previous: null, next: 4 }, 'which come before')
+  t.strictSame(shown(again), { status: 200, places: range(22, 28), previous: 3, next: 5 }, 'on from it when there are other records')
+  t.strictSame(
+    shown(await page(app, again.body.previous)),
+    { status: 200, places: [20, 21], previous: null, next: 4 },
+    'the other records come before',
+  )
 
   await removePlaces(app, 20, 28)
   const further = await page(app, fourth.body.previous)
@@ -590,7 +614,7 @@ onEach('where the records in front of a page are gone, previous is an empty page
   t.strictSame(shown(await page(app, further.body.next)), { status: 200, places: range(29, 35), previous: null, next: null })
 })
 
-onEach('a list in which nothing is left of a filter has an empty next, too', async (t, dialect) => {
+onEach('a next page of a filter without remaining matches is empty', async (t, dialect) => {
   const app = await filled(t, dialect, 60)
   const query = 'name=apple&ordering=-sku'
   const { body } = await page(app, urlOf(query, 'page_size=2'))
@@ -598,7 +622,7 @@ onEach('a list in which nothing is left of a filter has an empty next, too', asy
   t.strictSame(shown(await page(app, body.next)), { status: 200, places: [], previous: null, next: null })
 })
 
-onEach('records that come in front of the first page are reached by previous, and no number is below 1', async (t, dialect) => {
+onEach('previous reaches records inserted before the first page, without page numbers below 1', async (t, dialect) => {
   const app = await filled(t, dialect, 30)
   const list = 'ordering=-id&page_size=5'
   const second = await page(app, urlOf(list, 'page=2'))
@@ -617,7 +641,11 @@ onEach('records that come in front of the first page are reached by previous, an
     previous = answer.body.previous
   }
   const first = await page(app, urlOf(list))
-  t.strictSame(shown(first), { status: 200, places: range(34, 38).toReversed(), previous: null, next: 2 }, 'the first page is the first')
+  t.strictSame(
+    shown(first),
+    { status: 200, places: range(34, 38).toReversed(), previous: null, next: 2 },
+    'the newest records are on the first page',
+  )
 })
 
 onEach('a page of another size begins where the link leads', async (t, dialect) => {
@@ -647,21 +675,21 @@ onEach('a page of another size begins where the link leads', async (t, dialect) 
   t.strictSame(
     seen,
     (await byNumber(app, 'ordering=brand,-sku')).map(({ id }) => id),
-    'a size for each page',
+    'a different size for each page',
   )
 })
 
-onEach('every link of a Link header is that of the body, and first and last go by number', async (t, dialect) => {
+onEach('a Link header has the links of the body, and first and last by number', async (t, dialect) => {
   const app = await filled(t, dialect, 21)
   const { body, headers } = await page(app, (await page(app, urlOf('page_size=7'))).body.next)
   t.equal(
     headers.link,
     `<${LINK}?page_size=7>; rel="first", <${body.previous}>; rel="prev", <${body.next}>; rel="next", <${LINK}?page=3&page_size=7>; rel="last"`,
   )
-  t.ok(cursorOf(body.next) && cursorOf(body.previous), 'with cursors')
+  t.ok(cursorOf(body.next) && cursorOf(body.previous), 'the links have cursors')
 })
 
-onEach('what is signed in one process holds in another, and after a restart', async (t, dialect) => {
+onEach('a cursor of one process holds in another and after a restart', async (t, dialect) => {
   const one = await filled(t, dialect, 30)
   const env = { DATABASE_URL: one.config.DATABASE_URL }
   const two = await build(t, dialect, { env })
@@ -681,9 +709,9 @@ onEach('what is signed in one process holds in another, and after a restart', as
   t.strictSame(places(await page(restarted, next)), range(8, 14))
 })
 
-onEach('records with the longest keys are reached by links, be it without a cursor', async (t, dialect) => {
+onEach('records with the longest keys are reachable by links, if need be without a cursor', async (t, dialect) => {
   const app = await build(t, dialect)
-  // A character of four bytes, and one that JSON writes with six: bodies cannot have it, but older rows can.
+  // A character of four bytes, and one of six in JSON. Bodies cannot have the second, but older rows can.
   const [wide, escaped] = ['👕', '\u0001']
   for (const [place, character] of [wide, escaped, wide, escaped, wide, escaped].entries()) {
     const [name, sku] = [character.repeat(255), `${character.repeat(60)}${place}`]
@@ -719,7 +747,7 @@ onEach('records with the longest keys are reached by links, be it without a curs
     const links = [...there.slice(1), ...back.slice(1)].map(({ url }) => url)
     t.ok(
       links.every((link) => link.length < MAX_CURSOR_LENGTH + 200),
-      'none is too long for a URL',
+      'no link is too long for a URL',
     )
     t.equal(
       links.every((link) => cursorOf(link) !== ''),
@@ -728,7 +756,7 @@ onEach('records with the longest keys are reached by links, be it without a curs
     )
     t.ok(
       links.some((link) => cursorOf(link) !== ''),
-      'some have',
+      'some links have a cursor',
     )
   }
 })

@@ -1,4 +1,4 @@
-// Declarations of fields: what is refused where it is written, and what the documents say of the rest.
+// Declarations of fields: faulty ones are refused, and schemas accept the values of the others.
 import { Type } from '@sinclair/typebox'
 import t from 'tap'
 import { choice, decimal, type Field, integer, json, meta, nullable, text } from '../../src/query/fields.ts'
@@ -31,10 +31,10 @@ const refused: [title: string, declare: () => unknown, message: RegExp][] = [
   ['a default for what is null without one', () => nullable(text({ maxLength: 9, default: '' })), /null as its default/],
 ]
 for (const [title, declare, message] of refused) {
-  t.test(`a field is refused: ${title}`, async (t) => void t.throws(declare, { name: 'TypeError', message }))
+  t.test(`a faulty field is refused at its declaration: ${title}`, async (t) => void t.throws(declare, { name: 'TypeError', message }))
 }
 
-/** Fields, with values that a record can show and values that it cannot. */
+/** Fields, with valid and invalid values of records. */
 const shown: [title: string, field: Field, values: unknown[], others: unknown[]][] = [
   ['a choice that can be null', nullable(choice(['S', 'M'])), ['S', null], ['L', '']],
   ['a union that can be null', nullable(json(Type.Union([Type.String(), Type.Number()]))), ['a', 1, null], [true, []]],
@@ -43,13 +43,13 @@ const shown: [title: string, field: Field, values: unknown[], others: unknown[]]
   ['the most digits', decimal({ precision: 15, scale: 2 }), ['9999999999999.99'], ['99999999999999.99']],
 ]
 for (const [title, field, values, others] of shown) {
-  t.test(`a record shows ${title}`, async (t) => {
+  t.test(`the schema of a record accepts only its values: ${title}`, async (t) => {
     const check = compileBody(Type.Object({ field: Type.Unsafe(field) }))
     const checkInput = compileBody(Type.Object({ field: field[meta].input }))
     for (const value of values) {
-      t.strictSame(check({ field: value }), [], `shown: ${value}`)
-      t.strictSame(checkInput({ field: value }), [], `sent: ${value}`)
+      t.strictSame(check({ field: value }), [], `valid in records: ${value}`)
+      t.strictSame(checkInput({ field: value }), [], `valid in bodies: ${value}`)
     }
-    for (const value of others) t.equal(check({ field: value }).length > 0, true, `not shown: ${JSON.stringify(value)}`)
+    for (const value of others) t.equal(check({ field: value }).length > 0, true, `invalid: ${JSON.stringify(value)}`)
   })
 }

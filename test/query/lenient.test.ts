@@ -1,4 +1,4 @@
-// What is unknown is refused or, where the client or the configuration says so, ignored (RFC 7240, `handling`).
+// Unknown parameters are refused or, at the request of the client or the configuration, ignored (RFC 7240, `handling`).
 import t from 'tap'
 import type { App } from '../../src/http/routes.ts'
 import type { Dialect } from '../dialects.ts'
@@ -9,7 +9,7 @@ const ROWS = 120
 
 const apps = new Map<string, Promise<App>>()
 
-/** One application for each database and handling: these tests only read. */
+/** Returns one application per database and handling, since these tests only read. */
 function filled(dialect: Dialect, handling: string): Promise<App> {
   const key = `${dialect.name} ${handling}`
   const app = apps.get(key) ?? build(t, dialect, { env: { QUERY_HANDLING: handling } }).then(fill)
@@ -33,7 +33,7 @@ const asked = (app: App, query: string, prefer?: string) =>
 
 type Handling = 'strict' | 'lenient'
 
-/** What a Prefer header says. */
+/** Prefer headers with the handling that they request. */
 const HEADERS: [prefer: string | undefined, states: Handling | undefined][] = [
   [undefined, undefined],
   ['', undefined],
@@ -72,7 +72,7 @@ const HEADERS: [prefer: string | undefined, states: Handling | undefined][] = [
   ['return=minimal; handling=lenient', undefined],
 ]
 
-onEach('the handling is that of the request, or else that of the configuration', async (t, dialect) => {
+onEach('the handling of the request takes precedence over the configured one', async (t, dialect) => {
   for (const configured of ['strict', 'lenient'] as const) {
     const app = await filled(dialect, configured)
     for (const [prefer, states] of HEADERS) {
@@ -86,26 +86,26 @@ onEach('the handling is that of the request, or else that of the configuration',
   }
 })
 
-onEach('several Prefer headers are one', async (t, dialect) => {
+onEach('several Prefer headers are read as one', async (t, dialect) => {
   const app = await filled(dialect, 'strict')
   const headers = { prefer: ['respond-async', 'handling=lenient'] }
   const { statusCode } = await app.inject({ url: `${LIST}?colour=red`, headers: headers as never })
   t.equal(statusCode, 200)
 })
 
-onEach('a preference is applied to what is not unknown, too', async (t, dialect) => {
+onEach('Preference-Applied is sent for queries without unknown parameters, too', async (t, dialect) => {
   for (const configured of ['strict', 'lenient']) {
     const app = await filled(dialect, configured)
     for (const handling of ['strict', 'lenient']) {
       const answer = await asked(app, 'stock=1', `handling=${handling}`)
       t.match(answer, { status: 200, body: { count: 40 }, headers: { 'preference-applied': `handling=${handling}` } })
       const refused = await asked(app, 'stock=x', `handling=${handling}`)
-      t.match(refused, { status: 400, headers: { 'preference-applied': `handling=${handling}` } }, 'and to what is refused')
+      t.match(refused, { status: 400, headers: { 'preference-applied': `handling=${handling}` } }, 'also with a refusal')
     }
   }
 })
 
-onEach('a list depends on Prefer, and says so', async (t, dialect) => {
+onEach('lists vary by Prefer', async (t, dialect) => {
   for (const configured of ['strict', 'lenient']) {
     const app = await filled(dialect, configured)
     for (const query of ['', 'stock=1', 'stock=1&page=2', 'page=last']) {
@@ -119,7 +119,7 @@ onEach('a list depends on Prefer, and says so', async (t, dialect) => {
 
 const URL = 'http://localhost:80/api/products/'
 
-/** What is refused otherwise, what it means, and the link to the second page. */
+/** Queries refused by strict handling, an equivalent query, and the link to the second page. */
 const IGNORED: [query: string, same: string, next: string][] = [
   ['colour=red', '', '?page=2'],
   ['colour=', '', '?page=2'],
@@ -154,7 +154,7 @@ const IGNORED: [query: string, same: string, next: string][] = [
   ['page_size=500&colour=red&ordering=size,-name', 'page_size=100&ordering=-name', '?ordering=-name&page=2&page_size=100'],
 ]
 
-onEach('what is ignored is as if it were not there, and not in the links either', async (t, dialect) => {
+onEach('ignored parameters have no effect and do not appear in links', async (t, dialect) => {
   const [strict, lenient] = [await filled(dialect, 'strict'), await filled(dialect, 'lenient')]
   for (const [query, same, next] of IGNORED) {
     const refused = await asked(strict, query)
@@ -165,13 +165,13 @@ onEach('what is ignored is as if it were not there, and not in the links either'
       if (answer.status !== 200) continue
       const ids = ({ results }: { results: { id: number }[] }) => results.map(({ id }) => id)
       t.strictSame({ count: answer.body.count, ids: ids(answer.body) }, { count: body.count, ids: ids(body) }, query)
-      t.equal(withoutCursor(answer.body.next), `${URL}${next}`, `the link of ${query}`)
-      t.notMatch(answer.headers.link, /colour|size=[^1]|=10[1-9]/, `the header of ${query}`)
+      t.equal(withoutCursor(answer.body.next), `${URL}${next}`, `the next link of ${query}`)
+      t.notMatch(answer.headers.link, /colour|size=[^1]|=10[1-9]/, `the Link header of ${query}`)
     }
   }
 })
 
-onEach('the links of a lenient answer hold in a strict one, and the other way round', async (t, dialect) => {
+onEach('links of a lenient answer hold in strict requests, and the reverse', async (t, dialect) => {
   const app = await filled(dialect, 'strict')
   const { body } = await asked(app, 'colour=red&ordering=size,-stock&page_size=10', 'handling=lenient')
   const second = await ask(app, 'GET', body.next)
@@ -212,7 +212,7 @@ const REFUSED: [query: string, ...parameters: string[]][] = [
   [`stock__in=${Array.from({ length: 101 }, (_, index) => index).join(',')}`, 'stock__in'],
 ]
 
-onEach('all else is refused as ever', async (t, dialect) => {
+onEach('lenient handling refuses all other faults', async (t, dialect) => {
   const [strict, lenient] = [await filled(dialect, 'strict'), await filled(dialect, 'lenient')]
   for (const [query, ...parameters] of REFUSED) {
     for (const { status, body } of [await asked(strict, query, 'handling=lenient'), await asked(lenient, query)]) {
@@ -224,7 +224,7 @@ onEach('all else is refused as ever', async (t, dialect) => {
   t.match({ status: past.status, code: past.body.code }, { status: 404, code: 'page-not-found' })
 })
 
-onEach('a strict client of a lenient service is told all that is wrong', async (t, dialect) => {
+onEach('strict handling reports every fault to a client of a lenient service', async (t, dialect) => {
   const app = await filled(dialect, 'lenient')
   const { status, body } = await asked(app, 'colour=red&ordering=size&page_size=101', 'handling=strict')
   t.match(

@@ -1,4 +1,4 @@
-// A list as a whole: its order, its pages, the links between them, and search.
+// Lists: order, pages, links and search.
 import { eq } from 'drizzle-orm'
 import t, { type Test } from 'tap'
 import type { App } from '../../src/http/routes.ts'
@@ -17,14 +17,14 @@ const CATEGORIES = [
   { name: 'Ärmel', parent: 1 },
 ]
 
-// Two of the names show whether text is ordered by code points: in UTF-16 the shirt comes before the wide letter.
+// Two names distinguish an order by code points from one by UTF-16, in which the shirt precedes the wide letter.
 const NAMES = ['apple', 'Zebra', 'apple', 'Übel', '麵包', '\uff21pple', '👕', 'apple pie', 'a', 'Apple', '10', '9', 'İ', '_', '~']
 const PRICES = ['9', '10', '100', '9.5', '0', '99999999.99', '10']
 const STOCKS = [0, 5, 5, 40, 2_147_483_647, 300]
 const BRANDS = ['', 'Acme', 'acme', '', 'Smith, Sons']
 const DAYS = ['2026-01-02', '2026-01-01', '2026-01-02', '2026-01-10']
 
-/** More than one page of the default size, with values that are the same in several records, and with some that are missing. */
+/** More than one page of the default size, with repeated and missing values. */
 const PRODUCTS = Array.from({ length: 45 }, (_, index) => ({
   name: NAMES[index % NAMES.length],
   price: PRICES[index % PRICES.length],
@@ -53,7 +53,7 @@ async function fill(app: App): Promise<void> {
 
 const apps = new Map<string, Promise<App>>()
 
-/** One application for each database, for all tests that only read. */
+/** Returns one application per database, for tests that only read. */
 function filled(dialect: Dialect): Promise<App> {
   const app = apps.get(dialect.name) ?? build(t, dialect).then((app) => fill(app).then(() => app))
   apps.set(dialect.name, app)
@@ -67,7 +67,7 @@ async function create(app: App, table: string, body: object): Promise<void> {
 
 const idsOf = (body: { results: Shown[] }) => body.results.map(({ id }) => id)
 
-/** Numbers and prices by size, text and times by code point, what is missing first. */
+/** Compares numbers and prices by value, texts and times by code point, and missing values first. */
 function compare(field: string, a: Shown, b: Shown): number {
   const [x, y] = [a[field] ?? null, b[field] ?? null]
   if (x === null || y === null) return Number(x !== null) - Number(y !== null)
@@ -75,7 +75,7 @@ function compare(field: string, a: Shown, b: Shown): number {
   return Buffer.compare(Buffer.from(String(x)), Buffer.from(String(y)))
 }
 
-/** Sorts as the contract says. */
+/** Sorts ids by the documented order. */
 function inOrder(records: readonly Shown[], ordering: string): number[] {
   const given = ordering.split(',').map((key) => key.trim())
   const keys = [...given, given.at(-1)?.startsWith('-') ? '-id' : 'id']
@@ -96,14 +96,14 @@ const SEVERAL_KEYS = [
   ...['-created_at,updated_at', 'price,id', 'price,-id', '-price,id', '-id,price', 'name,-stock,category,-brand', ' brand , -stock '],
 ]
 
-onEach('records come in the order that is asked for, those without a value first or, descending, last', async (t, dialect) => {
+onEach('records are ordered as requested, with missing values first, or last if descending', async (t, dialect) => {
   const app = await filled(dialect)
   for (const resource of [products, categories]) {
     const all: Shown[] = (await get(app, `/api/${resource.table}/?page_size=100`)).body.results
     t.strictSame(
       all.map(({ id }) => id),
       all.map((_, index) => index + 1),
-      `${resource.table} are ordered by id where nothing else is asked for`,
+      `${resource.table} are ordered by id by default`,
     )
     for (const ordering of [...orderings(resource), ...(resource === products ? SEVERAL_KEYS : ['parent,-name', '-name,parent'])]) {
       const { body } = await get(app, `/api/${resource.table}/?page_size=100&ordering=${encodeURIComponent(ordering)}`)
@@ -112,14 +112,14 @@ onEach('records come in the order that is asked for, those without a value first
   }
 })
 
-t.test('the catalogue has what an order can get wrong', async (t) => {
+t.test('the catalogue has repeated and missing values, and names that distinguish code points from UTF-16', async (t) => {
   const names = PRODUCTS.map(({ name }) => name)
-  t.ok(names.length > new Set(names).size, 'values that are the same')
-  t.ok(PRODUCTS.some((product) => !('sku' in product)) && PRODUCTS.some((product) => !('category' in product)), 'values that are missing')
+  t.ok(names.length > new Set(names).size, 'repeated values')
+  t.ok(PRODUCTS.some((product) => !('sku' in product)) && PRODUCTS.some((product) => !('category' in product)), 'missing values')
   t.not(String(NAMES.toSorted()), String(NAMES.toSorted((a = '', b = '') => Buffer.compare(Buffer.from(a), Buffer.from(b)))), 'code points')
 })
 
-onEach('pages are counted from 1, and the last has a name', async (t, dialect) => {
+onEach('pages are numbered from 1, and page=last is the last', async (t, dialect) => {
   const app = await filled(dialect)
   const PAGE = 'http://localhost:80/api/products/'
   const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index)
@@ -162,7 +162,7 @@ onEach('pages are counted from 1, and the last has a name', async (t, dialect) =
   }
 })
 
-onEach('a list that nothing matches has one page, which is empty', async (t, dialect) => {
+onEach('a list without matches has one empty page', async (t, dialect) => {
   const app = await build(t, dialect)
   await create(app, 'products', { name: 'Red shirt', price: '1' })
   for (const path of ['/api/categories/?', '/api/products/?stock=7&', '/api/products/?search=none&']) {
@@ -175,7 +175,7 @@ onEach('a list that nothing matches has one page, which is empty', async (t, dia
   }
 })
 
-/** What stands behind the rel of a Link header, by rel. */
+/** Parses a Link header to its targets by relation. */
 const linksOf = (header: unknown): Record<string, string> =>
   Object.fromEntries(
     String(header)
@@ -186,7 +186,7 @@ const linksOf = (header: unknown): Record<string, string> =>
       }),
   )
 
-onEach('a Link header leads to the first, the previous, the next and the last page', async (t, dialect) => {
+onEach('a Link header leads to the first, previous, next and last page', async (t, dialect) => {
   const app = await filled(dialect)
   const url = 'http://localhost:80/api/products/'
   const rows: [query: string, links: Record<string, string>][] = [
@@ -201,11 +201,11 @@ onEach('a Link header leads to the first, the previous, the next and the last pa
     const found = linksOf(headers.link)
     const bare = Object.entries(found).map(([rel, to]) => [rel, rel === 'next' || rel === 'prev' ? withoutCursor(to) : to])
     t.strictSame(Object.fromEntries(bare), links, query || 'no query')
-    t.strictSame({ next: found.next ?? null, prev: found.prev ?? null }, { next: body.next, prev: body.previous }, 'as in the body')
+    t.strictSame({ next: found.next ?? null, prev: found.prev ?? null }, { next: body.next, prev: body.previous }, 'same as in the body')
   }
 })
 
-onEach('a query that is too long for a header has its links in the body alone', async (t, dialect) => {
+onEach('a query too long for a Link header has its links only in the body', async (t, dialect) => {
   const app = await filled(dialect)
   const values = (count: number) => Array.from({ length: count }, (_, index) => `${'x'.repeat(60)}${index}`).join(',')
   for (const [count, has] of [
@@ -219,7 +219,7 @@ onEach('a query that is too long for a header has its links in the body alone', 
   }
 })
 
-/** A query, and what the link to its second page says; what it says of a year that RFC 3339 cannot write is left open. */
+/** Queries with the query of the link to the second page; undefined for years that RFC 3339 cannot express. */
 const LINKS: [query: string, next?: string][] = [
   ['page_size=2', 'page=2&page_size=2'],
   ['stock__gte=0&page_size=2&brand__in=Acme,acme', 'brand__in=Acme%2Cacme&page=2&page_size=2&stock__gte=0'],
@@ -261,7 +261,7 @@ const LINKS: [query: string, next?: string][] = [
   ['&&page_size=2&', 'page=2&page_size=2'],
 ]
 
-onEach('links have the query in one spelling, and lead to the same records', async (t, dialect) => {
+onEach('links have the canonical form of the query and lead to the same records', async (t, dialect) => {
   const app = await filled(dialect)
   const origin = 'http://localhost:80'
   const path = (url: string) => url.slice(origin.length)
@@ -278,15 +278,15 @@ onEach('links have the query in one spelling, and lead to the same records', asy
     if (second.status !== 200) continue
     t.notOk(
       idsOf(second.body).some((id) => idsOf(body).includes(id)),
-      'none of the first page is on the second',
+      'no record is on both pages',
     )
     for (const back of [second.body.previous, linksOf(headers.link).first ?? '']) {
-      t.strictSame((await get(app, path(back))).body, body, `back on the first page of ${query}`)
+      t.strictSame((await get(app, path(back))).body, body, `back to the first page of ${query}`)
     }
   }
 })
 
-onEach('following next comes to every record once', async (t, dialect) => {
+onEach('following next meets every record once', async (t, dialect) => {
   const app = await filled(dialect)
   for (const ordering of ['id', '-id', 'stock', '-stock', 'sku', '-sku', 'category', '-category', 'brand,-price', '-created_at']) {
     for (const size of [1, 7]) {
@@ -298,7 +298,7 @@ onEach('following next comes to every record once', async (t, dialect) => {
         next = body.next
       }
       const all = (await get(app, `/api/products/?ordering=${ordering}&page_size=100`)).body
-      t.strictSame(seen, idsOf(all), `by ${ordering}, ${size} on a page`)
+      t.strictSame(seen, idsOf(all), `by ${ordering}, ${size} per page`)
       t.equal(new Set(seen).size, PRODUCTS.length)
     }
   }
@@ -310,7 +310,7 @@ const nextOf = async (t: Test, app: App, url: string, headers: Record<string, st
   return withoutCursor(body.next)
 }
 
-onEach('links begin with the origin that the client used, or with the one that is configured', async (t, dialect) => {
+onEach('links begin with the origin of the request or the configured one', async (t, dialect) => {
   const app = await filled(dialect)
   const rows: [url: string, headers: Record<string, string>, next: string][] = [
     ['/api/products/', { host: 'shop.example:8080' }, 'http://shop.example:8080/api/products/?page=2'],
@@ -337,12 +337,12 @@ const SEARCHED = {
   loaf: { sku: 'LOAF', name: '麵包', description: 'Bread of the Straße', brand: '' },
   quote: { name: 'say "hi"', brand: "O'Neil" },
   slash: { name: 'a\\b', brand: '50%_off' },
-  // Two fields that touch, so that a search across the gap between them would show.
+  // Two adjacent fields, to detect a match across their boundary.
   gap: { name: 'cardboard', brand: 'boxed' },
   greek: { name: 'ΟΔΟΣ' },
 }
 
-onEach('a search finds the records that have every term, each in any field and any case', async (t, dialect) => {
+onEach('a search finds records that contain every term, in any field and case', async (t, dialect) => {
   const app = await build(t, dialect)
   await create(app, 'categories', { name: 'Outdoor' })
   for (const body of Object.values(SEARCHED)) await create(app, 'products', { price: '1', category: 1, ...body })
@@ -405,7 +405,7 @@ onEach('a search finds the records that have every term, each in any field and a
     t.same({ status, count: body.count, ids: body.results && idsOf(body) }, { status: 200, count: ids.length, ids }, search.slice(0, 60))
   }
   const { body } = await get(app, '/api/products/?search=shirt&brand=Acme&stock=0&ordering=-name')
-  t.strictSame(idsOf(body), [1], 'beside filters')
+  t.strictSame(idsOf(body), [1], 'combined with filters')
   t.equal((await get(app, '/api/categories/?search=OUTDOOR')).body.count, 1, 'categories by name')
   t.equal((await get(app, '/api/categories/?search=none')).body.count, 0)
 })

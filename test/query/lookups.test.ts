@@ -1,4 +1,4 @@
-// What each lookup finds, and that its negation finds exactly the rest.
+// Each lookup finds its matches, and its negation exactly the rest.
 import { eq, sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
 import { issueKey } from '../../src/auth/keys.ts'
@@ -12,7 +12,7 @@ import { keys } from '../../src/resources/keys.ts'
 import { products } from '../../src/resources/products.ts'
 import { ask, build, get, onEach } from '../helper.ts'
 
-/** In the order in which they are made: each has the id of its place. */
+/** Categories in the order of their ids. */
 const CATEGORIES = {
   food: { name: 'Food', parent: null },
   bread: { name: 'Bread', parent: 1 },
@@ -76,7 +76,7 @@ const ALL = Object.keys(PRODUCTS).join(' ')
 const ALL_CATEGORIES = Object.keys(CATEGORIES).join(' ')
 const HUGE = '9'.repeat(30)
 
-/** A parameter without its value, the value, and the keys of what it finds, in any order. */
+/** A parameter without negation, its value, and the keys of its matches in any order. */
 type Row = [parameter: string, value: string, finds: string]
 
 const text: Row[] = [
@@ -476,7 +476,7 @@ async function create(app: App, table: string, body: object): Promise<void> {
   if (status !== 201) throw new Error(JSON.stringify(answer))
 }
 
-/** A client cannot set these. */
+/** Sets times that a client cannot set. */
 const setTimes = (app: App, name: 'products' | 'categories', id: number, at: string) =>
   app.db.write(async (tx) => {
     const table = app.db.tables[name]
@@ -500,7 +500,7 @@ async function check(t: Test, app: App, list: string, keys: string[], [parameter
   }
 }
 
-onEach('a lookup finds what it means, and its negation all the rest', async (t, dialect) => {
+onEach('a lookup finds its matches and its negation the rest', async (t, dialect) => {
   const app = await build(t, dialect)
   await fill(app)
   for (const { resource, rows, keys } of RESOURCES) {
@@ -508,7 +508,7 @@ onEach('a lookup finds what it means, and its negation all the rest', async (t, 
   }
 })
 
-onEach('a negated comparison finds the records without a value too', async (t, dialect) => {
+onEach('a negated comparison includes records without a value', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const table = db.tables.keys
   const times = { early: '2100-01-01T00:00:00.000Z', late: '2100-01-03T00:00:00.000Z', never: null }
@@ -531,7 +531,7 @@ onEach('a negated comparison finds the records without a value too', async (t, d
     if (!filter) throw new Error(`keys have no filter ${parameter}`)
     const clause = filter.clause(db, filter.parameter[codec].read(value))
     const values = clause.values.map((value) => sql`${sql.param(value)}`)
-    // By a look at each row, and by an index where there is one.
+    // Checked by a test of each row and, if there is one, by the index.
     const ways = [
       sql`select id from ${table} where ${clause.check(...values)}`,
       ...(clause.selectIds ? [clause.selectIds(() => sql`true`, ...values)] : []),
@@ -543,7 +543,7 @@ onEach('a negated comparison finds the records without a value too', async (t, d
   }
 })
 
-onEach('a text that repeats itself is found', async (t, dialect) => {
+onEach('a search handles texts that repeat one character', async (t, dialect) => {
   const app = await build(t, dialect)
   for (const name of ['one', 'two', 'three', 'four', 'five'])
     await create(app, 'products', { name, price: '1', description: 'a'.repeat(10_000) })
@@ -561,14 +561,14 @@ onEach('a text that repeats itself is found', async (t, dialect) => {
 
 const lookupOf = (parameter: string) => parameter.split('__')[1] ?? 'exact'
 
-t.test('every key that a row names is there', async (t) => {
+t.test('every key in the rows exists', async (t) => {
   for (const { rows, keys } of RESOURCES) {
     const unknown = rows.flatMap(([, , finds]) => finds.split(' ').filter((key) => key !== '' && !keys.includes(key)))
     t.strictSame(unknown, [])
   }
 })
 
-t.test('every lookup has a row, on every kind of field that it is for and that a resource has', async (t) => {
+t.test('every lookup has a row for each applicable kind of field', async (t) => {
   const kindOf = (resource: (typeof RESOURCES)[number]['resource'], field = '') => resource.contract[field]?.[meta].kind
   const kinds = RESOURCES.flatMap(({ resource }) => Object.keys(resource.contract).map((field) => kindOf(resource, field)))
   const covered = RESOURCES.flatMap(({ resource, rows }) =>

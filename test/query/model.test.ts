@@ -1,6 +1,6 @@
-// Random queries over a random catalogue, answered by both databases and by a model that keeps the same records in an array.
-// The model shares nothing with the implementation but fold(), which defines what the same letter is.
-// MODEL_RUNS says how many queries; MODEL_SEED which ones (a failure prints the seed and the query).
+// Random queries over a random catalogue, answered by both databases and by a model with the same records in an array.
+// The model shares only fold() with the implementation, which defines equal letters.
+// MODEL_RUNS sets the number of queries, and MODEL_SEED selects them. A failure prints the seed and the query.
 import { eq } from 'drizzle-orm'
 import fc from 'fast-check'
 import type { Test } from 'tap'
@@ -73,7 +73,7 @@ const TIMES = [
   '2026-01-01T00:00:01.000Z',
   '2026-01-31T12:34:56.789Z',
 ]
-/** Names from the root; each has the id of its place. */
+/** Paths of category names from the root, in the order of their ids. */
 const PATHS = [['Food'], ['Food', 'Bread'], ['Food', 'Bread', '麵包'], ['Straße'], ['Straße', 'Bread'], ['Empty'], ['Empty', 'Emptier']]
 
 interface Row {
@@ -101,13 +101,13 @@ const anyRow = fc.record({
   created_at: fc.constantFrom(...TIMES),
 })
 
-/** Those with a `sku` first: they can be imported, and the others follow one by one. */
+/** Records with a `sku` come first, because they can be imported. The others are created one by one. */
 const CATALOGUE: Row[] = fc
   .sample(anyRow, { seed: SEED, numRuns: ROWS })
   .toSorted((a, b) => Number(a.sku === null) - Number(b.sku === null))
   .map((row, index) => ({ ...row, id: index + 1, sku: row.sku && `${row.sku}-${index}` }))
 
-/** Returns the slug of each category. */
+/** Fills the database and returns the slug of each category. */
 async function fill(app: App): Promise<string[]> {
   const slugs: string[] = []
   for (const path of PATHS) {
@@ -151,7 +151,7 @@ interface Query {
   size?: number
 }
 
-// What is asked: mostly values that are in the catalogue, or nearly so.
+// Values of queries, most of them equal or close to values in the catalogue.
 
 const huge = '9'.repeat(29)
 const numberText = fc.oneof(
@@ -191,7 +191,7 @@ const cases = fc.constantFrom(
   (text: string) => text.toLowerCase(),
 )
 
-/** Some of the characters of a text that is there, or words that may be nowhere. */
+/** Generates parts of existing texts, and words that may match nothing. */
 const pieceOf = (field: 'sku' | 'name' | 'description' | 'brand') =>
   fc
     .oneof(
@@ -271,7 +271,7 @@ const anyQuery = (slugs: readonly string[], page: fc.Arbitrary<string | undefine
     { requiredKeys: ['conditions', 'terms', 'ordering'] },
   )
 
-// How it is written in a URL.
+// Conversion of queries to URLs.
 
 const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`
 const item = (text: string) => (text === '' || /[",]|^\s|\s$/.test(text) ? quoted(text) : text)
@@ -289,9 +289,9 @@ function urlOf({ conditions, terms, ordering, page, size }: Query): string {
   return `/api/products/?${pairs.map((pair) => pair.map(encodeURIComponent).join('=')).join('&')}`
 }
 
-// What it means.
+// The meaning of queries.
 
-/** A number as a fraction. */
+/** A number as an exact fraction. */
 type Fraction = [numerator: bigint, denominator: bigint]
 
 function fractionOf(text: string): Fraction {
@@ -300,7 +300,7 @@ function fractionOf(text: string): Fraction {
   return [text.startsWith('-') ? -numerator : numerator, 10n ** BigInt(decimals.length)]
 }
 
-/** Nanoseconds since 1970. */
+/** Converts a time to nanoseconds since 1970. */
 function instantOf(text: string): Fraction {
   const [, decimals = ''] = /\.(\d+)/.exec(text) ?? []
   const seconds = BigInt(Date.parse(text.replace(/\.\d+/, ''))) * 1_000_000n
@@ -397,7 +397,7 @@ async function checkCatalogue(t: Test, app: App): Promise<void> {
   }
 }
 
-onEach('any query finds what a model of it finds, in the same order and on the same pages', async (t, dialect) => {
+onEach('any query finds the records of the model, in its order and on its pages', async (t, dialect) => {
   const app = await build(t, dialect)
   const slugs = await fill(app)
   await checkCatalogue(t, app)
@@ -418,10 +418,10 @@ onEach('any query finds what a model of it finds, in the same order and on the s
     )
   })
   await fc.assert(property, { seed: SEED, numRuns: RUNS })
-  t.ok(matched > RUNS / 4, 'many of the queries match something', { matched, of: RUNS })
+  t.ok(matched > RUNS / 4, 'many queries match something', { matched, of: RUNS })
 })
 
-onEach('following next comes to all that a model finds, once each', async (t, dialect) => {
+onEach('following next meets every record of the model once', async (t, dialect) => {
   const app = await build(t, dialect)
   const slugs = await fill(app)
   const property = fc.asyncProperty(anyQuery(slugs, fc.constant(undefined)), async (query) => {

@@ -1,4 +1,4 @@
-// What is refused in a query string, and what the answer says of it.
+// Refusals of query strings, and their descriptions.
 import { type AddressInfo, connect } from 'node:net'
 import t, { type Test } from 'tap'
 import { nearest } from '../../src/did-you-mean.ts'
@@ -11,7 +11,7 @@ import { ask, build, get, onEach } from '../helper.ts'
 interface Fault {
   parameter: string
   detail: RegExp
-  /** Null where there is to be none; undefined where it is of no interest. */
+  /** Null if there must be none; undefined if it does not matter. */
   suggestion?: string | null
   allowed?: readonly string[]
 }
@@ -34,7 +34,7 @@ const FIELDS = [
 const ORDER = ['id', 'sku', 'name', 'price', 'stock', 'brand', 'category', 'created_at', 'updated_at']
 
 const words = (count: number) => Array.from({ length: count }, (_, index) => `w${index}`)
-/** As many filters, at most 21 of them. */
+/** Returns `count` filters, at most 21. */
 const filters = (count: number) =>
   ['id', 'price']
     .flatMap((field) => ['', '__gt', '__gte', '__lt', '__lte'].map((lookup) => field + lookup))
@@ -44,7 +44,7 @@ const filters = (count: number) =>
     .join('&')
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index).join(',')
 
-/** Faults of one parameter. */
+/** Queries with faults of one parameter. */
 const ROWS: [query: string, ...faults: Fault[]][] = [
   ['bogus=1', unknown('bogus', null, FIELDS)],
   ['bogus', unknown('bogus')],
@@ -189,7 +189,7 @@ const ROWS: [query: string, ...faults: Fault[]][] = [
   ['br%00and=1', wrong('br%00and', /^has a NUL character$/)],
 ]
 
-/** Several faults at once. */
+/** Queries with several faults. */
 const MANY: typeof ROWS = [
   ['price__gte=abc&price__lte=xyz', wrong('price__gte', /number/), wrong('price__lte', /number/)],
   ['bogus=1&page=0&price__gte=50', unknown('bogus'), wrong('page', /page/)],
@@ -210,7 +210,7 @@ const MANY: typeof ROWS = [
   ],
 ]
 
-/** The faults of an answer are those expected, in any order, and no others. */
+/** Checks that an answer has exactly the expected faults, in any order. */
 function checkFaults(t: Test, { status, headers, body }: Awaited<ReturnType<typeof get>>, expected: readonly Fault[], title: string): void {
   t.match(
     { status, code: body.code, headers },
@@ -232,19 +232,19 @@ const encoded = (query: string) => encodeURI(query).replaceAll('%25', '%')
 
 const apps = new Map<string, Promise<App>>()
 
-/** One application for each database, for all tests that write nothing. */
+/** Returns one application per database, for tests that write nothing. */
 function empty(dialect: Dialect): Promise<App> {
   const app = apps.get(dialect.name) ?? build(t, dialect)
   apps.set(dialect.name, app)
   return app
 }
 
-onEach('a parameter that is unknown, repeated or not of its type is refused by name', async (t, dialect) => {
+onEach('unknown, repeated and ill-typed parameters are refused by name', async (t, dialect) => {
   const app = await empty(dialect)
   for (const [query, ...faults] of [...ROWS, ...MANY]) checkFaults(t, await get(app, `/api/products/?${encoded(query)}`), faults, query)
 })
 
-onEach('an empty value is as if the parameter were not there', async (t, dialect) => {
+onEach('an empty value is ignored', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', { name: 'Red shirt', price: '5' })
   for (const name of Object.keys(products.list.querystring.properties)) {
@@ -256,7 +256,7 @@ onEach('an empty value is as if the parameter were not there', async (t, dialect
   t.equal((await get(app, '/api/products/?&&price=&')).body.count, 1)
 })
 
-onEach('what looks like a fault and is none is answered', async (t, dialect) => {
+onEach('unusual but valid queries are answered', async (t, dialect) => {
   const app = await empty(dialect)
   const queries = [
     ...['price__gte=1&price__gte!=2', 'price=1&price!=1', 'page=+1+', 'page=0001', 'page=last+', 'page_size=100', 'page_size=+5'],
@@ -284,7 +284,7 @@ onEach('what looks like a fault and is none is answered', async (t, dialect) => 
   for (const query of queries) t.equal((await get(app, `/api/products/?${query}`)).status, 200, query)
 })
 
-onEach('a URL that takes no parameters refuses them, before anything is done', async (t, dialect) => {
+onEach('a URL without parameters refuses them before it does anything', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', { name: 'Red shirt', price: '5' })
   const body = { name: 'Blue shirt', price: '6' }
@@ -305,7 +305,7 @@ onEach('a URL that takes no parameters refuses them, before anything is done', a
     for (const name of ['price__gte', 'page', 'search', 'bogus']) {
       const answer = await ask(app, method, `${url}?${name}=1`, payload)
       checkFaults(t, answer, [wrong(name, /^is not known: this URL takes no parameters$/)], `${method} ${url}?${name}=1`)
-      t.notOk('allowed' in answer.body.errors[0], 'no empty list of what is allowed')
+      t.notOk('allowed' in answer.body.errors[0], 'no empty list of allowed values')
     }
     checkFaults(
       t,
@@ -318,7 +318,7 @@ onEach('a URL that takes no parameters refuses them, before anything is done', a
   }
 })
 
-onEach('the faults of the body and of the query string are listed together', async (t, dialect) => {
+onEach('faults of the body and the query string are listed together', async (t, dialect) => {
   const app = await empty(dialect)
   const { status, body } = await ask(app, 'POST', '/api/products/?page=1&price=2', { name: '', price: 'x', colour: 'red' })
   t.equal(status, 400)
@@ -326,7 +326,7 @@ onEach('the faults of the body and of the query string are listed together', asy
   t.strictSame(places.toSorted(), ['/colour', '/name', '/price', 'page', 'price'])
 })
 
-onEach('a query string of more than 200 parameters is refused as a whole, and no answer lists more than 100 faults', async (t, dialect) => {
+onEach('more than 200 parameters are refused as a whole, and an answer lists at most 100 faults', async (t, dialect) => {
   const app = await empty(dialect)
   const many = (count: number) => `/api/products/?${Array.from({ length: count }, (_, index) => `x${index}=1`).join('&')}`
   const listed = await get(app, many(200))
@@ -338,19 +338,19 @@ onEach('a query string of more than 200 parameters is refused as a whole, and no
   t.equal(refused.body.errors.length, 1)
 })
 
-t.test('only the first unknown parameters are compared with the names that there are', async (t) => {
+t.test('suggestions are computed for the first unknown parameters only', async (t) => {
   let searches = 0
   const read = compileQuerystring(products.list.querystring, (name, names) => {
     searches++
     return nearest(name, names)
   })
   const { faults } = read(Array.from({ length: 200 }, (_, index) => `pric${index}=1`).join('&'))
-  t.equal(faults.length, 200, 'all are named')
+  t.equal(faults.length, 200, 'all unknown parameters are named')
   t.equal(faults.filter(({ suggestion }) => suggestion === 'price').length, MAX_SUGGESTIONS)
   t.equal(searches, MAX_SUGGESTIONS)
 })
 
-onEach('an answer does not grow with what was sent', async (t, dialect) => {
+onEach('the size of a refusal does not grow with the query', async (t, dialect) => {
   const app = await empty(dialect)
   const long = 'a'.repeat(4_000)
   const longest = (body: { errors: Record<string, string>[] }) =>
@@ -376,7 +376,7 @@ onEach('an answer does not grow with what was sent', async (t, dialect) => {
   }
 })
 
-/** Characters: time that grows with the square of the length would outlast the limit of the test file. */
+/** Characters. Quadratic time would exceed the limit of the test file. */
 const LONG = 2_000_000
 
 t.test('refusing a name takes time in proportion to its length', async (t) => {
@@ -390,7 +390,7 @@ t.test('refusing a name takes time in proportion to its length', async (t) => {
   for (const [title, query] of rows) t.ok(read(query).faults.length > 0, title)
 })
 
-/** The problem that a request is answered with whose target is sent byte by byte, as no client library would. */
+/** Sends the bytes of a request target, which no client library would, and returns the problem of the answer. */
 async function problemOf(app: App, target: Buffer): Promise<Record<string, unknown>> {
   const { port } = app.server.address() as AddressInfo
   const socket = connect(port, '127.0.0.1')
@@ -400,7 +400,7 @@ async function problemOf(app: App, target: Buffer): Promise<Record<string, unkno
   return JSON.parse(body)
 }
 
-onEach('a URL has ASCII characters only, and what is not escaped is refused', async (t, dialect) => {
+onEach('a URL with unescaped characters beyond ASCII is refused', async (t, dialect) => {
   const app = await build(t, dialect)
   await app.listen({ port: 0, host: '127.0.0.1' })
   const rows: [target: (string | number[])[], code: string][] = [
@@ -411,7 +411,7 @@ onEach('a URL has ASCII characters only, and what is not escaped is refused', as
     [['/api/products/?brand=', [0x00]], 'malformed-request'],
     [['/api/products/?brand=', [0x1f]], 'malformed-request'],
     [['/api/products/?brand=%ff'], 'invalid-request'],
-    // Characters that no URL may have and that every client escapes: they do no harm.
+    // Characters that no URL may have and that every client escapes are harmless.
     [['/api/products/?brand[]={"|^`}'], 'invalid-request'],
   ]
   for (const [parts, code] of rows) {

@@ -1,4 +1,4 @@
-// How one parameter becomes several values: lists, and the terms of a search.
+// Parsing of lists and search terms in parameters.
 import fc from 'fast-check'
 import t from 'tap'
 import { joinList, splitList } from '../../src/query/csv.ts'
@@ -7,7 +7,7 @@ import { Unreadable } from '../../src/query/values.ts'
 
 const RUNS = { seed: 20_260_101, numRuns: 2_000 }
 
-t.test('a list is split at its commas, by the rules of CSV', async (t) => {
+t.test('a list is split at its commas by the rules of CSV', async (t) => {
   const rows: [text: string, items: string[]][] = [
     ['a', ['a']],
     ['a,b', ['a', 'b']],
@@ -22,7 +22,7 @@ t.test('a list is split at its commas, by the rules of CSV', async (t) => {
     ['""', ['']],
     ['a,"",b', ['a', '', 'b']],
     ['"a\nb","c\r\nd"', ['a\nb', 'c\r\nd']],
-    // A quote inside an item that does not begin with one is only a character, and so is an apostrophe.
+    // Quotes inside an item without a leading quote, and apostrophes, are ordinary characters.
     ['5" pipe,a"b', ['5" pipe', 'a"b']],
     ["'a,b'", ["'a", "b'"]],
     ['a\\,b', ['a\\', 'b']],
@@ -33,18 +33,18 @@ t.test('a list is split at its commas, by the rules of CSV', async (t) => {
   for (const [text, items] of rows) t.strictSame(splitList(text), items, text)
 })
 
-t.test('an empty item that is not quoted, and a quote that does not end at a comma, are refused', async (t) => {
+t.test('empty items without quotes and unfinished quoted items are refused', async (t) => {
   for (const text of ['', ' ', ',', 'a,', ',a', 'a,,b', 'a, ,b', '"a",', ' ,"a"'])
     t.throws(() => splitList(text), { message: /^has an empty item/ }, JSON.stringify(text))
   for (const text of ['"', '"a', 'a,"b', '"a"b', '"a" b,c', '"a""', '""a""', 'a, "b" c', '"a"\'b\''])
     t.throws(() => splitList(text), { message: /quoted item/ }, JSON.stringify(text))
 })
 
-/** Text in which the characters that matter come often. */
+/** Generates texts with frequent special characters. */
 const text = (options: { minLength?: number; maxLength: number }, ...special: string[]) =>
   fc.string({ unit: fc.oneof(fc.constantFrom(...special), fc.string({ unit: 'binary', minLength: 1, maxLength: 1 })), ...options })
 
-t.test('a list that was joined splits into the same items', async () => {
+t.test('a joined list splits into the same items', async () => {
   const items = fc.array(text({ maxLength: 5 }, '"', ',', ' ', '\n', '\u00a0', 'a', '麵'), { minLength: 1, maxLength: 5 })
   fc.assert(
     fc.property(items, (items) => {
@@ -55,7 +55,7 @@ t.test('a list that was joined splits into the same items', async () => {
   )
 })
 
-t.test('a list is joined in one spelling only', async () => {
+t.test('joining produces one canonical form', async () => {
   fc.assert(
     fc.property(text({ maxLength: 12 }, '"', ',', ' ', 'a', '\\'), (written) => {
       const once = spelling(written)
@@ -65,7 +65,7 @@ t.test('a list is joined in one spelling only', async () => {
   )
 })
 
-/** Undefined for what is refused; anything but a refusal is thrown on. */
+/** Returns undefined for a refusal and rethrows other errors. */
 function orRefused<T>(read: () => T): T | undefined {
   try {
     return read()
@@ -77,7 +77,7 @@ function orRefused<T>(read: () => T): T | undefined {
 
 const spelling = (list: string) => orRefused(() => joinList(splitList(list)))
 
-t.test('a search is split into terms as by DRF, without the empty ones', async (t) => {
+t.test("a search is split into terms by DRF's rules, without empty ones", async (t) => {
   const rows: [search: string, terms: string[]][] = [
     ['red', ['red']],
     ['red shirt', ['red', 'shirt']],
@@ -97,7 +97,7 @@ t.test('a search is split into terms as by DRF, without the empty ones', async (
     ["'esc \\' q'", ["esc ' q"]],
     ['"back\\\\slash"', ['back\\slash']],
     ['"ends in \\\\"', ['ends in \\']],
-    // A backslash before anything else, or outside a phrase, is only a character.
+    // A backslash before other characters, or outside a phrase, is an ordinary character.
     ['"a\\b"', ['a\\b']],
     ['a\\b', ['a\\b']],
     ['foo"bar baz"', ['foo"bar baz"']],
@@ -122,35 +122,31 @@ t.test('a search is split into terms as by DRF, without the empty ones', async (
   for (const [search, terms] of rows) t.strictSame(readSearch(search).terms, terms, search)
 })
 
-t.test('a term that is given twice counts once', async (t) => {
+t.test('a repeated term counts once', async (t) => {
   t.strictSame(readSearch('red blue "red" blue').terms, ['red', 'blue'])
 })
 
-t.test('more terms, or longer ones, than one statement should hold are refused', async (t) => {
+t.test('too many or too long terms are refused', async (t) => {
   const words = (count: number) => Array.from({ length: count }, (_, index) => `word${index}`)
-  t.equal(MAX_SEARCH_TERMS, 10, 'as the contract says')
+  t.equal(MAX_SEARCH_TERMS, 10, 'the documented limit')
   t.strictSame(readSearch(words(10).join(' ')).terms, words(10))
-  t.strictSame(readSearch(`${words(10).join(' ')} , "" word0`).terms, words(10), 'neither empty nor repeated terms count')
+  t.strictSame(readSearch(`${words(10).join(' ')} , "" word0`).terms, words(10), 'empty and repeated terms do not count')
   t.throws(() => readSearch(words(11).join(' ')), { message: /more than 10 terms/ })
   t.throws(() => readSearch(words(100).join(',')), { message: /more than 10 terms/ })
-  t.strictSame(readSearch(`"${words(30).join(' ')}"`).terms, [words(30).join(' ')], 'a phrase is one')
+  t.strictSame(readSearch(`"${words(30).join(' ')}"`).terms, [words(30).join(' ')], 'a phrase is one term')
 
   for (const character of ['a', '麵', '👕']) {
     const term = character.repeat(MAX_TERM_LENGTH)
-    t.strictSame(readSearch(`"${term}" ${term}`).terms, [term], `${MAX_TERM_LENGTH} of ${character} are not too many for a term`)
+    t.strictSame(readSearch(`"${term}" ${term}`).terms, [term], `${MAX_TERM_LENGTH} of ${character} are allowed in a term`)
     t.throws(() => readSearch(term + character), { message: new RegExp(`more than ${MAX_TERM_LENGTH} characters`) }, character)
     const [short, search] = [character.repeat(249), `${`${character.repeat(249)} `.repeat(3)}${character.repeat(250)}`]
     t.equal([...search].length, MAX_SEARCH_LENGTH)
-    t.strictSame(
-      readSearch(`  ${search}  `).terms,
-      [short, short + character],
-      `${MAX_SEARCH_LENGTH} of ${character} are not too many in all`,
-    )
+    t.strictSame(readSearch(`  ${search}  `).terms, [short, short + character], `${MAX_SEARCH_LENGTH} of ${character} are allowed in all`)
     t.throws(() => readSearch(search + character), { message: new RegExp(`more than ${MAX_SEARCH_LENGTH} characters`) }, character)
   }
 })
 
-t.test('the terms of any search are none of them empty and none of them twice, and read the same from what links say', async () => {
+t.test('terms are never empty or repeated, and survive the canonical form in links', async () => {
   fc.assert(
     fc.property(text({ maxLength: 16 }, '"', "'", '\\', ',', ' ', 'a', 'b'), (search) => {
       const read = orRefused(() => readSearch(search))
@@ -162,7 +158,7 @@ t.test('the terms of any search are none of them empty and none of them twice, a
   )
 })
 
-/** Characters: time that grows with the square of the length would outlast the limit of the test file. */
+/** Characters. Quadratic time would exceed the limit of the test file. */
 const LONG = 2_000_000
 
 t.test('splitting takes time in proportion to the length of the text', async (t) => {

@@ -1,4 +1,4 @@
-// How numbers and times are read from text, and what comparing with them comes to.
+// Parsing of numbers and times, and the bounds of comparisons.
 import fc from 'fast-check'
 import t from 'tap'
 import { above, atLeast, atMost, below, equal, type Line, type Point, readNumber, readText, readTime } from '../../src/query/values.ts'
@@ -43,7 +43,7 @@ t.test('plain digits with an optional sign and point are a number', async (t) =>
   for (const [text, scale, is] of rows) t.strictSame(readNumber(text, scale), is, `${text} at scale ${scale}`)
 })
 
-t.test('any other spelling of a number is refused', async (t) => {
+t.test('other forms of a number are refused', async (t) => {
   const spellings = [
     ...[
       '',
@@ -70,7 +70,7 @@ t.test('any other spelling of a number is refused', async (t) => {
     ],
     ...['1e3', '1E3', '1e', '1_000', '1,000', '1,5', "1'000", '0x10', '0b1', '0o7', '5n', '5f', '$5', '5%', '(5)'],
     ...['NaN', 'nan', 'Infinity', '-Infinity', 'inf', '∞', 'null', 'true', 'undefined', 'abc', '[1]'],
-    // The digits of other scripts, a minus and a point that are not ASCII.
+    // Digits of other scripts, and minus signs and points beyond ASCII.
     ...['１０', '٣', '५', '²', '½', '−5', '–5', '1．5', '1٫5'],
   ]
   for (const text of spellings) t.throws(() => readNumber(text, 2), { message: /^is not a number/ }, JSON.stringify(text))
@@ -129,7 +129,7 @@ t.test('dates and times are instants to the millisecond', async (t) => {
   for (const [text, is] of rows) t.strictSame(readTime(text), is, text)
 })
 
-t.test('what is no time of the calendar and the clock is refused', async (t) => {
+t.test('an invalid date or time is refused', async (t) => {
   const spellings = [
     ...[
       '',
@@ -180,26 +180,26 @@ t.test('what is no time of the calendar and the clock is refused', async (t) => 
   for (const text of spellings) t.throws(() => readTime(text), { message: /^is not a time|^has an offset that is no time of day$/ }, text)
 })
 
-t.test('a time finer than 30 digits of a second is refused, unless those are zeros', async (t) => {
+t.test('a fraction of more than 30 digits of a second is refused, unless the rest are zeros', async (t) => {
   const at = (decimals: string) => `2026-01-31T12:00:00.${decimals}Z`
   t.strictSame(readTime(at(nines(30))), point(BigInt(Date.parse(at('999'))), false, at(nines(30))))
   t.strictSame(readTime(at(`5${'0'.repeat(40)}`)), point(BigInt(Date.parse(at('500'))), true, at('500')))
   t.throws(() => readTime(at(nines(31))), { message: /more than 30 digits/ })
 })
 
-t.test('the + of an offset that arrived as a space is pointed out', async (t) => {
+t.test('an offset whose + arrived as a space is reported with the escape', async (t) => {
   for (const text of ['2026-01-31T12:00:00 02:00', '2026-01-31T12:00 02:00', '2026-01-31T12:00:00.5 02:00'])
     t.throws(() => readTime(text), { message: /%2B/ }, text)
   for (const text of ['2026-02-30 02:00', '2026-01-31T12:00:00 0200', '31 January', 'noon'])
     t.throws(() => readTime(text), { message: /^(?!.*%2B).*RFC 3339/ }, text)
 })
 
-t.test('text is trimmed, and refused where a database could not keep it', async (t) => {
+t.test('texts are trimmed, and refused if a database cannot store them', async (t) => {
   const rows: [text: string, is: string][] = [
     ['', ''],
     ['red', 'red'],
     [' \t\r\n\u00a0\u3000\ufeffred shirt\u2003 ', 'red shirt'],
-    // No white space by Unicode, so it stays.
+    // Unicode does not count it as white space, so it stays.
     ['\u200bred', '\u200bred'],
     ['👕', '👕'],
   ]
@@ -209,7 +209,7 @@ t.test('text is trimmed, and refused where a database could not keep it', async 
     t.throws(() => readText(text), { message: 'has half of a surrogate pair' })
 })
 
-/** What each bound is for, and the order in which a column's unit has to stand to the value. */
+/** Bounds, with the units that each keeps and the order that it stands for. */
 const comparisons: Record<
   string,
   { bound: typeof equal; keeps: (unit: number, bound: number) => boolean; means: (order: bigint) => boolean }
@@ -221,7 +221,7 @@ const comparisons: Record<
   atMost: { bound: atMost, keeps: (unit, bound) => unit <= bound, means: (order) => order <= 0n },
 }
 
-t.test('a value between two units, or beyond what a column holds, compares as arithmetic says', async (t) => {
+t.test('a value between two units or beyond the column compares by arithmetic', async (t) => {
   const line: Line = { min: 0n, max: 10n, data: Number }
   const rows: [value: string, kept: Record<keyof typeof comparisons, number[]>][] = [
     ['5', { equal: [5], above: [10], atLeast: [5, 10], below: [0], atMost: [0, 5] }],
@@ -243,14 +243,14 @@ t.test('a value between two units, or beyond what a column holds, compares as ar
       const limit = Number(bound(line, readNumber(value, 0)))
       const units = [0, 5, 10].filter((unit) => keeps(unit, limit))
       t.strictSame(units, kept[name], `${name} ${value}`)
-      t.ok(limit >= -1 && limit <= 11, `${name} ${value} binds nothing further than one unit beyond the column`)
+      t.ok(limit >= -1 && limit <= 11, `${name} ${value} is at most one unit beyond the column`)
     }
   }
 })
 
 const digits = (length: { minLength?: number; maxLength: number }) => fc.string({ unit: fc.constantFrom(...'0123456789'), ...length })
 
-/** Text of a number, and the fraction `numerator / 10^decimals` that it means. */
+/** Generates texts of numbers with the fraction `numerator / 10^decimals` that they mean. */
 const decimalText = fc
   .record({ sign: fc.constantFrom('', '-'), whole: digits({ maxLength: 3 }), fraction: fc.option(digits({ maxLength: 4 })) })
   .filter(({ whole, fraction }) => whole + (fraction ?? '') !== '')
@@ -273,7 +273,7 @@ t.test('every comparison agrees with exact arithmetic', async () => {
     fc.property(cases, ({ value, scale, min, length, at, near }) => {
       const line: Line = { min: BigInt(min), max: BigInt(min + length), data: Number }
       const read = readNumber(value.text, scale)
-      // Half of the units are looked for around the value, where a mistake of one would show.
+      // Half of the units are close to the value, where errors by one would show.
       const wanted = near ? Number(read.floor) + Math.round(at * 4) - 2 : min + Math.round(at * length)
       const unit = Math.min(Math.max(wanted, min), min + length)
       const order = BigInt(unit) * 10n ** value.decimals - value.numerator * 10n ** BigInt(scale)
@@ -283,7 +283,7 @@ t.test('every comparison agrees with exact arithmetic', async () => {
   )
 })
 
-t.test('the spelling of a number reads as the same number, and as itself', async () => {
+t.test('the canonical form of a number reads as the same number and is stable', async () => {
   fc.assert(
     fc.property(decimalText, fc.nat({ max: 3 }), (value, scale) => {
       const read = readNumber(value.text, scale)
@@ -296,7 +296,7 @@ t.test('the spelling of a number reads as the same number, and as itself', async
 
 const DAYS_BEFORE_1970 = 719_528
 
-/** Days from 1970-01-01 in the Gregorian calendar, carried back to the year 0, by counting leap years. */
+/** Returns the days since 1970-01-01 in the proleptic Gregorian calendar, by counting leap years. */
 function daysOf(year: number, month: number, day: number): number {
   const leaps = Math.floor((year + 3) / 4) - Math.floor((year + 99) / 100) + Math.floor((year + 399) / 400)
   const leap = year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0)
@@ -339,8 +339,8 @@ t.test('every time agrees with the calendar, whatever its offset', async () => {
   )
 })
 
-// Links are built from it: one that could not be read again would lead to a 400.
-t.test('the spelling of a time reads as the same time, beyond the years 0 and 9999 too', async (t) => {
+// Links contain the canonical form, so an unreadable one would lead to a 400.
+t.test('the canonical form of a time reads as the same time, also beyond the years 0 and 9999', async (t) => {
   const same = (text: string): boolean => {
     const read = readTime(text)
     const again = readTime(read.text)
@@ -356,10 +356,10 @@ t.test('the spelling of a time reads as the same time, beyond the years 0 and 99
   )
 })
 
-/** Characters: time that grows with the square of the length would outlast the limit of the test file. */
+/** Characters. Quadratic time would exceed the limit of the test file. */
 const LONG = 2_000_000
 
-t.test('reading takes time in proportion to the length of the text', async (t) => {
+t.test('parsing takes time in proportion to the length of the text', async (t) => {
   const zeros = '0'.repeat(LONG)
   const rows: Record<string, () => unknown> = {
     'zeros behind the point': () => readNumber(`0.${zeros}1`, 2),
