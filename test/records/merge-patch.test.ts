@@ -1,4 +1,4 @@
-// PATCH merges JSON values member by member (RFC 7396), and compares them without the order of their members.
+// PATCH merges JSON values member by member (RFC 7396) and compares them regardless of the order of members.
 
 import { Type } from '@sinclair/typebox'
 import t, { type Test } from 'tap'
@@ -14,7 +14,7 @@ import { products } from '../../src/resources/products.ts'
 import type { Dialect } from '../dialects.ts'
 import { ask, build, get, onEach } from '../helper.ts'
 
-/** RFC 7396, appendix A: a target, a patch, and what comes of them. */
+/** RFC 7396, appendix A: targets, patches and results. */
 const appendix: [target: unknown, patch: unknown, result: unknown][] = [
   [{ a: 'b' }, { a: 'c' }, { a: 'c' }],
   [{ a: 'b' }, { b: 'c' }, { a: 'b', b: 'c' }],
@@ -37,7 +37,7 @@ const appendix: [target: unknown, patch: unknown, result: unknown][] = [
   [{}, { a: { bb: { ccc: null } } }, { a: { bb: {} } }],
 ]
 
-t.test('the examples of RFC 7396', async (t) => {
+t.test('mergePatch gives the results of RFC 7396, appendix A', async (t) => {
   for (const [target, patch, result] of appendix) t.strictSame(mergePatch(target, patch), result, JSON.stringify([target, patch]))
 })
 
@@ -52,7 +52,7 @@ const Shape = Type.Object(
   closed,
 )
 
-/** Over the table of webhooks, which has a column of JSON: the declaration says what is in it. */
+/** A resource over the table of webhooks, which has a JSON column. The declaration describes its contents. */
 const boxes = defineResource({
   table: 'webhooks',
   singular: 'box',
@@ -98,14 +98,14 @@ onEach('PATCH merges JSON values member by member, at any depth', async (t, dial
     extra: { deep: { y: 2, z: { n: 1 } } },
   })
   t.strictSame(await patch({ extra: null, tags: null }), { size })
-  t.strictSame(await patch({ extra: { a: { b: null, c: 1 } } }), { size, extra: { a: { c: 1 } } }, 'into nothing')
+  t.strictSame(await patch({ extra: { a: { b: null, c: 1 } } }), { size, extra: { a: { c: 1 } } }, 'into an absent member')
   t.strictSame((await get(app, `${LIST}1/`)).body.events, { size, extra: { a: { c: 1 } } })
   const { body } = await ask(app, 'POST', `${LIST}bulk/`, { operations: [{ op: 'update', id: 1, body: { events: { extra: null } } }] })
   t.equal(body.succeeded, 1)
-  t.strictSame((await get(app, `${LIST}1/`)).body.events, { size }, 'in bulk too')
+  t.strictSame((await get(app, `${LIST}1/`)).body.events, { size }, 'in a bulk request')
 })
 
-onEach('what comes of a merge has to fit, and its faults are named with the others', async (t, dialect) => {
+onEach('the merged value is validated, and its faults are named with the others', async (t, dialect) => {
   const app = await start(t, dialect)
   await ask(app, 'POST', LIST, { url: 'A', events: shape })
   const before = (await get(app, `${LIST}1/`)).body
@@ -129,10 +129,10 @@ onEach('what comes of a merge has to fit, and its faults are named with the othe
     const answer = await ask(app, method, url, deep, { 'content-type': 'application/json' })
     t.match(answer, { status: 400, body: { errors: [{ pointer: '/events', detail: /deeper than 64/ }] } }, `${method}: nested too deeply`)
   }
-  t.strictSame((await get(app, `${LIST}1/`)).body, before, 'nothing was changed')
+  t.strictSame((await get(app, `${LIST}1/`)).body, before, 'nothing changed')
 })
 
-onEach('a JSON value in another order is no change', async (t, dialect) => {
+onEach('a JSON value with its members in another order is no change', async (t, dialect) => {
   const app = await start(t, dialect)
   const extra = { a: -0, b: [{ c: 1, d: 2 }] }
   const { body: made } = await ask(app, 'POST', LIST, { url: 'A', events: { ...shape, extra } })
@@ -146,11 +146,11 @@ onEach('a JSON value in another order is no change', async (t, dialect) => {
   t.strictSame(
     log.map(({ fields }) => Object.keys(JSON.parse(fields))),
     [['url', 'events', 'created_at'], ['events']],
-    'no entry without a change',
+    'only changes are logged',
   )
 })
 
-t.test('the document of a bulk request names the field of upsert, where there is one', async (t) => {
+t.test('the OpenAPI document of bulk requests names the field of upsert, if there is one', async (t) => {
   const text = (resource: Resource) => JSON.stringify([bulkSchema(resource, buildBulkInput(resource)), buildBulkInput(resource)])
   t.match(text(products), /`upsert` changes the record with the same `sku`.*this `sku`/)
   t.notMatch(text({ ...products, unique: [['brand', 'name'], ['name']] }), /`sku`/)

@@ -1,11 +1,11 @@
-// Stock: what came and what went, by many at the same time.
+// Stock changes, also concurrent ones.
 import { ask, build, get, onEach } from '../helper.ts'
 
 const LIST = '/api/products/'
 const URL = `${LIST}1/stock/`
 const MAX = 2_147_483_647
 
-onEach('stock is added to, and never below zero', async (t, dialect) => {
+onEach('stock changes add up and never go below zero', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', LIST, { name: 'Shirt', price: 1, stock: 10 })
   const change = (delta: unknown, reason: unknown = 'counted') => ask(app, 'POST', URL, { delta, reason })
@@ -32,7 +32,7 @@ onEach('stock is added to, and never below zero', async (t, dialect) => {
     t.equal((await get(app, `${LIST}1/`)).body.stock, stock, `${delta}`)
   }
   for (const reason of ['', '  ', null, 1, 'x'.repeat(256)]) t.equal((await change(1, reason)).status, 400, `${reason}`)
-  t.equal((await ask(app, 'POST', URL, { delta: 1 })).status, 400, 'a reason is needed')
+  t.equal((await ask(app, 'POST', URL, { delta: 1 })).status, 400, 'a reason is required')
   t.equal((await ask(app, 'POST', URL, { delta: 1, reason: 'x', more: 1 })).status, 400)
   t.equal((await ask(app, 'POST', URL)).status, 400)
   t.equal((await ask(app, 'POST', `${LIST}9/stock/`, { delta: 1, reason: 'x' })).status, 404)
@@ -48,11 +48,11 @@ onEach('stock is added to, and never below zero', async (t, dialect) => {
       ['counted', { stock: [MAX, 0] }],
       ['counted', { stock: [0, 3] }],
     ],
-    'why is on record',
+    'reasons are logged',
   )
 })
 
-onEach('of those who want the last ones, as many get them as there are', async (t, dialect) => {
+onEach('concurrent decrements never oversell', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', LIST, { name: 'Shirt', price: 1, stock: 25 })
   const answers = await Promise.all(
@@ -60,11 +60,11 @@ onEach('of those who want the last ones, as many get them as there are', async (
   )
   const done = answers.filter(({ status }) => status === 200)
   t.ok(answers.every(({ status }) => [200, 409].includes(status)))
-  t.equal(done.filter((_, index) => answers.indexOf(done[index] as (typeof answers)[0]) % 6 === 0).length, 10, 'what comes always comes')
-  // What came after the last that was refused is still there.
+  t.equal(done.filter((_, index) => answers.indexOf(done[index] as (typeof answers)[0]) % 6 === 0).length, 10, 'every increment succeeds')
+  // Stock added after the last refusal is still there.
   while ((await ask(app, 'POST', URL, { delta: -1, reason: 'sold' })).status === 200) done.push(answers[0] as (typeof answers)[0])
   const { body } = await get(app, `${LIST}1/`)
   t.equal(body.stock, 0)
   t.equal(done.length, 10 + 35)
-  t.equal(body.version, 1 + done.length, 'each change is one of its own')
+  t.equal(body.version, 1 + done.length, 'each change is one version')
 })
