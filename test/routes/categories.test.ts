@@ -1,4 +1,4 @@
-// Categories over HTTP: their slugs, names that are taken, and the tree that they form.
+// Categories over HTTP: slugs, unique names, and the tree.
 import type { Test } from 'tap'
 import type { App } from '../../src/http/routes.ts'
 import { type Answer, ask, build, get, onEach } from '../helper.ts'
@@ -15,13 +15,13 @@ async function make(app: App, name: string, parent: number | null = null) {
   return body
 }
 
-/** What went wrong, and where in the body. */
+/** Returns the status, the code and the pointers of a problem. */
 const problem = ({ status, body }: Answer) => [status, body.code, body.errors?.map(({ pointer }: { pointer: string }) => pointer)]
 
 const tally = (answers: Answer[]) =>
   Object.entries(Object.groupBy(answers, ({ status }) => status)).map(([status, of]) => [Number(status), of?.length])
 
-onEach('a category is made, read, replaced, changed and deleted', async (t, dialect) => {
+onEach('a category can be created, read, replaced, changed and deleted', async (t, dialect) => {
   const app = await build(t, dialect)
   const root = await make(app, ' Clothing ')
   const { id, created_at, updated_at, ...record } = root
@@ -48,7 +48,7 @@ onEach('a category is made, read, replaced, changed and deleted', async (t, dial
     ['PATCH', { name: ' Shirts', parent: id, slug: 'other' }],
   ] as const) {
     const { status, body: after } = await ask(app, method, urlOf(child.id), body)
-    t.strictSame([status, after], [200, before], `${method} of what it is already changes nothing`)
+    t.strictSame([status, after], [200, before], `${method} without changes keeps the record`)
   }
 
   t.strictSame((await get(app, `${LIST}?parent__isnull=true`)).body.results, [root])
@@ -56,10 +56,10 @@ onEach('a category is made, read, replaced, changed and deleted', async (t, dial
   t.strictSame([status, body], [204, undefined])
   t.equal((await get(app, urlOf(child.id))).status, 404)
   t.equal((await get(app, LIST)).body.count, 1)
-  t.ok((await make(app, 'Shirts')).id > child.id, 'its id is not given again')
+  t.ok((await make(app, 'Shirts')).id > child.id, 'its id is not reused')
 })
 
-/** The names of categories under parents of their own, made one after the other, and the slug that each gets. */
+/** Names of categories under separate parents, created in this order, with the slug of each. */
 const slugs: [name: string, slug: string][] = [
   ['Shirts', 'shirts'],
   ['Shirts', 'shirts-2'],
@@ -88,7 +88,7 @@ const slugs: [name: string, slug: string][] = [
   ['麵'.repeat(255), '麵'.repeat(240)],
 ]
 
-onEach('a slug is made of the letters and digits of the name, and no two are alike', async (t, dialect) => {
+onEach('slugs consist of letters and digits of the name and are unique', async (t, dialect) => {
   const app = await build(t, dialect)
   const parents = await Promise.all(slugs.map((_, n) => make(app, `parent of ${n}`)))
   for (const [n, [name, slug]] of slugs.entries()) {
@@ -99,7 +99,7 @@ onEach('a slug is made of the letters and digits of the name, and no two are ali
   t.equal(new Set(found).size, slugs.length * 2)
 })
 
-onEach('a slug follows its name, and is free again when that goes', async (t, dialect) => {
+onEach('a slug follows its name and becomes free when the name changes', async (t, dialect) => {
   const app = await build(t, dialect)
   const first = await make(app, 'Hats')
   const second = await make(app, 'Hats', first.id)
@@ -118,14 +118,14 @@ onEach('a slug follows its name, and is free again when that goes', async (t, di
   }
   t.equal((await ask(app, 'PUT', urlOf(second.id), { name: 'Gloves' })).body.slug, 'gloves')
   await patch(app, first.id, { name: 'Scarves' })
-  t.equal((await patch(app, second.id, { name: 'Hats' })).body.slug, 'hats', 'the one that it had before')
+  t.equal((await patch(app, second.id, { name: 'Hats' })).body.slug, 'hats', 'the earlier slug is free again')
   await ask(app, 'DELETE', urlOf(second.id))
   t.equal((await make(app, 'hats')).slug, 'hats')
 
   for (let n = 2; n <= 20; n++) t.equal((await make(app, 'hats', (await make(app, `p${n}`)).id)).slug, `hats-${n}`)
 })
 
-onEach('no two categories below the same parent, or without one, have the same name', async (t, dialect) => {
+onEach('names are unique among siblings and among roots', async (t, dialect) => {
   const app = await build(t, dialect)
   const a = await make(app, 'A')
   const b = await make(app, 'B')
@@ -150,10 +150,10 @@ onEach('no two categories below the same parent, or without one, have the same n
     const answer = await answerOf()
     t.strictSame(typeof expected === 'number' ? answer.status : problem(answer), expected, title)
   }
-  t.match((await post(app, { name: 'A' })).body.errors[0].detail, String(a.id), 'it says which category has it')
+  t.match((await post(app, { name: 'A' })).body.errors[0].detail, String(a.id), 'the detail names the other category')
 })
 
-/** How many levels lie above each category. Throws where they never end. */
+/** Asserts that the parents of every category lead to a root. */
 async function assertTree(t: Test, app: App): Promise<void> {
   const { results } = (await get(app, `${LIST}?page_size=100`)).body
   const parents = new Map<number, number | null>(results.map(({ id, parent }: { id: number; parent: number | null }) => [id, parent]))
@@ -162,10 +162,10 @@ async function assertTree(t: Test, app: App): Promise<void> {
     for (let level = 0; level <= parents.size && above; level++) above = parents.get(above)
     return above
   })
-  t.strictSame(endless, [], 'every category stands below a root')
+  t.strictSame(endless, [], 'every category is below a root')
 }
 
-onEach('categories of one name that are made at the same time get different slugs', async (t, dialect) => {
+onEach('concurrent categories of the same name get different slugs', async (t, dialect) => {
   const app = await build(t, dialect)
   const parents = await Promise.all(Array.from({ length: 20 }, (_, n) => make(app, `parent ${n}`)))
   const answers = await Promise.all(parents.map(({ id }) => post(app, { name: 'Shirts', parent: id })))
@@ -180,12 +180,12 @@ onEach('categories of one name that are made at the same time get different slug
       [201, 1],
       [409, 9],
     ],
-    'of one name among the roots there is one',
+    'only one root has the name',
   )
 })
 
 const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
-  'a body with faults is refused, all of them in one answer': async (t, app) => {
+  'one answer names every fault of a body': async (t, app) => {
     const { id } = await make(app, 'Root')
     const rows: [json: string, expected: string[]][] = [
       ['{}', ['/name']],
@@ -212,7 +212,7 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
     t.equal((await patch(app, id, { name: '😀'.repeat(255) })).status, 200)
   },
 
-  'a category cannot come to stand below itself': async (t, app) => {
+  'a category cannot be moved below itself': async (t, app) => {
     const a = await make(app, 'a')
     const b = await make(app, 'b', a.id)
     const c = await make(app, 'c', b.id)
@@ -229,12 +229,12 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
     t.match((await patch(app, a.id, { parent: a.id })).body.errors, [{ detail: 'is this category itself' }])
     t.match((await patch(app, a.id, { parent: c.id })).body.errors, [{ detail: 'is below this category' }])
     t.match((await patch(app, a.id, { parent: 9_999 })).body.errors, [{ detail: 'no parent with the id 9999 exists' }])
-    t.strictSame((await get(app, urlOf(a.id))).body, a, 'nothing was changed')
+    t.strictSame((await get(app, urlOf(a.id))).body, a, 'nothing changed')
     t.equal((await patch(app, c.id, { parent: a.id })).status, 200, 'one level up')
-    t.equal((await patch(app, b.id, { parent: c.id })).status, 200, 'what is no longer below can be above')
+    t.equal((await patch(app, b.id, { parent: c.id })).status, 200, 'a former descendant can become the parent')
   },
 
-  'moves at the same time cannot make a circle': async (t, app) => {
+  'concurrent moves cannot form a cycle': async (t, app) => {
     for (const size of [2, 2, 3, 12]) {
       const ring = await Promise.all(Array.from({ length: size }, (_, n) => make(app, `${size} ${n} ${performance.now()}`)))
       const answers = await Promise.all(ring.map(({ id }, n) => patch(app, id, { parent: ring[(n + 1) % size].id })))
@@ -244,13 +244,13 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
           [200, size - 1],
           [409, 1],
         ],
-        `${size} in a ring: one of them is refused`,
+        `${size} in a ring: one move is refused`,
       )
       await assertTree(t, app)
     }
   },
 
-  'a category that others refer to cannot be deleted, and the answer counts them': async (t, app) => {
+  'a category in use cannot be deleted, and the answer counts the uses': async (t, app) => {
     const root = await make(app, 'root')
     const product = (category: number) => ask(app, 'POST', '/api/products/', { name: 'p', price: 1, category })
     const refusedFor = async (uses: string) => {
@@ -269,10 +269,10 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
 
     for (const { id } of [child, second]) t.equal((await ask(app, 'DELETE', urlOf(id))).status, 204)
     for (const { id } of [first, ...others.map(({ body }) => body)]) await ask(app, 'PATCH', `/api/products/${id}/`, { category: null })
-    t.equal((await ask(app, 'DELETE', urlOf(root.id))).status, 204, 'when nothing refers to it any more')
+    t.equal((await ask(app, 'DELETE', urlOf(root.id))).status, 204, 'nothing refers to it any more')
   },
 
-  'a category that is deleted while others come to refer to it leaves no reference to nothing': async (t, app) => {
+  'a concurrent deletion leaves no reference to a missing category': async (t, app) => {
     for (let round = 0; round < 5; round++) {
       const { id } = await make(app, `round ${round}`)
       const answers = await Promise.all(
@@ -287,7 +287,7 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
       t.strictSame(
         answers.filter(({ status }) => ![201, 204, 400, 409].includes(status)),
         [],
-        'each gets an answer',
+        'each request gets an answer',
       )
       const gone = (await get(app, urlOf(id))).status === 404
       t.equal(gone, answers[4]?.status === 204)

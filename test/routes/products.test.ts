@@ -1,4 +1,4 @@
-// Products over HTTP: what is made, changed and removed, what is refused, and what clients at the same time do to each other.
+// Products over HTTP: creation, changes and deletion, refused bodies, and concurrent clients.
 import type { InjectOptions } from 'fastify'
 import type { Test } from 'tap'
 import type { App } from '../../src/http/routes.ts'
@@ -8,11 +8,11 @@ const LIST = '/api/products/'
 const JSON_TYPE = 'application/json'
 const MERGE_PATCH = 'application/merge-patch+json'
 
-/** Sends JSON text as it is: no JavaScript value is written as `1e2`, or as half of a surrogate pair. */
+/** Sends JSON text unchanged, since no JavaScript value serialises to `1e2` or half of a surrogate pair. */
 const send = (app: App, method: InjectOptions['method'], url: string, json: string, type = JSON_TYPE) =>
   ask(app, method, url, json, { 'content-type': type })
 
-/** Asks again when told to: 500 writers of one row are more than a slow machine gets through in the time that a connection is waited for. */
+/** Repeats a request that answers 503. A slow machine cannot serve 500 writers of one row before some of them time out. */
 async function persist(...request: Parameters<typeof ask>): Promise<Answer> {
   for (;;) {
     const answer = await ask(...request)
@@ -31,7 +31,7 @@ async function made(app: App, url: string, body: object) {
 const make = (app: App, members: object = {}) => made(app, LIST, { name: 'Shirt', price: '5', ...members })
 const makeCategory = async (app: App, name: string): Promise<number> => (await made(app, '/api/categories/', { name })).id
 
-/** Where the faults lie: JSON Pointers, and the names of parameters behind a question mark. */
+/** Returns the places of faults: JSON Pointers, and parameter names after a question mark. */
 const places = ({ body }: Answer): string[] =>
   (body.errors ?? []).map(({ pointer, parameter }: { pointer?: string; parameter?: string }) => pointer ?? `?${parameter}`).sort()
 
@@ -45,7 +45,7 @@ function refused(t: Test, answer: Answer, expected: string[], title: string): vo
 
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
-/** Several subjects over one application, which takes longer to build than to ask. */
+/** Tests several subjects with one application, since building it takes longer than the requests. */
 function subjects(title: string, of: Record<string, (t: Test, app: App) => Promise<void>>): void {
   onEach(title, async (t, dialect) => {
     const app = await build(t, dialect)
@@ -53,7 +53,7 @@ function subjects(title: string, of: Record<string, (t: Test, app: App) => Promi
   })
 }
 
-onEach('a product is made as it was sent, with defaults for the rest', async (t, dialect) => {
+onEach('POST stores the values sent, and defaults for the rest', async (t, dialect) => {
   const app = await build(t, dialect)
   const category = await makeCategory(app, 'Shirts')
   const defaults = { sku: null, description: '', stock: 0, brand: '', category: null, version: 1 }
@@ -79,12 +79,12 @@ onEach('a product is made as it was sent, with defaults for the rest', async (t,
     t.equal(answer.headers['content-type'], 'application/json; charset=utf-8')
     t.match(created_at, TIME)
     t.equal(created_at, updated_at)
-    t.ok(earliest <= created_at && created_at <= new Date().toISOString(), 'it was made just now')
+    t.ok(earliest <= created_at && created_at <= new Date().toISOString(), 'created_at is the present time')
     t.ok(Number.isSafeInteger(id) && id > 0)
 
     const location = new URL(String(answer.headers.location))
     t.equal(location.pathname, urlOf({ id }), 'Location is its URL')
-    t.strictSame((await get(app, location.pathname)).body, answer.body, 'it is read as it was answered')
+    t.strictSame((await get(app, location.pathname)).body, answer.body, 'a read returns the answer of the POST')
   }
   const { body: list } = await get(app, LIST)
   t.equal(list.count, rows.length)
@@ -94,7 +94,7 @@ const REFUSED = Symbol('refused')
 const EMOJI = '😀'
 const text = (value: string) => JSON.stringify(value)
 
-/** A member of a body as JSON text, and what is stored. POST, PUT and PATCH agree on every one. */
+/** Members of bodies as JSON text, with the stored value. POST, PUT and PATCH agree on each. */
 const members: [member: string, json: string, stored: unknown][] = [
   ['price', '0', '0.00'],
   ['price', '0.1', '0.10'],
@@ -157,7 +157,7 @@ const members: [member: string, json: string, stored: unknown][] = [
   ['name', text('a'), 'a'],
   ['name', text(EMOJI.repeat(255)), EMOJI.repeat(255)],
   ['name', text(` ${'n'.repeat(255)} `), 'n'.repeat(255)],
-  // The letter that grows most when its case is folded, for the indexes of what is searched.
+  // The letter that grows most in case folding, for the indexes of searched fields.
   ['name', text('ΐ'.repeat(255)), 'ΐ'.repeat(255)],
   ['name', text('"quoted" \\ \'%_*'), '"quoted" \\ \'%_*'],
   ['name', text(EMOJI.repeat(256)), REFUSED],
@@ -206,8 +206,8 @@ const members: [member: string, json: string, stored: unknown][] = [
   ['category', '[1]', REFUSED],
 ]
 
-subjects('what a body may hold', {
-  'POST, PUT and PATCH agree on what a member may hold': async (t, app) => {
+subjects('bodies of products', {
+  'POST, PUT and PATCH accept the same values of each member': async (t, app) => {
     t.equal(await makeCategory(app, 'The only one'), 1)
     const base = { name: 'Base', price: '1.00' }
     const record = await make(app, base)
@@ -237,10 +237,10 @@ subjects('what a body may hold', {
         title,
       )
     }
-    t.equal((await get(app, LIST)).body.count, 1, 'what was refused left nothing')
+    t.equal((await get(app, LIST)).body.count, 1, 'refused bodies created nothing')
   },
 
-  'a body that is no object, or is not there, is refused': async (t, app) => {
+  'a missing body, or one that is no object, is refused': async (t, app) => {
     const { id } = await make(app)
     for (const json of ['[]', '[{"name":"a","price":1}]', '"name"', 'null', '1', 'true']) {
       refused(t, await send(app, 'POST', LIST, json), [''], `POST ${json}`)
@@ -252,7 +252,7 @@ subjects('what a body may hold', {
     refused(t, await ask(app, 'PATCH', urlOf({ id })), [''], 'PATCH')
   },
 
-  'every fault of body and query is in one answer, one entry each': async (t, app) => {
+  'one answer names every fault of the body and the query string once': async (t, app) => {
     const { id } = await make(app)
     const rows: [method: 'POST' | 'PUT' | 'PATCH', query: string, json: string, expected: string[]][] = [
       ['POST', '', '{}', ['/name', '/price']],
@@ -269,11 +269,11 @@ subjects('what a body may hold', {
       refused(t, await send(app, method, url + query, json), expected, `${method} ${query} ${json}`)
     }
     const { body } = await send(app, 'POST', LIST, JSON.stringify(Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`m${i}`, i]))))
-    t.equal(body.errors.length, 100, 'an answer does not grow with what was sent')
+    t.equal(body.errors.length, 100, 'the number of listed faults is limited')
     t.match(body.detail, /152 faults/)
   },
 
-  'an unknown member is refused with what is known and what was meant': async (t, app) => {
+  'an unknown member is refused with the allowed members and a suggestion': async (t, app) => {
     const { id } = await make(app)
     const rows: [member: string, suggestion: string | undefined, pointer?: string][] = [
       ['prise', 'price'],
@@ -293,16 +293,16 @@ subjects('what a body may hold', {
       const answer = await send(app, 'PATCH', urlOf({ id }), `{${JSON.stringify(member)}:{"name":"a"}}`)
       refused(t, answer, [pointer], JSON.stringify(member))
       const [fault] = answer.body.errors
-      t.equal(fault.suggestion, suggestion, `${JSON.stringify(member)}: what was meant`)
+      t.equal(fault.suggestion, suggestion, `${JSON.stringify(member)}: the suggestion`)
       if (suggestion) t.match(fault.detail, `did you mean ${suggestion}?`)
       t.ok(
         ['name', 'price', 'sku', 'category'].every((name) => fault.allowed.includes(name)),
-        'what is known',
+        'the allowed members',
       )
     }
   },
 
-  'PATCH takes both media types of JSON, other methods only one': async (t, app) => {
+  'PATCH accepts two JSON media types, and other methods one': async (t, app) => {
     const { id } = await make(app)
     const rows: [method: 'POST' | 'PUT' | 'PATCH', type: string, status: number][] = [
       ['PATCH', JSON_TYPE, 200],
@@ -328,12 +328,12 @@ subjects('what a body may hold', {
   },
 })
 
-subjects('what a change does', {
-  'read-only members are taken and ignored, so that what was read can be sent back': async (t, app) => {
+subjects('changes of products', {
+  'read-only members are ignored, so that a record can be sent back': async (t, app) => {
     const record = await make(app, { sku: 'A', stock: 3, category: await makeCategory(app, 'C') })
     for (const method of ['PUT', 'PATCH'] as const) {
       const answer = await ask(app, method, urlOf(record), record)
-      t.strictSame([answer.status, answer.body], [200, record], `${method} of what was read changes nothing`)
+      t.strictSame([answer.status, answer.body], [200, record], `${method} of the record as read changes nothing`)
     }
     const foreign = { id: 'x', created_at: null, updated_at: ['\0'], version: { a: 1 } }
     const { status, body } = await ask(app, 'POST', LIST, { name: 'a', price: 1, ...foreign })
@@ -343,7 +343,7 @@ subjects('what a change does', {
     t.strictSame([changed.status, changed.body], [200, { ...record, stock: 4, version: 2, updated_at: changed.body.updated_at }])
   },
 
-  'PUT returns what it leaves out to its default, PATCH leaves it as it is': async (t, app) => {
+  'PUT resets omitted members to their defaults, and PATCH keeps them': async (t, app) => {
     const category = await makeCategory(app, 'D')
     const full = { sku: 'F', name: 'Full', description: 'All', price: '2.50', stock: 9, brand: 'Acme', category }
     const bare = { sku: null, name: 'Bare', description: '', price: '3.00', stock: 0, brand: '', category: null }
@@ -367,7 +367,7 @@ subjects('what a change does', {
     }
   },
 
-  'a change that changes nothing leaves version and updated_at as they are': async (t, app) => {
+  'a change without differences keeps version and updated_at': async (t, app) => {
     const record = await make(app, { sku: 'U', name: 'Shirt', price: '29.90', brand: 'é' })
     const required = { name: 'Shirt', price: '29.90' }
     const rows: ['PUT' | 'PATCH', string][] = [
@@ -384,10 +384,10 @@ subjects('what a change does', {
       t.strictSame([status, body], [200, record], `${method} ${json}`)
     }
     const { body } = await send(app, 'PATCH', urlOf(record), '{"brand":"e\\u0301"}')
-    t.strictSame([body.brand, body.version], ['e\u0301', 2], 'the same letter written in two ways is two values')
+    t.strictSame([body.brand, body.version], ['e\u0301', 2], 'composed and decomposed letters are different values')
   },
 
-  'a change is found by search, filter and order at once': async (t, app) => {
+  'search and filters find a changed record at once': async (t, app) => {
     const record = await make(app, { name: 'Straße', brand: 'Changing' })
     await ask(app, 'PATCH', urlOf(record), { name: 'Alley', price: '7' })
     for (const [query, count] of [
@@ -401,7 +401,7 @@ subjects('what a change does', {
     }
   },
 
-  'a sku is taken once, and the answer names the field': async (t, app) => {
+  'a sku is unique, and the refusal names the field': async (t, app) => {
     const first = await make(app, { sku: 'S' })
     const second = await make(app, { sku: 'T' })
     const rows: [method: 'POST' | 'PUT' | 'PATCH', body: object, status: number][] = [
@@ -419,20 +419,20 @@ subjects('what a change does', {
       t.equal(answer.status, status, `${method} ${JSON.stringify(body)}`)
       if (status !== 409) continue
       t.strictSame([answer.body.code, places(answer)], ['not-unique', ['/sku']])
-      t.match(answer.body.errors[0].detail, `product ${first.id} `, 'it says which product has it')
+      t.match(answer.body.errors[0].detail, `product ${first.id} `, 'the detail names the other product')
     }
-    t.equal((await get(app, urlOf(second))).body.name, 'its own', 'a refused change is not half made')
+    t.equal((await get(app, urlOf(second))).body.name, 'its own', 'a refused change changes nothing')
   },
 })
 
-subjects('what a URL answers', {
-  'a deleted product is gone, and its id is never given again': async (t, app) => {
+subjects('URLs of products', {
+  'a deleted product is gone, and its id is never reused': async (t, app) => {
     const kept = await make(app, { name: 'Kept' })
     const gone = await make(app, { name: 'Vanishing', sku: 'V' })
     const answer = await ask(app, 'DELETE', urlOf(gone))
     t.strictSame([answer.status, answer.body, answer.headers['content-type']], [204, undefined, undefined])
     for (const [method, body] of [['GET'], ['HEAD'], ['PUT', { name: 'a', price: 1 }], ['PATCH', {}], ['DELETE']] as const) {
-      t.equal((await ask(app, method, urlOf(gone), body)).status, 404, `${method} of what is gone`)
+      t.equal((await ask(app, method, urlOf(gone), body)).status, 404, `${method} of a deleted product`)
     }
     const { body: list } = await get(app, LIST)
     t.strictSame([list.count, list.results], [1, [kept]])
@@ -441,10 +441,10 @@ subjects('what a URL answers', {
     t.ok(next.id > gone.id, 'its sku is free, its id is not')
     await ask(app, 'DELETE', urlOf(next))
     await ask(app, 'DELETE', urlOf(kept))
-    t.ok((await make(app)).id > next.id, 'not after all have gone either')
+    t.ok((await make(app)).id > next.id, 'ids are not reused even after all products are deleted')
   },
 
-  'nothing is at an id that no product has, or that is no id': async (t, app) => {
+  'unknown and malformed ids answer 404': async (t, app) => {
     const { body: before } = await get(app, LIST)
     const ids = [
       '999999',
@@ -475,7 +475,7 @@ subjects('what a URL answers', {
     t.strictSame((await get(app, LIST)).body, before)
   },
 
-  'a URL works with and without its last slash': async (t, app) => {
+  'URLs work with and without the last slash': async (t, app) => {
     const rows: [method: InjectOptions['method'], url: (id: number) => string, body?: object][] = [
       ['GET', () => '/api/products/'],
       ['GET', () => '/api/products/?page=last'],
@@ -499,7 +499,7 @@ subjects('what a URL answers', {
     )
   },
 
-  'HEAD answers as GET does, without the body': async (t, app) => {
+  'HEAD answers like GET without the body': async (t, app) => {
     const { id } = await make(app, { name: '😀' })
     for (const url of [LIST, `${LIST}?page_size=1&search=none`, urlOf({ id }), urlOf({ id: 999 }), `${LIST}?nonsense=1`, '/api/nothing/']) {
       const [{ headers: got, statusCode }, head] = [await app.inject(url), await app.inject({ method: 'HEAD', url })]
@@ -511,8 +511,8 @@ subjects('what a URL answers', {
   },
 })
 
-subjects('what clients do at the same time', {
-  '500 changes of one product at the same time lose none': async (t, app) => {
+subjects('concurrent clients', {
+  '500 concurrent changes of one product lose none': async (t, app) => {
     const before = await make(app)
     const absent = { sku: null, description: '', stock: 0, brand: '', category: null }
     const changes: ((n: number) => ['PUT' | 'PATCH', Record<string, unknown>])[] = [
@@ -538,12 +538,12 @@ subjects('what clients do at the same time', {
     t.strictSame(
       order.map(({ body }) => body),
       expected,
-      'in the order of the versions each answer is the last one with its own change',
+      'each version is the previous one with one change applied',
     )
     t.strictSame((await get(app, urlOf(before))).body, expected.at(-1))
   },
 
-  'of clients that want one sku at the same time one gets it': async (t, app) => {
+  'concurrent clients that set the same sku leave it to one of them': async (t, app) => {
     const records = await Promise.all(Array.from({ length: 10 }, () => make(app)))
     const tally = (answers: Answer[]) =>
       Object.entries(Object.groupBy(answers, ({ status }) => status)).map(([status, of]) => [Number(status), of?.length])
@@ -561,7 +561,7 @@ subjects('what clients do at the same time', {
     t.equal((await get(app, `${LIST}?sku__in=A,B`)).body.count, 2)
   },
 
-  'of clients that change and delete one product at the same time each gets an answer': async (t, app) => {
+  'concurrent changes and deletions of one product all get an answer': async (t, app) => {
     const record = await make(app, { name: 'Contested' })
     const answers = await Promise.all(
       Array.from({ length: 30 }, (_, n) =>

@@ -1,4 +1,4 @@
-// Where a client begins that knows nothing but the host: the API root, and what `/` leads to.
+// Entry points for clients that know only the host: the API root and the redirect at `/`.
 import t from 'tap'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { authorization, build, get } from '../helper.ts'
@@ -14,16 +14,16 @@ t.test('the API root names the URL of every list and of the documentation', asyn
   t.strictSame(
     Object.values(body).sort(),
     [...lists, '/docs/', '/openapi.json'].map((path) => `http://localhost:80${path}`).sort(),
-    'a list that the document has is at the root too',
+    'the root names every list of the document',
   )
   for (const [name, url] of Object.entries<string>(body)) {
     const { statusCode } = await app.inject({ url: new URL(url).pathname, headers: authorization(app) })
     t.equal(statusCode, 200, name)
   }
-  t.strictSame((await get(app, '/api')).body, body, 'without its last slash')
+  t.strictSame((await get(app, '/api')).body, body, 'without the last slash')
 })
 
-t.test('the URLs at the API root are those of the origin that was asked', async (t) => {
+t.test('the URLs at the API root have the origin of the request', async (t) => {
   const app = await build(t, embedded)
   const rootAt = async (host: string) => (await app.inject({ url: '/api/', headers: { host } })).json()
   for (const host of ['a.test', 'b.test:8080', 'a.test']) t.equal((await rootAt(host)).products, `http://${host}/api/products/`)
@@ -31,7 +31,7 @@ t.test('the URLs at the API root are those of the origin that was asked', async 
   t.equal((await get(behind, '/api/')).body.products, 'https://api.example.com/api/products/')
 })
 
-/** By whom, with which Accept header, and where it leads. */
+/** Clients, with their Accept header and the target of the redirect. */
 const visitors: [who: string, accept: string | undefined, location: string][] = [
   ['a browser', 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8', '/docs/'],
   ['curl', '*/*', '/api/'],
@@ -39,7 +39,7 @@ const visitors: [who: string, accept: string | undefined, location: string][] = 
   ['a client that does not say', undefined, '/api/'],
 ]
 
-t.test('/ leads browsers to the docs and programs to the API root', async (t) => {
+t.test('/ redirects browsers to the docs and programs to the API root', async (t) => {
   const app = await build(t, embedded)
   for (const method of ['GET', 'HEAD'] as const)
     for (const [who, accept, location] of visitors) {
@@ -49,7 +49,7 @@ t.test('/ leads browsers to the docs and programs to the API root', async (t) =>
     }
 })
 
-t.test('/ and the API root refuse parameters to programs, and pages for browsers ignore them', async (t) => {
+t.test('/ and the API root refuse parameters of programs, and pages ignore them', async (t) => {
   const app = await build(t, embedded)
   const answer = (url: string, accept: string) => app.inject({ url, headers: { accept } })
   for (const url of ['/?x=1', '/api/?x=1']) {
