@@ -1,10 +1,11 @@
-// npm run soak: a flood of clients that ask once each, and what it does to the limiter: its memory, its speed, and who is near a limit.
+// npm run soak: a flood of one million clients with one request each. Measures the memory and speed of the limiter, and checks a client
+// near its limit.
 import { MemoryLog } from '../../src/limits/memory.ts'
 
 const ADDRESSES = 1_000_000
 const LIMIT = 100
 const WINDOW = 60_000
-/** Requests of the client that must not be let off. */
+/** Requests of the client that the flood must not evict. */
 const NEAR = LIMIT - 1
 
 const megabytes = (bytes: number) => `${(bytes / 1_048_576).toFixed(1)} MB`
@@ -37,7 +38,7 @@ process.stdout.write(`${ADDRESSES.toLocaleString('en')} addresses with one reque
 `)
 if (last !== LIMIT || oneMore <= LIMIT) process.exitCode = 1
 
-/** The same, request by request where it is hottest. */
+/** Measures the time of one request in the most frequent cases. */
 const timed = (title: string, times: number, work: (n: number) => void) => {
   for (let n = 0; n < times / 10; n++) work(n)
   const start = performance.now()

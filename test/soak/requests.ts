@@ -1,4 +1,4 @@
-// Random requests, as the bytes that go over a socket. A character stands for the byte of its number.
+// Generators of random requests as bytes for a socket. Each character stands for the byte of its code.
 import fc from 'fast-check'
 import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
@@ -9,7 +9,7 @@ export interface Request {
   version: string
   headers: [name: string, value: string][]
   body?: string
-  /** More is announced than is sent: the client hangs up in the middle of it. */
+  /** The request announces more bytes than it sends: the client closes the connection in the middle. */
   cut?: boolean
 }
 
@@ -20,10 +20,10 @@ export function bytesOf({ method, target, version, headers, body = '' }: Request
 
 const bytes = (text: string) => Buffer.from(text).toString('latin1')
 
-/** One of the words, which spaces separate. */
+/** Generates a word of lines that spaces separate. */
 const word = (...lines: string[]) => fc.constantFrom(...lines.flatMap((line) => line.split(' ')))
 
-/** `rare` comes about once in so many times. */
+/** Generates `rare` about once in `times`, and otherwise `often`. */
 const mostly = <T>(often: fc.Arbitrary<T>, rare: fc.Arbitrary<T>, times: number) =>
   fc.oneof({ weight: times - 1, arbitrary: often }, { weight: 1, arbitrary: rare })
 
@@ -36,7 +36,7 @@ const printable = fc.integer({ min: 0x21, max: 0x7e }).map((code) => String.from
 const anyByte = fc.integer({ min: 0, max: 0xff }).map((code) => String.fromCharCode(code))
 const escapedByte = fc.integer({ min: 0, max: 0xff }).map((code) => `%${code.toString(16).padStart(2, '0')}`)
 
-/** What decoders, SQL, patterns and templates have stumbled over. */
+/** Texts that have broken decoders, SQL, patterns and templates. */
 const trap = word(
   '% %0 %zz %00 %ff %c3 %c0%80 %ed%a0%80 %ed%bf%bf %f4%90%80%80 %EF%BB%BF %u0041 %25 %0A %0D%0A %1f %7f %20 %2B %27%3B',
   `.. %2e%2e %2f / // \\ ? # & = ; + ! ~ * () [] {} <script> | ^ \` " ' "" '' '-- '+or+1=1+-- $1 :x ?1 {{7*7}} __proto__ constructor null NaN`,
@@ -118,7 +118,7 @@ const member = fc.oneof(
   { weight: 1, arbitrary: word('__proto__ constructor prototype toString NAME \\ud800 \\u0000 na\\u006de a/b~c colour') },
 )
 
-/** What can stand behind a member's name, and some that JSON does not allow there. */
+/** Values of members, some of which JSON does not allow. */
 const LITERALS = [
   ...'"shirt" "" "29.90" 29.9 5 1 0 -1 null true false [] {} [null] {"a":1} ["x"] " "'.split(' '),
   ...'1e400 -1e400 1e-400 1E2 1.0 -0 -0.0 0.1 29.999 9007199254740993 99999999.99 100000000 2147483648'.split(' '),
@@ -140,7 +140,7 @@ const goodProduct = fc
   .map((body) => bytes(JSON.stringify(body)))
 const goodCategory = fc.record({ name: goodName, parent: category }).map((body) => bytes(JSON.stringify(body)))
 
-/** A text with one place of it replaced. */
+/** Generates a text with one part replaced. */
 const spoilt = fc
   .tuple(fc.oneof(goodProduct, goodCategory, object), fc.nat({ max: 60 }), fc.nat({ max: 3 }), fc.oneof(anyByte, trap, literal))
   .map(([text, at, length, by]) => text.slice(0, at) + by + text.slice(at + length))
@@ -232,7 +232,7 @@ const moreHeaders = mostly(
 
 type Sent = Pick<Request, 'headers' | 'body' | 'cut'>
 
-/** The ways to say where a body ends. */
+/** Ways to mark the end of a body. */
 const framings: Record<string, (body: string) => Sent> = {
   length: (body) => ({ headers: [['Content-Length', String(body.length)]], body }),
   chunked: (body) => ({
@@ -258,7 +258,7 @@ const wild: fc.Arbitrary<Request> = fc
     host,
     moreHeaders,
     content,
-    /** Bodies where none is read are rare. */
+    /** Bodies of methods without one are rare. */
     needless: fc.nat({ max: 9 }),
   })
   .map(({ method, target, version, host, moreHeaders, content, needless }) => {
@@ -277,7 +277,7 @@ function plain(method: string, target: string, body?: string): Request {
   return { method, target, version: 'HTTP/1.1', headers: [...fixed, ...headers], ...sent }
 }
 
-/** One of a bulk request. */
+/** Generates an operation of a bulk request. */
 const operation = fc.oneof(
   goodProduct.map((body) => `{"op":"create","body":${body}}`),
   fc
@@ -288,7 +288,7 @@ const operation = fc.oneof(
   literal,
 )
 
-/** Requests that get past the first checks, so that there are records and what lies behind is reached. */
+/** Requests that pass the first checks, so that records exist and later code is reached. */
 const plausible: fc.Arbitrary<Request> = fc.oneof(
   goodProduct.map((body) => plain('POST', '/api/products/', body)),
   goodCategory.map((body) => plain('POST', '/api/categories/', body)),
@@ -310,7 +310,7 @@ const plausible: fc.Arbitrary<Request> = fc.oneof(
 
 export const anyRequest: fc.Arbitrary<Request> = fc.oneof({ weight: 2, arbitrary: plausible }, { weight: 3, arbitrary: wild })
 
-/** Requests that are to be among them, however few there are: every body that is heavy, and every member with every value. */
+/** Requests that are always included: every heavy body, and every member with every value. */
 export const certainRequests: Request[] = [
   ...members.flatMap((name) => LITERALS.map((is) => plain('PATCH', '/api/products/1/', `{"${name}":${is}}`))),
   ...['name', 'parent'].flatMap((name) => LITERALS.map((is) => plain('PATCH', '/api/categories/1/', `{"${name}":${is}}`))),

@@ -1,4 +1,4 @@
-// node test/soak/retries.ts: clients that lose their connections at random and try again with the same key: each record is made once.
+// node test/soak/retries.ts: clients lose connections at random and retry with the same key. Each record must be created once.
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { connect as dial } from 'node:net'
@@ -9,15 +9,15 @@ import type { Scope } from '../node-process.ts'
 
 const RETRIES = Number(process.env.RETRIES || 10_000)
 const CLIENTS = 16
-/** How often a connection is lost. */
+/** Share of connections that are lost. */
 const LOST = 0.6
-/** Milliseconds after a request at most, where it is lost before there is an answer. */
+/** Maximum number of milliseconds after a request until its connection is lost. */
 const LOST_WITHIN = 20
 
 const below = (limit: number) => Math.floor(Math.random() * limit)
 const say = (text: string) => void process.stdout.write(`${text}\n`)
 
-/** Where a connection is lost: in the request, some time after it, or in the answer. */
+/** The phase in which a connection is lost: during the request, some time after it, or during the answer. */
 type Loss = 'request' | 'after' | 'answer' | undefined
 
 interface Told {
@@ -26,7 +26,7 @@ interface Told {
   body: { id?: number; name?: string; code?: string }
 }
 
-/** Sends a request on a connection of its own. Nothing where it was lost. */
+/** Sends a request on a new connection. Resolves with undefined if the connection is lost. */
 function attempt(origin: string, key: string, body: string, loss: Loss): Promise<Told | undefined> {
   const { hostname, port, host } = new URL(origin)
   const headers = { ...AUTHORIZATION, host, connection: 'close', 'content-type': 'application/json', 'idempotency-key': `"${key}"` }
@@ -40,7 +40,7 @@ function attempt(origin: string, key: string, body: string, loss: Loss): Promise
   socket.on('close', () => resolve(loss === 'answer' || loss === undefined ? parse(answered()) : undefined))
   socket.on('data', (chunk) => {
     if (loss !== 'answer') chunks.push(chunk)
-    // All may be in one piece: what is kept of it is less.
+    // The answer may arrive in one chunk. It is discarded, as if part of it were lost.
     else socket.destroy()
   })
   socket.on('connect', () => {
@@ -53,7 +53,7 @@ function attempt(origin: string, key: string, body: string, loss: Loss): Promise
   return promise
 }
 
-/** Nothing where it is not whole. */
+/** Parses an answer; undefined if it is incomplete. */
 function parse(answer: string): Told | undefined {
   const [head = '', body = ''] = answer.split('\r\n\r\n', 2)
   const length = Number(/^content-length: (\d+)/im.exec(head)?.[1])
@@ -73,7 +73,7 @@ interface Figures {
   busy: number
 }
 
-/** One record: tried until there is an answer. It says the id. */
+/** Creates one record, retrying until an answer arrives, and returns its id. */
 async function make(origins: string[], name: string, figures: Figures): Promise<number> {
   const key = randomUUID()
   const body = JSON.stringify({ name, price: '1.00', brand: 'Retried' })
@@ -111,7 +111,7 @@ async function run(scope: Scope, dialect: Dialect, instances: number): Promise<v
   await Promise.all(Array.from({ length: CLIENTS }, client))
   const seconds = (performance.now() - begun) / 1_000
 
-  // What was lost after it was sent may still be under way, and ends before they do.
+  // Requests whose connection was lost may still be running. They end before the services do.
   for (const { child } of services) {
     const exit = once(child, 'exit')
     child.kill('SIGTERM')
