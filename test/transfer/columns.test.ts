@@ -1,4 +1,4 @@
-// Imports of a resource that has more columns than products: references, values that can be null, and other unique values.
+// Imports of a resource with more kinds of columns than products: references, nullable values and other unique values.
 import type { Test } from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { open } from '../../drizzle/open.ts'
@@ -35,7 +35,7 @@ const articles = defineResource({
 
 const importArticles = createImporter(planImport(articles, { key: 'sku', path: 'category', tree: categories }))
 
-/** A database with the table, and with one category, whose id is 1. */
+/** Opens a database with the table and one category, with the id 1. */
 async function articleDatabase(t: Test, dialect: Dialect): Promise<Database> {
   const url = await dialect.create(t)
   await createExtraTables(dialect, url)
@@ -49,7 +49,7 @@ async function articleDatabase(t: Test, dialect: Dialect): Promise<Database> {
 const rowsOf = (db: Database) => db.read.select().from(db.tables.articles).orderBy(db.tables.articles.id)
 
 const whole = { sku: 'A', name: 'a', price: '1.00', ean: '1', rating: 3, shelf: 1 }
-/** What a line says of that article, and what is another in it then. */
+/** Second lines of the article, with the values that each changes. */
 const changes: [line: object, changed: object][] = [
   [{}, {}],
   [{ shelf: 1, rating: 3 }, {}],
@@ -62,7 +62,7 @@ const changes: [line: object, changed: object][] = [
   ],
 ]
 
-onEach('null empties a column, and a column that was empty is filled', async (t, dialect) => {
+onEach('null clears a column, and a value fills an empty one', async (t, dialect) => {
   const db = await articleDatabase(t, dialect)
   for (const [line, changed] of changes) {
     await importArticles(db, lines([whole]))
@@ -75,7 +75,7 @@ onEach('null empties a column, and a column that was empty is filled', async (t,
   }
 })
 
-onEach('a new record has null where its line says so or leaves it out', async (t, dialect) => {
+onEach('a new record has null for null and omitted values', async (t, dialect) => {
   const db = await articleDatabase(t, dialect)
   const given = { name: 'a', price: '1.00' }
   await importArticles(
@@ -92,7 +92,7 @@ onEach('a new record has null where its line says so or leaves it out', async (t
   ])
 })
 
-onEach('references to nothing and unique values that are taken are faults', async (t, dialect) => {
+onEach('unknown references and taken unique values are faults', async (t, dialect) => {
   const db = await articleDatabase(t, dialect)
   await importArticles(db, lines([whole, { ...whole, sku: 'B', ean: '2' }]))
   const before = await rowsOf(db)

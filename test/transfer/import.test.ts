@@ -1,4 +1,4 @@
-// Imports: what becomes of each line, and that a file with one bad line changes nothing.
+// Imports: the effect of each line, and that one bad line leaves everything unchanged.
 
 import { Readable } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
@@ -22,7 +22,7 @@ type Row = Record<string, unknown>
 
 const rowsOf = async (db: Database): Promise<Row[]> => db.read.select().from(db.tables.products).orderBy(db.tables.products.id)
 
-/** Every category by the names above it and its own, in the order of ids. */
+/** Returns the path of every category, in the order of ids. */
 async function tree(db: Database): Promise<string[]> {
   const all = await db.read.select().from(db.tables.categories).orderBy(db.tables.categories.id)
   const path = (id: number | null): string[] => {
@@ -32,7 +32,7 @@ async function tree(db: Database): Promise<string[]> {
   return all.map(({ id }) => path(id).join(' > '))
 }
 
-/** All that an import could change. */
+/** Returns everything that an import could change, as text. */
 async function content(db: Database): Promise<string> {
   const tables = ['products', 'categories', 'products_search', 'categories_search', 'stockroom_counters']
   return JSON.stringify(await Promise.all(tables.map((table) => db.read.all(sql.raw(`select * from ${table} order by 1, 2`)))))
@@ -46,7 +46,7 @@ async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
   return all
 }
 
-onEach('new products are made, known ones changed, and those in which nothing differs left alone', async (t, dialect) => {
+onEach('an import creates new products, changes known ones and leaves equal ones', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const first = [
     { sku: 'A', name: 'Red', description: 'd', price: '29.90', stock: 3, brand: 'Acme', category: ['Clothes', 'Shirts'] },
@@ -66,8 +66,8 @@ onEach('new products are made, known ones changed, and those in which nothing di
   const same = [{ sku: 'A' }, { sku: ' B ', name: '  Blue ', price: '5.0', stock: 0 }, { ...first[2], price: 0.1 }]
   const unchanged = await content(db)
   t.same(await importProducts(db, lines(first)), { created: 0, updated: 0, unchanged: 3 })
-  t.same(await importProducts(db, lines(same)), { created: 0, updated: 0, unchanged: 3 }, 'in another spelling')
-  t.equal(await content(db), unchanged, 'with version, times and counters as they were')
+  t.same(await importProducts(db, lines(same)), { created: 0, updated: 0, unchanged: 3 }, 'in another form')
+  t.equal(await content(db), unchanged, 'version, times and counters are unchanged')
 
   await setTimeout(2)
   const mixed = [{ sku: 'B', price: '5.01' }, { sku: 'D', name: 'New', price: 1 }, { sku: 'C' }]
@@ -80,7 +80,7 @@ onEach('new products are made, known ones changed, and those in which nothing di
 })
 
 const whole = { name: 'Red', description: 'd', price: '29.90', stock: 3, brand: 'Acme', category: ['Clothes', 'Shirts'] }
-/** What a second line says of that product, and what is another in it then. */
+/** Second lines of the product, with the values that each changes. */
 const changes: [what: string, line: Row, changed: Row][] = [
   ['nothing', {}, {}],
   ['a name', { name: 'Blue' }, { name: 'Blue' }],
@@ -94,7 +94,7 @@ const changes: [what: string, line: Row, changed: Row][] = [
   ['what only the service sets', { id: 77, version: 9, created_at: '2001-01-01', updated_at: null }, {}],
 ]
 
-onEach('what a line leaves out stays as it is', async (t, dialect) => {
+onEach('omitted members keep their values', async (t, dialect) => {
   const { db } = await build(t, dialect)
   for (const [what, line, changed] of changes) {
     await importProducts(db, lines([{ sku: what, ...whole }]))
@@ -107,7 +107,7 @@ onEach('what a line leaves out stays as it is', async (t, dialect) => {
   }
 })
 
-onEach('category paths become the tree', async (t, dialect) => {
+onEach('category paths form a tree', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const clothes = await create(db, categories, { name: 'Clothes' })
   const line = (sku: string, category?: string[]) => ({ sku, name: sku, price: 1, ...(category && { category }) })
@@ -160,19 +160,19 @@ onEach('category paths become the tree', async (t, dialect) => {
   )
   const all = await db.read.select().from(db.tables.categories).orderBy(db.tables.categories.id)
   t.equal(all[0]?.id, clothes.id)
-  t.equal(all[0]?.version, 1, 'one that was there is used and not changed')
+  t.equal(all[0]?.version, 1, 'an existing category is used unchanged')
   t.same(
     all.slice(1, 7).map(({ slug }) => slug),
     ['garden', 'tools', 'rakes', 'tools-2', 'tools-3', 'garden-2'],
   )
   const before = await content(db)
   await importProducts(db, lines([line('a', ['Garden', 'Tools', 'Rakes']), line('d', ['Tools'])]))
-  t.equal(await content(db), before, 'and nothing is made the second time')
+  t.equal(await content(db), before, 'nothing is created the second time')
 })
 
 onEach('ids follow the order of the lines', async (t, dialect) => {
   const { db } = await build(t, dialect)
-  // More than fit into one batch, in an order that is none.
+  // More lines than one batch holds, in mixed order.
   const skus = Array.from({ length: 1_100 }, (_, index) => `${(index * 7_919) % 1_100}`)
   const progress: number[] = []
   const rows = skus.map((sku) => ({ sku, name: sku, price: 1 }))
@@ -181,13 +181,13 @@ onEach('ids follow the order of the lines', async (t, dialect) => {
     (await rowsOf(db)).map(({ id, sku }) => [id, sku]),
     skus.map((sku, index) => [index + 1, sku]),
   )
-  t.same(progress.slice(0, 2), [500, 1_000], 'progress is told now and then')
+  t.same(progress.slice(0, 2), [500, 1_000], 'progress is reported at intervals')
 })
 
 const NEW = '{"sku": "N", "name": "n", "price": "1.00"}'
 const MIB = 1_048_576
 
-/** A file with one bad line, and what is said of it. */
+/** Files with one bad line, and the expected message. */
 const bad: [what: string, file: (string | Buffer)[], says: RegExp][] = [
   ['half a line', [`${NEW}\n`, '{"sku": "X", "na'], /^ {2}line 2: is not JSON: .+$/m],
   ['two objects on a line', [`${NEW} ${NEW}`], /line 1: is not JSON/],
@@ -255,24 +255,24 @@ const bad: [what: string, file: (string | Buffer)[], says: RegExp][] = [
   ['a line that never ends', [NEW, ...Array(40).fill(' '.repeat(65_536))], /line 1: is longer than 1048576 bytes/],
 ]
 
-onEach('a bad line is named with the reason, and then nothing at all is changed', async (t, dialect) => {
+onEach('a bad line is reported with the reason, and nothing is changed', async (t, dialect) => {
   const { db } = await build(t, dialect)
   await importProducts(db, lines([{ sku: 'OLD', name: 'Old', price: 1, category: ['Old'] }]))
   const before = await content(db)
   for (const [what, file, says] of bad) {
-    // The lines before and after it would make, change and move products.
+    // The other lines would create, change and move products.
     const good = ['{"sku": "OLD", "price": 2, "category": ["New"]}', '{"sku": "M", "name": "m", "price": 1}'].map((line) => `${line}\n`)
     for (const [where, chunks] of Object.entries({ alone: file, 'among good ones': [...file, '\n', ...good.slice(1)] })) {
       const error: unknown = await importProducts(db, textLines(...chunks)).catch((error) => error)
       const message = error instanceof ImportRefused ? error.message : `not refused: ${error}`
-      t.match(message, /^Nothing was imported:\n {2}line \d+: .+$/, `${what}, ${where}: one line is named`)
+      t.match(message, /^Nothing was imported:\n {2}line \d+: .+$/, `${what}, ${where}: one line is reported`)
       t.match(message, says, `${what}, ${where}`)
     }
   }
   t.equal(await content(db), before)
 })
 
-/** Lines that cannot be imported, for each reason, and how many are bad. */
+/** Bad lines of each kind, with their number. */
 const manyBad: [what: string, rows: Row[], bad: number][] = [
   ['one more than are named', Array.from({ length: 21 }, () => ({ name: 5 })), 21],
   ['that cannot be read', Array.from({ length: 1_050 }, () => ({ name: 5 })), 1_050],
@@ -280,7 +280,7 @@ const manyBad: [what: string, rows: Row[], bad: number][] = [
   ['with the sku of an earlier line', Array.from({ length: 100 }, (_, index) => ({ sku: `${index % 50}`, name: 'n', price: 1 })), 50],
 ]
 
-onEach('20 bad lines are named, and the others are counted', async (t, dialect) => {
+onEach('the first 20 bad lines are reported, and the others counted', async (t, dialect) => {
   const { db } = await build(t, dialect)
   for (const [what, rows, bad] of manyBad) {
     const { message } = await importProducts(db, lines(rows)).catch((error) => error)
@@ -292,7 +292,7 @@ onEach('20 bad lines are named, and the others are counted', async (t, dialect) 
   t.notMatch(named, /more/)
 })
 
-onEach('faults of every kind are told in one run', async (t, dialect) => {
+onEach('faults of every kind are reported in one run', async (t, dialect) => {
   const { db } = await build(t, dialect)
   await importProducts(db, lines([{ sku: 'OLD', name: 'Old', price: 1 }]))
   const rows = [
@@ -339,10 +339,10 @@ const files: [what: string, chunks: (string | Buffer)[], expected: Line[]][] = [
   ],
 ]
 for (const [what, chunks, expected] of files) {
-  t.test(`a file with ${what}`, async (t) => t.same(await collect(textLines(...chunks)), expected))
+  t.test(`lines are read correctly from a file with ${what}`, async (t) => t.same(await collect(textLines(...chunks)), expected))
 }
 
-t.test('it does not matter where a file is cut into chunks', async () => {
+t.test('the boundaries of chunks do not matter', async () => {
   const file = Buffer.from(`${json('麵包')}\r\n\n${json('👩‍👩‍👧‍👦 é e\u0301')}\n{bad\n${json('\u2028\u2029')}`)
   const expected = JSON.stringify(await collect(textLines(file)))
   const cuts = fc.uniqueArray(fc.integer({ min: 1, max: file.length - 1 }))
@@ -389,13 +389,13 @@ t.test('a large sample stays varied and believable', async (t) => {
     const fits = !shelf || kind?.shelf === shelf
     if (!kind || !name?.includes(kind.name) || !isPriced || !fits) faults.push(JSON.stringify(line.value))
   }
-  t.same(faults.slice(0, 3), [], 'name, description, price and category fit together')
-  t.equal(skus.size, LARGE_SAMPLE, 'no two have the same sku')
-  t.equal(products.size, LARGE_SAMPLE, 'no two have the same brand and name')
+  t.same(faults.slice(0, 3), [], 'name, description, price and category match')
+  t.equal(skus.size, LARGE_SAMPLE, 'every sku is unique')
+  t.equal(products.size, LARGE_SAMPLE, 'every brand and name is unique')
   t.same(
     [...departments].filter(([, { size }]) => size !== 1),
     [],
-    'a brand sells in one department',
+    'each brand sells in one department',
   )
 })
 
@@ -404,10 +404,10 @@ t.test('a smaller sample is the beginning of a larger one', async (t) => {
   t.same(small, large.slice(0, 10))
 })
 
-/** New products, in more lines than the first two batches have. */
+/** Returns new products, by default more than two batches of them. */
 const many = (count = 1_000) => Array.from({ length: count }, (_, index) => ({ sku: `S${index}`, name: 'Shirt', price: 1 }))
 
-onEach('others write between two batches', async (t, dialect) => {
+onEach('other programs can write between two batches', async (t, dialect) => {
   const { db, config } = await build(t, dialect)
   const other = await open(config.DATABASE_URL, { served: [categories.served, products.served] })
   t.teardown(() => other.close())
@@ -426,10 +426,10 @@ onEach('others write between two batches', async (t, dialect) => {
   t.same(await importProducts(db, lines(many()), { onMerged }), { created: 1_000, updated: 0, unchanged: 0 })
   t.ok(merged.length > 1, 'there are several batches')
   t.equal(merged.at(-1), 1_000)
-  t.ok(Number(seen.at(-1)) > 0, 'a write that began after the first batch was over before the last')
+  t.ok(Number(seen.at(-1)) > 0, 'a write that began after the first batch ended before the last')
 })
 
-onEach('an atomic import has one batch', async (t, dialect) => {
+onEach('an atomic import is one batch', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const merged: number[] = []
   const onMerged = (lines: number) => merged.push(lines)
@@ -437,7 +437,7 @@ onEach('an atomic import has one batch', async (t, dialect) => {
   t.same(merged, [1_000])
 })
 
-/** Every product is in the search table and once in the change log, or not there at all. */
+/** Checks that every product has a search text and one entry in the change log. Returns the number of products. */
 async function consistent(t: Test, db: Database): Promise<number> {
   const [counted] = await db.read.all<Record<string, number>>(sql`select (select count(*) from products) as products,
     (select count(*) from products join products_search on products_search.id = products.id) as found,
@@ -448,7 +448,7 @@ async function consistent(t: Test, db: Database): Promise<number> {
   return count
 }
 
-onEach('an import that stops is finished by the same import again', async (t, dialect) => {
+onEach('repeating an interrupted import completes it', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const onMerged = () => {
     throw new Error('stopped')
@@ -460,7 +460,7 @@ onEach('an import that stops is finished by the same import again', async (t, di
   t.equal(await consistent(t, db), 1_000)
 })
 
-onEach('a line that others have made impossible stops the import at its batch', async (t, dialect) => {
+onEach('a line that another write has invalidated stops the import at its batch', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const known = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' })
   let removed: Promise<unknown> | undefined
@@ -475,14 +475,14 @@ onEach('a line that others have made impossible stops the import at its batch', 
   t.equal(await consistent(t, db), Number(last))
 })
 
-onEach('others write while an import reads its lines, and it takes what they wrote into account', async (t, dialect) => {
+onEach('an import includes writes that others make while it reads its lines', async (t, dialect) => {
   const { db, config } = await build(t, dialect)
   const other = await open(config.DATABASE_URL, { served: [categories.served, products.served] })
   t.teardown(() => other.close())
   const known = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' })
   async function* slow(): AsyncGenerator<Line> {
     for (let number = 1; number <= 1_000; number++) yield { number, value: { sku: `S${number}`, name: 'n', price: 1 } }
-    // The lines so far are in the database by now.
+    // The previous lines are in the database by now.
     await create(other, products, { sku: 'MADE', name: 'By another', price: '1.00' })
     await create(db, products, { sku: 'SAME', name: 'By the same', price: '1.00' })
     await merge(other, products, known.id, { stock: 5 })
@@ -504,7 +504,7 @@ onEach('others write while an import reads its lines, and it takes what they wro
 const LOCKED = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 
 for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
-  t.test('no line is lost to a product that another transaction is making [pg]', { skip: dialect.skip }, async (t) => {
+  t.test('an import updates a product that another transaction was creating [pg]', { skip: dialect.skip }, async (t) => {
     const { db, config } = await build(t, dialect)
     const [holder, query] = [await connect(t, config.DATABASE_URL), await connect(t, config.DATABASE_URL)]
     await create(db, products, { sku: 'A', name: 'Before', price: '1.00' })
@@ -526,7 +526,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     ])
   })
 
-  t.test('no line is lost to a product that is made while the import waits for another row [pg]', { skip: dialect.skip }, async (t) => {
+  t.test('an import keeps the line of a product created while it waits for another row [pg]', { skip: dialect.skip }, async (t) => {
     const { db, config } = await build(t, dialect)
     const [holder, query] = [await connect(t, config.DATABASE_URL), await connect(t, config.DATABASE_URL)]
     await create(db, products, { sku: 'A', name: 'Before', price: '1.00' })
@@ -540,7 +540,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
       ]),
     )
     while ((await query(LOCKED)).length === 0) await setTimeout(5)
-    // It is made at once, or waits for the import and is refused: either is right.
+    // The product is created at once, or the write waits for the import and is refused. Both are correct.
     let done = false
     const made = create(db, products, { sku: 'B', name: 'Made meanwhile', price: '1.00' })
       .catch((error) => t.equal(error.code, 'not-unique'))
