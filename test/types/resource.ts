@@ -1,9 +1,9 @@
-// What a declaration cannot say: each line below an `@ts-expect-error` has to be refused by the type check, and all the others not.
+// Mistakes that the types of declarations refuse: the type check must refuse each line below an `@ts-expect-error` and accept all others.
 import { choice, decimal, id, integer, nullable, reference, stamps, text, time } from '../../src/query/fields.ts'
 import { numeric, textual, tree } from '../../src/query/lookups.ts'
 import { type Declaration, defineResource } from '../../src/query/resource.ts'
 
-/** Every field is a column of products, with the type that the column has. */
+/** Every field is a column of products and has the type of its column. */
 const contract = {
   id: id(),
   sku: nullable(text({ maxLength: 64 })),
@@ -38,7 +38,7 @@ const right: Products = {
 
 defineResource(right)
 
-// A table and its columns. What else there is in a declaration follows from the contract.
+// A table and its columns. The types of the other members follow from the contract.
 const bare = { singular: 'product', filter: {}, search: [], order: ['id'], defaultOrder: 'id' } as const
 const bareContract = { id: id(), ...stamps }
 
@@ -68,7 +68,7 @@ defineResource({ ...bare, table: 'products', contract: { ...stamps } })
 // @ts-expect-error a reference to no table
 reference('nothing')
 
-// A choice is the union of its words. Its column holds text, or the same words.
+// A choice is the union of its words. Its column holds text or the same words.
 const size = choice(['S', 'M', 'L'], { default: 'M' })
 export const word: 'S' | 'M' | 'L' = size.static
 defineResource({ ...bare, table: 'products', contract: { ...bareContract, name: size, sku: nullable(size) } })
@@ -103,7 +103,7 @@ export const slugOfText: Products['filter'] = { name: ['slug'] }
 // @ts-expect-error a comparison of references
 export const referenceCompared: Products['filter'] = { category: ['lt'] }
 
-// Search, order, what is unique, slugs.
+// Search, order, unique sets, slugs.
 // @ts-expect-error no field
 export const searchNowhere: Products['search'] = ['colour']
 // @ts-expect-error no text
@@ -135,7 +135,7 @@ decimal({ precision: 10, scale: 2, default: 0 })
 // @ts-expect-error no option
 time({ maxLength: 5 })
 
-// Members that have to be there.
+// Required members.
 const { search: _, ...noSearch } = right
 // @ts-expect-error the fields to search
 defineResource(noSearch)
