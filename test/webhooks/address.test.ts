@@ -1,4 +1,4 @@
-// Where webhooks may lead to: what is refused when one is made, and what is refused when it is connected to.
+// Allowed targets of webhooks: checks when a webhook is created and when it connects.
 import type { LookupAddress } from 'node:dns'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
@@ -13,7 +13,7 @@ const [embedded] = DIALECTS as [Dialect]
 const STRICT: AddressPolicy = { allowHttp: false, allowPrivate: false }
 const PUBLIC = '93.184.216.34'
 
-/** A resolver of names that answers with one list after the other, and then with the last again and again. */
+/** Returns a resolver that answers with each list in turn and then repeats the last. */
 function resolver(...answers: string[][]): NonNullable<AddressPolicy['resolve']> & { asked: string[] } {
   const asked: string[] = []
   const resolve = (name: string, _options: unknown, found: (error: null, addresses: LookupAddress[]) => void) => {
@@ -83,30 +83,30 @@ const REFUSED_ADDRESSES = [
   ['broadcast', '255.255.255.255'],
 ] as const
 
-t.test('addresses that are not public, however they are written', async (t) => {
+t.test('addresses that are not public are refused in any notation', async (t) => {
   const unasked = { ...STRICT, resolve: resolver([PUBLIC]) }
   for (const [what, host] of REFUSED_ADDRESSES) {
     const url = `https://${host}:8443/hook`
     t.match(await findUrlFaults(url, unasked), [{ pointer: '/url', detail: /must lead to a public address/ }], `${what}: ${host}`)
-    t.throws(() => refusePrivateLiteral(new URL(url), STRICT), `${what}: ${host}, when it is sent to`)
+    t.throws(() => refusePrivateLiteral(new URL(url), STRICT), `${what}: ${host}, on sending`)
     t.strictSame(await findUrlFaults(url, { ...STRICT, allowPrivate: true }), [], `${what}, allowed`)
   }
-  t.strictSame(unasked.resolve.asked, [], 'no name is looked up for them')
+  t.strictSame(unasked.resolve.asked, [], 'they cause no look-up of a name')
 })
 
-t.test('addresses that are public', async (t) => {
+t.test('public addresses are allowed', async (t) => {
   for (const host of [PUBLIC, '1.1.1.1', '172.32.0.1', '100.128.0.1', '[2606:4700::1111]', '[::ffff:1.1.1.1]']) {
     t.strictSame(await findUrlFaults(`https://${host}/hook`, STRICT), [], host)
     t.doesNotThrow(() => refusePrivateLiteral(new URL(`https://${host}/hook`), STRICT), host)
   }
-  t.throws(() => isPublic('example.com'), 'a name is none')
+  t.throws(() => isPublic('example.com'), 'a name is no address')
 })
 
-t.test('names', async (t) => {
+t.test('a name is refused if one of its addresses is not public', async (t) => {
   t.match(
     await findUrlFaults('https://localhost/hook', STRICT),
     [{ pointer: '/url', detail: /must lead to a public address/ }],
-    'by the system itself',
+    "by the system's resolver",
   )
   for (const [addresses, refused] of [
     [['127.0.0.1'], true],
@@ -123,7 +123,7 @@ t.test('names', async (t) => {
   t.match(await findUrlFaults('https://nowhere.example/hook', { ...STRICT, resolve: nowhere }), [{ detail: /does not resolve/ }])
 })
 
-t.test('other things that are wrong with a URL', async (t) => {
+t.test('URLs with credentials, fragments or other schemes are refused', async (t) => {
   const policy = { ...STRICT, resolve: resolver([PUBLIC]) }
   for (const [url, detail] of [
     ['https://user:password@example.com/', /a user or a password/],
@@ -143,7 +143,7 @@ t.test('other things that are wrong with a URL', async (t) => {
   t.strictSame(await findUrlFaults('http://example.com/', { ...policy, allowHttp: true }), [])
 })
 
-/** How often somebody has connected. */
+/** Starts a server that counts its connections. */
 async function listener(t: Parameters<typeof build>[0]): Promise<{ port: number; connections: () => number; server: Server }> {
   let connections = 0
   const server = createServer((_request, response) => response.end()).on('connection', () => connections++)
@@ -153,7 +153,7 @@ async function listener(t: Parameters<typeof build>[0]): Promise<{ port: number;
   return { port: (server.address() as AddressInfo).port, connections: () => connections, server }
 }
 
-t.test('a name that leads elsewhere at the time of the connection', async (t) => {
+t.test('a name that resolves to a private address at connection time is refused', async (t) => {
   const { port, connections } = await listener(t)
   for (const all of [true, false]) {
     const lookup = createGuardedLookup({ ...STRICT, resolve: resolver(['127.0.0.1']) })
@@ -163,25 +163,25 @@ t.test('a name that leads elsewhere at the time of the connection', async (t) =>
   }
   const policy = { ...STRICT, allowHttp: true, resolve: resolver([PUBLIC], ['127.0.0.1']) }
   const url = `http://rebound.example:${port}/hook`
-  t.strictSame(await findUrlFaults(url, policy), [], 'when it was made it was public')
+  t.strictSame(await findUrlFaults(url, policy), [], 'it resolved to a public address when the webhook was created')
   const sender = new Sender(policy, { userAgent: 'Test' })
   t.teardown(() => sender.close())
   const sent = await sender.send(url, {}, '{}', new AbortController().signal)
   t.match(sent, { status: null, error: 'rebound.example leads to 127.0.0.1, which is not a public address' })
-  t.equal(policy.resolve.asked.length, 2, 'the name was looked up once more, and not a third time')
-  t.equal(connections(), 0, 'nothing was connected to')
+  t.equal(policy.resolve.asked.length, 2, 'the name is looked up once more, but not a third time')
+  t.equal(connections(), 0, 'no connection is made')
 
   const allowed = new Sender({ ...policy, allowPrivate: true, resolve: resolver(['127.0.0.1']) }, { userAgent: 'Test' })
   t.teardown(() => allowed.close())
   t.match(
     await allowed.send(url, {}, '{}', new AbortController().signal),
     { status: 200, error: null },
-    'the same is reached where that is allowed',
+    'the private address is reached if it is allowed',
   )
   t.equal(connections(), 1)
 })
 
-t.test('one of several addresses that is not public is enough', async (t) => {
+t.test('one private address among several refuses the connection', async (t) => {
   const { port, connections } = await listener(t)
   const sender = new Sender({ ...STRICT, allowHttp: true, resolve: resolver(['127.0.0.1', PUBLIC]) }, { userAgent: 'Test' })
   t.teardown(() => sender.close())
@@ -192,7 +192,7 @@ t.test('one of several addresses that is not public is enough', async (t) => {
   t.equal(connections(), 0)
 })
 
-t.test('every address of a name is checked, wherever the private one stands', async (t) => {
+t.test('every address of a name is checked, in any position', async (t) => {
   for (const addresses of [
     [PUBLIC, '127.0.0.1'],
     [PUBLIC, '2606:4700::1111', '::1'],
@@ -206,7 +206,7 @@ t.test('every address of a name is checked, wherever the private one stands', as
     }
 })
 
-t.test('an address in the URL is not connected to', async (t) => {
+t.test('a private address in the URL is not connected to', async (t) => {
   const { port, connections } = await listener(t)
   const sender = new Sender({ ...STRICT, allowHttp: true }, { userAgent: 'Test' })
   t.teardown(() => sender.close())
@@ -232,7 +232,7 @@ t.test('a redirect to a private address is not followed', async (t) => {
   t.equal(inner.connections(), 0)
 })
 
-t.test('over the API', async (t) => {
+t.test('the API refuses webhooks to addresses that are not public', async (t) => {
   const app = await build(t, embedded, { webhooks: { resolve: resolver([PUBLIC], ['10.0.0.1']) } })
   const make = (url: string) => ask(app, 'POST', '/api/webhooks/', { url, events: ['*'] })
   const made = await make('https://hooks.example.com/')

@@ -1,4 +1,4 @@
-// A process that is killed in the midst of writes and deliveries still delivers all that it acknowledged, and nothing else.
+// A killed process still delivers every acknowledged write, and nothing else.
 import { randomUUID } from 'node:crypto'
 import { Agent } from 'node:http'
 import { setTimeout } from 'node:timers/promises'
@@ -13,11 +13,11 @@ t.jobs = 2
 
 const UPDATES = Number(process.env.UPDATES || 200)
 const KILLS = Number(process.env.KILLS || 2)
-/** Share of attempts that the receiver answers with a failure. */
+/** Share of attempts that the receiver fails. */
 const FAILING = 0.2
-/** Each writes to a product of its own: what it tries again changes nothing the second time. */
+/** Each writer changes a separate product, so that a retry changes nothing. */
 const WRITERS = 4
-/** Milliseconds in which all is to have arrived once it was written: what the process had begun when it was killed is sent after 30 s. */
+/** Milliseconds within which every delivery must arrive. A killed process's attempts are repeated after 30 s. */
 const PATIENCE = 600_000
 
 interface Written {
@@ -25,7 +25,7 @@ interface Written {
   stock: number
 }
 
-/** What was asked for, acknowledged or not. */
+/** Requested updates, and the acknowledged ones among them. */
 interface Ledger {
   asked: Set<string>
   acknowledged: Set<string>
@@ -34,7 +34,7 @@ interface Ledger {
 const nameOf = ({ product, stock }: Written): string => `${product}:${stock}`
 const nameIn = ({ event }: Received): string => nameOf({ product: event.data.id, stock: event.data.record.stock })
 
-/** What a killed process had begun may still be going on in the server of the database. */
+/** Waits for work of a killed process that may still run in the database server. */
 async function connectionsEnded(query: Query): Promise<void> {
   const others = 'select 1 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
   while ((await query(others)).length > 0) await setTimeout(10)
@@ -56,7 +56,7 @@ class Service {
 
   #serve = (): Promise<Served> => serve(this.#t, this.#database, LOCAL)
 
-  /** SIGKILL, and a new process. */
+  /** Kills the process with SIGKILL and starts a new one. */
   async kill(): Promise<void> {
     const served = await this.#served
     this.#served = (async () => {
@@ -69,7 +69,7 @@ class Service {
     await this.#served
   }
 
-  /** Asks until there is an answer: who was not answered does not know what has become of it, and tries again. */
+  /** Repeats a request until it is answered, since the fate of an unanswered request is unknown. */
   async ask(method: string, path: string, sent: Parameters<typeof ask>[4] = {}): Promise<Answer> {
     for (;;) {
       const { origin } = await this.#served
@@ -102,7 +102,7 @@ async function write(service: Service, { asked, acknowledged }: Ledger, updates:
   }
 }
 
-onEach(`${UPDATES} updates and ${KILLS} kills`, async (t: Test, dialect: Dialect) => {
+onEach(`${UPDATES} acknowledged updates are all delivered despite ${KILLS} kills`, async (t: Test, dialect: Dialect) => {
   const database = await dialect.create(t)
   const query = await connect(t, database)
   const taken = new Map<string, Received>()
@@ -119,7 +119,7 @@ onEach(`${UPDATES} updates and ${KILLS} kills`, async (t: Test, dialect: Dialect
   const { secret } = await service.made('/api/webhooks/', { url: receiver.url, events: ['products.updated'] })
   for (let n = 1; n <= WRITERS; n++) await service.made('/api/products/', { sku: `P${n}`, name: 'Shirt', price: 1 })
 
-  // Each sets a stock that no other does. A few are refused: nothing may be told of them.
+  // Each update sets a unique stock. A few requests are refused and must cause no delivery.
   const updates = Array.from({ length: UPDATES }, (_, n): Written => ({ product: (n % WRITERS) + 1, stock: n + 1 }))
   const parts = [...Map.groupBy(updates, ({ product }) => product).values()]
   const ledger: Ledger = { asked: new Set(), acknowledged: new Set() }
@@ -142,10 +142,10 @@ onEach(`${UPDATES} updates and ${KILLS} kills`, async (t: Test, dialect: Dialect
   }
   await Promise.all([refused(), ...parts.map((part) => write(service, ledger, part, onAcknowledged))])
   await killing
-  t.equal(moments.length, 0, 'all kills were done')
+  t.equal(moments.length, 0, 'every kill was done')
   t.equal(ledger.acknowledged.size, UPDATES)
 
-  // The waits between attempts are those of a service in earnest, minutes and hours: what failed is made due here.
+  // Back-off takes minutes and hours in production, so failed deliveries are made due here.
   const past = dialect.name === 'pg' ? "now() - interval '1 second'" : String(Date.now() - 1_000)
   const missing = () => {
     const names = new Set([...taken.values()].map(nameIn))
@@ -160,7 +160,7 @@ onEach(`${UPDATES} updates and ${KILLS} kills`, async (t: Test, dialect: Dialect
   const figures = { attempts: receiver.all.length, failed, messages: taken.size, after: `${Date.now() - begun} ms` }
   t.comment(JSON.stringify(figures))
 
-  t.strictSame(missing(), [], 'each acknowledged update has arrived')
+  t.strictSame(missing(), [], 'each acknowledged update arrived')
   t.ok(failed > 0, 'some attempts failed')
   const never = receiver.all.filter((received) => !ledger.asked.has(nameIn(received)))
   t.strictSame(never.map(nameIn), [], 'nothing arrived that was never written')
@@ -179,15 +179,15 @@ onEach(`${UPDATES} updates and ${KILLS} kills`, async (t: Test, dialect: Dialect
   t.strictSame(faults, [])
   const deliveries = await query('select message, event, status from deliveries')
   t.equal(new Set(deliveries.map(({ message }) => message)).size, deliveries.length)
-  t.equal(new Set(deliveries.map(({ event }) => event)).size, deliveries.length, 'no change has two')
+  t.equal(new Set(deliveries.map(({ event }) => event)).size, deliveries.length, 'no change has two deliveries')
   t.ok(deliveries.every(({ status }) => status === 'delivered'))
   const known = new Set(deliveries.map(({ message }) => message))
   t.strictSame(
     [...bodies.keys()].filter((message) => !known.has(message)),
     [],
-    'each id that arrived is that of one delivery',
+    'each message that arrived belongs to one delivery',
   )
-  // So each state is told under one id.
+  // Each state has one id.
   const names = [...taken.values()].map(nameIn)
   t.equal(new Set(names).size, names.length)
   await service.end()

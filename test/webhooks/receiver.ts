@@ -1,4 +1,4 @@
-// A receiver of webhooks: a real HTTP server that writes down what arrives, and answers as it is told.
+// A receiver of webhooks: a real HTTP server that records requests and answers as configured.
 import { EventEmitter, once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type RequestListener, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -15,10 +15,10 @@ export interface Received {
   method: string
   url: string
   headers: IncomingHttpHeaders
-  /** Its `webhook-id`. */
+  /** The `webhook-id` header. */
   message: string
   body: string
-  // What was sent is for the test to say.
+  // Each test states the shape that it expects.
   // biome-ignore lint/suspicious/noExplicitAny: see above
   event: any
   at: number
@@ -26,7 +26,7 @@ export interface Received {
 
 export type Reply = (response: ServerResponse, received: Received) => unknown
 
-/** Milliseconds for which a test waits for what is to happen. */
+/** Milliseconds that a test waits for an event. */
 export const PATIENCE = 300_000
 
 export class Receiver {
@@ -42,7 +42,7 @@ export class Receiver {
     return receiver
   }
 
-  /** Listens, and tells where: `port` to come back to the same place. Returns what ends it. */
+  /** Listens on `port`, by default a random one, and sets `url`. Returns a function that stops it. */
   async listen(t: Pick<Test, 'teardown'>, port = 0): Promise<() => Promise<void>> {
     const take: RequestListener = async (request, response) => {
       const body = await text(request).catch(() => undefined)
@@ -69,7 +69,7 @@ export class Receiver {
     return Number(new URL(this.url).port)
   }
 
-  /** Waits until so many have arrived for which `where` holds. Throws where they have not after a long time. */
+  /** Waits until `count` requests that meet `where` have arrived. Throws after PATIENCE. */
   async count(count: number, where: (received: Received) => boolean = () => true): Promise<Received[]> {
     const signal = AbortSignal.timeout(PATIENCE)
     for (;;) {
@@ -82,21 +82,21 @@ export class Receiver {
   }
 }
 
-/** What an independent receiver takes for signed by the secret. Throws for what is not. */
+/** Verifies the signature with an independent library. Throws if it is invalid. */
 export const verified = (secret: string, { body, headers }: Received): unknown =>
   new Webhook(secret).verify(body, headers as Record<string, string>)
 
-/** Where receivers may be on this machine. */
+/** Settings that allow receivers on this machine. */
 export const LOCAL = { WEBHOOK_ALLOW_HTTP: 'true', WEBHOOK_ALLOW_PRIVATE: 'true' }
 export const WORKS = { WORKER: 'true', ...LOCAL }
 
 export type Options = Partial<AppOptions> & { env?: Record<string, string> }
 
-/** The application at work. */
+/** Builds the application with a worker. */
 export const working = (t: Test, dialect: Dialect, { env, ...options }: Options = {}): Promise<App> =>
   build(t, dialect, { ...options, env: { ...WORKS, ...env } })
 
-/** Another application on the same database. */
+/** Returns a dialect for another application on the same database. */
 export const beside = (app: App): Dialect => existing({ name: 'the same', skip: false }, app.config.DATABASE_URL)
 
 export interface Made {
@@ -104,14 +104,14 @@ export interface Made {
   secret: string
 }
 
-/** Makes a webhook. Throws where it is refused. */
+/** Creates a webhook. Throws if it is refused. */
 export async function webhook(app: App, url: string, more: Record<string, unknown> = {}): Promise<Made> {
   const { status, body } = await ask(app, 'POST', '/api/webhooks/', { url, events: ['*'], ...more })
   if (status !== 201) throw new Error(`${status} ${JSON.stringify(body)}`)
   return body
 }
 
-/** Asks until `found` gives something. Throws where it has not after a long time. */
+/** Polls until `find` returns a value. Throws after PATIENCE. */
 export async function until<T>(find: () => Promise<T | undefined | false>, what = 'what was expected'): Promise<T> {
   const end = Date.now() + PATIENCE
   for (;;) {
@@ -125,11 +125,11 @@ export async function until<T>(find: () => Promise<T | undefined | false>, what 
 // biome-ignore lint/suspicious/noExplicitAny: the bodies of answers
 export type Body = any
 
-/** Waits until a delivery is as it should be, and returns it. */
+/** Waits until a delivery meets `where`, and returns it. */
 export const deliveryWhere = (app: App, query: string, where: (delivery: Body) => boolean): Promise<Body> =>
   until(async () => (await ask(app, 'GET', `/api/deliveries/?page_size=100&${query}`)).body.results.find(where), `a delivery (${query})`)
 
-/** Waits until the whole change log was worked through, and nothing is to be sent any more. */
+/** Waits until the worker has read the whole change log and no delivery is pending. */
 export async function settled(app: App, webhook?: number): Promise<void> {
   const { consumer_offsets: offsets, changes } = app.db.tables
   await until(async () => {

@@ -1,4 +1,4 @@
-// Receivers as they are: they fail, hang, redirect, throttle, are gone, and answer what nobody asked for.
+// Behaviour of receivers: failures, time-outs, redirects, throttling, removal and malformed answers.
 import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { createServer, type Socket } from 'node:net'
@@ -15,7 +15,7 @@ t.jobs = 4
 const LIST = '/api/products/'
 const DAY = 86_400_000
 
-/** As many attempts as in earnest, a moment apart. */
+/** The number of attempts in production, without its long waits. */
 const QUICK: Options['webhooks'] = { schedule: [0, ...Array(9).fill(40)] }
 
 async function start(t: Test, dialect: Dialect, options: Options = { webhooks: QUICK }): Promise<App> {
@@ -26,7 +26,7 @@ async function start(t: Test, dialect: Dialect, options: Options = { webhooks: Q
 
 const change = (app: App, stock: number) => ask(app, 'PATCH', `${LIST}1/`, { stock })
 
-/** Numbers that are the same each time, from 0 to 1. */
+/** Returns a generator of numbers from 0 to 1, the same each time. */
 function chance(seed: number): () => number {
   let state = seed
   return () => {
@@ -39,14 +39,14 @@ const stateOf = async (app: App, id: number): Promise<Body> => (await get(app, `
 const deliveriesOf = async (app: App, id: number): Promise<Body[]> =>
   (await get(app, `/api/deliveries/?webhook=${id}&ordering=id&page_size=100`)).body.results
 
-onEach('one that fails three times out of ten gets everything, each under one id', async (t, dialect) => {
+onEach('an unreliable receiver gets every message, each under one id', async (t, dialect) => {
   const app = await start(t, dialect)
   const random = chance(7)
   const taken = new Set<string>()
   const receiver = await Receiver.start(t, (response, { message }) => {
     const fails = random() < 0.3
     if (!fails) taken.add(message)
-    // Some answer, some say nothing at all.
+    // Some failures answer, others close the connection.
     if (!fails) response.end()
     else if (random() < 0.5) response.writeHead(500).end('Sorry')
     else response.destroy()
@@ -59,7 +59,7 @@ onEach('one that fails three times out of ten gets everything, each under one id
   t.equal(all.length, 60)
   t.ok(all.every(({ status }) => status === 'delivered'))
   t.strictSame(all.map(({ message }) => message).sort(), [...taken].sort())
-  t.ok(receiver.all.length > 60, 'some came again', { attempts: receiver.all.length })
+  t.ok(receiver.all.length > 60, 'some messages were sent again', { attempts: receiver.all.length })
   const bodies = new Map<string, string>()
   for (const received of receiver.all) {
     verified(secret, received)
@@ -73,7 +73,7 @@ onEach('one that fails three times out of ten gets everything, each under one id
   t.match(await stateOf(app, id), { enabled: true, failing_since: null, disabled_reason: null })
 })
 
-onEach('one that is down for a while gets it when it is back', async (t, dialect) => {
+onEach('a receiver that was down gets its messages after its return', async (t, dialect) => {
   const app = await start(t, dialect)
   const receiver = new Receiver()
   const close = await receiver.listen(t)
@@ -90,10 +90,10 @@ onEach('one that is down for a while gets it when it is back', async (t, dialect
   t.equal((await stateOf(app, id)).failing_since, null)
 })
 
-/** Never ends an attempt of its own accord. */
+/** Attempts never time out. */
 const PATIENT: Options = { webhooks: { timeout: 3_600_000 } }
 
-onEach('a receiver that hangs delays neither writers nor other receivers', async (t, dialect) => {
+onEach('a hanging receiver delays neither writers nor other receivers', async (t, dialect) => {
   const app = await start(t, dialect, PATIENT)
   const hanging = await Receiver.start(t, () => {})
   const other = await Receiver.start(t)
@@ -103,8 +103,8 @@ onEach('a receiver that hangs delays neither writers nor other receivers', async
   await hanging.count(10)
   await other.count(30)
   const ended = (await deliveriesOf(app, slow.id)).filter(({ attempts }) => attempts > 0)
-  t.strictSame(ended, [], 'all deliveries to the other one end while those to the first are under way')
-  t.equal(hanging.all.length, 10, 'so many are under way to one, and no more')
+  t.strictSame(ended, [], 'deliveries to the other receiver end while those to the first are in progress')
+  t.equal(hanging.all.length, 10, 'concurrent attempts to one receiver are limited')
   t.equal((await ask(app, 'DELETE', `/api/webhooks/${slow.id}/`)).status, 204)
 })
 
@@ -114,10 +114,10 @@ onEach('an attempt without an answer ends at its timeout', async (t, dialect) =>
   await change(app, 1)
   const given = await deliveryWhere(app, `webhook=${id}`, ({ attempts }) => attempts > 0)
   t.match(given, { response_status: null, error: 'no response within 1 s' })
-  t.ok(given.latency_ms >= 990, 'its time', { latency: given.latency_ms })
+  t.ok(given.latency_ms >= 990, 'the latency', { latency: given.latency_ms })
 })
 
-onEach('a receiver that hangs does not delay another one on its origin', async (t, dialect) => {
+onEach('a hanging receiver does not delay another one on its origin', async (t, dialect) => {
   const app = await start(t, dialect, PATIENT)
   const unanswered: ServerResponse[] = []
   const receiver = await Receiver.start(t, (response, { url }) => (url === '/hook/hangs' ? unanswered.push(response) : response.end()))
@@ -132,7 +132,7 @@ onEach('a receiver that hangs does not delay another one on its origin', async (
   for (const response of unanswered) response.end()
 })
 
-onEach('an outcome is not recorded once another instance has claimed the delivery', async (t, dialect) => {
+onEach('an outcome is not recorded after another instance has claimed the delivery', async (t, dialect) => {
   const app = await start(t, dialect, PATIENT)
   const unanswered: ServerResponse[] = []
   const receiver = await Receiver.start(t, (response) => unanswered.push(response))
@@ -140,7 +140,7 @@ onEach('an outcome is not recorded once another instance has claimed the deliver
   await change(app, 1)
   const [first] = await receiver.count(1)
   const query = await connect(t, app.config.DATABASE_URL)
-  // A claim is the time until which it holds, so another claim is another time.
+  // A claim is identified by its expiry, so another time is another claim.
   const later = Date.now() + DAY
   await query(`update deliveries set due_at = ${dialect.name === 'pg' ? `to_timestamp(${later / 1_000})` : later} where webhook = ${id}`)
   await change(app, 2)
@@ -157,7 +157,7 @@ onEach('an outcome is not recorded once another instance has claimed the deliver
   )
 })
 
-onEach('a redirect is a failure, and not followed', async (t, dialect) => {
+onEach('a redirect counts as a failure and is not followed', async (t, dialect) => {
   const app = await start(t, dialect)
   const elsewhere = await Receiver.start(t)
   const receiver = await Receiver.start(t, (response) => response.writeHead(308, { location: elsewhere.url }).end())
@@ -167,10 +167,10 @@ onEach('a redirect is a failure, and not followed', async (t, dialect) => {
   t.match(failed, { attempts: 10, response_status: 308, error: 'the receiver answered 308', due_at: null })
   t.equal(elsewhere.all.length, 0)
   t.equal(receiver.all.length, 10)
-  t.match(await stateOf(app, id), { enabled: true }, 'that alone does not disable it')
+  t.match(await stateOf(app, id), { enabled: true }, 'failed deliveries alone do not disable the webhook')
 })
 
-onEach('one that is gone is disabled', async (t, dialect) => {
+onEach('a webhook whose receiver answers 410 is disabled', async (t, dialect) => {
   const app = await start(t, dialect)
   const receiver = await Receiver.start(t, (response) => response.writeHead(410).end('moved away'))
   const { id } = await webhook(app, receiver.url)
@@ -199,7 +199,7 @@ for (const [title, status, header] of [
   ['429 with seconds', 429, () => '3'],
   ['503 with a date', 503, () => new Date(Date.now() + 4_000).toUTCString()],
 ] as const)
-  onEach(`${title} is a pause`, async (t, dialect) => {
+  onEach(`${title} pauses the webhook`, async (t, dialect) => {
     const app = await start(t, dialect)
     let told: number | undefined
     const receiver = await Receiver.start(t, (response) => {
@@ -214,7 +214,8 @@ for (const [title, status, header] of [
     await change(app, 2)
     await change(app, 3)
     const all = await receiver.count(4)
-    for (const { at } of all.slice(1)) t.ok(at - Number(told) >= 2_900, 'nothing is sent before', { waited: at - Number(told) })
+    for (const { at } of all.slice(1))
+      t.ok(at - Number(told) >= 2_900, 'nothing is sent before the pause ends', { waited: at - Number(told) })
     await settled(app)
     t.match(
       (await deliveriesOf(app, id)).map(({ status, attempts }) => `${status} ${attempts}`),
@@ -222,7 +223,7 @@ for (const [title, status, header] of [
     )
   })
 
-/** A server that says whatever it likes. */
+/** Starts a server that answers with raw bytes. */
 async function raw(t: Test, answer: (socket: Socket) => unknown): Promise<string> {
   const server = createServer((socket) => {
     socket.on('error', () => {})
@@ -251,10 +252,10 @@ onEach('an answer of 50 MB is not read', async (t, dialect) => {
   await change(app, 1)
   const delivered = await deliveryWhere(app, `webhook=${id}`, ({ status }) => status === 'delivered')
   t.equal(delivered.history[0].response, 'x'.repeat(1_000))
-  t.ok(written < 20 * 1_048_576, 'what it could get rid of is what the system buffers', { written })
+  t.ok(written < 20 * 1_048_576, 'only the buffers of the system are filled', { written })
 })
 
-onEach('no HTTP, and half of it', async (t, dialect) => {
+onEach('malformed and incomplete answers are recorded as failures', async (t, dialect) => {
   const app = await start(t, dialect, { webhooks: { ...QUICK, timeout: 2_000 } })
   const answers: Record<string, (socket: Socket) => unknown> = {
     garbage: (socket) => socket.end('\0\x01 this is no HTTP\0\r\n\r\n'),
@@ -286,7 +287,7 @@ onEach('no HTTP, and half of it', async (t, dialect) => {
   await good.count(2)
 })
 
-onEach('the log of a delivery', async (t, dialect) => {
+onEach('a delivery records the status, error, response and latency of each attempt', async (t, dialect) => {
   const app = await start(t, dialect)
   const receiver = await Receiver.start(t)
   const { id } = await webhook(app, receiver.url)
@@ -317,12 +318,12 @@ onEach('the log of a delivery', async (t, dialect) => {
     t.ok(Math.abs(Date.parse(at) - Date.now()) < 60_000)
   }
   t.match(delivered, { attempts: 4, response_status: 201, error: null, type: 'products.updated', record_id: 1, due_at: null })
-  t.notOk('body' in delivered, 'what was sent is not shown')
+  t.notOk('body' in delivered, 'the body that was sent is not shown')
   t.match((await get(app, `/api/deliveries/${delivered.id}/`)).body, { message: delivered.message })
   t.equal((await get(app, '/api/deliveries/?status=failed')).body.results.length, 0)
 })
 
-onEach('who fails for days is disabled, and it says why', async (t, dialect) => {
+onEach('a webhook that fails for days is disabled with the reason', async (t, dialect) => {
   const app = await start(t, dialect)
   const receiver = await Receiver.start(t, (response) => response.writeHead(500).end())
   const { id } = await webhook(app, receiver.url)
@@ -342,7 +343,7 @@ onEach('who fails for days is disabled, and it says why', async (t, dialect) => 
   t.equal(receiver.all.length, 20)
 })
 
-onEach('sent again under the same id, one and a range', async (t, dialect) => {
+onEach('replay sends deliveries again under their ids, singly or by time', async (t, dialect) => {
   const app = await start(t, dialect, { webhooks: { schedule: [0, 20] } })
   const receiver = await Receiver.start(t, (response, { event }) => response.writeHead(event.data.record.stock % 2 ? 200 : 500).end())
   const since = new Date().toISOString()
@@ -373,9 +374,9 @@ onEach('sent again under the same id, one and a range', async (t, dialect) => {
   }
   t.strictSame(await replay({ since }), { deliveries: 3 })
   await settled(app)
-  for (const message of failed) t.equal(times(message), 3, 'twice in vain, and once more')
+  for (const message of failed) t.equal(times(message), 3, 'two failed attempts and one successful')
   t.ok((await deliveriesOf(app, id)).every(({ status, attempts }) => status === 'delivered' && attempts === 1))
-  t.equal((await deliveriesOf(app, id))[0].history.length, arrived + 1, 'what was is still there')
+  t.equal((await deliveriesOf(app, id))[0].history.length, arrived + 1, 'the history is kept')
   const count = receiver.all.length
   t.strictSame(await replay({ since }), { deliveries: 0 })
   t.strictSame(await replay({ since, until: since, only: 'all' }), { deliveries: 0 })

@@ -1,4 +1,4 @@
-// Webhooks from end to end: what is told to whom, how it is signed, and what is refused.
+// Webhooks from end to end: events, recipients, signatures, and refused requests.
 import { setTimeout } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import { issueKey } from '../../src/auth/keys.ts'
@@ -17,14 +17,14 @@ const LIST = '/api/products/'
 const shirt = { sku: 'A', name: 'Shirt', price: '29.90', stock: 1 }
 
 const typesOf = (received: readonly Received[]) => received.map(({ event }) => event.type)
-/** What a change was, in short: the type and the stock of the record that it was told with. */
+/** Summarises events: the type, the id and the stock of the record. */
 const told = (received: readonly Received[]) =>
   received.map(({ event }) => `${event.type.split('.')[1]} ${event.data.record.id} ${event.data.record.stock}`).sort()
-/** The same writes in the order in which they are to be told by another test's receiver: all that is expected, and a last one to wait for. */
+/** Whether an event is of the record that marks the end of the writes. */
 const isLast = ({ event }: Received) => event.data.record?.sku === 'LAST'
 const last = (app: App) => ask(app, 'POST', LIST, { sku: 'LAST', name: 'Shirt', price: 100, stock: 10, brand: 'Acme' })
 
-onEach('what happens is told, signed as Standard Webhooks have it', async (t, dialect) => {
+onEach('events are delivered and signed by Standard Webhooks', async (t, dialect) => {
   const app = await working(t, dialect, { env: { PUBLIC_URL: 'https://shop.example' } })
   const receiver = await Receiver.start(t)
   const { id, secret } = await webhook(app, receiver.url, { events: ['products.created', 'products.updated', 'products.deleted'] })
@@ -45,13 +45,13 @@ onEach('what happens is told, signed as Standard Webhooks have it', async (t, di
     ],
   )
   const late = Date.parse(all[0]?.event.timestamp) - Date.parse(made.created_at)
-  t.ok(late >= 0 && Date.parse(all[0]?.event.timestamp) <= Date.now(), 'when it was', { late })
+  t.ok(late >= 0 && Date.parse(all[0]?.event.timestamp) <= Date.now(), 'the time of the change', { late })
   t.strictSame(Object.keys(all[0]?.event), ['type', 'timestamp', 'data'])
   t.strictSame(Object.keys(all[0]?.event.data), ['id', 'version', 'record'])
   for (const received of all) {
-    t.strictSame(verified(secret, received), received.event, 'verified')
+    t.strictSame(verified(secret, received), received.event, 'the signature is valid')
     t.throws(() => verified(secret, { ...received, body: `${received.body} ` }), 'not with another body')
-    t.throws(() => verified(secret, { ...received, headers: { ...received.headers, 'webhook-id': 'msg_other' } }), 'nor another id')
+    t.throws(() => verified(secret, { ...received, headers: { ...received.headers, 'webhook-id': 'msg_other' } }), 'not with another id')
     t.match(received, { method: 'POST', url: '/hook', headers: { 'content-type': 'application/json', 'user-agent': /^Stockroom\// } })
     t.match(received.message, /^msg_[\da-f]{32}$/)
   }
@@ -62,10 +62,10 @@ onEach('what happens is told, signed as Standard Webhooks have it', async (t, di
     body.results,
     all.map(({ message, event }) => ({ message, type: event.type, record_id: 1, status: 'delivered', attempts: 1, response_status: 200 })),
   )
-  t.equal(receiver.all.length, 3, 'and nothing else')
+  t.equal(receiver.all.length, 3, 'nothing else arrives')
 })
 
-onEach('a secret is shown once, and two sign while one is rotated', async (t, dialect) => {
+onEach('a secret is shown once, and both secrets sign during a rotation', async (t, dialect) => {
   const app = await working(t, dialect)
   const receiver = await Receiver.start(t)
   const key = { 'idempotency-key': '"make"' }
@@ -90,11 +90,11 @@ onEach('a secret is shown once, and two sign while one is rotated', async (t, di
   const words = [made.secret, rotated.secret].map((secret: string) => secret.slice('whsec_'.length))
   const shows = (value: unknown) => words.some((word) => JSON.stringify(value).includes(word))
   t.notOk(shows((await get(app, '/api/webhooks/')).body), 'not in the list')
-  t.notOk(shows((await get(app, `/api/webhooks/${made.id}/`)).body), 'nor by itself')
-  t.notOk(shows((await get(app, '/api/deliveries/')).body), 'nor in the log of deliveries')
+  t.notOk(shows((await get(app, `/api/webhooks/${made.id}/`)).body), 'not in the record')
+  t.notOk(shows((await get(app, '/api/deliveries/')).body), 'not in the deliveries')
   for (const table of ['changes', 'idempotency_keys', 'webhooks', 'deliveries', 'jobs']) {
     const rows = await query(`select * from ${table}`)
-    t.notOk(shows(rows), `nor in the table ${table}`)
+    t.notOk(shows(rows), `not in the table ${table}`)
     if (table === 'changes')
       t.match(
         rows.filter(({ resource }) => resource === 'webhooks').map(({ operation }) => operation),
@@ -103,17 +103,17 @@ onEach('a secret is shown once, and two sign while one is rotated', async (t, di
   }
   t.ok(shows(await query('select * from webhook_secrets')))
 
-  // A day later.
+  // The old secret expires a day later.
   const past = dialect.name === 'pg' ? "now() - interval '1 second'" : String(Date.now() - 1_000)
   await query(`update webhook_secrets set expires_at = ${past} where expires_at is not null`)
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 2 })
   const [, second] = (await receiver.count(2)) as [Received, Received]
   t.equal(String(second.headers['webhook-signature']).split(' ').length, 1)
   t.strictSame(verified(rotated.secret, second), second.event)
-  t.throws(() => verified(made.secret, second), 'the old one is over')
+  t.throws(() => verified(made.secret, second), 'the old secret no longer signs')
 })
 
-/** Each filter, and what of the writes below is told to a webhook that has it. */
+/** Filters, with the events that each passes from the writes below. */
 const FILTERS: [filter: string, told: string[]][] = [
   ['', ['created 1 1', 'created 2 5', 'deleted 2 5', 'updated 1 2', 'updated 1 3', 'updated 1 4']],
   ['stock=2', ['updated 1 2']],
@@ -132,7 +132,7 @@ const FILTERS: [filter: string, told: string[]][] = [
   ['name=Nothing', []],
 ]
 
-onEach('a filter is that of lists, and judges the state that a change led to', async (t, dialect) => {
+onEach('a filter works like that of lists, on the state after a change', async (t, dialect) => {
   const app = await build(t, dialect, { env: LOCAL })
   const receiver = await Receiver.start(t)
   const events = ['products.created', 'products.updated', 'products.deleted']
@@ -140,7 +140,7 @@ onEach('a filter is that of lists, and judges the state that a change led to', a
   await ask(app, 'POST', '/api/categories/', { name: 'Shirts', parent: 1 })
   for (const [index, [filter]] of FILTERS.entries()) await webhook(app, `${receiver.url}/${index}`, { events, filter })
   await webhook(app, `${receiver.url}/last`, { events, filter: 'sku=LAST' })
-  // All is over before anybody looks at any of it.
+  // All writes are done before the worker starts.
   await ask(app, 'POST', LIST, { ...shirt, category: 2 })
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 2, category: 1 })
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 3, name: 'Coat' })
@@ -158,7 +158,7 @@ onEach('a filter is that of lists, and judges the state that a change led to', a
   }
 })
 
-onEach('types, and all of them', async (t, dialect) => {
+onEach('a webhook gets the event types that it names, or all', async (t, dialect) => {
   const app = await working(t, dialect)
   const receiver = await Receiver.start(t)
   const at = (path: string) => receiver.all.filter(({ url }) => url === `/hook/${path}`)
@@ -175,10 +175,10 @@ onEach('types, and all of them', async (t, dialect) => {
   const all = ['categories.created', 'categories.updated', 'products.created', 'products.deleted']
   t.strictSame(typesOf(at('all')).sort(), all)
   t.strictSame(typesOf(at('deleted')).sort(), ['categories.updated', 'products.deleted'])
-  t.strictSame(typesOf(at('some')).sort(), ['products.created', 'products.deleted'], 'a filter that categories have not leaves them out')
+  t.strictSame(typesOf(at('some')).sort(), ['products.created', 'products.deleted'], 'resources without the filtered field are left out')
 })
 
-onEach('nothing is told of what was rolled back, and all of what many writes made', async (t, dialect) => {
+onEach('rolled back writes send no events, and bulk writes and imports send all of theirs', async (t, dialect) => {
   const app = await working(t, dialect)
   const receiver = await Receiver.start(t)
   await webhook(app, receiver.url)
@@ -211,17 +211,17 @@ onEach('nothing is told of what was rolled back, and all of what many writes mad
     Array.from({ length: 149 }, (_, n) => n + 1),
   )
   t.equal(receiver.all.length, 452)
-  t.equal(new Set(receiver.all.map(({ message }) => message)).size, 452, 'each once')
+  t.equal(new Set(receiver.all.map(({ message }) => message)).size, 452, 'each change is sent once')
 })
 
-onEach('in place of a large record its URL is sent', async (t, dialect) => {
+onEach('a large record is replaced by its URL', async (t, dialect) => {
   const app = await working(t, dialect, { env: { PUBLIC_URL: 'https://shop.example' } })
   const receiver = await Receiver.start(t)
   const { secret } = await webhook(app, receiver.url)
   const description = 'ä'.repeat(9_000)
   await ask(app, 'POST', LIST, { ...shirt, description })
   const [whole] = (await receiver.count(1)) as [Received]
-  t.equal(whole.event.data.record.description, description, 'one of 18 kB is whole')
+  t.equal(whole.event.data.record.description, description, 'a record of 18 kB is sent whole')
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 2, description: `${description}!` })
   const [, thin] = (await receiver.count(2)) as [Received, Received]
   t.strictSame(thin.event.data, { id: 1, version: 2, url: 'https://shop.example/api/products/1/' })
@@ -234,7 +234,7 @@ onEach('in place of a large record its URL is sent', async (t, dialect) => {
   t.strictSame(asked.event.data, { id: 1, version: 3, message: 'Look', url: 'https://shop.example/api/products/1/' })
 })
 
-onEach('what is asked for: notify_update and test', async (t, dialect) => {
+onEach('notify_update and test send messages on request', async (t, dialect) => {
   const app = await working(t, dialect)
   const receiver = await Receiver.start(t)
   await ask(app, 'POST', LIST, shirt)
@@ -269,7 +269,7 @@ onEach('what is asked for: notify_update and test', async (t, dialect) => {
     const { body } = await get(app, `/api/jobs/${unmatched.body.id}/`)
     return body.status === 'done' && body
   })
-  t.strictSame(ended.result, { deliveries: 0 }, 'its filter does not hold any more')
+  t.strictSame(ended.result, { deliveries: 0 }, 'the filter no longer matches')
 
   const test = () => ask(app, 'POST', `/api/webhooks/${id}/test/`, undefined, { 'x-request-id': 'trial' })
   const asked = await test()
@@ -288,14 +288,14 @@ onEach('what is asked for: notify_update and test', async (t, dialect) => {
 })
 
 for (const alone of [true, false]) {
-  onEach(`a disabled one gets nothing, and enabled again what is new${alone ? '' : ', beside another'}`, async (t, dialect) => {
+  onEach(`a disabled webhook gets nothing, and after enabling only new events${alone ? '' : ', beside another'}`, async (t, dialect) => {
     const app = await build(t, dialect, { env: LOCAL })
     const receiver = await Receiver.start(t)
     const at = (path: string) => receiver.all.filter(({ url }) => url === `/hook/${path}`)
     await ask(app, 'POST', LIST, { ...shirt, sku: 'BEFORE' })
     if (!alone) await webhook(app, `${receiver.url}/other`)
     const { id } = await webhook(app, `${receiver.url}/one`, { enabled: false })
-    // Nothing is looked at before all is over and, on PostgreSQL, nothing can be: another transaction is under way.
+    // No event is dispatched before the writes are done. On PostgreSQL an open transaction also holds the log back.
     const holder = dialect.name === 'pg' ? await connect(t, app.config.DATABASE_URL) : undefined
     await holder?.('begin')
     await holder?.('select pg_current_xact_id()')
@@ -313,7 +313,7 @@ for (const alone of [true, false]) {
     )
     await ask(app, 'PATCH', `/api/webhooks/${id}/`, { enabled: false })
     await ask(app, 'POST', LIST, { ...shirt, sku: 'DISABLED AGAIN' })
-    // It is told to the other, if there is one.
+    // Another webhook still gets the event.
     if (alone) await setTimeout(600)
     else await settled(worker)
     t.equal(at('one').length, 1)
@@ -321,7 +321,7 @@ for (const alone of [true, false]) {
   })
 }
 
-onEach('a log of which all was forgotten calls for nothing', async (t, dialect) => {
+onEach('an empty change log needs no dispatch', async (t, dialect) => {
   const app = await build(t, dialect, { env: LOCAL })
   await webhook(app, 'http://127.0.0.1:9/')
   const means = { resources: app.resources, origin: '', signal: new AbortController().signal }
@@ -339,7 +339,7 @@ onEach('a log of which all was forgotten calls for nothing', async (t, dialect) 
   t.equal(await until(() => dispatch(app.db, means)), 1)
 })
 
-onEach('what fails is not asked for again and again at once', async (t, dialect) => {
+onEach('a failing job is delayed before its retry', async (t, dialect) => {
   const app = await build(t, dialect, { env: LOCAL })
   const { id } = await webhook(app, 'http://127.0.0.1:9/')
   await ask(app, 'POST', LIST, shirt)
@@ -356,11 +356,11 @@ onEach('what fails is not asked for again and again at once', async (t, dialect)
     )
     t.equal(await Promise.race([failing, setTimeout(300, 'at it')]), 'at it')
     stopping.abort()
-    t.equal(await failing, 'failed', 'it does not hold up who stops')
+    t.equal(await failing, 'failed', 'stopping ends the delay')
   }
 })
 
-onEach('one that is deleted has its deliveries cancelled', async (t, dialect) => {
+onEach('deleting a webhook cancels its deliveries', async (t, dialect) => {
   const app = await working(t, dialect)
   const receiver = await Receiver.start(t, (response) => response.writeHead(500).end())
   const { id } = await webhook(app, receiver.url)
@@ -380,7 +380,7 @@ onEach('one that is deleted has its deliveries cancelled', async (t, dialect) =>
   t.equal(receiver.all.length, 1)
 })
 
-onEach('what cannot be a webhook', async (t, dialect) => {
+onEach('invalid webhooks are refused', async (t, dialect) => {
   const app = await build(t, dialect, { env: LOCAL })
   const good = { url: 'http://127.0.0.1:9/hook', events: ['products.updated'] }
   const make = (body: object) => ask(app, 'POST', '/api/webhooks/', { ...good, ...body })
@@ -416,7 +416,7 @@ onEach('what cannot be a webhook', async (t, dialect) => {
   t.match(
     await patch({ events: ['categories.updated'] }),
     { status: 400, body: { errors: [{ pointer: '/filter' }] } },
-    'the filter that is there',
+    'the existing filter',
   )
   t.match(await patch({ secret: 'mine' }), { status: 400 })
   // An index of PostgreSQL could not hold these bytes.
@@ -433,7 +433,7 @@ onEach('what cannot be a webhook', async (t, dialect) => {
   const now = new Date().toISOString()
   const rows = Array.from({ length: 98 }, () => ({ ...good, created_at: now, updated_at: now, version: 1 }))
   await app.db.write((tx) => tx.insert(webhooks).values(rows as Body))
-  t.equal((await make({})).status, 201, 'the hundredth')
+  t.equal((await make({})).status, 201, 'the hundredth webhook')
   t.match(await make({}), { status: 409, body: { code: 'too-many-webhooks' } })
   t.equal((await app.db.read.select().from(webhooks)).length, 100)
   await ask(app, 'DELETE', `/api/webhooks/${id}/`)
