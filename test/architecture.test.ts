@@ -1,4 +1,4 @@
-// What holds for all of the source and a linter cannot say: which way imports run, where each kind of knowledge is, how long a file is.
+// Rules for the source that the linter cannot check: direction of imports, location of knowledge, length of files.
 import { readdirSync, readFileSync } from 'node:fs'
 import { basename, dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -13,7 +13,7 @@ const MAX_LINES = 250
 const TABLES = ['src/commands.ts', 'src/config.ts', 'src/errors.ts', 'src/query/lookups.ts']
 
 interface Import {
-  /** A path from the root, or the name of a package with the path inside it. */
+  /** A path from the root, or a package name with the path inside the package. */
   target: string
   local: boolean
   typeOnly: boolean
@@ -23,7 +23,7 @@ interface Source {
   path: string
   text: string
   imports: Import[]
-  /** Everything that is not an import. */
+  /** All syntax nodes outside imports. */
   nodes: ts.Node[]
 }
 
@@ -62,10 +62,10 @@ const sources = FOLDERS.flatMap((folder) =>
 
 const within = (path: string, folder: string) => path.startsWith(`${folder}/`)
 
-/** The files that put the parts together, and may know all of them. */
+/** Entry points that connect the parts and may import all of them. */
 const COMPOSING = ['src/app.ts', 'src/server.ts', 'src/command-line.ts']
 
-/** For each folder the ones that it may import from. */
+/** The folders from which each folder may import. */
 const MAY_IMPORT: Record<(typeof FOLDERS)[number], readonly string[]> = {
   drizzle: ['drizzle'],
   src: ['drizzle', 'src'],
@@ -75,7 +75,7 @@ const MAY_IMPORT: Record<(typeof FOLDERS)[number], readonly string[]> = {
 
 const DRIVERS = ['better-sqlite3', 'pg', 'drizzle-orm/better-sqlite3', 'drizzle-orm/node-postgres', 'drizzle-orm/pg-core']
 
-/** What each source must not do: for each rule the offences that a file commits. */
+/** Rules, each with a function that returns the offences of a source file. */
 const rules: Record<string, (source: Source) => string[]> = {
   'imports run one way: drizzle ← src ← plugins, and routes know src only': ({ path, imports }) => {
     if (COMPOSING.includes(path)) return []
@@ -101,7 +101,7 @@ const rules: Record<string, (source: Source) => string[]> = {
       : nodes.filter((node) => ts.isPropertyAccessExpression(node) && node.getText() === 'process.env').map(position),
   'no type is any': ({ nodes }) => nodes.filter(({ kind }) => kind === ts.SyntaxKind.AnyKeyword).map(position),
   'no check is switched off without a reason': ({ text }) => text.match(/@ts-\w+|biome-ignore (?!.+: \S).*|eslint-disable.*/g) ?? [],
-  // The types of queries are SQLite's on both (design: "written once, typed as SQLite's"), and so are named after it.
+  // Query types are SQLite's for both databases, and their names say so.
   'no code asks which database it has': ({ path, nodes }) => {
     if (within(path, 'drizzle') || path === 'src/config.ts') return []
     const names = nodes
@@ -126,19 +126,19 @@ function position(node: ts.Node): string {
   return `${line + 1}: ${node.getText()}`
 }
 
-t.test('every source', async (t) => {
+t.test('every source file follows the rules', async (t) => {
   t.ok(
     FOLDERS.every((folder) => sources.some(({ path }) => within(path, folder))),
-    'the sources are found',
+    'every folder has source files',
   )
-  t.ok(sources.reduce((sum, { imports }) => sum + imports.length, 0) > sources.length, 'and their imports')
+  t.ok(sources.reduce((sum, { imports }) => sum + imports.length, 0) > sources.length, 'the source files have imports')
   for (const [rule, offencesOf] of Object.entries(rules)) {
     const offences = sources.flatMap((source) => offencesOf(source).map((offence) => `${source.path}: ${offence}`))
     t.strictSame(offences, [], rule)
   }
 })
 
-t.test('no file comes back to itself by its imports', async (t) => {
+t.test('imports form no cycle', async (t) => {
   const targets = new Map(sources.map(({ path, imports }) => [path, imports.filter(({ local, typeOnly }) => local && !typeOnly)]))
   const circles: string[] = []
   const follow = (path: string, trail: readonly string[]): void => {
@@ -149,7 +149,7 @@ t.test('no file comes back to itself by its imports', async (t) => {
   t.strictSame(circles, [])
 })
 
-t.test('a plugin is named as its file, and names the plugins that it reaches through the application', async (t) => {
+t.test('a plugin has the name of its file and declares the plugins that it uses', async (t) => {
   const plugins = sources
     .filter(({ path }) => within(path, 'plugins'))
     .map(({ path, text }) => {
@@ -169,7 +169,7 @@ t.test('a plugin is named as its file, and names the plugins that it reaches thr
     t.strictSame(
       others.map((other) => other.name).filter((other) => !dependencies.includes(other)),
       [],
-      `${file} names what it reaches`,
+      `${file} declares the plugins that it uses`,
     )
   }
   t.ok(plugins.some(({ decorators }) => decorators.includes('db')))

@@ -1,4 +1,4 @@
-// Many writes in one request: what becomes of each, and of all where one fails.
+// Bulk requests: the result of each operation, and of all operations when one fails.
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { desc } from 'drizzle-orm'
 import t from 'tap'
@@ -14,7 +14,7 @@ type Operation = Record<string, unknown>
 
 const bulk = (app: App, operations: unknown, more: object = {}) => ask(app, 'POST', URL, { operations, ...more })
 
-/** All products, as they are now. */
+/** Returns all products in their current state. */
 const all = async (app: App): Promise<Operation[]> => (await get(app, `${LIST}?page_size=100`)).body.results
 
 const pointers = ({ body }: Answer) => body.errors?.map(({ pointer }: { pointer: string }) => pointer)
@@ -26,7 +26,7 @@ async function start(t: Parameters<typeof build>[0], dialect: Dialect, env: Reco
   return app
 }
 
-onEach('each operation does what the request by itself does, in their order', async (t, dialect) => {
+onEach('operations have the effect of single requests, in their order', async (t, dialect) => {
   const app = await start(t, dialect)
   const { headers } = await get(app, `${LIST}2/`)
   const answer = await bulk(app, [
@@ -62,8 +62,8 @@ onEach('each operation does what the request by itself does, in their order', as
     { id: 6, sku: 'C', name: 'Another C' },
   ])
   for (const { id, etag } of answer.body.results.slice(2, 5)) t.equal((await get(app, `${LIST}${id}/`)).headers.etag, etag)
-  t.equal((await get(app, `${LIST}?search=new`)).body.count, 1, 'it is found by its text')
-  t.equal((await get(app, LIST)).body.count, 5, 'and counted')
+  t.equal((await get(app, `${LIST}?search=new`)).body.count, 1, 'the search finds it')
+  t.equal((await get(app, LIST)).body.count, 5, 'the count includes it')
   const { changes } = app.db.tables
   const log = (await app.db.read.select().from(changes).orderBy(changes.id)).filter(
     ({ resource, request_id }) => resource === 'products' && request_id === answer.headers['x-request-id'],
@@ -79,11 +79,11 @@ onEach('each operation does what the request by itself does, in their order', as
       ['delete', 3],
       ['create', 6],
     ],
-    'each is on record',
+    'each change is in the log',
   )
 })
 
-/** What fails, with its status and where that is said. */
+/** Failing operations, with the status, the code and the pointers of their faults. */
 const failing: Record<string, [operation: unknown, status: number, code: string, pointers: string[]]> = {
   'no such record': [{ op: 'update', id: 99, body: {} }, 404, 'not-found', ['']],
   'nothing to delete': [{ op: 'delete', id: 99 }, 404, 'not-found', ['']],
@@ -124,7 +124,7 @@ const failing: Record<string, [operation: unknown, status: number, code: string,
   ],
 }
 
-onEach('where one fails nothing is done, or only that one is not', async (t, dialect) => {
+onEach('a failure undoes all of an atomic bulk, and only itself in another', async (t, dialect) => {
   const app = await start(t, dialect)
   const before = await all(app)
   const counters = () => app.db.readState(['products'])
@@ -139,8 +139,8 @@ onEach('where one fails nothing is done, or only that one is not', async (t, dia
     const refused = await bulk(app, operations)
     t.strictSame([refused.status, refused.body.code], [status, code], what)
     t.strictSame(pointers(refused).sort(), at.map((pointer) => `/operations/2${pointer}`).sort(), what)
-    t.strictSame(await all(app), before, `${what}: nothing was done`)
-    t.equal(await counters(), state, `${what}: nothing at all`)
+    t.strictSame(await all(app), before, `${what}: no record changed`)
+    t.equal(await counters(), state, `${what}: no counter changed`)
   }
 
   const answer = await bulk(
@@ -168,7 +168,7 @@ onEach('where one fails nothing is done, or only that one is not', async (t, dia
   t.equal((await all(app)).length, 2)
 })
 
-onEach('whatever is in an operation, the others are done', async (t, dialect) => {
+onEach('a malformed operation does not stop the others', async (t, dialect) => {
   const app = await start(t, dialect)
   const deep = `${'['.repeat(50_000)}${']'.repeat(50_000)}`
   const odd = [
@@ -198,7 +198,7 @@ onEach('whatever is in an operation, the others are done', async (t, dialect) =>
   t.equal(body.failed, 500)
 })
 
-onEach('many that make the same records in another order all come through', async (t, dialect) => {
+onEach('concurrent bulks that upsert the same new records in different orders all succeed', async (t, dialect) => {
   const app = await start(t, dialect)
   const skus = Array.from({ length: 20 }, (_, n) => `NEW-${n}`)
   const answers = await Promise.all(
@@ -216,7 +216,7 @@ onEach('many that make the same records in another order all come through', asyn
   t.equal((await all(app)).length, 23)
 })
 
-t.test('the request itself', async (t) => {
+t.test('a malformed bulk request is refused and changes nothing', async (t) => {
   const app = await start(t, embedded, { BULK_BODY_LIMIT: '200000' })
   const one = { op: 'update', id: 1, body: {} }
   const rows: [what: string, payload: unknown, status: number, pointers: string[]][] = [
@@ -247,14 +247,14 @@ t.test('the request itself', async (t) => {
   t.equal(
     (await ask(app, 'POST', LIST, { name: 'x', price: 1, description: 'x'.repeat(1_100_000) })).status,
     413,
-    'the limit of other bodies stays',
+    'other bodies keep their limit',
   )
   t.match(
     await ask(app, 'POST', URL, '{"operations":[{"op":"create","body":{"name":"x","price":1,"__proto__":{"a":1}}}]}', {
       'content-type': 'application/json',
     }),
     { status: 400 },
-    'no member of a prototype',
+    'members of a prototype are refused',
   )
   for (const [method, status] of [
     ['GET', 405],
@@ -263,7 +263,7 @@ t.test('the request itself', async (t) => {
     ['HEAD', 405],
   ] as const)
     t.match(await ask(app, method, URL), { status, headers: { allow: 'POST, OPTIONS' } }, method)
-  t.equal((await all(app)).length, 3, 'nothing was done')
+  t.equal((await all(app)).length, 3, 'nothing changed')
 })
 
 onEach('an unknown member of an operation is compared with the members of its record', async (t, dialect) => {
@@ -280,12 +280,12 @@ onEach('a successful bulk logs no error', async (t, dialect) => {
   const lines: string[] = []
   const app = await build(t, dialect, { env: { LOG_LEVEL: 'warn' }, log: { write: (line) => lines.push(line) } })
   t.equal((await bulk(app, [{ op: 'create', body: { name: 'Hat', price: 1 } }])).status, 200)
-  // What a handler throws after its reply was sent is logged in a later turn.
+  // Errors thrown by a handler after its reply are logged in a later turn.
   await setImmediate()
   t.strictSame(lines, [])
 })
 
-onEach('a thousand are done in one transaction, and others have their turn meanwhile', async (t, dialect) => {
+onEach('a thousand operations are one transaction, and other requests are served meanwhile', async (t, dialect) => {
   const app = await start(t, dialect)
   const state = await app.db.readState(['products'])
   let over = false
@@ -298,7 +298,7 @@ onEach('a thousand are done in one transaction, and others have their turn meanw
   let others = 0
   const partial: number[] = []
   while (!over) {
-    // Cached answers come without a turn of the event loop, and the bulk request needs one.
+    // Cached answers need no turn of the event loop, but the bulk request does.
     await setTimeout(5)
     const { body } = await get(app, LIST)
     const isUnchanged = (await app.db.readState(['products'])) === state
@@ -306,12 +306,12 @@ onEach('a thousand are done in one transaction, and others have their turn meanw
     others++
   }
   t.match(await made, { status: 200, body: { succeeded: 1_000 } })
-  t.strictSame(partial, [], 'all of them or none are seen')
+  t.strictSame(partial, [], 'other requests see all records or none')
   t.ok(others > 1, `${others} lists were read meanwhile`)
   t.equal((await get(app, LIST)).body.count, 1_003)
 })
 
-onEach('what is too much for one transaction is refused, and done in several', async (t, dialect) => {
+onEach('a bulk too large for one transaction is refused, and succeeds as several', async (t, dialect) => {
   const app = await start(t, dialect)
   const large = { name: 'Large', price: 1, description: 'x'.repeat(10_000) }
   const creates = Array.from({ length: 53 }, () => ({ op: 'create', body: large }))
@@ -337,7 +337,7 @@ onEach('what is too much for one transaction is refused, and done in several', a
   t.equal((await get(app, LIST)).body.count, 56)
 })
 
-onEach('others write between operations that stand each for itself', async (t, dialect) => {
+onEach('other requests write between the operations of a non-atomic bulk', async (t, dialect) => {
   const app = await start(t, dialect)
   let over = false
   const made = bulk(
@@ -353,10 +353,10 @@ onEach('others write between operations that stand each for itself', async (t, d
   const own = await ask(app, 'PATCH', `${LIST}1/`, { stock: 1 })
   t.equal(own.status, 200)
   t.match(await made, { status: 200, body: { succeeded: 1_000 } })
-  t.ok((await last()) > 3, 'the last change is one of the bulk, and not the one that came while it was under way')
+  t.ok((await last()) > 3, 'the last change is of the bulk, not of the request that came meanwhile')
 })
 
-onEach('a bulk that was cut off goes on when it is sent again with its key', async (t, dialect) => {
+onEach('an interrupted bulk continues when it is sent again with its idempotency key', async (t, dialect) => {
   const app = await start(t, dialect)
   const operations = [
     { op: 'create', body: { sku: 'A', name: 'taken', price: 1 } },
@@ -368,17 +368,17 @@ onEach('a bulk that was cut off goes on when it is sent again with its key', asy
   app.db.write = (work) => (++transactions === 4 ? Promise.reject(new Error('cut off')) : write(work))
   t.equal((await send()).status, 500)
   const done = (await get(app, LIST)).body.count - 3
-  t.ok(done > 0 && done < 500, 'a part was done', { done })
+  t.ok(done > 0 && done < 500, 'some operations were done', { done })
   const again = await send()
   t.match([again.status, again.body.succeeded, again.body.failed], [207, 500, 1])
   t.notOk(again.headers['idempotency-replayed'])
-  t.equal(new Set(again.body.results.map(({ id }: Operation) => id)).size, 501, 'each has its result')
+  t.equal(new Set(again.body.results.map(({ id }: Operation) => id)).size, 501, 'each operation has its result')
   t.equal((await get(app, LIST)).body.count, 503, 'nothing was done twice')
   const replayed = await send()
   t.strictSame([replayed.headers['idempotency-replayed'], replayed.body], ['true', again.body])
 })
 
-onEach('many that change the same records in another order all come through', async (t, dialect) => {
+onEach('concurrent bulks that change the same records in different orders all succeed', async (t, dialect) => {
   const app = await start(t, dialect)
   const changes = [1, 2, 3].flatMap((id) => [{ op: 'update', id, body: { stock: id } }])
   const orders = [changes, changes.toReversed(), [changes[1], changes[0], changes[2]]]
@@ -393,5 +393,9 @@ onEach('many that change the same records in another order all come through', as
       bulk(app, [{ op: 'upsert', body: { sku: 'NEW', name: `n${n}`, price: 1 } }], { atomic: n % 2 === 0 }),
     ),
   )
-  t.strictSame(upserts.map(({ body }) => body.results[0].status).sort(), [...Array(9).fill(200), 201], 'one makes it, the others find it')
+  t.strictSame(
+    upserts.map(({ body }) => body.results[0].status).sort(),
+    [...Array(9).fill(200), 201],
+    'one upsert creates the record, the others find it',
+  )
 })

@@ -1,4 +1,4 @@
-// The command line: in this process, and in one of its own where that is the point.
+// The command line, run in this process, or in a separate one where signals or files matter.
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
@@ -29,11 +29,11 @@ interface Options {
   input?: string
 }
 
-/** Starts the command as a process of its own. */
+/** Starts the command in a separate process. */
 const start = (t: Test, args: string[], { env = {}, cwd }: Options = {}): NodeProcess =>
   startNode(t, [CLI, ...args], { LOG_LEVEL: 'silent', PORT: '0', ...env }, cwd)
 
-/** Runs a process to its end. */
+/** Runs the command in a separate process until it ends. */
 async function runProcess(t: Test, args: string[], options: Options = {}) {
   const child = start(t, args, options)
   child.stdin.on('error', () => {}).end(options.input)
@@ -50,10 +50,10 @@ async function run(args: string[], { env = {}, input = '' }: Options = {}) {
   return { out, err, code }
 }
 
-/** What an operator reads is a sentence, not where in the code it came up. */
+/** A line of a stack trace. Messages to operators must have none. */
 const TRACE = /^\s+at /m
 
-t.test('help names every command, and each has its own', async (t) => {
+t.test('help lists every command, and each command has its own help', async (t) => {
   const help = await runProcess(t, ['--help'])
   t.match(help, { code: 0, err: '' })
   for (const [name, { summary, argument, options = [] }] of Object.entries(commands)) {
@@ -72,7 +72,7 @@ t.test('help names every command, and each has its own', async (t) => {
   }
 })
 
-t.test('the version is the package’s', async (t) => {
+t.test('the version is that of the package', async (t) => {
   t.equal(buildProgram().version(), packageJson.version)
 })
 
@@ -83,7 +83,7 @@ const misuses: [what: string, args: string[], env: Record<string, string>, says:
   ['a misspelt setting', ['migrate'], { DATABSE_URL: 'file:x.db' }, /DATABSE_URL is not a setting; did you mean DATABASE_URL\?/],
 ]
 
-t.test('what is not understood exits with 2 and says why', async (t) => {
+t.test('usage errors exit with 2 and a reason', async (t) => {
   const cwd = t.testdir()
   const check = async ([what, args, env, says]: (typeof misuses)[number], exits: typeof runProcess) => {
     const { code, out, err } = await exits(t, args, { env, cwd })
@@ -94,7 +94,7 @@ t.test('what is not understood exits with 2 and says why', async (t) => {
   }
   for (const misuse of misuses) await check(misuse, (_t, args, options) => run(args, options))
   for (const misuse of misuses.slice(-1)) await check(misuse, runProcess)
-  t.notOk(existsSync(join(cwd, 'data')), 'and does not touch a database')
+  t.notOk(existsSync(join(cwd, 'data')), 'no database is created')
 })
 
 for (const args of [
@@ -106,7 +106,7 @@ for (const args of [
   ['import', 'a', 'b'],
   ['serve', 'now'],
 ]) {
-  t.test(`it is not understood either: ${args.join(' ') || 'nothing'}`, async (t) => {
+  t.test(`a usage error is reported for ${args.join(' ') || 'no arguments'}`, async (t) => {
     const stockroom = buildProgram()
     for (const command of [stockroom, ...stockroom.commands]) command.configureOutput({ writeErr: () => {} })
     const error = await stockroom.parseAsync(args, { from: 'user' }).catch((error) => error)
@@ -115,7 +115,7 @@ for (const args of [
   })
 }
 
-t.test('what fails exits with 1 and says why', async (t) => {
+t.test('failures exit with 1 and a reason', async (t) => {
   const folder = t.testdir({
     'bad.ndjson': '{"sku": "A", "name": "a", "price": 1}\n{"sku": "B"}\n',
     'not.db': 'This is no database. '.repeat(100),
@@ -175,7 +175,7 @@ t.test('what fails exits with 1 and says why', async (t) => {
   await Promise.all(all)
 })
 
-onEach('the commands do their work', async (t, dialect) => {
+onEach('each command does its work and reports it', async (t, dialect) => {
   const env = { DATABASE_URL: await dialect.create(t) }
   const resources = await declaredResources()
   const steps: [args: string[], out: RegExp, input?: string][] = [
@@ -213,7 +213,7 @@ onEach('the commands do their work', async (t, dialect) => {
     t.match(await run(args, { env, ...(input && { input }) }), { code: 0, err: '', out }, args.join(' '))
 })
 
-t.test('nothing that an import prints can control a terminal', async (t) => {
+t.test('output of an import contains no terminal control characters', async (t) => {
   const env = { DATABASE_URL: `file:${join(t.testdir(), 'a.db')}` }
   const input = [
     '{"sku": "A", "name": "a", "price": 1, "\u001b[2J\u009b1m": 1}'.replace('\u001b', '\\u001b'),
@@ -224,10 +224,10 @@ t.test('nothing that an import prints can control a terminal', async (t) => {
   t.equal(code, 1)
   t.match(err, /line 1: \\u\{1b\}\[2J\\u\{9b\}1m is not known/)
   t.notMatch(err, /(?!\n)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u)
-  t.equal(err.trimEnd().split('\n').length, 4, 'no line of the file makes two')
+  t.equal(err.trimEnd().split('\n').length, 4, 'no line of the file becomes two')
 })
 
-onEach('an import that is killed is finished by the same import again', async (t, dialect) => {
+onEach('repeating a killed import completes it', async (t, dialect) => {
   const env = { DATABASE_URL: await dialect.create(t) }
   const input = Array.from({ length: 3_000 }, (_, n) => `{"sku": "S${n}", "name": "Shirt", "price": 1}`).join('\n')
   await run(['migrate'], { env })
@@ -241,12 +241,12 @@ onEach('an import that is killed is finished by the same import again', async (t
   child.kill('SIGKILL')
   await closed
   const before = await count()
-  t.comment(`${before} lines before it was killed`)
+  t.comment(`${before} lines before the kill`)
   const { out } = await run(['import', '-'], { env, input })
   t.equal(out, `${3_000 - before} created, 0 updated, ${before} unchanged.\n`)
 })
 
-t.test('without a setting the database is a file below the working directory', async (t) => {
+t.test('the default database is a file below the working directory', async (t) => {
   const cwd = t.testdir()
   t.match(await runProcess(t, ['seed', '--count', '7'], { cwd }), { code: 0, err: '', out: '7 created, 0 updated, 0 unchanged.\n' })
   const db = new Sqlite(join(cwd, 'data/stockroom.db'), { readonly: true })
@@ -254,7 +254,7 @@ t.test('without a setting the database is a file below the working directory', a
   db.close()
 })
 
-/** Serves, and waits until it listens. */
+/** Starts `serve` and waits until it listens. */
 async function serving(t: Test, env: Record<string, string>, drain = 0) {
   const child = start(t, ['serve', '--drain', `${drain}`], { env })
   const exit = once(child, 'exit')
@@ -269,14 +269,14 @@ async function serving(t: Test, env: Record<string, string>, drain = 0) {
   return { child, exit, url, out: said(), said, port: Number(url.port), key }
 }
 
-/** Repeats a signal until the process has ended: within a second of the first one it is ignored. */
+/** Repeats a signal until the process ends, because `serve` ignores signals within a second of the first. */
 async function signalUntilExit({ child, exit }: Pick<Awaited<ReturnType<typeof serving>>, 'child' | 'exit'>, signal: NodeJS.Signals) {
   const hasEnded = exit.then(() => true)
   do child.kill(signal)
   while (!(await Promise.race([hasEnded, setTimeout(100, false)])))
 }
 
-/** A connection on which a request is written piece by piece. */
+/** Opens a connection for writing a request piece by piece. */
 async function dial(t: Test, port: number): Promise<{ socket: Socket; answer: Promise<string> }> {
   const socket = connect(port, '127.0.0.1').on('error', () => {})
   t.teardown(() => socket.destroy())
@@ -295,7 +295,7 @@ async function refused(port: number): Promise<void> {
   while (!(await isRefused(port))) await setTimeout(5)
 }
 
-onEach('the first start makes an admin key and says it once, with a line to try it', async (t, dialect) => {
+onEach('the first start creates an admin key and prints it once, with a command to try', async (t, dialect) => {
   const DATABASE_URL = await dialect.create(t)
   const first = await serving(t, { DATABASE_URL, LOG_LEVEL: 'info' })
   t.match(first.key, /^stk_1_[0-9a-f]{48}$/)
@@ -304,35 +304,35 @@ onEach('the first start makes an admin key and says it once, with a line to try 
   t.match(made.stdout, /^HTTP\/1\.1 201 Created[\s\S]*"name":"Red shirt","description":"","price":"29.90"/)
   first.child.kill('SIGTERM')
   await first.exit
-  t.equal(first.said().split(first.key).length - 1, 2, 'as itself and in the line, and in no line of the log')
+  t.equal(first.said().split(first.key).length - 1, 2, 'the key appears alone and in the command, but in no log line')
 
   const second = await serving(t, { DATABASE_URL })
   t.notMatch(second.out, /stk_/)
   t.equal((await fetch(new URL('/api/keys/', second.url), { headers: { authorization: `Bearer ${first.key}` } })).status, 200)
 })
 
-t.test('the first key may be given', async (t) => {
+t.test('ADMIN_KEY becomes the first key and is never printed', async (t) => {
   const ADMIN_KEY = `stk_1_${'a1B2'.repeat(12)}`
   const DATABASE_URL = `file:${join(t.testdir(), 'test.db')}`
   const { child, exit, url, said } = await serving(t, { DATABASE_URL, ADMIN_KEY, LOG_LEVEL: 'info' })
   t.equal((await fetch(new URL('/api/keys/', url), { headers: { authorization: `Bearer ${ADMIN_KEY}` } })).status, 200)
   child.kill('SIGTERM')
   await exit
-  t.notOk(said().includes(ADMIN_KEY), 'and is not said')
+  t.notOk(said().includes(ADMIN_KEY), 'the configured key is not printed')
   t.notMatch(said(), /ADMIN_KEY/)
 
   const other = await serving(t, { DATABASE_URL, ADMIN_KEY: ADMIN_KEY.replace('a', 'b'), LOG_LEVEL: 'info' }, 600)
   other.child.kill('SIGTERM')
   while ((await fetch(new URL('/readyz', other.url))).status === 200);
-  t.equal((await fetch(new URL('/api/products/', other.url))).status, 200, 'a service that drains answers')
+  t.equal((await fetch(new URL('/api/products/', other.url))).status, 200, 'a draining service answers')
   await signalUntilExit(other, 'SIGTERM')
-  t.same(await other.exit, [1, null], 'a second signal does not wait for the drain')
-  t.match(other.said(), /ADMIN_KEY is no key of this database/, 'one that does nothing is not passed over')
+  t.same(await other.exit, [1, null], 'a second signal ends the drain')
+  t.match(other.said(), /ADMIN_KEY is no key of this database/, 'an ignored ADMIN_KEY is reported')
 })
 
 const [, postgres] = DIALECTS as [Dialect, Dialect]
 
-t.test('a service does not listen before ADMIN_KEY is a key of the database', { skip: postgres.skip }, async (t) => {
+t.test('a service listens only after ADMIN_KEY is stored in the database', { skip: postgres.skip }, async (t) => {
   const ADMIN_KEY = `stk_1_${'a1B2'.repeat(12)}`
   const DATABASE_URL = await postgres.create(t)
   const db = await open(DATABASE_URL, { served: (await declaredResources()).map(({ served }) => served) })
@@ -349,21 +349,21 @@ t.test('a service does not listen before ADMIN_KEY is a key of the database', { 
   const waits = `select from pg_locks where not granted and locktype = 'advisory' and database =
     (select oid from pg_database where datname = current_database())`
   while ((await others(waits)).length === 0) await setTimeout(20)
-  t.ok(await isRefused(port), 'while the key is not there')
+  t.ok(await isRefused(port), 'the port is closed while the key is not stored')
   await locks('commit')
   const { url } = await serves
   t.equal((await fetch(new URL('/readyz', url))).status, 200)
   t.equal((await fetch(new URL('/api/keys/', url), { headers: { authorization: `Bearer ${ADMIN_KEY}` } })).status, 200)
 })
 
-onEach('keys on the command line', async (t, dialect) => {
+onEach('the keys commands create, list, rotate and revoke keys, and report errors', async (t, dialect) => {
   const DATABASE_URL = await dialect.create(t)
   const env = { DATABASE_URL }
   const keys = (...args: string[]) => run(['keys', ...args], { env })
   t.match(await keys('list'), { code: 0, out: 'There are no API keys.\n' })
   const made = await keys('create', '--name', 'Shop', '--role', 'admin')
   t.match(made, { code: 0, err: '', out: /^stk_1_[0-9a-f]{48}\n$/ })
-  // An earlier version may have stored such a name.
+  // Earlier versions accepted control characters in names.
   const query = await connectTo(t, DATABASE_URL)
   await query("update keys set name = 'Shop\u001b[2J'")
   t.match(await keys('create', '--name', 'Soon over', '--role', 'read', '--expires', '2099-01-31'), { code: 0, out: /^stk_2_/ })
@@ -399,38 +399,38 @@ const BODY = '{"name": "Half a body", "price": "1.00"}'
 const half = (key: string) =>
   `POST /api/products/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${key}\r\nContent-Type: application/json\r\nContent-Length: ${BODY.length}\r\n\r\n${BODY.slice(0, 20)}`
 
-onEach('serve says where it listens, finishes what it has begun when it is told to stop, and exits', async (t, dialect) => {
+onEach('serve prints its URLs, and on SIGTERM completes open requests before it exits', async (t, dialect) => {
   const DATABASE_URL = await dialect.create(t)
   const { child, exit, url, out, said, port, key } = await serving(t, { DATABASE_URL })
   for (const path of ['/api/products/', '/api/categories/', '/docs/', '/openapi.json']) {
-    t.ok(out.includes(`${url.origin}${path}\n`), `it says ${path}`)
+    t.ok(out.includes(`${url.origin}${path}\n`), `the output names ${path}`)
     const response = await fetch(new URL(path, url))
     t.equal(response.status, 200, path)
     await response.arrayBuffer()
   }
-  // fetch has left a connection open by now, which is idle and must not hold up the exit.
+  // fetch has left an idle connection open, which must not delay the exit.
   const posting = await dial(t, port)
   posting.socket.write(half(key))
   const asking = await dial(t, port)
   asking.socket.write('GET /readyz HTTP/1.1\r\nHost: x\r\n')
-  t.equal((await fetch(new URL('/readyz', url))).status, 200, 'ready until then')
+  t.equal((await fetch(new URL('/readyz', url))).status, 200, 'it is ready before the signal')
 
   child.kill('SIGTERM')
   await refused(port)
-  t.equal(child.exitCode, null, 'it waits for the requests that have begun')
+  t.equal(child.exitCode, null, 'it waits for open requests')
   asking.socket.write('\r\n')
   t.match(await asking.answer, /^HTTP\/1\.1 503 [\s\S]*connection: close[\s\S]*"code":"not-ready"/i)
   posting.socket.write(BODY.slice(20))
   t.match(await posting.answer, /^HTTP\/1\.1 201 [\s\S]*connection: close/i)
   t.same(await exit, [0, null])
 
-  t.equal(said(), out, 'and has logged nothing, as LOG_LEVEL has it')
+  t.equal(said(), out, 'it logs nothing at this LOG_LEVEL')
   const db = await open(DATABASE_URL, { served: [] })
   t.teardown(() => db.close())
-  t.match(await db.read.select().from(db.tables.products), [{ name: 'Half a body' }], 'what was answered is kept')
+  t.match(await db.read.select().from(db.tables.products), [{ name: 'Half a body' }], 'the acknowledged write is in the database')
 })
 
-t.test('a signal more than a second after the first one ends the process at once', async (t) => {
+t.test('a signal more than a second after the first ends the process at once', async (t) => {
   const env = { DATABASE_URL: `file:${join(t.testdir(), 'test.db')}`, LOG_LEVEL: 'error' }
   const { child, exit, port, key, said } = await serving(t, env)
   const posting = await dial(t, port)
@@ -462,7 +462,7 @@ for (const first of ['SIGTERM', 'SIGINT'] as const) {
   })
 }
 
-t.test('serve on a port that is in use says so and exits', async (t) => {
+t.test('serve reports a port in use and exits', async (t) => {
   const other = createServer().listen(0, '127.0.0.1')
   await once(other, 'listening')
   t.teardown(() => other.close())
@@ -489,7 +489,7 @@ onEach('serve refuses the database of a newer version', async (t, dialect) => {
 
 const noTerminal = spawnSync('script', ['--version']).status === 0 ? false : 'script(1) is not here'
 
-t.test('an import from a file shows on a terminal how far it is', { skip: noTerminal }, async (t) => {
+t.test('an import from a file shows its progress on a terminal', { skip: noTerminal }, async (t) => {
   const rows: string[] = []
   for await (const line of sampleProducts(10_000)) if ('value' in line) rows.push(JSON.stringify(line.value))
   const cwd = t.testdir({ 'sample.ndjson': rows.join('\n') })
@@ -500,7 +500,7 @@ t.test('an import from a file shows on a terminal how far it is', { skip: noTerm
   })
   const [shown, [code]] = await Promise.all([text(child.stdout), once(child, 'close')])
   t.equal(code, 0)
-  t.match(shown, /[1-9]\d?% \| [1-9]\d*00 lines/, 'while it runs')
-  t.match(shown, /100% \| 10000 lines/, 'and at the end')
+  t.match(shown, /[1-9]\d?% \| [1-9]\d*00 lines/, 'progress while it runs')
+  t.match(shown, /100% \| 10000 lines/, 'progress at the end')
   t.match(shown, /10000 created, 0 updated, 0 unchanged\./)
 })

@@ -1,4 +1,4 @@
-// The configuration: what may be set, and what is said of the rest.
+// The configuration: accepted settings, and the messages about faulty ones.
 import t from 'tap'
 import { type Config, ConfigError, loadConfig } from '../src/config.ts'
 import { DIALECTS } from './dialects.ts'
@@ -36,10 +36,10 @@ const DEFAULTS: Config = {
   BULK_BODY_LIMIT: 2_097_152,
 }
 
-t.test('nothing has to be set', async (t) => {
+t.test('every setting has a default', async (t) => {
   t.same(loadConfig({}), DEFAULTS)
-  t.same(loadConfig(Object.fromEntries(Object.keys(DEFAULTS).map((name) => [name, '']))), DEFAULTS, 'an empty value is none')
-  t.throws(() => Object.assign(loadConfig({}), { PORT: 1 }), TypeError, 'and nothing can be changed afterwards')
+  t.same(loadConfig(Object.fromEntries(Object.keys(DEFAULTS).map((name) => [name, '']))), DEFAULTS, 'an empty value means the default')
+  t.throws(() => Object.assign(loadConfig({}), { PORT: 1 }), TypeError, 'the configuration is read-only')
 })
 
 const good: [name: keyof Config, text: string, value?: number | boolean][] = [
@@ -139,9 +139,9 @@ for (const [name, texts, allowed] of bad) {
     t.test(`not ${name}=${text}`, async (t) => {
       const message = messageOf({ [name]: text })
       t.match(message, new RegExp(`^The configuration is invalid:\\n {2}${name} `))
-      t.match(message, allowed, 'it says what is allowed')
-      t.notMatch(message, /secret/, 'and repeats no password')
-      t.notMatch(message, /pattern|\^|\$|boolean|integer/, 'and needs no knowledge of regular expressions or types')
+      t.match(message, allowed, 'the message says which values are allowed')
+      t.notMatch(message, /secret/, 'the message repeats no password')
+      t.notMatch(message, /pattern|\^|\$|boolean|integer/, 'the message has no regular expressions or type names')
     })
   }
 }
@@ -154,7 +154,7 @@ function messageOf(env: Record<string, string>): string {
   }
 }
 
-t.test('every fault is named', async (t) => {
+t.test('the message names every fault', async (t) => {
   const lines = messageOf({ PORT: 'x', LOG_LEVEL: 'y', BODY_LIMIT: '0', PUBLIC_ULR: 'z', HOST: 'fine' }).split('\n')
   t.equal(lines.length, 5)
   t.match(lines.slice(1, 4), [/PORT/, /LOG_LEVEL/, /BODY_LIMIT/])
@@ -177,12 +177,12 @@ const misspelt: Record<string, string> = {
   PUBLIC_ULR: 'PUBLIC_URL',
 }
 for (const [name, meant] of Object.entries(misspelt)) {
-  t.test(`${name} is taken for a slip`, async (t) => {
+  t.test(`${name} is refused as a misspelling of ${meant}`, async (t) => {
     t.equal(messageOf({ [name]: 'x' }), `The configuration is invalid:\n  ${name} is not a setting; did you mean ${meant}?`)
   })
 }
 
-t.test('other names in the environment are not our business', async (t) => {
+t.test('unrelated environment variables are ignored', async (t) => {
   const names = [
     'PATH',
     'HOSTNAME',
@@ -203,7 +203,7 @@ t.test('other names in the environment are not our business', async (t) => {
   t.same(loadConfig(Object.fromEntries(names.map((name) => [name, 'x']))), DEFAULTS)
 })
 
-/** Who is believed to say which host the client asked; requests here come from 127.0.0.1. */
+/** Values of TRUST_PROXY, and whether they trust 127.0.0.1, which sends the requests. */
 const proxies: [trusted: string, believed: boolean][] = [
   ['', false],
   ['127.0.0.1', true],
@@ -215,7 +215,7 @@ const proxies: [trusted: string, believed: boolean][] = [
   ['loopback', true],
   ['linklocal,uniquelocal', false],
 ]
-t.test('a proxy is believed where it is trusted', async (t) => {
+t.test('forwarded headers count only from a trusted proxy', async (t) => {
   const [dialect] = DIALECTS
   if (!dialect) return
   for (const [TRUST_PROXY, believed] of proxies) {
@@ -229,7 +229,7 @@ t.test('a proxy is believed where it is trusted', async (t) => {
   }
 })
 
-t.test('an answer that a shared cache keeps has no link of a forwarded host', async (t) => {
+t.test('answers for shared caches never link to a forwarded host', async (t) => {
   t.match(messageOf({ CACHE_SHARED_MAX_AGE: '30' }), /^The configuration is invalid:\n {2}PUBLIC_URL is required with CACHE_SHARED_MAX_AGE/)
   const [dialect] = DIALECTS
   if (!dialect) return
@@ -246,7 +246,7 @@ t.test('an answer that a shared cache keeps has no link of a forwarded host', as
   }
 })
 
-t.test('PUBLIC_URL is what links begin with, whatever a proxy says', async (t) => {
+t.test('links begin with PUBLIC_URL, whatever a proxy forwards', async (t) => {
   const [dialect] = DIALECTS
   if (!dialect) return
   const app = await build(t, dialect, { env: { PUBLIC_URL: 'https://api.example.com', TRUST_PROXY: '127.0.0.1' } })

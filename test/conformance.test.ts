@@ -1,4 +1,4 @@
-// What Django REST Framework answers over a real catalogue, replayed. The catalogue and the answers lie outside this repository.
+// Replays list queries against recorded answers of Django REST Framework. The catalogue and the answers are outside this repository.
 import { createReadStream, existsSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import type { App } from '../src/http/routes.ts'
@@ -22,7 +22,7 @@ interface Case {
 const LIST = '/api/products/'
 const idsOf = ({ body }: Answer): number[] => body.results.map(({ id }: { id: number }) => id)
 
-/** The query without its page, and what that was. */
+/** Splits a query into its page and the rest. */
 function split(query: string): { list: string; page: string } {
   const parameters = new URLSearchParams(query)
   const page = parameters.get('page') ?? '1'
@@ -37,7 +37,7 @@ if (existsSync(CASES) && existsSync(CATALOGUE)) {
     .map((line): Case => JSON.parse(line))
   const apps = new Map<string, Promise<App>>()
 
-  /** One application for each database: these tests only read. */
+  /** Returns one application per database, since these tests only read. */
   function filled(dialect: Dialect): Promise<App> {
     const app =
       apps.get(dialect.name) ??
@@ -49,14 +49,14 @@ if (existsSync(CASES) && existsSync(CATALOGUE)) {
     return app
   }
 
-  /** Reads a list. On a slow machine a count may be cut off, which DRF does not do: then it is asked for to the end. */
+  /** Reads a list. A slow machine may cut off a count, which DRF never does: the query is then repeated with an exact count. */
   async function readList(app: App, query: string): Promise<Answer> {
     const answer = await get(app, `${LIST}?${query}`)
     const isCounted = answer.status === 200 ? answer.body.count_exact !== false : !query.includes('page=last')
     return isCounted ? answer : get(app, `${LIST}?${query}&count=exact`)
   }
 
-  onEach('every list query is answered as by DRF', async (t, dialect) => {
+  onEach("list queries have the status, count, ids and links of DRF's answers", async (t, dialect) => {
     const app = await filled(dialect)
     for (const { query, status, ...expected } of cases) {
       const answer = await readList(app, query)
@@ -69,10 +69,10 @@ if (existsSync(CASES) && existsSync(CATALOGUE)) {
 
   const found = cases.filter(({ status }) => status === 200)
 
-  onEach('following next from the first page comes to the page that DRF has', async (t, dialect) => {
+  onEach("following next from the first page reaches DRF's page", async (t, dialect) => {
     const app = await filled(dialect)
     const deep = found.filter(({ query }) => Number(split(query).page) > 1)
-    t.ok(deep.length > 40, 'there are such pages')
+    t.ok(deep.length > 40, 'the cases include deep pages')
     for (const { query, ids } of deep) {
       const { list, page } = split(query)
       let answer = await get(app, `${LIST}?${list}`)
@@ -81,10 +81,10 @@ if (existsSync(CASES) && existsSync(CATALOGUE)) {
     }
   })
 
-  onEach('following previous from the last page comes to the page before it', async (t, dialect) => {
+  onEach('following previous from the last page reaches the page before it', async (t, dialect) => {
     const app = await filled(dialect)
     const last = found.filter(({ query, previous }) => split(query).page === 'last' && previous)
-    t.ok(last.length > 25, 'there are such pages')
+    t.ok(last.length > 25, 'the cases include last pages')
     for (const { query } of last) {
       const { body } = await readList(app, query)
       const number = new URL(body.previous).searchParams.get('page') ?? '1'
@@ -95,5 +95,9 @@ if (existsSync(CASES) && existsSync(CATALOGUE)) {
     }
   })
 } else {
-  t.test('every list query is answered as by DRF', { skip: 'the catalogue and the recorded answers are not here' }, async () => {})
+  t.test(
+    "list queries have the status, count, ids and links of DRF's answers",
+    { skip: 'the catalogue and the recorded answers are not here' },
+    async () => {},
+  )
 }

@@ -1,4 +1,4 @@
-// The SQL that drizzle-kit would write into a migration for tables that have none.
+// Generates the SQL that drizzle-kit would write into a migration of new tables.
 import { generateDrizzleJson, generateMigration, generateSQLiteDrizzleJson, generateSQLiteMigration } from 'drizzle-kit/api'
 
 type Generate = (tables: Record<string, unknown>) => Promise<string[]>
@@ -8,5 +8,5 @@ const generators: Record<string, Generate> = {
   pg: async (tables) => generateMigration(generateDrizzleJson({}), generateDrizzleJson(tables)),
 }
 
-/** Returns the statements that create `tables` on the database of a name. */
+/** Returns the statements that create `tables` on the database `name` (`sqlite` or `pg`). */
 export const ddl = async (name: string, tables: Record<string, unknown>): Promise<string[]> => (await generators[name]?.(tables)) ?? []

@@ -1,4 +1,4 @@
-// Every row of every database test runs on both databases.
+// The databases on which the tests run, and how to create one.
 import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { copyFile, glob, mkdtemp, rename, rm } from 'node:fs/promises'
@@ -13,12 +13,12 @@ type T = Pick<Test, 'teardown'>
 
 export interface Dialect {
   name: string
-  /** Why its tests cannot run here; false where they can. */
+  /** Why tests on this database cannot run here; false if they can. */
   skip: string | false
-  /** The URL of a new and empty database, removed when `t` ends. */
+  /** Creates an empty database and returns its URL. The database is removed when `t` ends. */
   create(t: T): Promise<string>
   /**
-   * The URL of a new copy of the database that `fill` fills, removed when `t` ends.
+   * Copies the database that `fill` fills, and returns the URL of the copy, which is removed when `t` ends.
    * `fill` runs once for all test processes, and again when a source file changes. It must leave no connection open.
    */
   createFilled(t: T, fill: (url: string) => Promise<unknown>): Promise<string>
@@ -29,10 +29,10 @@ const POSTGRES = process.env.TEST_DATABASE_URL || 'postgres://postgres@127.0.0.1
 const ROOT = fileURLToPath(new URL('../', import.meta.url))
 const digest = (...parts: (string | Buffer)[]) => createHash('sha256').update(parts.join('\n')).digest('hex').slice(0, 12)
 
-/** One template a checkout: the next one, of other sources, replaces it. */
+/** Prefix of this checkout's templates. A template of changed sources replaces the previous one. */
 const CHECKOUT = `stockroom_template_${digest(ROOT)}_`
 
-/** Names a template by everything that can decide its contents. */
+/** Names the template after a digest of every file that can affect its contents. */
 function templateName(): string {
   template ??= nameTemplate()
   return template
@@ -59,7 +59,7 @@ async function query(sql: string): Promise<void> {
   }
 }
 
-/** With CI=true a server that is not there is a failure: nothing is skipped then, and the tests say what they could not reach. */
+/** Returns why PostgreSQL cannot be used. With CI=true it returns false: tests then fail instead of being skipped. */
 async function unreachable(): Promise<string | false> {
   if (process.env.CI === 'true') return false
   return query('select 1').then(
@@ -109,14 +109,14 @@ export const DIALECTS: Dialect[] = [
   },
 ]
 
-/** A dialect whose new database is one that exists already. */
+/** Returns a dialect that "creates" the existing database at `url`. */
 export function existing(dialect: Pick<Dialect, 'name' | 'skip'>, url: string): Dialect {
   const create = async () => url
   return { ...dialect, create, createFilled: create }
 }
 
 const NO_SUCH_DATABASE = '3D000'
-/** Any number, as long as nothing else in the cluster's default database locks by it. */
+/** Any number that no other program locks in the cluster's default database. */
 const TEMPLATE_LOCK = 7_625_002
 
 function urlFor(database: string): string {
@@ -125,10 +125,10 @@ function urlFor(database: string): string {
   return url.href
 }
 
-/** Fills a file beside the template and renames it: a process that comes meanwhile sees none or a whole one. */
+/** Fills a file beside the template and renames it, so that other processes never see a partial template. */
 async function makeFile(template: string, fill: (url: string) => Promise<unknown>): Promise<void> {
   const current = template.slice(0, -'.db'.length)
-  // Another process may be filling the same template in a folder whose name begins like this one's.
+  // The prefix excludes temporary folders of the same template, which another process may be filling.
   for await (const found of glob(join(tmpdir(), `${CHECKOUT}*`)))
     if (!found.startsWith(current)) await rm(found, { recursive: true, force: true })
   const folder = await mkdtemp(`${current}_`)
@@ -155,10 +155,10 @@ async function makeDatabase(template: string, fill: (url: string) => Promise<unk
   }
 }
 
-/** Runs a statement and gives its rows. */
+/** Runs a statement and returns its rows. */
 export type Query = (text: string) => Promise<Record<string, unknown>[]>
 
-/** Another program's connection to the database. */
+/** Opens another program's connection to the database. */
 export async function connect(t: T, url: string): Promise<Query> {
   if (url.startsWith('file:')) {
     const client = new Sqlite(url.slice('file:'.length))

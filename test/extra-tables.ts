@@ -1,4 +1,4 @@
-// Tables that the project does not have, for tests of what it does with the tables of others.
+// Tables beyond those of the product, for tests with other resources.
 import { sql } from 'drizzle-orm'
 import { open } from '../drizzle/open.ts'
 import { defineStamps, type Kit } from '../drizzle/served.ts'
@@ -13,7 +13,7 @@ export const tables = (kit: Kit) => {
     {
       id: kit.id(),
       label: kit.text().notNull(),
-      // A word of SQL.
+      // A column named after a word of SQL.
       group: kit.text(),
       weight: kit.decimal(3).notNull(),
       shelf: kit.integer(),
@@ -63,7 +63,7 @@ declare module '../drizzle/tables.ts' {
   }
 }
 
-/** Migrates the database, and creates the tables in it. */
+/** Migrates the database and creates the extra tables. */
 export async function createExtraTables(dialect: Dialect, url: string): Promise<void> {
   const own = await open(url, { served: [] })
   await own.migrate()

@@ -1,4 +1,4 @@
-// One answer names every fault of a request: of its schema, in the database, and members that are given more than once.
+// An answer names every fault of its request: faults of the schema, faults found in the database, and repeated members.
 import t from 'tap'
 import { parseBody, repeatedMembers } from '../src/http/json.ts'
 import type { App } from '../src/http/routes.ts'
@@ -94,21 +94,21 @@ onEach('one answer names every fault of a request', async (t, dialect) => {
     t.strictSame([...new Set(places(answer))], expected.toSorted(), what)
     if (expected.length > 1) t.equal(answer.body.code, 'invalid-request', what)
   }
-  t.equal((await get(app, LIST)).body.count, 2, 'nothing was made')
+  t.equal((await get(app, LIST)).body.count, 2, 'nothing was created')
 })
 
-onEach('one answer names every fault of a webhook that is changed', async (t, dialect) => {
+onEach('one answer names every fault of a change to a webhook', async (t, dialect) => {
   const app = await build(t, dialect, { env: { WEBHOOK_ALLOW_PRIVATE: 'true', WEBHOOK_ALLOW_HTTP: 'true' } })
   await ask(app, 'POST', '/api/webhooks/', { url: 'http://127.0.0.1/', events: ['categories.created'] })
   const answer = await send(app, 'PATCH', '/api/webhooks/1/', '{"url":"no","filter":"price=1","enabled":"yes","enabled":true,"x":1}')
   t.strictSame(
     [answer.status, places(answer)],
     [400, ['/enabled', '/filter', '/url', '/x']],
-    'the filter is judged by the types that it has',
+    "the filter is checked against the webhook's event types",
   )
 })
 
-onEach('one answer names the faults of all operations of an atomic bulk, as if those that fail were left out', async (t, dialect) => {
+onEach('one answer names the faults of all operations of an atomic bulk, judged as if failed ones were left out', async (t, dialect) => {
   const app = await start(t, dialect)
   const operations = [
     '{"op":"create","body":{"sku":"A","price":-1,"category":99}}',
@@ -144,14 +144,18 @@ onEach('one answer names the faults of all operations of an atomic bulk, as if t
   const bulk = (atomic: boolean, more = '') => send(app, 'POST', `${LIST}bulk/`, `{"operations":[${operations}],"atomic":${atomic}${more}}`)
   const all = await bulk(true)
   t.strictSame([all.status, all.body.code, places(all)], [400, 'invalid-request', expected])
-  t.equal((await get(app, LIST)).body.count, 2, 'nothing was done')
-  t.strictSame(places(await bulk(true, ',"atomic":true,"x":1')), [...expected, '/atomic', '/x'].toSorted(), 'and those of the request')
+  t.equal((await get(app, LIST)).body.count, 2, 'nothing changed')
+  t.strictSame(
+    places(await bulk(true, ',"atomic":true,"x":1')),
+    [...expected, '/atomic', '/x'].toSorted(),
+    'the answer includes the faults of the request',
+  )
 
   const query = await send(app, 'POST', `${LIST}bulk/?no=1`, '{"operations":[{"op":"nothing"}],"atomic":1}')
-  t.strictSame(places(query), ['/atomic', '/operations/0/op', 'no'], 'and a parameter')
+  t.strictSame(places(query), ['/atomic', '/operations/0/op', 'no'], 'the answer includes an unknown parameter')
 
   const empty = await send(app, 'POST', `${LIST}bulk/?no=1`, '{"operations":[]}')
-  t.strictSame(places(empty), ['/operations', 'no'], 'also where no operation can be looked at')
+  t.strictSame(places(empty), ['/operations', 'no'], 'an unknown parameter is named even without operations')
 
   const conflicts = await ask(app, 'POST', `${LIST}bulk/`, {
     operations: [
@@ -162,16 +166,16 @@ onEach('one answer names the faults of all operations of an atomic bulk, as if t
   t.strictSame(
     [conflicts.status, conflicts.body.code, places(conflicts)],
     [404, 'not-found', ['/operations/0', '/operations/1/body/sku']],
-    'without a fault of the request the first that fails decides',
+    'without a fault of the request, the first failure decides the status',
   )
 
   const each = await bulk(false)
   t.strictSame([each.status, each.body.succeeded], [207, 1])
   const found = each.body.results.flatMap(({ problem }: { problem?: object }) => (problem ? places({ body: problem } as Answer) : []))
-  t.strictSame(found.toSorted(), expected, 'each for itself they have the same faults')
+  t.strictSame(found.toSorted(), expected, 'a non-atomic bulk reports the same faults')
 })
 
-/** JSON, and the pointers of the members that it repeats. */
+/** JSON texts with the pointers of their repeated members. */
 const bodies: [json: string, pointers: string[]][] = [
   ['{}', []],
   ['[]', []],
@@ -192,7 +196,7 @@ const bodies: [json: string, pointers: string[]][] = [
   ['{"__proto__":1,"__proto__":2}', ['/__proto__']],
 ]
 
-t.test('members that are given more than once are found wherever they are', async (t) => {
+t.test('repeated members are found at any depth', async (t) => {
   for (const [json, pointers] of bodies) {
     const found = repeatedMembers(parseBody(Buffer.from(json)))
     t.strictSame(
@@ -203,12 +207,12 @@ t.test('members that are given more than once are found wherever they are', asyn
   }
   const deep = `${'{"a":'.repeat(100_000)}{"b":1,"b":2}${'}'.repeat(100_000)}`
   const [{ pointer } = { pointer: '' }] = repeatedMembers(parseBody(Buffer.from(deep))) as { pointer: string }[]
-  t.ok(pointer.startsWith('/a/a/a') && pointer.length <= 1_000, 'a pointer has an end')
+  t.ok(pointer.startsWith('/a/a/a') && pointer.length <= 1_000, 'pointers are limited in length')
   const many = `{${'"a":1,'.repeat(1_000)}"b":[${Array(1_000).fill('{"c":1,"c":1}').join(',')}]}`
   t.equal(repeatedMembers(parseBody(Buffer.from(many))).length, 100)
 })
 
-t.test('a body that no schema closes is refused for a repeated member, too', async (t) => {
+t.test('a repeated member is refused even where the schema allows unknown members', async (t) => {
   const app = await build(t, embedded)
   await ask(app, 'POST', LIST, { name: 'x', price: 1 })
   const answer = await send(app, 'POST', `${LIST}1/notify_update/`, '{"message":"a","message":"b"}')

@@ -1,5 +1,5 @@
-// Random bytes over a real socket: whatever is sent, nothing fails inside, and every refusal is a problem document.
-// FUZZ_RUNS says how many random requests for each database; FUZZ_SEED which ones (a failure prints the seed and the request).
+// Random bytes over a real socket never cause an internal error, and every refusal is a problem document.
+// FUZZ_RUNS sets the number of random requests for each database, and FUZZ_SEED selects them. A failure prints the seed and the request.
 import { type AddressInfo, connect } from 'node:net'
 import fc from 'fast-check'
 import type { Test } from 'tap'
@@ -11,14 +11,14 @@ import { anyRequest, bytesOf, certainRequests, type Request } from './soak/reque
 const SEED = Number(process.env.FUZZ_SEED || 20_260_101)
 const RUNS = Number(process.env.FUZZ_RUNS || 1_500)
 
-/** Far longer than any answer takes: without one by then there will be none. */
+/** Milliseconds without an answer after which a request has failed. Any answer takes far less. */
 const NO_ANSWER = 10_000
 
-/** All that the server says before it hangs up. */
+/** Sends a request and returns all bytes that the server sends before it closes the connection. */
 async function answerTo(port: number, request: Request): Promise<Buffer> {
   const socket = connect(port, '127.0.0.1')
   socket.setTimeout(NO_ANSWER, () => socket.destroy(new Error('no answer')))
-  // The server may hang up before it has read a body that it does not want.
+  // The server may close the connection without reading an unwanted body.
   socket.on('error', () => {})
   if (request.cut) socket.end(bytesOf(request))
   else socket.write(bytesOf(request))
@@ -37,7 +37,7 @@ interface Reply {
   body: Buffer
 }
 
-/** The answers that the bytes hold: one, or more where what follows the request reads like another. */
+/** Parses answers. Bytes after the request may look like further requests, so there can be several. */
 function parse(bytes: Buffer, method: string): Reply[] {
   const end = bytes.indexOf('\r\n\r\n')
   if (end === -1) return []
@@ -51,7 +51,7 @@ function parse(bytes: Buffer, method: string): Reply[] {
   return [{ status, headers, body: rest.subarray(0, length) }, ...parse(rest.subarray(length), '')]
 }
 
-/** What is wrong with an answer, if anything is. */
+/** Describes what is wrong with an answer; undefined if nothing is. */
 function faultOf({ method }: Request, { status, headers, body }: Reply): string | undefined {
   if (!(status >= 200 && status < 500)) return `status ${status}`
   if (status < 400) return undefined
@@ -98,10 +98,10 @@ async function checkRecords(t: Test, app: App): Promise<void> {
   }
 }
 
-/** Statuses that some of the requests have to come to, or they would test little. */
+/** Statuses that must occur, so that the random requests cover enough of the service. */
 const VARIETY = [200, 201, 204, 400, 404, 405, 409, 413, 415, 431]
 
-onEach('no request makes the service fail, and every refusal says why', async (t, dialect) => {
+onEach('random requests cause no internal error, and refusals name their reason', async (t, dialect) => {
   const app = await build(t, dialect)
   await fill(app)
   await app.listen({ port: 0, host: '127.0.0.1' })
@@ -111,7 +111,7 @@ onEach('no request makes the service fail, and every refusal says why', async (t
   const property = fc.asyncProperty(anyRequest, async (asked) => {
     const request = { ...asked, headers: [...asked.headers, key] }
     const replies = parse(await answerTo(port, request), request.method)
-    // A client that hangs up may get none.
+    // A client that hangs up may get no answer.
     if (replies.length === 0 && !request.cut) throw new Error('no answer')
     for (const reply of replies) {
       const fault = faultOf(request, reply)
@@ -124,7 +124,7 @@ onEach('no request makes the service fail, and every refusal says why', async (t
   t.strictSame(
     VARIETY.filter((status) => !seen.has(status)),
     [],
-    'the requests come to many kinds of answer',
+    'the requests cover every listed status',
   )
   await checkRecords(t, app)
 })

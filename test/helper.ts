@@ -1,4 +1,4 @@
-// Builds the application over a database of its own, and asks it.
+// Builds the application over a new database, and sends requests to it.
 import { isDeepStrictEqual } from 'node:util'
 import { type SQL, sql } from 'drizzle-orm'
 import type { InjectOptions } from 'fastify'
@@ -13,21 +13,21 @@ import type { App } from '../src/http/routes.ts'
 import type { Line } from '../src/transfer/ndjson.ts'
 import { DIALECTS, type Dialect } from './dialects.ts'
 
-/** Runs `body` once on each database, as a test of its own. */
+/** Runs `body` on each database, as a separate test. */
 export function onEach(title: string, body: (t: Test, dialect: Dialect) => Promise<void>): void {
   for (const dialect of DIALECTS) t.test(`${title} [${dialect.name}]`, { skip: dialect.skip }, (t) => body(t, dialect))
 }
 
-/** Rate limits and deadlines have tests of their own: in the others it must not matter how fast the machine is. */
+/** Rate limits and deadlines are off, so that the speed of the machine does not matter. Tests of them turn them on. */
 const UNLIMITED = { RATE_LIMIT_ANONYMOUS: '0', RATE_LIMIT_AUTHENTICATED: '0', QUERY_TIMEOUT: '60' }
 
-/** Work behind the requests is for its own tests too: it writes whenever it comes to it. */
+/** The job worker is off, because it writes at unpredictable times. Tests of jobs turn it on. */
 const IDLE = { WORKER: 'false' }
 
-/** The application, and an admin key that `ask` and `get` send. */
+/** Builds the application, with an admin key that `ask` and `get` send. */
 export async function build(t: Test, dialect: Dialect, options: Partial<AppOptions> & { env?: Record<string, string> } = {}): Promise<App> {
   const { env, ...rest } = options
-  // Other tables or resources have another schema than the template.
+  // Tests with other tables or resources need another schema than the template.
   const create = () => (rest.tables || rest.resources ? dialect.create(t) : dialect.createFilled(t, migrateAll))
   const settings = { LOG_LEVEL: 'silent', ...UNLIMITED, ...IDLE, DATABASE_URL: env?.DATABASE_URL ?? (await create()), ...env }
   const app = await buildApp({ config: loadConfig(settings), shedding: false, ...rest })
@@ -37,7 +37,7 @@ export async function build(t: Test, dialect: Dialect, options: Partial<AppOptio
   return app
 }
 
-/** Makes the schema of the service, and that of its queue. */
+/** Creates the schema of the service and of its job queue. */
 async function migrateAll(url: string): Promise<void> {
   const app = await buildApp({ config: loadConfig({ LOG_LEVEL: 'silent', ...IDLE, DATABASE_URL: url }), shedding: false })
   await app.ready()
@@ -47,7 +47,7 @@ async function migrateAll(url: string): Promise<void> {
 
 const tokens = new WeakMap<App, string>()
 
-/** The header with the application's admin key. Throws for one that `build` did not make. */
+/** Returns the header with the application's admin key. Throws if `build` did not create the application. */
 export function authorization(app: App): { authorization: string } {
   const token = tokens.get(app)
   if (token === undefined) throw new Error('there is no key of this application')
@@ -57,7 +57,7 @@ export function authorization(app: App): { authorization: string } {
 export interface Answer {
   status: number
   headers: Record<string, unknown>
-  // The bodies of all routes: a test says what it expects of them.
+  // Bodies of all routes; each test states the shape that it expects.
   // biome-ignore lint/suspicious/noExplicitAny: see above
   body: any
 }
@@ -76,7 +76,7 @@ export async function ask(
 
 export const get = (app: App, url: string): Promise<Answer> => ask(app, 'GET', url)
 
-/** `next` or `previous` without its cursor, which no test can foretell. Throws where it has not exactly one. */
+/** Returns `next` or `previous` without its cursor, whose value is unpredictable. Throws unless the link has exactly one cursor. */
 export function withoutCursor(link: string | null): string | null {
   if (link === null) return null
   const [url = '', query = ''] = link.split('?')
@@ -88,7 +88,9 @@ export function withoutCursor(link: string | null): string | null {
 
 const bound = ({ values }: Clause): SQL[] => values.map((value) => sql`${sql.param(value)}`)
 
-/** The products for which a clause holds, as SQL: found by looking at each, and by the clause's own index where it has one. */
+/**
+ * Returns SQL for the ids of the products that match a clause: `check` tests each row, and `ids` uses the clause's index, if there is one.
+ */
 export function queriesOf(clause: Clause): { check: SQL; ids?: SQL } {
   const values = bound(clause)
   return {
@@ -97,7 +99,7 @@ export function queriesOf(clause: Clause): { check: SQL; ids?: SQL } {
   }
 }
 
-/** The ids of the products for which a clause holds. Throws where its index says otherwise than a look at each row. */
+/** Returns the ids of the products that match a clause. Throws if the clause's index finds other ids than a test of each row. */
 export async function idsWhere(db: Database, clause: Clause): Promise<number[]> {
   const idsOf = async (query: SQL) => (await db.read.all<{ id: number | string }>(query)).map(({ id }) => Number(id)).sort((a, b) => a - b)
   const { check, ids } = queriesOf(clause)
@@ -107,7 +109,7 @@ export async function idsWhere(db: Database, clause: Clause): Promise<number[]> 
   return found
 }
 
-/** Rows as the lines of an import. */
+/** Converts rows to the lines of an import. */
 export async function* lines(rows: readonly unknown[]): AsyncGenerator<Line> {
   for (const [index, value] of rows.entries()) yield { number: index + 1, value }
 }

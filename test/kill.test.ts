@@ -1,8 +1,8 @@
-// A process that is killed in the midst of writes has lost nothing that it acknowledged, and has left nothing half done.
+// A killed process loses no acknowledged write and leaves none half done.
 import { survivesKills } from './consistency.ts'
 import { onEach } from './helper.ts'
 
-onEach('what was acknowledged is there after kill -9', async (t, dialect) => {
+onEach('acknowledged writes survive kill -9', async (t, dialect) => {
   const { faults, figures } = await survivesKills(t, await dialect.create(t), 2)
   t.strictSame(faults, [])
   t.comment(JSON.stringify(figures))

@@ -1,4 +1,4 @@
-// A catalogue of many products, the same at each run, and written fast.
+// Generates a large product catalogue, the same at each run, and loads it fast.
 import Sqlite from 'better-sqlite3'
 import pg from 'pg'
 import { fold } from '../drizzle/fold.ts'
@@ -11,12 +11,12 @@ export interface Product {
   sku: string | null
   name: string
   description: string
-  /** In hundredths. */
+  /** In cents. */
   price: number
   stock: number
   brand: string
   category: number | null
-  /** In milliseconds since 1970, as is the next. */
+  /** `created_at` and `updated_at` are milliseconds since 1970. */
   created_at: number
   updated_at: number
 }
@@ -39,7 +39,7 @@ const FIRST = Date.parse('2024-01-01T00:00:00.000Z')
 const MINUTE = 60_000
 const YEAR = 365 * 24 * 60 * MINUTE
 
-/** The first are frequent and the last are rare: see `among`. */
+/** Words in order of frequency, the most frequent first: see `among`. */
 const WORDS = {
   quality:
     'red blue soft Warm light Grüne plain bold quiet royal crisp Écru narrow Broad simple modern rustic vivid dusky pale ivory amber cobalt rosé'.split(
@@ -52,11 +52,11 @@ const WORDS = {
   use: 'summer winter travel garden office Straße zephyr'.split(' '),
 }
 const BRANDS = 300
-/** The parent of each category: four trees of eight, the last of which no product is in. */
+/** The parent of each category. There are four trees of eight categories, and the last category has no product. */
 const PARENTS = Array.from({ length: 32 }, (_, index) => (index < 4 ? null : index < 16 ? (index % 4) + 1 : index - 11))
 const USED_CATEGORIES = PARENTS.length - 1
 
-/** Numbers from 0 to 1, the same at each run (mulberry32). */
+/** Returns a generator of numbers from 0 to 1, the same at each run (mulberry32). */
 function randomNumbers(seed: number): () => number {
   let state = seed
   return () => {
@@ -69,7 +69,7 @@ function randomNumbers(seed: number): () => number {
 
 export function catalogue(rows = MANY): Catalogue {
   const random = randomNumbers(20_260_101)
-  /** Of 300, the first is met in one of seven cases, and the last in one of 900. */
+  /** Picks an index with a skewed distribution: of 300, the first in one of seven cases, the last in one of 900. */
   const place = (length: number) => Math.floor(length * random() ** 3)
   const among = (words: readonly string[]) => words[place(words.length)] as string
   const product = (_: unknown, index: number): Product => {
@@ -112,7 +112,7 @@ const CATEGORY_COLUMNS = ['id', 'name', 'slug', 'parent', 'created_at', 'updated
 const PRODUCT_COLUMNS = ['id', 'sku', 'name', 'description', 'price', 'stock', 'brand', 'category', 'created_at', 'updated_at'] as const
 const TIMES: readonly string[] = ['created_at', 'updated_at']
 
-/** What is written into each table: its columns, and the values of each row. */
+/** Returns the columns of each table and the values of each row. */
 function tablesOf({ products: rows, categories }: Catalogue): [table: string, columns: readonly string[], rows: unknown[][]][] {
   const folded = products.served.foldedFields as (keyof Product)[]
   const textOf = (value: unknown) => (value === null ? null : fold(String(value)))
@@ -124,7 +124,7 @@ function tablesOf({ products: rows, categories }: Catalogue): [table: string, co
   ]
 }
 
-/** Writes a catalogue into the empty database at `url`, whose schema is there. */
+/** Writes a catalogue into the empty, migrated database at `url`. */
 export async function load(url: string, catalogue: Catalogue): Promise<void> {
   const tables = tablesOf(catalogue)
   if (url.startsWith('file:')) loadSqlite(url.slice('file:'.length), tables)
@@ -142,7 +142,7 @@ function loadSqlite(path: string, tables: ReturnType<typeof tablesOf>): void {
   client.pragma('cache_size = -200000')
   client.exec('begin immediate')
   for (const [table, columns, rows] of tables) {
-    // Building a full-text index at once takes a sixth of the time that filling it row by row takes.
+    // Building a full-text index at once takes a sixth of the time of filling it row by row.
     const trigger = client.prepare(`select name, sql from sqlite_schema where name = ?`).get(`${table}_inserted`) as Trigger
     const isIndexed = table.endsWith('_search')
     if (isIndexed) client.exec(`drop trigger ${trigger.name}`)
@@ -155,7 +155,7 @@ function loadSqlite(path: string, tables: ReturnType<typeof tablesOf>): void {
   client.close()
 }
 
-/** Rows of one statement. */
+/** Rows per INSERT statement. */
 const BATCH = 5_000
 
 async function loadPostgres(url: string, tables: ReturnType<typeof tablesOf>): Promise<void> {
@@ -176,7 +176,7 @@ async function loadPostgres(url: string, tables: ReturnType<typeof tablesOf>): P
       ])
   }
   await client.query('commit')
-  // Of all rows: from a sample, which is drawn at random, one in some statistics leads to another plan.
+  // Statistics use all rows. A random sample sometimes leads to another query plan.
   await client.query('set default_statistics_target = 1000')
   await client.query('vacuum analyze categories, categories_search, products, products_search')
   await client.end()

@@ -1,9 +1,9 @@
-// What is remembered because clients ask for it, all of it together: bounded by counted bytes, whatever they ask for.
+// Memory of what clients ask for is limited by counted bytes, whatever they ask for.
 import t from 'tap'
 import { countMemoryBytes, MAX_KEY_LENGTH, MEMORY_BYTES, Memory } from '../drizzle/memory.ts'
 import { build, get, onEach } from './helper.ts'
 
-t.test('memories are bounded together, and a flood of one leaves the others', async (t) => {
+t.test('memories share one limit, and filling one leaves the others', async (t) => {
   const [flooded, other] = [new Memory<string>(), new Memory<string>()]
   other.set('known', 'value')
   const size = Math.floor(MEMORY_BYTES / 50)
@@ -28,7 +28,7 @@ t.test('long keys and large entries are not remembered', async (t) => {
 
 const TIMES = 40
 
-/** Queries that differ in what is remembered of them: each is another one for each number. */
+/** Queries that leave different entries in memory. Each number gives another query. */
 const QUERIES: Record<string, (number: number) => string> = {
   'long values': (number) => `sku!=${number}${'/'.repeat(7_000)}`,
   'values that are just remembered': (number) => `sku!=${number}${'/'.repeat(600)}`,
@@ -36,12 +36,12 @@ const QUERIES: Record<string, (number: number) => string> = {
   'lists of values': (number) => `id__in!=${Array.from({ length: 90 }, (_, index) => number * 100 + index)}`,
 }
 
-onEach('lists that nobody asks for twice take no memory for good', async (t, dialect) => {
+onEach('lists that are requested once do not accumulate in memory', async (t, dialect) => {
   const app = await build(t, dialect, { env: { CACHE_TTL: '0' } })
   for (const [title, query] of Object.entries(QUERIES)) {
     const before = countMemoryBytes()
     for (let number = 0; number < TIMES; number++) t.equal((await get(app, `/api/products/?${query(number)}`)).status, 200)
     t.ok(countMemoryBytes() <= MEMORY_BYTES)
-    if (title === 'long values') t.ok(countMemoryBytes() - before < TIMES * 1_000, 'what is long is not remembered')
+    if (title === 'long values') t.ok(countMemoryBytes() - before < TIMES * 1_000, 'long values are not remembered')
   }
 })

@@ -1,4 +1,4 @@
-// Node processes of the tests: they have an environment of their own, and none outlives the test that started it.
+// Starts Node processes for tests. Each has its own environment and ends with the test that started it.
 import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process'
 import type { Readable, Writable } from 'node:stream'
 
@@ -15,12 +15,12 @@ export interface NodeProcess extends ChildProcess {
 }
 
 /**
- * Starts Node with `args`. It is killed when `scope` ends, and when this process does, however that comes.
- * `env -i` keeps out the variables by which tap would load its own modules into it.
+ * Starts Node with `args`. The process is killed when `scope` ends, and when this process ends for any reason.
+ * `env -i` keeps out the variables that would make it load tap's modules.
  */
 export function startNode(scope: Scope, args: readonly string[], env: Record<string, string>, cwd?: string): NodeProcess {
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`)
-  // The fourth is the pipe on which end-with-parent.ts listens.
+  // The fourth descriptor is the pipe on which end-with-parent.ts listens.
   const stdio: StdioOptions = ['pipe', 'pipe', 'pipe', 'pipe']
   const child = spawn('env', ['-i', ...variables, process.execPath, ...PRELOADED, ...args], { cwd, stdio }) as NodeProcess
   scope.teardown(() => child.kill('SIGKILL'))

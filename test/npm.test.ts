@@ -1,4 +1,4 @@
-// The npm scripts that run the service, run through npm.
+// The npm scripts that run the service, started through npm.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect } from 'node:net'
@@ -10,7 +10,7 @@ import packageJson from '../package.json' with { type: 'json' }
 
 const ROOT = new URL('..', import.meta.url).pathname
 
-/** Starts a script in a process group of its own, which ends with the test: npm, its shell and the server. */
+/** Starts a script in a separate process group (npm, its shell and the server). The group ends with the test. */
 function startScript(t: Test, script: string, env: Record<string, string>): ChildProcess {
   const settings = Object.entries({ PATH: process.env.PATH, HOME: t.testdirName, PORT: '0', ...env }).map((pair) => pair.join('='))
   const npm = spawn('env', ['-i', ...settings, 'npm', 'run', '--silent', script, '--', '--drain', '0'], {
@@ -19,7 +19,7 @@ function startScript(t: Test, script: string, env: Record<string, string>): Chil
     detached: true,
   })
   t.teardown(() => {
-    // The group is gone where the test went well.
+    // After a successful test the group is gone.
     if (npm.pid && isAlive(-npm.pid)) process.kill(-npm.pid, 'SIGKILL')
   })
   return npm
@@ -39,7 +39,7 @@ const isListening = (url: string): Promise<boolean> =>
     () => false,
   )
 
-/** Waits until a script serves. Returns all that it has written, its URL, and the end of its last process. */
+/** Waits until a script serves. Returns its output, its URL, and a promise that resolves when its last process ends. */
 async function waitUntilServed(npm: ChildProcess): Promise<{ output: string; url: string; closed: Promise<unknown[]> }> {
   let [output, errors] = ['', '']
   npm.stdout?.on('data', (chunk) => {
@@ -48,7 +48,7 @@ async function waitUntilServed(npm: ChildProcess): Promise<{ output: string; url
   npm.stderr?.on('data', (chunk) => {
     errors += chunk
   })
-  // The pipes close when the last process that writes to them has ended.
+  // The pipes close when the last process that writes to them ends.
   const closed = once(npm, 'close')
   while (!/^curl .*\n/m.test(output)) {
     const [chunk] = await Promise.race([once(npm.stdout ?? npm, 'data'), closed])
@@ -62,10 +62,10 @@ for (const script of ['start', 'demo'] as const) {
     const npm = startScript(t, script, { DATABASE_URL: `file:${join(t.testdir(), 'test.db')}` })
     const { output, url, closed } = await waitUntilServed(npm)
     t.equal((await fetch(`${url}/api/products/`)).status, 200)
-    if (script === 'demo') t.match(output.trim().split('\n').at(-1), /^curl .*stk_1_/, 'the admin key is what stays on the screen')
+    if (script === 'demo') t.match(output.trim().split('\n').at(-1), /^curl .*stk_1_/, 'the admin key is in the last line of output')
     npm.kill('SIGTERM')
     await closed
-    t.notOk(npm.pid && isAlive(-npm.pid), 'no process of it is left')
+    t.notOk(npm.pid && isAlive(-npm.pid), 'no process of the group is left')
     await t.rejects(fetch(`${url}/livez`), 'its port is free')
   })
 }
@@ -88,7 +88,7 @@ t.test('SIGTERM to the process group of "npm start" lets requests under way fini
   await setTimeout(300)
   client.write(body.slice(20))
   t.match(await answer, /^HTTP\/1\.1 201 /)
-  t.strictSame(await closed, [0, null], 'and the exit code is 0')
+  t.strictSame(await closed, [0, null], 'the exit code is 0')
 })
 
 t.test('a script that runs the command line replaces its shell', async (t) => {

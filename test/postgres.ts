@@ -1,4 +1,4 @@
-// A PostgreSQL server of a test's own, which it may break.
+// Starts a separate PostgreSQL server that a test may break.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { globSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -7,17 +7,20 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 
-/** Bytes of a file that is in the way, and of its parts: smaller than what PostgreSQL asks for at once. */
+/** Bytes per write when filling a disk: less than PostgreSQL allocates at once. */
 const PART = 8_192
 
 export interface Server {
   url: string
-  /** Leaves no space on its disk. */
+  /** Fills the server's disk completely. */
   fillDisk(): void
   freeDisk(): void
 }
 
-/** Starts a server on a disk of its own of a size such as `100m`; undefined where that cannot be done here. It ends with the test. */
+/**
+ * Starts a server on a separate disk, of a size such as `100m`. Returns undefined if the machine does not allow it. The server ends with
+ * the test.
+ */
 export async function startServer(t: Test, { disk }: { disk: string }): Promise<Server | undefined> {
   const [bin] = globSync('/usr/lib/postgresql/*/bin')
   if (!bin) return undefined
@@ -54,7 +57,7 @@ export async function startServer(t: Test, { disk }: { disk: string }): Promise<
   }
 }
 
-/** Returns the exit code. Other tests of the process go on meanwhile. */
+/** Returns the exit code. It does not block, so that other tests of the process continue. */
 async function run(program: string, args: string[]): Promise<number | null> {
   const [code] = (await once(spawn(program, args, { stdio: ['ignore', 'ignore', 'inherit'] }), 'exit')) as [number | null]
   return code

@@ -1,4 +1,4 @@
-// The Redis of the tests. What they write there has a prefix of its own, and is removed.
+// The Redis server of the tests. Tests use random key prefixes and remove their keys.
 import { randomUUID } from 'node:crypto'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
@@ -19,10 +19,10 @@ async function unreachable(): Promise<string | false> {
   }
 }
 
-/** Why tests on Redis cannot run here; false where they can. With CI=true a server that is not there is a failure. */
+/** Why tests on Redis cannot run here; false if they can. With CI=true an unreachable server is a failure. */
 export const skip = await unreachable()
 
-/** A prefix for keys, which are removed when `t` ends. */
+/** Returns a random key prefix. Its keys are removed when `t` ends. */
 export function prefixFor(t: Pick<Test, 'teardown'>): string {
   const prefix = `stockroom:test:${randomUUID()}:`
   t.teardown(async () => {

@@ -1,4 +1,4 @@
-// A resource is one declaration: here one that the project does not have, with every kind of field, on a table of its own.
+// A resource is one declaration. These tests declare one with every kind of field over an extra table.
 import { pathToFileURL } from 'node:url'
 import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
@@ -53,7 +53,7 @@ const routeFile = (table: string) => `
     resourceRoutes(app, app.resources.find((resource) => resource.table === '${table}'), { without: ['restore'] })
   }`
 
-/** Makes the table, and the application over it with its route file. */
+/** Creates the tables, and builds the application over them with a route file. */
 async function buildWithWidgets(t: Test, dialect: Dialect): Promise<App> {
   const url = await dialect.create(t)
   await createExtraTables(dialect, url)
@@ -73,7 +73,7 @@ const RECORDS = [
   { label: 'Dish', weight: 1, shelf: -5, fragile: true, group: 'ANVIL shaped', due: '2026-01-31T13:00:00.5+01:00' },
 ]
 
-/** Queries, and the labels of what they find, in order. */
+/** Queries with the labels of the records that they find, in order. */
 const queries: [query: string, labels: string][] = [
   ['', 'Anvil Dish Cup Bolt'],
   ['ordering=label', 'Anvil Bolt Cup Dish'],
@@ -103,7 +103,7 @@ const queries: [query: string, labels: string][] = [
   ['category__isnull=true', 'Dish Bolt'],
 ]
 
-/** Members that are refused, all of them in one answer. */
+/** Members with faults, all of them named in one answer. */
 const WRONG = {
   label: ' ',
   group: 'n'.repeat(501),
@@ -115,12 +115,12 @@ const WRONG = {
   colour: 1,
 }
 
-onEach('a declaration gives a resource its lists, its five operations and its documents', async (t, dialect) => {
+onEach('a declaration gives a resource its lists, its operations and its documents', async (t, dialect) => {
   const app = await buildWithWidgets(t, dialect)
   const tools = await create(app.db, categories, { name: 'Tools', parent: null })
   await create(app.db, categories, { name: 'Heavy', parent: tools.id })
 
-  await t.test('records are made as they were sent', async (t) => {
+  await t.test('POST creates records with the values sent', async (t) => {
     for (const record of RECORDS) t.equal((await ask(app, 'POST', LIST, record)).status, 201, record.label)
     const { body, headers } = await ask(app, 'POST', LIST, { label: ' Egg ', weight: '.06' })
     const { id, created_at, updated_at, ...egg } = body
@@ -132,7 +132,7 @@ onEach('a declaration gives a resource its lists, its five operations and its do
     t.equal((await get(app, `${LIST}${id}/`)).status, 404)
   })
 
-  await t.test('lists are filtered, searched and ordered', async (t) => {
+  await t.test('lists filter, search and order', async (t) => {
     for (const [query, labels] of queries) {
       const { status, body } = await get(app, `${LIST}?${query}`)
       t.strictSame([status, body.results?.map(({ label }: { label: string }) => label).join(' ')], [200, labels], query)
@@ -145,7 +145,7 @@ onEach('a declaration gives a resource its lists, its five operations and its do
     t.equal(body.errors[0].suggestion, 'weight__gt')
   })
 
-  await t.test('records are replaced and changed, and faults refused', async (t) => {
+  await t.test('PUT and PATCH change records, and faults are refused', async (t) => {
     const replaced = await ask(app, 'PUT', `${LIST}2/`, { label: 'Bolt', weight: 2, due: '2026-01-31 ' })
     t.strictSame(replaced.body, {
       ...replaced.body,
@@ -156,7 +156,7 @@ onEach('a declaration gives a resource its lists, its five operations and its do
       version: 2,
     })
     const same = await ask(app, 'PATCH', `${LIST}2/`, { weight: '2.0', due: '2026-01-31T01:00:00+01:00', fragile: false })
-    t.strictSame(same.body, replaced.body, 'a change that changes nothing')
+    t.strictSame(same.body, replaced.body, 'a PATCH without changes keeps the version')
     const changed = await ask(app, 'PATCH', `${LIST}2/`, { fragile: true, due: null, category: tools.id })
     t.strictSame([changed.body.fragile, changed.body.due, changed.body.category, changed.body.version], [true, null, 1, 3])
 
@@ -176,16 +176,16 @@ onEach('a declaration gives a resource its lists, its five operations and its do
     t.strictSame([nowhere.status, places(nowhere)], [400, ['/category']])
   })
 
-  await t.test('what is declared unique is', async (t) => {
+  await t.test('declared unique sets are enforced', async (t) => {
     const twice = (body: object) => ask(app, 'POST', LIST, { weight: 1, ...body })
     const taken = await twice({ label: 'Anvil', shelf: 1 })
     t.strictSame([taken.status, taken.body.code, places(taken)], [409, 'not-unique', ['/label']])
     t.equal((await twice({ label: 'Anvil', shelf: 2 })).status, 201)
-    t.equal((await twice({ label: 'Cup', shelf: null })).status, 409, 'two without a shelf are on the same')
+    t.equal((await twice({ label: 'Cup', shelf: null })).status, 409, 'records without a shelf count as on the same shelf')
     t.equal((await ask(app, 'PATCH', `${LIST}3/`, { shelf: 2, label: 'Anvil' })).status, 409)
   })
 
-  await t.test('its references count when what they name is deleted', async (t) => {
+  await t.test('its references protect the records that they name', async (t) => {
     const { categories } = app.db.tables
     t.equal(
       await app.db.read
@@ -200,7 +200,7 @@ onEach('a declaration gives a resource its lists, its five operations and its do
     t.equal(failure, 'reference')
   })
 
-  await t.test('the document describes it', async (t) => {
+  await t.test('the OpenAPI document describes it', async (t) => {
     const document = app.swagger() as unknown as {
       paths: Record<string, Record<string, { operationId: string; parameters: { name: string }[] }>>
       components: { schemas: Record<string, { properties: object }> }
@@ -212,7 +212,7 @@ onEach('a declaration gives a resource its lists, its five operations and its do
       operations.sort(),
       ['bulk', 'create', 'history', 'list', 'merge', 'read', 'remove', 'replace'].map((name) => `widgets.${name}`),
     )
-    t.notOk(JSON.stringify(document.paths[`${LIST}bulk/`]).includes('"example"'), 'fields without examples make no example')
+    t.notOk(JSON.stringify(document.paths[`${LIST}bulk/`]).includes('"example"'), 'fields without examples lead to no example')
     t.ok(['Widget', 'WidgetInput', 'WidgetPatch', 'WidgetList'].every((name) => name in document.components.schemas))
     t.strictSame(Object.keys(document.components.schemas.Widget?.properties ?? {}), Object.keys(widgets.contract))
     const parameters = document.paths[LIST]?.get?.parameters.map(({ name }) => name)
@@ -231,7 +231,7 @@ onEach('a route file in the folder of another resource is refused', async (t, di
   })
 })
 
-t.test('what else a file of resources exports is left alone', async (t) => {
+t.test('other exports of a resource file are ignored', async (t) => {
   const folder = (files: Record<string, string>) => pathToFileURL(`${t.testdir(files)}/`)
   const again = `export { products } from ${moduleUrl('../src/resources/products.ts')}`
   const files = { 'a.ts': `${again}\nexport const SIZES = ['S', 'M']\nexport const nothing = null`, 'b.ts': again, 'c.txt': '' }
@@ -245,7 +245,7 @@ t.test('what else a file of resources exports is left alone', async (t) => {
   })
 })
 
-/** Declarations over products that only the table, or the whole of them, shows to be wrong, and what has to be said. */
+/** Declarations over products that contradict the table or themselves, with the expected message. */
 const base = {
   contract: { id: id(), name: text({ maxLength: 255 }), ...stamps },
   filter: {},
@@ -258,7 +258,7 @@ const other = { ...base.contract, category: reference('products') }
 const sku = nullable(text({ maxLength: 64 }))
 const named = { contract: { ...base.contract, sku }, unique: [['sku']] }
 const price = decimal({ precision: 10, scale: 2, readOnly: true })
-/** Sets with fields that can be null, without the indexes that compare the rows without them. */
+/** A table with two nullable columns, without the indexes that compare rows without a value. */
 const shelved = {
   table: 'widgets',
   contract: {

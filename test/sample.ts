@@ -1,8 +1,8 @@
-// A body that creates a record of any resource, read off its declaration.
+// Builds a body that creates a record of any resource, from its declaration.
 import { meta } from '../src/query/fields.ts'
 import type { Body, Resource } from '../src/query/resource.ts'
 
-/** Returns a value for each field that has no default. Throws for one that refers to a record: that would have to exist. */
+/** Returns a value for each field without a default. Throws for a reference, whose record would have to exist. */
 export const sampleBody = ({ contract, writable }: Resource): Body =>
   Object.fromEntries(
     Object.entries(contract)

@@ -1,21 +1,21 @@
-// A server as seen through a cable that can be cut, held up and plugged in again.
+// A TCP proxy in front of a server, to simulate lost and stalled connections.
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import type { Test } from 'tap'
 
 export interface Cable {
-  /** Where clients find the server: the same URL by another port. */
+  /** The server's URL with the port of the proxy. */
   url: string
-  /** Ends every connection, and takes no new one. */
+  /** Closes every connection and refuses new ones. */
   cut(): Promise<void>
   plug(): Promise<void>
-  /** Connections stay, and nothing that clients say gets through. */
+  /** Keeps connections open but drops what clients send. */
   hold(on: boolean): void
-  /** Connections that are there stay, and nothing gets through any more, as after a fail-over. New ones work. */
+  /** Keeps existing connections open but drops all their data, as after a fail-over. New connections work. */
   abandon(): void
 }
 
-/** `defaultPort` is that of a URL without one. */
+/** Starts a proxy. `defaultPort` is the port of a URL without one. */
 export async function cable(t: Pick<Test, 'teardown'>, url: string, defaultPort: number): Promise<Cable> {
   const target = new URL(url)
   const [host, hostPort] = [target.hostname, Number(target.port || defaultPort)]

@@ -1,11 +1,11 @@
-// Texts in bodies: which characters they can have, and what is said of those that they cannot.
+// Control characters in texts of request bodies.
 import { connect } from './dialects.ts'
 import { ask, build, get, onEach } from './helper.ts'
 
 const LIST = '/api/products/'
 const shirt = { name: 'Shirt', price: '1.00' }
 
-onEach('a text has no control character', async (t, dialect) => {
+onEach('control characters in a text are refused', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', LIST, shirt)
   await ask(app, 'POST', '/api/categories/', { name: 'Shoes' })
@@ -31,17 +31,21 @@ onEach('a text has no control character', async (t, dialect) => {
   t.match((await get(app, `${LIST}1/`)).body, { ...shirt, version: 1 })
 })
 
-onEach('a text of several lines has newlines and tabs, and a text of one line has none', async (t, dialect) => {
+onEach('only multi-line texts accept newlines and tabs', async (t, dialect) => {
   const app = await build(t, dialect)
   const description = 'One\r\n\tTwo\nThree'
   t.match(await ask(app, 'POST', LIST, { ...shirt, description }), { status: 201, body: { description } })
   for (const space of ['\n', '\r', '\t'])
     t.match(await ask(app, 'POST', LIST, { ...shirt, name: `a${space}b` }), { status: 400, body: { errors: [{ pointer: '/name' }] } })
   const name = ' Größe ½ – 服装 👕\u200d\n'
-  t.match(await ask(app, 'POST', LIST, { ...shirt, name }), { status: 201, body: { name: name.trim() } }, 'the ends are trimmed first')
+  t.match(
+    await ask(app, 'POST', LIST, { ...shirt, name }),
+    { status: 201, body: { name: name.trim() } },
+    'surrounding space is trimmed before the check',
+  )
 })
 
-onEach('a control character of a record from before is shown, found, and kept by a change of another member', async (t, dialect) => {
+onEach('control characters of existing records are shown, found, and survive changes of other members', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', LIST, shirt)
   const query = await connect(t, app.config.DATABASE_URL)
