@@ -12,9 +12,16 @@ import { DIALECTS } from './dialects.ts'
 const ROOT = fileURLToPath(new URL('../', import.meta.url))
 /** Test files that a new resource can break. */
 const TESTS = ['test/routes/suppliers.test.ts', 'test/architecture.test.ts', 'test/docs.test.ts']
-const MORE = ['changes', 'plugins/auth', 'cli', 'resource', 'feed/feed', 'drizzle/migrations', 'plugins/openapi', 'docs-page'].map(
-  (name) => `test/${name}.test.ts`,
-)
+const MORE = [
+  'changelog/changes',
+  'plugins/auth',
+  'cli',
+  'resource',
+  'feed/feed',
+  'drizzle/migrations',
+  'plugins/openapi',
+  'docs-page',
+].map((name) => `test/${name}.test.ts`)
 /** `npm run soak` runs all of them. */
 const files = process.env.CONTRIBUTING === 'all' ? [...TESTS, ...MORE] : TESTS
 
@@ -43,11 +50,11 @@ function readSteps(title: string): Step[] {
 async function copyRepository(copy: string): Promise<void> {
   const { stdout } = await run(ROOT, 'git', ['ls-files', '--cached', '--others', '--exclude-standard', '--deduplicate'])
   const { stdout: deleted } = await run(ROOT, 'git', ['ls-files', '--deleted'])
-  const gone = new Set(deleted.split('\n'))
+  const deletedPaths = new Set(deleted.split('\n'))
   for (const path of stdout
     .trim()
     .split('\n')
-    .filter((path) => !gone.has(path)))
+    .filter((path) => !deletedPaths.has(path)))
     cpSync(join(ROOT, path), join(copy, path))
   symlinkSync(join(ROOT, 'node_modules'), join(copy, 'node_modules'))
   // Biome looks for ignored files in a repository.
@@ -67,11 +74,11 @@ function edit(copy: string, path: string, change: (text: string) => string): voi
   const file = join(copy, path)
   const before = readFileSync(file, 'utf8')
   const after = change(before)
-  if (after === before) throw new Error(`${path} has no line where the text says`)
+  if (after === before) throw new Error(`${path} has no line that fits the instruction`)
   writeFileSync(file, after)
 }
 
-/** What each instruction means, and does. */
+/** The forms of an instruction, each with the function that follows it. */
 const instructions: [RegExp, (copy: string, code: string, path: string) => unknown][] = [
   [
     /In a new file `(.+)`:$/,
@@ -94,10 +101,10 @@ t.test('the example of CONTRIBUTING.md passes lint, types and tests', { skip }, 
   const steps = readSteps('Add a resource')
   t.equal(steps.length, 7)
   for (const { instruction, code } of steps) {
-    const [known, path] =
+    const [follow, path] =
       instructions.map(([pattern, apply]) => [apply, pattern.exec(instruction)] as const).find(([, match]) => match) ?? []
-    if (!known) throw new Error(`the test does not know what to do: ${instruction}`)
-    await known(copy, code, path?.[1] ?? '')
+    if (!follow) throw new Error(`This test has no form for the instruction: ${instruction}`)
+    await follow(copy, code, path?.[1] ?? '')
   }
 
   for (const script of ['lint', 'types']) await t.test(script, async () => void (await run(copy, 'npm', ['run', script])))
