@@ -5,6 +5,7 @@ import { Problem } from '../errors.ts'
 import { type App, actorOf, expectedOf, post, stateHeaders, urlOf } from '../http/routes.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
 import { read } from '../query/list.ts'
+import { PAGE_TYPE, serialisePage } from '../query/page.ts'
 import type { Resource } from '../query/resource.ts'
 import { type RestorePreconditions, restoreRecord } from '../records/restore.ts'
 import { buildWriteContext } from '../records/transaction.ts'
@@ -30,7 +31,7 @@ export function historyRoute(app: App, resource: Resource): void {
     })
     const next = shown.length < entries.length ? `${urlOf(request, resource)}${id}/history/?${query}` : null
     const results = shown.map((entry) => `{${membersOf(entry, request.key)}}`).join()
-    return reply.type('application/json; charset=utf-8').send(`{"next":${JSON.stringify(next)},"results":[${results}]}`)
+    return reply.type(PAGE_TYPE).send(serialisePage({ next }, `[${results}]`))
   })
 }
 

@@ -5,6 +5,7 @@ import type { Key } from '../auth/keyring.ts'
 import { logLag } from '../changelog/read.ts'
 import { Problem } from '../errors.ts'
 import type { App } from '../http/routes.ts'
+import { PAGE_TYPE, serialisePage } from '../query/page.ts'
 import { readPage } from './page.ts'
 import { checkKept, endOf, type Position, readPosition, writePosition } from './positions.ts'
 import { DEFAULT_FEED_PAGE, EVENT_STREAM, type FeedQuery, feedSchema, streamSchema } from './schemas.ts'
@@ -27,9 +28,9 @@ export function feedRoute(app: App): void {
       ...(resource !== undefined && { resource }),
       since: position,
     })
-    const head = JSON.stringify({ position, next: `${origin}/api/changes/?${following}`, more: page.more, lag_seconds: lag })
+    const members = { position, next: `${origin}/api/changes/?${following}`, more: page.more, lag_seconds: lag }
     const results = page.results.map(({ json }) => json).join()
-    return reply.type('application/json; charset=utf-8').send(`${head.slice(0, -1)},"results":[${results}]}`)
+    return reply.type(PAGE_TYPE).send(serialisePage(members, `[${results}]`))
   })
 }
 

@@ -9,7 +9,7 @@ import type { Actor } from '../changelog/record.ts'
 import { type Fault, Problem } from '../errors.ts'
 import { createSchema, listSchema, mergeSchema, readSchema, removeSchema, replaceSchema } from '../openapi/operations.ts'
 import { ask, list, readWithState } from '../query/list.ts'
-import { envelope } from '../query/page.ts'
+import { buildPageResponse } from '../query/page.ts'
 import type { ListQuery } from '../query/params.ts'
 import type { Body, Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
@@ -114,10 +114,10 @@ export function listRoute(app: App, resource: Resource): void {
     const tag = digest(key)
     const read = async (deadline: number) => {
       const page = await list(app.db, resource, query, { countLimit, deadline })
-      const { body, headers } = envelope(url, page)
+      const { body, headers } = buildPageResponse(url, page)
       // How far a count came before it was given up is another time another.
       const counted = page.exact ? '' : `.~${page.count}`
-      return { state: page.state, tag: tagAt(tag, page.state) + counted, headers, body: JSON.stringify(body) }
+      return { state: page.state, tag: tagAt(tag, page.state) + counted, headers, body }
     }
     return { origin: request.origin, question: { key, tables, tag }, read }
   }

@@ -1,30 +1,38 @@
-// The envelope of a list, and the links to the pages around it.
+// Bodies of pages, and the links of a list to the pages around one.
 import { MAX_CURSOR_LENGTH } from './cursor.ts'
 import type { Neighbour, Page } from './list.ts'
 
-/** `url` is the list's own, without a query. */
-export function envelope(url: string, { count, exact, rows, next, previous, last, spelling }: Page) {
+/** Media type of a body from `serialisePage`. */
+export const PAGE_TYPE = 'application/json; charset=utf-8'
+
+/** Serialises a page of any list. `results` is a JSON array already, because the feed passes on stored JSON without reading it. */
+export const serialisePage = (members: { next: string | null }, results: string): string =>
+  `${JSON.stringify(members).slice(0, -1)},"results":${results}}`
+
+/** Builds the response with a page of records. `url` is that of the list, without a query. */
+export function buildPageResponse(url: string, { count, exact, rows, next, previous, last, spelling }: Page) {
   const link = (page: number, cursor?: string) => {
     const search = spelling.link(page, cursor)
     return search ? `${url}?${search}` : url
   }
-  const to = (neighbour: Neighbour | undefined) => {
+  const linkNeighbour = (neighbour: Neighbour | undefined) => {
     if (!neighbour) return null
     const { page, cursor } = neighbour
     return link(page, cursor.length > MAX_CURSOR_LENGTH ? undefined : cursor)
   }
-  const [after, before] = [to(next), to(previous)]
+  const [after, before] = [linkNeighbour(next), linkNeighbour(previous)]
+  const members = { count, ...(!exact && { count_exact: false }), next: after, previous: before }
   return {
-    body: { count, ...(!exact && { count_exact: false }), next: after, previous: before, results: rows },
-    headers: linkHeader({ first: link(1), prev: before, next: after, last: last === undefined ? null : link(last) }),
+    body: serialisePage(members, JSON.stringify(rows)),
+    headers: buildLinkHeader({ first: link(1), prev: before, next: after, last: last === undefined ? null : link(last) }),
   }
 }
 
-/** Clients and proxies refuse larger headers than some thousand bytes, and the body has the links that count. */
+/** Clients and proxies refuse headers of more than some thousand bytes. The body has the links that clients need. */
 const MAX_LINK_HEADER = 4_000
 
-/** RFC 8288. Nothing where the query is so long that its links would not fit. */
-function linkHeader(links: Record<string, string | null>): { link?: string } {
+/** Builds the `Link` header (RFC 8288). Returns no header where the links of a long query would not fit. */
+function buildLinkHeader(links: Record<string, string | null>): { link?: string } {
   let link = ''
   for (const rel in links) {
     if (links[rel] !== null) link += `${link && ', '}<${links[rel]}>; rel="${rel}"`

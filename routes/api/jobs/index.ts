@@ -1,6 +1,7 @@
 import type { App } from '../../../src/http/routes.ts'
 import { handlers } from '../../../src/job-handlers.ts'
 import { jobCursor, jobListSchema } from '../../../src/jobs/schemas.ts'
+import { PAGE_TYPE, serialisePage } from '../../../src/query/page.ts'
 import { DEFAULT_PAGE_SIZE } from '../../../src/query/params.ts'
 import { codec } from '../../../src/query/querystring.ts'
 
@@ -15,6 +16,6 @@ export default async function (app: App) {
     const more = jobs.length > page_size && last
     const rest = { ...(status && { status }), ...(kind && { kind }), page_size: String(page_size) }
     const next = more ? `${origin}/api/jobs/?${new URLSearchParams({ ...rest, cursor: jobCursor[codec].write(last) })}` : null
-    return reply.send({ next, results })
+    return reply.type(PAGE_TYPE).send(serialisePage({ next }, JSON.stringify(results)))
   })
 }
