@@ -49,7 +49,7 @@ const statementsOf = cachePerDatabase((db, changes: Database['tables']['changes'
   const { logOrder: log } = db.dialect
   const { id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state } = getTableColumns(changes)
   const columns: Column[] = [id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state]
-  const decoded = columns.map((column) => (value: unknown) => (value === null ? null : column.mapFromDriverValue(value)))
+  const decode = (column: Column, value: unknown): unknown => (value === null ? null : column.mapFromDriverValue(value))
   const shown = sql.join(columns, sql`, `)
   // Neither engine reads a large text to tell its size.
   const head = sql`${sql.join([id, resource, record_id, operation, version, at], sql`, `)}, octet_length(${fields}) + coalesce(octet_length(${state}), 0)`
@@ -65,19 +65,19 @@ const statementsOf = cachePerDatabase((db, changes: Database['tables']['changes'
     byId: sql`select ${head} from ${changes} where ${id} = ${placeholder(0)}`,
     history: sql`${ofRecord} and ${version} < ${placeholder(2)} order by ${id} desc limit ${placeholder(3)}`,
     stateAt: sql`${ofRecord} and ${version} = ${placeholder(2)} and ${state} is not null order by ${id} desc limit 1`,
-    timeOf: (raw: unknown): number => Date.parse(String(at.mapFromDriverValue(raw as never))),
+    readTime: (raw: unknown): number => Date.parse(String(decode(at, raw))),
     toHead: ([id, resource, record, operation, version, time, bytes]: readonly unknown[]): Head => ({
       id: Number(id),
       resource: String(resource),
       record: Number(record),
       operation: operation as Operation,
       version: Number(version),
-      at: String(at.mapFromDriverValue(time as never)),
+      at: String(decode(at, time)),
       bytes: Number(bytes),
     }),
     toStored(raw: readonly unknown[]): Stored {
-      const [id, resource, record, operation, version, key, request, at, fields, reason, state] = raw.map((value, place) =>
-        decoded[place]?.(value),
+      const [id, resource, record, operation, version, key, request, at, fields, reason, state] = columns.map((column, place) =>
+        decode(column, raw[place]),
       )
       return {
         id: Number(id),
@@ -156,9 +156,9 @@ export async function readByIds(on: On, db: Database, ids: readonly number[]): P
 
 /** Seconds for which the oldest entry that cannot be read yet has been there: a transaction that began before it is still under way. */
 export async function logLag(db: Database): Promise<number> {
-  const { waiting, timeOf } = statementsOf(db, db.tables.changes)
+  const { waiting, readTime } = statementsOf(db, db.tables.changes)
   const [[at] = []] = await db.readRows(waiting, [])
-  return at === undefined ? 0 : Math.max(0, Date.now() - timeOf(at)) / 1_000
+  return at === undefined ? 0 : Math.max(0, Date.now() - readTime(at)) / 1_000
 }
 
 /** Up to `limit` entries of a record whose version is below `before`, the newest first. */

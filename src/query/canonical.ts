@@ -1,7 +1,6 @@
 // A query in its one spelling: parameters sorted by name, each value as its codec writes it, nothing that would be so anyway.
-import type { Codec } from './fields.ts'
 import { COUNT_MODES, DEFAULT_PAGE_SIZE, decidesMatches, LIST_PARAMETERS, type ListQuery } from './params.ts'
-import { codec } from './querystring.ts'
+import { findCodec } from './querystring.ts'
 import type { Resource } from './resource.ts'
 
 export interface Spelling {
@@ -20,7 +19,7 @@ const POSITIONS: readonly string[] = Object.entries(LIST_PARAMETERS)
   .sort()
 
 export function spell({ list: { querystring, defaultOrder } }: Resource, query: ListQuery): Spelling {
-  const write = (name: string, value: unknown) => (querystring.properties[name] as unknown as { [codec]: Codec })[codec].write(value)
+  const write = (name: string, value: unknown) => findCodec(querystring.properties[name]).write(value)
   const ordering = write('ordering', query.ordering ?? defaultOrder)
   const defaults: ListQuery = { page_size: DEFAULT_PAGE_SIZE, ordering: defaultOrder, count: COUNT_MODES[0] }
   // A link has the parameters of its position between these parts.

@@ -55,7 +55,7 @@ export type Handling = 'strict' | 'lenient'
  * the very same values. `suggest` finds the name that was meant.
  */
 export function compileQuerystring(schema: TObject, suggest = nearest): (raw: string, handling?: Handling) => Reading {
-  const codecs = new Map(Object.entries(schema.properties).map(([name, property]) => [name, codecOf(property)]))
+  const codecs = new Map(Object.entries(schema.properties).map(([name, property]) => [name, findCodec(property)]))
   const unknownParameter = describeUnknown([...codecs.keys()], suggest)
   const known = new Memory<Reading>()
   return (raw, handling = 'strict') => {
@@ -87,7 +87,7 @@ export function compileQuerystring(schema: TObject, suggest = nearest): (raw: st
 
 /** Returns the reader of the parameters in a path, which gives undefined where one of them cannot be read: there is nothing at such a URL. */
 export function compilePath(schema: TObject): (raw: Record<string, string>) => Query | undefined {
-  const codecs = Object.entries(schema.properties).map(([name, property]): [string, Codec] => [name, codecOf(property)])
+  const codecs = Object.entries(schema.properties).map(([name, property]): [string, Codec] => [name, findCodec(property)])
   return (raw) => {
     try {
       return Object.fromEntries(codecs.map(([name, { read }]) => [name, read(raw[name] ?? '')]))
@@ -98,8 +98,8 @@ export function compilePath(schema: TObject): (raw: Record<string, string>) => Q
   }
 }
 
-/** A field of a contract can be a parameter as it is. */
-function codecOf(property: object): Codec {
+/** Finds the codec of a parameter, which can be a field of a contract. Throws a TypeError for any other schema. */
+export function findCodec(property: object = {}): Codec {
   if (codec in property) return property[codec] as Codec
   if (meta in property) return (property[meta] as { codec: Codec }).codec
   throw new TypeError('a parameter needs a codec: make it with parameter() or a field of src/query/fields.ts')

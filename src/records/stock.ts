@@ -5,11 +5,9 @@ import type { Actor } from '../changelog/record.ts'
 import { type Fault, invalid, Problem } from '../errors.ts'
 import { meta, text } from '../query/fields.ts'
 import type { Row } from '../query/rows.ts'
-import { products } from '../resources/products.ts'
+import { MAX_STOCK, products } from '../resources/products.ts'
 import { buildWriteContext } from './transaction.ts'
 import { lockRecord, type Precondition, updateLocked } from './write.ts'
-
-const { maximum: MAX_STOCK } = products.contract.stock as unknown as { maximum: number }
 
 export const StockChange = Type.Object(
   {

@@ -2,6 +2,9 @@ import { decimal, id, integer, nullable, reference, stamps, text } from '../quer
 import { numeric, textual, tree } from '../query/lookups.ts'
 import { defineResource } from '../query/resource.ts'
 
+/** The largest number that a 32-bit integer holds. */
+export const MAX_STOCK = 2_147_483_647
+
 export const products = defineResource({
   table: 'products',
   singular: 'product',
@@ -13,7 +16,7 @@ export const products = defineResource({
     name: text({ minLength: 1, maxLength: 255, examples: ['Red shirt'] }),
     description: text({ maxLength: 10_000, multiline: true, default: '' }),
     price: decimal({ precision: 10, scale: 2, examples: ['29.90'] }),
-    stock: integer({ minimum: 0, maximum: 2_147_483_647, default: 0, examples: [12] }),
+    stock: integer({ minimum: 0, maximum: MAX_STOCK, default: 0, examples: [12] }),
     brand: text({ maxLength: 255, default: '', examples: ['Acme'] }),
     category: nullable(reference('categories', { description: 'Id of the category' })),
     ...stamps,

@@ -8,7 +8,7 @@ import { codec } from '../../../src/query/querystring.ts'
 export default async function (app: App) {
   app.get('/', { schema: jobListSchema(Object.keys(handlers)), config: { access: 'admin' } }, async ({ query, origin }, reply) => {
     const { status, kind, page_size = DEFAULT_PAGE_SIZE, cursor } = query
-    const by = { ...(status && { status: status as never }), ...(kind && { kind }), ...(cursor && { before: cursor }) }
+    const by = { ...(status && { status }), ...(kind && { kind }), ...(cursor && { before: cursor }) }
     // One more, to see whether there is one.
     const jobs = await app.jobs.queue.list({ ...by, limit: page_size + 1 })
     const results = jobs.slice(0, page_size)
