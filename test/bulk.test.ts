@@ -15,9 +15,9 @@ type Operation = Record<string, unknown>
 const bulk = (app: App, operations: unknown, more: object = {}) => ask(app, 'POST', URL, { operations, ...more })
 
 /** Returns all products in their current state. */
-const all = async (app: App): Promise<Operation[]> => (await get(app, `${LIST}?page_size=100`)).body.results
+const listProducts = async (app: App): Promise<Operation[]> => (await get(app, `${LIST}?page_size=100`)).body.results
 
-const pointers = ({ body }: Answer) => body.errors?.map(({ pointer }: { pointer: string }) => pointer)
+const listPointers = ({ body }: Answer) => body.errors?.map(({ pointer }: { pointer: string }) => pointer)
 
 async function start(t: Parameters<typeof build>[0], dialect: Dialect, env: Record<string, string> = {}): Promise<App> {
   const app = await build(t, dialect, { env })
@@ -54,7 +54,7 @@ onEach('operations have the effect of single requests, in their order', async (t
     ],
   )
   t.match(answer.body, { succeeded: 8, failed: 0 })
-  t.match(await all(app), [
+  t.match(await listProducts(app), [
     { id: 1, price: '2.50', category: 1, description: 'as it was' },
     { id: 2, stock: 7 },
     { id: 4, name: 'Hat', stock: 3, price: '5.00' },
@@ -126,7 +126,7 @@ const failing: Record<string, [operation: unknown, status: number, code: string,
 
 onEach('a failure undoes all of an atomic bulk, and only itself in another', async (t, dialect) => {
   const app = await start(t, dialect)
-  const before = await all(app)
+  const before = await listProducts(app)
   const counters = () => app.db.readState(['products'])
   for (const [what, [operation, status, code, at]] of Object.entries(failing)) {
     const state = await counters()
@@ -138,8 +138,8 @@ onEach('a failure undoes all of an atomic bulk, and only itself in another', asy
     ]
     const refused = await bulk(app, operations)
     t.strictSame([refused.status, refused.body.code], [status, code], what)
-    t.strictSame(pointers(refused).sort(), at.map((pointer) => `/operations/2${pointer}`).sort(), what)
-    t.strictSame(await all(app), before, `${what}: no record changed`)
+    t.strictSame(listPointers(refused).sort(), at.map((pointer) => `/operations/2${pointer}`).sort(), what)
+    t.strictSame(await listProducts(app), before, `${what}: no record changed`)
     t.equal(await counters(), state, `${what}: no counter changed`)
   }
 
@@ -162,10 +162,10 @@ onEach('a failure undoes all of an atomic bulk, and only itself in another', asy
     const { status: got, problem, op } = results[index + 1]
     t.ok(op === undefined || ['create', 'update', 'upsert', 'delete'].includes(op), `${what}: ${op}`)
     t.strictSame([got, problem.code, problem.status], [status, code, status], what)
-    t.strictSame(pointers({ body: problem } as Answer).sort(), at.map((pointer) => `/operations/${index + 1}${pointer}`).sort(), what)
+    t.strictSame(listPointers({ body: problem } as Answer).sort(), at.map((pointer) => `/operations/${index + 1}${pointer}`).sort(), what)
   }
-  t.match(await all(app), [{ id: 1, brand: 'first', version: 2 }, { id: 3 }])
-  t.equal((await all(app)).length, 2)
+  t.match(await listProducts(app), [{ id: 1, brand: 'first', version: 2 }, { id: 3 }])
+  t.equal((await listProducts(app)).length, 2)
 })
 
 onEach('a malformed operation does not stop the others', async (t, dialect) => {
@@ -213,7 +213,7 @@ onEach('concurrent bulks that upsert the same new records in different orders al
     }),
   )
   t.strictSame(new Set(answers.map(({ status, body }) => `${status} ${body.failed}`)), new Set(['200 0']))
-  t.equal((await all(app)).length, 23)
+  t.equal((await listProducts(app)).length, 23)
 })
 
 t.test('a malformed bulk request is refused and changes nothing', async (t) => {
@@ -237,7 +237,7 @@ t.test('a malformed bulk request is refused and changes nothing', async (t) => {
   for (const [what, payload, status, at] of rows) {
     const answer = await ask(app, 'POST', URL, payload as object)
     t.equal(answer.status, status, what)
-    t.strictSame(pointers(answer), at, what)
+    t.strictSame(listPointers(answer), at, what)
   }
   t.equal(
     (await ask(app, 'POST', URL, { operations: [{ op: 'create', body: { name: 'x', price: 1, description: 'x'.repeat(200_000) } }] }))
@@ -263,7 +263,7 @@ t.test('a malformed bulk request is refused and changes nothing', async (t) => {
     ['HEAD', 405],
   ] as const)
     t.match(await ask(app, method, URL), { status, headers: { allow: 'POST, OPTIONS' } }, method)
-  t.equal((await all(app)).length, 3, 'nothing changed')
+  t.equal((await listProducts(app)).length, 3, 'nothing changed')
 })
 
 onEach('an unknown member of an operation is compared with the members of its record', async (t, dialect) => {
@@ -331,7 +331,7 @@ onEach('a bulk too large for one transaction is refused, and succeeds as several
   for (const [what, operation, place] of rows) {
     const answer = await bulk(app, ids.map(operation))
     t.equal(answer.status, place === undefined ? 200 : 400, what)
-    if (place !== undefined) t.strictSame(pointers(answer), [`/operations/${place}`], what)
+    if (place !== undefined) t.strictSame(listPointers(answer), [`/operations/${place}`], what)
   }
   t.match((await get(app, `${LIST}4/`)).body, { stock: 1, brand: '' })
   t.equal((await get(app, LIST)).body.count, 56)

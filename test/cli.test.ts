@@ -255,7 +255,7 @@ t.test('the default database is a file below the working directory', async (t) =
 })
 
 /** Starts `serve` and waits until it listens. */
-async function serving(t: Test, env: Record<string, string>, drain = 0) {
+async function startServing(t: Test, env: Record<string, string>, drain = 0) {
   const child = start(t, ['serve', '--drain', `${drain}`], { env })
   const exit = once(child, 'exit')
   const out: Buffer[] = []
@@ -270,7 +270,7 @@ async function serving(t: Test, env: Record<string, string>, drain = 0) {
 }
 
 /** Repeats a signal until the process ends, because `serve` ignores signals within a second of the first. */
-async function signalUntilExit({ child, exit }: Pick<Awaited<ReturnType<typeof serving>>, 'child' | 'exit'>, signal: NodeJS.Signals) {
+async function signalUntilExit({ child, exit }: Pick<Awaited<ReturnType<typeof startServing>>, 'child' | 'exit'>, signal: NodeJS.Signals) {
   const hasEnded = exit.then(() => true)
   do child.kill(signal)
   while (!(await Promise.race([hasEnded, setTimeout(100, false)])))
@@ -291,13 +291,13 @@ const isRefused = (port: number) =>
     socket.on('connect', () => socket.destroy())
   })
 
-async function refused(port: number): Promise<void> {
+async function waitUntilRefused(port: number): Promise<void> {
   while (!(await isRefused(port))) await setTimeout(5)
 }
 
 onEach('the first start creates an admin key and prints it once, with a command to try', async (t, dialect) => {
   const DATABASE_URL = await dialect.create(t)
-  const first = await serving(t, { DATABASE_URL, LOG_LEVEL: 'info' })
+  const first = await startServing(t, { DATABASE_URL, LOG_LEVEL: 'info' })
   t.match(first.key, /^stk_1_[0-9a-f]{48}$/)
   const [line = ''] = /^curl .*$/m.exec(first.out) ?? []
   const made = spawnSync('sh', ['-c', `${line} --silent --show-error --include`], { encoding: 'utf8' })
@@ -306,7 +306,7 @@ onEach('the first start creates an admin key and prints it once, with a command 
   await first.exit
   t.equal(first.said().split(first.key).length - 1, 2, 'the key appears alone and in the command, but in no log line')
 
-  const second = await serving(t, { DATABASE_URL })
+  const second = await startServing(t, { DATABASE_URL })
   t.notMatch(second.out, /stk_/)
   t.equal((await fetch(new URL('/api/keys/', second.url), { headers: { authorization: `Bearer ${first.key}` } })).status, 200)
 })
@@ -314,14 +314,14 @@ onEach('the first start creates an admin key and prints it once, with a command 
 t.test('ADMIN_KEY becomes the first key and is never printed', async (t) => {
   const ADMIN_KEY = `stk_1_${'a1B2'.repeat(12)}`
   const DATABASE_URL = `file:${join(t.testdir(), 'test.db')}`
-  const { child, exit, url, said } = await serving(t, { DATABASE_URL, ADMIN_KEY, LOG_LEVEL: 'info' })
+  const { child, exit, url, said } = await startServing(t, { DATABASE_URL, ADMIN_KEY, LOG_LEVEL: 'info' })
   t.equal((await fetch(new URL('/api/keys/', url), { headers: { authorization: `Bearer ${ADMIN_KEY}` } })).status, 200)
   child.kill('SIGTERM')
   await exit
   t.notOk(said().includes(ADMIN_KEY), 'the configured key is not printed')
   t.notMatch(said(), /ADMIN_KEY/)
 
-  const other = await serving(t, { DATABASE_URL, ADMIN_KEY: ADMIN_KEY.replace('a', 'b'), LOG_LEVEL: 'info' }, 600)
+  const other = await startServing(t, { DATABASE_URL, ADMIN_KEY: ADMIN_KEY.replace('a', 'b'), LOG_LEVEL: 'info' }, 600)
   other.child.kill('SIGTERM')
   while ((await fetch(new URL('/readyz', other.url))).status === 200);
   t.equal((await fetch(new URL('/api/products/', other.url))).status, 200, 'a draining service answers')
@@ -345,7 +345,7 @@ t.test('a service listens only after ADMIN_KEY is stored in the database', { ski
   const locks = await connectTo(t, DATABASE_URL)
   const others = await connectTo(t, DATABASE_URL)
   await locks("begin; select pg_advisory_xact_lock(hashtext('keys'))")
-  const serves = serving(t, { DATABASE_URL, ADMIN_KEY, PORT: `${port}` })
+  const serves = startServing(t, { DATABASE_URL, ADMIN_KEY, PORT: `${port}` })
   const waits = `select from pg_locks where not granted and locktype = 'advisory' and database =
     (select oid from pg_database where datname = current_database())`
   while ((await others(waits)).length === 0) await setTimeout(20)
@@ -401,7 +401,7 @@ const half = (key: string) =>
 
 onEach('serve prints its URLs, and on SIGTERM completes open requests before it exits', async (t, dialect) => {
   const DATABASE_URL = await dialect.create(t)
-  const { child, exit, url, out, said, port, key } = await serving(t, { DATABASE_URL })
+  const { child, exit, url, out, said, port, key } = await startServing(t, { DATABASE_URL })
   for (const path of ['/api/products/', '/api/categories/', '/docs/', '/openapi.json']) {
     t.ok(out.includes(`${url.origin}${path}\n`), `the output names ${path}`)
     const response = await fetch(new URL(path, url))
@@ -416,7 +416,7 @@ onEach('serve prints its URLs, and on SIGTERM completes open requests before it 
   t.equal((await fetch(new URL('/readyz', url))).status, 200, 'it is ready before the signal')
 
   child.kill('SIGTERM')
-  await refused(port)
+  await waitUntilRefused(port)
   t.equal(child.exitCode, null, 'it waits for open requests')
   asking.socket.write('\r\n')
   t.match(await asking.answer, /^HTTP\/1\.1 503 [\s\S]*connection: close[\s\S]*"code":"not-ready"/i)
@@ -432,12 +432,12 @@ onEach('serve prints its URLs, and on SIGTERM completes open requests before it 
 
 t.test('a signal more than a second after the first ends the process at once', async (t) => {
   const env = { DATABASE_URL: `file:${join(t.testdir(), 'test.db')}`, LOG_LEVEL: 'error' }
-  const { child, exit, port, key, said } = await serving(t, env)
+  const { child, exit, port, key, said } = await startServing(t, env)
   const posting = await dial(t, port)
   posting.socket.write(half(key))
   t.equal((await fetch(`http://127.0.0.1:${port}/livez`)).status, 200)
   child.kill('SIGINT')
-  await refused(port)
+  await waitUntilRefused(port)
   t.equal(child.exitCode, null)
   await signalUntilExit({ child, exit }, 'SIGINT')
   t.same(await exit, [1, null])
@@ -447,7 +447,7 @@ t.test('a signal more than a second after the first ends the process at once', a
 for (const first of ['SIGTERM', 'SIGINT'] as const) {
   t.test(`signals within a second of a first ${first} are ignored`, async (t) => {
     const env = { DATABASE_URL: `file:${join(t.testdir(), 'test.db')}` }
-    const { child, exit, port, key } = await serving(t, env)
+    const { child, exit, port, key } = await startServing(t, env)
     const posting = await dial(t, port)
     posting.socket.write(half(key))
     t.equal((await fetch(`http://127.0.0.1:${port}/livez`)).status, 200)
@@ -455,7 +455,7 @@ for (const first of ['SIGTERM', 'SIGINT'] as const) {
       child.kill(signal)
       await setTimeout(50)
     }
-    await refused(port)
+    await waitUntilRefused(port)
     posting.socket.write(BODY.slice(20))
     t.match(await posting.answer, /^HTTP\/1\.1 201 /)
     t.same(await exit, [0, null])

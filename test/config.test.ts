@@ -137,7 +137,7 @@ const bad: [name: keyof Config, texts: string[], allowed: RegExp][] = [
 for (const [name, texts, allowed] of bad) {
   for (const text of texts) {
     t.test(`not ${name}=${text}`, async (t) => {
-      const message = messageOf({ [name]: text })
+      const message = readFaults({ [name]: text })
       t.match(message, new RegExp(`^The configuration is invalid:\\n {2}${name} `))
       t.match(message, allowed, 'the message says which values are allowed')
       t.notMatch(message, /secret/, 'the message repeats no password')
@@ -146,7 +146,7 @@ for (const [name, texts, allowed] of bad) {
   }
 }
 
-function messageOf(env: Record<string, string>): string {
+function readFaults(env: Record<string, string>): string {
   try {
     return `accepted: ${JSON.stringify(loadConfig(env))}`
   } catch (error) {
@@ -155,7 +155,7 @@ function messageOf(env: Record<string, string>): string {
 }
 
 t.test('the message names every fault', async (t) => {
-  const lines = messageOf({ PORT: 'x', LOG_LEVEL: 'y', BODY_LIMIT: '0', PUBLIC_ULR: 'z', HOST: 'fine' }).split('\n')
+  const lines = readFaults({ PORT: 'x', LOG_LEVEL: 'y', BODY_LIMIT: '0', PUBLIC_ULR: 'z', HOST: 'fine' }).split('\n')
   t.equal(lines.length, 5)
   t.match(lines.slice(1, 4), [/PORT/, /LOG_LEVEL/, /BODY_LIMIT/])
   for (const name of ['PORT', 'LOG_LEVEL', 'BODY_LIMIT', 'PUBLIC_ULR'])
@@ -178,7 +178,7 @@ const misspelt: Record<string, string> = {
 }
 for (const [name, meant] of Object.entries(misspelt)) {
   t.test(`${name} is refused as a misspelling of ${meant}`, async (t) => {
-    t.equal(messageOf({ [name]: 'x' }), `The configuration is invalid:\n  ${name} is not a setting; did you mean ${meant}?`)
+    t.equal(readFaults({ [name]: 'x' }), `The configuration is invalid:\n  ${name} is not a setting; did you mean ${meant}?`)
   })
 }
 
@@ -230,7 +230,10 @@ t.test('forwarded headers count only from a trusted proxy', async (t) => {
 })
 
 t.test('answers for shared caches never link to a forwarded host', async (t) => {
-  t.match(messageOf({ CACHE_SHARED_MAX_AGE: '30' }), /^The configuration is invalid:\n {2}PUBLIC_URL is required with CACHE_SHARED_MAX_AGE/)
+  t.match(
+    readFaults({ CACHE_SHARED_MAX_AGE: '30' }),
+    /^The configuration is invalid:\n {2}PUBLIC_URL is required with CACHE_SHARED_MAX_AGE/,
+  )
   const [dialect] = DIALECTS
   if (!dialect) return
   const forwarded = { 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'https' }

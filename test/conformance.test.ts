@@ -20,10 +20,10 @@ interface Case {
 }
 
 const LIST = '/api/products/'
-const idsOf = ({ body }: Answer): number[] => body.results.map(({ id }: { id: number }) => id)
+const readIds = ({ body }: Answer): number[] => body.results.map(({ id }: { id: number }) => id)
 
 /** Splits a query into its page and the rest. */
-function split(query: string): { list: string; page: string } {
+function splitPage(query: string): { list: string; page: string } {
   const parameters = new URLSearchParams(query)
   const page = parameters.get('page') ?? '1'
   parameters.delete('page')
@@ -38,7 +38,7 @@ if (existsSync(CASES) && existsSync(CATALOGUE)) {
   const apps = new Map<string, Promise<App>>()
 
   /** Returns one application per database, since these tests only read. */
-  function filled(dialect: Dialect): Promise<App> {
+  function openFilled(dialect: Dialect): Promise<App> {
     const app =
       apps.get(dialect.name) ??
       build(t, dialect).then(async (app) => {
@@ -57,39 +57,39 @@ if (existsSync(CASES) && existsSync(CATALOGUE)) {
   }
 
   onEach("list queries have the status, count, ids and links of DRF's answers", async (t, dialect) => {
-    const app = await filled(dialect)
+    const app = await openFilled(dialect)
     for (const { query, status, ...expected } of cases) {
       const answer = await readList(app, query)
       t.equal(answer.status, status, query)
       if (status !== 200) continue
       const { count, next, previous } = answer.body
-      t.same({ count, ids: idsOf(answer), next: next !== null, previous: previous !== null }, expected, query)
+      t.same({ count, ids: readIds(answer), next: next !== null, previous: previous !== null }, expected, query)
     }
   })
 
   const found = cases.filter(({ status }) => status === 200)
 
   onEach("following next from the first page reaches DRF's page", async (t, dialect) => {
-    const app = await filled(dialect)
-    const deep = found.filter(({ query }) => Number(split(query).page) > 1)
+    const app = await openFilled(dialect)
+    const deep = found.filter(({ query }) => Number(splitPage(query).page) > 1)
     t.ok(deep.length > 40, 'the cases include deep pages')
     for (const { query, ids } of deep) {
-      const { list, page } = split(query)
+      const { list, page } = splitPage(query)
       let answer = await get(app, `${LIST}?${list}`)
       for (let number = 2; number <= Number(page) && answer.body.next; number++) answer = await get(app, answer.body.next)
-      t.strictSame(idsOf(answer), ids, query)
+      t.strictSame(readIds(answer), ids, query)
     }
   })
 
   onEach('following previous from the last page reaches the page before it', async (t, dialect) => {
-    const app = await filled(dialect)
-    const last = found.filter(({ query, previous }) => split(query).page === 'last' && previous)
+    const app = await openFilled(dialect)
+    const last = found.filter(({ query, previous }) => splitPage(query).page === 'last' && previous)
     t.ok(last.length > 25, 'the cases include last pages')
     for (const { query } of last) {
       const { body } = await readList(app, query)
       const number = new URL(body.previous).searchParams.get('page') ?? '1'
       const before = await get(app, body.previous)
-      t.strictSame(idsOf(before), idsOf(await get(app, `${LIST}?${split(query).list}&page=${number}`)), query)
+      t.strictSame(readIds(before), readIds(await get(app, `${LIST}?${splitPage(query).list}&page=${number}`)), query)
       const again = before.body.next && (await get(app, before.body.next))
       t.strictSame(again?.body.results, body.results, `${query} and next`)
     }

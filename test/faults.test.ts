@@ -11,7 +11,7 @@ const JSON_TYPE = { 'content-type': 'application/json' }
 
 const send = (app: App, method: 'POST' | 'PUT' | 'PATCH', url: string, json: string) => ask(app, method, url, json, JSON_TYPE)
 
-const places = ({ body }: Answer): string[] =>
+const listPlaces = ({ body }: Answer): string[] =>
   (body.errors ?? []).map(({ pointer, parameter }: Record<string, string>) => pointer ?? parameter).sort()
 
 /** Products 1 (sku A) and 2 (sku B), category 1 (Clothing) with 2 (Shirts) below it. */
@@ -91,7 +91,7 @@ onEach('one answer names every fault of a request', async (t, dialect) => {
   for (const [what, [method, url, json, status, expected]] of Object.entries(requests)) {
     const answer = await send(app, method, url, json)
     t.equal(answer.status, status, what)
-    t.strictSame([...new Set(places(answer))], expected.toSorted(), what)
+    t.strictSame([...new Set(listPlaces(answer))], expected.toSorted(), what)
     if (expected.length > 1) t.equal(answer.body.code, 'invalid-request', what)
   }
   t.equal((await get(app, LIST)).body.count, 2, 'nothing was created')
@@ -102,7 +102,7 @@ onEach('one answer names every fault of a change to a webhook', async (t, dialec
   await ask(app, 'POST', '/api/webhooks/', { url: 'http://127.0.0.1/', events: ['categories.created'] })
   const answer = await send(app, 'PATCH', '/api/webhooks/1/', '{"url":"no","filter":"price=1","enabled":"yes","enabled":true,"x":1}')
   t.strictSame(
-    [answer.status, places(answer)],
+    [answer.status, listPlaces(answer)],
     [400, ['/enabled', '/filter', '/url', '/x']],
     "the filter is checked against the webhook's event types",
   )
@@ -143,19 +143,19 @@ onEach('one answer names the faults of all operations of an atomic bulk, judged 
   ].map((place) => `/operations/${place}`)
   const bulk = (atomic: boolean, more = '') => send(app, 'POST', `${LIST}bulk/`, `{"operations":[${operations}],"atomic":${atomic}${more}}`)
   const all = await bulk(true)
-  t.strictSame([all.status, all.body.code, places(all)], [400, 'invalid-request', expected])
+  t.strictSame([all.status, all.body.code, listPlaces(all)], [400, 'invalid-request', expected])
   t.equal((await get(app, LIST)).body.count, 2, 'nothing changed')
   t.strictSame(
-    places(await bulk(true, ',"atomic":true,"x":1')),
+    listPlaces(await bulk(true, ',"atomic":true,"x":1')),
     [...expected, '/atomic', '/x'].toSorted(),
     'the answer includes the faults of the request',
   )
 
   const query = await send(app, 'POST', `${LIST}bulk/?no=1`, '{"operations":[{"op":"nothing"}],"atomic":1}')
-  t.strictSame(places(query), ['/atomic', '/operations/0/op', 'no'], 'the answer includes an unknown parameter')
+  t.strictSame(listPlaces(query), ['/atomic', '/operations/0/op', 'no'], 'the answer includes an unknown parameter')
 
   const empty = await send(app, 'POST', `${LIST}bulk/?no=1`, '{"operations":[]}')
-  t.strictSame(places(empty), ['/operations', 'no'], 'an unknown parameter is named even without operations')
+  t.strictSame(listPlaces(empty), ['/operations', 'no'], 'an unknown parameter is named even without operations')
 
   const conflicts = await ask(app, 'POST', `${LIST}bulk/`, {
     operations: [
@@ -164,14 +164,14 @@ onEach('one answer names the faults of all operations of an atomic bulk, judged 
     ],
   })
   t.strictSame(
-    [conflicts.status, conflicts.body.code, places(conflicts)],
+    [conflicts.status, conflicts.body.code, listPlaces(conflicts)],
     [404, 'not-found', ['/operations/0', '/operations/1/body/sku']],
     'without a fault of the request, the first failure decides the status',
   )
 
   const each = await bulk(false)
   t.strictSame([each.status, each.body.succeeded], [207, 1])
-  const found = each.body.results.flatMap(({ problem }: { problem?: object }) => (problem ? places({ body: problem } as Answer) : []))
+  const found = each.body.results.flatMap(({ problem }: { problem?: object }) => (problem ? listPlaces({ body: problem } as Answer) : []))
   t.strictSame(found.toSorted(), expected, 'a non-atomic bulk reports the same faults')
 })
 
@@ -216,5 +216,5 @@ t.test('a repeated member is refused even where the schema allows unknown member
   const app = await build(t, embedded)
   await ask(app, 'POST', LIST, { name: 'x', price: 1 })
   const answer = await send(app, 'POST', `${LIST}1/notify_update/`, '{"message":"a","message":"b"}')
-  t.strictSame([answer.status, places(answer)], [400, ['/message']])
+  t.strictSame([answer.status, listPlaces(answer)], [400, ['/message']])
 })

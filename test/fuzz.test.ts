@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { type ErrorCode, errors } from '../src/errors.ts'
 import type { App } from '../src/http/routes.ts'
 import { ask, authorization, build, get, onEach } from './helper.ts'
-import { anyRequest, bytesOf, certainRequests, type Request } from './soak/requests.ts'
+import { anyRequest, certainRequests, encodeRequest, type Request } from './soak/requests.ts'
 
 const SEED = Number(process.env.FUZZ_SEED || 20_260_101)
 const RUNS = Number(process.env.FUZZ_RUNS || 1_500)
@@ -15,13 +15,13 @@ const RUNS = Number(process.env.FUZZ_RUNS || 1_500)
 const NO_ANSWER = 10_000
 
 /** Sends a request and returns all bytes that the server sends before it closes the connection. */
-async function answerTo(port: number, request: Request): Promise<Buffer> {
+async function exchange(port: number, request: Request): Promise<Buffer> {
   const socket = connect(port, '127.0.0.1')
   socket.setTimeout(NO_ANSWER, () => socket.destroy(new Error('no answer')))
   // The server may close the connection without reading an unwanted body.
   socket.on('error', () => {})
-  if (request.cut) socket.end(bytesOf(request))
-  else socket.write(bytesOf(request))
+  if (request.cut) socket.end(encodeRequest(request))
+  else socket.write(encodeRequest(request))
   const chunks: Buffer[] = []
   try {
     for await (const chunk of socket) chunks.push(chunk)
@@ -52,7 +52,7 @@ function parse(bytes: Buffer, method: string): Reply[] {
 }
 
 /** Describes what is wrong with an answer; undefined if nothing is. */
-function faultOf({ method }: Request, { status, headers, body }: Reply): string | undefined {
+function findFault({ method }: Request, { status, headers, body }: Reply): string | undefined {
   if (!(status >= 200 && status < 500)) return `status ${status}`
   if (status < 400) return undefined
   if (!headers['content-type']?.startsWith('application/problem+json')) return `content-type ${headers['content-type']}`
@@ -110,11 +110,11 @@ onEach('random requests cause no internal error, and refusals name their reason'
   const key = ['Authorization', authorization(app).authorization] as [string, string]
   const property = fc.asyncProperty(anyRequest, async (asked) => {
     const request = { ...asked, headers: [...asked.headers, key] }
-    const replies = parse(await answerTo(port, request), request.method)
+    const replies = parse(await exchange(port, request), request.method)
     // A client that hangs up may get no answer.
     if (replies.length === 0 && !request.cut) throw new Error('no answer')
     for (const reply of replies) {
-      const fault = faultOf(request, reply)
+      const fault = findFault(request, reply)
       if (fault) throw new Error(`${fault}\n${reply.body.toString().slice(0, 1_000)}`)
       seen.set(reply.status, (seen.get(reply.status) ?? 0) + 1)
     }

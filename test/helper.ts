@@ -86,13 +86,13 @@ export function withoutCursor(link: string | null): string | null {
   return rest.length > 0 ? `${url}?${rest.join('&')}` : url
 }
 
-const bound = ({ values }: Clause): SQL[] => values.map((value) => sql`${sql.param(value)}`)
+const bindValues = ({ values }: Clause): SQL[] => values.map((value) => sql`${sql.param(value)}`)
 
 /**
  * Returns SQL for the ids of the products that match a clause: `check` tests each row, and `ids` uses the clause's index, if there is one.
  */
-export function queriesOf(clause: Clause): { check: SQL; ids?: SQL } {
-  const values = bound(clause)
+export function buildQueries(clause: Clause): { check: SQL; ids?: SQL } {
+  const values = bindValues(clause)
   return {
     check: sql`select id from products where ${clause.check(...values)}`,
     ...(clause.selectIds && { ids: clause.selectIds(() => sql`true`, ...values) }),
@@ -100,11 +100,12 @@ export function queriesOf(clause: Clause): { check: SQL; ids?: SQL } {
 }
 
 /** Returns the ids of the products that match a clause. Throws if the clause's index finds other ids than a test of each row. */
-export async function idsWhere(db: Database, clause: Clause): Promise<number[]> {
-  const idsOf = async (query: SQL) => (await db.read.all<{ id: number | string }>(query)).map(({ id }) => Number(id)).sort((a, b) => a - b)
-  const { check, ids } = queriesOf(clause)
-  const found = await idsOf(check)
-  const indexed = ids ? await idsOf(ids) : found
+export async function findIds(db: Database, clause: Clause): Promise<number[]> {
+  const readIds = async (query: SQL) =>
+    (await db.read.all<{ id: number | string }>(query)).map(({ id }) => Number(id)).sort((a, b) => a - b)
+  const { check, ids } = buildQueries(clause)
+  const found = await readIds(check)
+  const indexed = ids ? await readIds(ids) : found
   if (!isDeepStrictEqual(indexed, found)) throw new Error(`the index finds ${indexed}, and a look at each row ${found}`)
   return found
 }

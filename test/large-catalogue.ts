@@ -67,7 +67,7 @@ function randomNumbers(seed: number): () => number {
   }
 }
 
-export function catalogue(rows = MANY): Catalogue {
+export function generateCatalogue(rows = MANY): Catalogue {
   const random = randomNumbers(20_260_101)
   /** Picks an index with a skewed distribution: of 300, the first in one of seven cases, the last in one of 900. */
   const place = (length: number) => Math.floor(length * random() ** 3)
@@ -113,20 +113,20 @@ const PRODUCT_COLUMNS = ['id', 'sku', 'name', 'description', 'price', 'stock', '
 const TIMES: readonly string[] = ['created_at', 'updated_at']
 
 /** Returns the columns of each table and the values of each row. */
-function tablesOf({ products: rows, categories }: Catalogue): [table: string, columns: readonly string[], rows: unknown[][]][] {
+function listTables({ products: rows, categories }: Catalogue): [table: string, columns: readonly string[], rows: unknown[][]][] {
   const folded = products.served.foldedFields as (keyof Product)[]
-  const textOf = (value: unknown) => (value === null ? null : fold(String(value)))
+  const foldText = (value: unknown) => (value === null ? null : fold(String(value)))
   return [
     ['categories', CATEGORY_COLUMNS, categories.map((row) => CATEGORY_COLUMNS.map((column) => row[column]))],
     ['categories_search', ['id', 'name', 'slug'], categories.map(({ id, name, slug }) => [id, fold(name), fold(slug)])],
     ['products', PRODUCT_COLUMNS, rows.map((row) => PRODUCT_COLUMNS.map((column) => row[column]))],
-    ['products_search', ['id', ...folded], rows.map((row) => [row.id, ...folded.map((column) => textOf(row[column]))])],
+    ['products_search', ['id', ...folded], rows.map((row) => [row.id, ...folded.map((column) => foldText(row[column]))])],
   ]
 }
 
 /** Writes a catalogue into the empty, migrated database at `url`. */
-export async function load(url: string, catalogue: Catalogue): Promise<void> {
-  const tables = tablesOf(catalogue)
+export async function loadCatalogue(url: string, catalogue: Catalogue): Promise<void> {
+  const tables = listTables(catalogue)
   if (url.startsWith('file:')) loadSqlite(url.slice('file:'.length), tables)
   else await loadPostgres(url, tables)
 }
@@ -136,7 +136,7 @@ interface Trigger {
   sql: string
 }
 
-function loadSqlite(path: string, tables: ReturnType<typeof tablesOf>): void {
+function loadSqlite(path: string, tables: ReturnType<typeof listTables>): void {
   const client = new Sqlite(path)
   client.pragma('synchronous = off')
   client.pragma('cache_size = -200000')
@@ -158,7 +158,7 @@ function loadSqlite(path: string, tables: ReturnType<typeof tablesOf>): void {
 /** Rows per INSERT statement. */
 const BATCH = 5_000
 
-async function loadPostgres(url: string, tables: ReturnType<typeof tablesOf>): Promise<void> {
+async function loadPostgres(url: string, tables: ReturnType<typeof listTables>): Promise<void> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   await client.query("set maintenance_work_mem = '256MB'; begin")

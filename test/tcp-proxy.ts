@@ -3,20 +3,20 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import type { Test } from 'tap'
 
-export interface Cable {
+export interface TcpProxy {
   /** The server's URL with the port of the proxy. */
   url: string
   /** Closes every connection and refuses new ones. */
-  cut(): Promise<void>
-  plug(): Promise<void>
+  disconnect(): Promise<void>
+  reconnect(): Promise<void>
   /** Keeps connections open but drops what clients send. */
-  hold(on: boolean): void
+  setStalled(on: boolean): void
   /** Keeps existing connections open but drops all their data, as after a fail-over. New connections work. */
-  abandon(): void
+  stallExisting(): void
 }
 
 /** Starts a proxy. `defaultPort` is the port of a URL without one. */
-export async function cable(t: Pick<Test, 'teardown'>, url: string, defaultPort: number): Promise<Cable> {
+export async function startProxy(t: Pick<Test, 'teardown'>, url: string, defaultPort: number): Promise<TcpProxy> {
   const target = new URL(url)
   const [host, hostPort] = [target.hostname, Number(target.port || defaultPort)]
   const sockets = new Set<Socket>()
@@ -50,12 +50,12 @@ export async function cable(t: Pick<Test, 'teardown'>, url: string, defaultPort:
   target.port = String(port)
   return {
     url: target.href,
-    cut,
-    plug: () => plug(port),
-    hold: (on) => {
+    disconnect: cut,
+    reconnect: () => plug(port),
+    setStalled: (on) => {
       held = on
     },
-    abandon: () => {
+    stallExisting: () => {
       for (const socket of sockets) abandoned.add(socket)
     },
   }

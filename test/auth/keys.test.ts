@@ -17,10 +17,10 @@ const TOKEN = /^stk_\d+_[0-9a-f]{48}$/
 const STAMP = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
 /** Returns 200 for a key with every permission, and 401 for an invalid one. */
-const statusWith = async (app: App, token: string) => (await ask(app, 'GET', '/api/keys/', undefined, bearer(token))).status
+const readStatus = async (app: App, token: string) => (await ask(app, 'GET', '/api/keys/', undefined, bearer(token))).status
 
 /** Returns all rows of the tables that concern keys, as text. */
-async function contents(t: Test, app: App): Promise<string> {
+async function dumpTables(t: Test, app: App): Promise<string> {
   const query = await connect(t, app.config.DATABASE_URL)
   const tables = ['keys', 'key_secrets', 'changes', 'keys_search', 'stockroom_secrets']
   const rows: unknown[] = []
@@ -38,7 +38,7 @@ onEach('a new key is shown once, and the database holds only its hash', async (t
   t.match(body, { name: 'Warehouse', role: 'admin', key: TOKEN, last_used_at: null, expires_at: null, revoked_at: null, version: 1 })
   t.match(body.created_at, STAMP)
   t.ok(body.key.startsWith(`stk_${body.id}_`))
-  t.equal(await statusWith(app, body.key), 200)
+  t.equal(await readStatus(app, body.key), 200)
 
   const { key, ...record } = body
   const { body: read } = await ask(app, 'GET', `/api/keys/${body.id}/`)
@@ -49,7 +49,7 @@ onEach('a new key is shown once, and the database holds only its hash', async (t
     list.results.map((row: object) => Object.keys(row)),
     [Object.keys(record)],
   )
-  const all = await contents(t, app)
+  const all = await dumpTables(t, app)
   const [, , secret] = key.split('_')
   t.ok(all.includes(sha256(secret)), 'the database has the hash')
   t.notOk(all.includes(secret), 'the database does not have the secret')
@@ -90,20 +90,20 @@ onEach('invalid requests for a key create none, and name each fault', async (t, 
 
 onEach('the instance that revokes or rotates a key refuses it at once, as it does an expired one', async (t, dialect) => {
   const app = await build(t, dialect)
-  const made = async (more = {}) => (await ask(app, 'POST', '/api/keys/', { name: 'A', role: 'admin', ...more })).body
+  const createKey = async (more = {}) => (await ask(app, 'POST', '/api/keys/', { name: 'A', role: 'admin', ...more })).body
 
-  const revoked = await made()
-  t.equal(await statusWith(app, revoked.key), 200)
+  const revoked = await createKey()
+  t.equal(await readStatus(app, revoked.key), 200)
   t.strictSame(await ask(app, 'DELETE', `/api/keys/${revoked.id}/`).then(({ status, body }) => [status, body]), [204, undefined])
-  t.equal(await statusWith(app, revoked.key), 401)
+  t.equal(await readStatus(app, revoked.key), 401)
   const { body: record } = await ask(app, 'GET', `/api/keys/${revoked.id}/`)
   t.match(record.revoked_at, STAMP, 'its record stays')
   t.equal((await ask(app, 'DELETE', `/api/keys/${revoked.id}/`)).status, 204, 'a second DELETE succeeds')
   t.strictSame((await ask(app, 'GET', `/api/keys/${revoked.id}/`)).body, record, 'the second DELETE changes nothing')
   t.match(await ask(app, 'POST', `/api/keys/${revoked.id}/rotate/`), { status: 409, body: { code: 'key-revoked' } })
 
-  const rotated = await made()
-  t.equal(await statusWith(app, rotated.key), 200)
+  const rotated = await createKey()
+  t.equal(await readStatus(app, rotated.key), 200)
   const { status, headers, body } = await ask(app, 'POST', `/api/keys/${rotated.id}/rotate/`)
   t.match({ status, headers, body }, { status: 200, headers: { 'cache-control': 'no-store' }, body: { id: rotated.id, key: TOKEN } })
   t.not(body.key, rotated.key)
@@ -113,16 +113,16 @@ onEach('the instance that revokes or rotates a key refuses it at once, as it doe
     { status: 400, body: { errors: [{ pointer: '', detail: /is not read here/ }] } },
     'the body is refused because this route reads none',
   )
-  t.equal(await statusWith(app, rotated.key), 401)
-  t.equal(await statusWith(app, body.key), 200)
+  t.equal(await readStatus(app, rotated.key), 401)
+  t.equal(await readStatus(app, body.key), 200)
 
-  const expiring = await made({ expires_at: new Date(Date.now() + 400).toISOString() })
-  t.equal(await statusWith(app, expiring.key), 200)
+  const expiring = await createKey({ expires_at: new Date(Date.now() + 400).toISOString() })
+  t.equal(await readStatus(app, expiring.key), 200)
   await setTimeout(Date.parse(expiring.expires_at) - Date.now() + 1)
-  t.equal(await statusWith(app, expiring.key), 401)
+  t.equal(await readStatus(app, expiring.key), 401)
   const longer = { expires_at: new Date(Date.now() + 3_600_000).toISOString() }
   t.match(await ask(app, 'PATCH', `/api/keys/${expiring.id}/`, longer), { status: 200, body: longer })
-  t.equal(await statusWith(app, expiring.key), 200, 'a later expiry makes the key valid again')
+  t.equal(await readStatus(app, expiring.key), 200, 'a later expiry makes the key valid again')
 })
 
 /** Ways to end an admin key. */
@@ -162,7 +162,7 @@ onEach('concurrent revocations among admin keys leave one valid', async (t, dial
     const others = (await ask(app, 'GET', '/api/keys/?role=admin&revoked_at__isnull=true')).body.results.map(({ id }: { id: number }) => id)
     for (const id of others) if (!issued.some(({ record }) => record.id === id)) await revokeKey(app.db, id, COMMAND_LINE)
     // Each key revokes the next one, and all are cached as valid.
-    for (const { token } of issued) t.equal(await statusWith(app, token), 200)
+    for (const { token } of issued) t.equal(await readStatus(app, token), 200)
     const answers = await Promise.all(
       issued.map(({ token }, place) => {
         const { record } = issued[(place + 1) % issued.length] ?? {}
@@ -185,10 +185,10 @@ onEach('a change of a key by another process takes effect within a second', asyn
   const other = await build(t, existing(dialect, app.config.DATABASE_URL))
   for (const spoil of [revokeKey, rotateKey]) {
     const { record, token } = await issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)
-    t.equal(await statusWith(other, token), 200)
+    t.equal(await readStatus(other, token), 200)
     await spoil(app.db, record.id, COMMAND_LINE)
     await setTimeout(KEY_MEMORY + 1)
-    t.equal(await statusWith(other, token), 401, spoil.name)
+    t.equal(await readStatus(other, token), 401, spoil.name)
   }
 })
 
@@ -202,16 +202,16 @@ onEach('the last use of a key is recorded, at most once in five minutes', async 
     return row
   }
   t.match(await used(), { last_used_at: null })
-  await statusWith(app, token)
+  await readStatus(app, token)
   const first = await used()
   t.ok(first?.last_used_at)
   app.keyring.forget(record.id)
-  await statusWith(app, token)
+  await readStatus(app, token)
   t.strictSame(await used(), first, 'a second use soon after is not recorded')
   const before = dialect.name === 'pg' ? "now() - interval '6 minutes'" : String(Date.now() - 6 * 60_000)
   await query(`update keys set last_used_at = ${before} where id = ${record.id}`)
   app.keyring.forget(record.id)
-  await statusWith(app, token)
+  await readStatus(app, token)
   t.ok(new Date(String((await used())?.last_used_at)).getTime() || Number((await used())?.last_used_at))
   t.equal((await query('select * from changes')).length, 2, 'the last use adds nothing to the log, which has the two new keys')
 })
@@ -229,14 +229,14 @@ onEach('the first key', async (t, dialect) => {
     const [token = '', ...others] = made.filter((token) => token !== undefined)
     t.strictSame(others, [])
     t.match(token, TOKEN)
-    t.equal(await statusWith(app, token), 200)
+    t.equal(await readStatus(app, token), 200)
     t.equal(await firstKey(app.db, ''), undefined)
   })
   await t.test('a configured first key is stored with the id in its text', async (t) => {
     const app = await open(t)
     const given = `stk_1_${'Ab3'.repeat(20)}`
     t.equal(await firstKey(app.db, given), given)
-    t.equal(await statusWith(app, given), 200)
+    t.equal(await readStatus(app, given), 200)
     const query = await connect(t, app.config.DATABASE_URL)
     const logged = (await query('select operation, record_id from changes')).map(({ operation, record_id }) => [
       operation,
@@ -246,7 +246,7 @@ onEach('the first key', async (t, dialect) => {
     const { body } = await ask(app, 'POST', '/api/keys/', { name: 'Next', role: 'read' }, bearer(given))
     t.ok(body.id > 1, 'the next key gets another id')
     t.equal(await firstKey(app.db, `stk_1_${'Xy9'.repeat(20)}`), undefined, 'an existing key is never replaced')
-    t.equal(await statusWith(app, given), 200)
+    t.equal(await readStatus(app, given), 200)
   })
 })
 
@@ -289,14 +289,14 @@ onEach('an unknown id costs the same hashes and comparisons as a known one', asy
     },
   })
   syncBuiltinESMExports()
-  const costOf = async (id: number) => {
+  const countCost = async (id: number) => {
     calls.length = 0
     t.match(await app.keyring.verify(`stk_${id}_${'0'.repeat(48)}`), { refused: 'unknown' })
     return [...calls]
   }
-  const known = await costOf(record.id)
+  const known = await countCost(record.id)
   t.strictSame(known, ['hash of 48', 'comparison of 64', `hash of ${`stk_${record.id}_`.length + 48}`])
-  t.strictSame(await costOf(record.id + 1), known)
+  t.strictSame(await countCost(record.id + 1), known)
 })
 
 onEach('50 concurrent requests with an unused key all succeed', async (t, dialect) => {

@@ -40,7 +40,7 @@ function watch({ db }: App, name: 'list' | 'readRows' | 'readState', seen: () =>
 }
 
 /** Reads the source of an answer from `Cache-Status`: `hit` or the reason for forwarding. */
-const sourceOf = ({ headers }: { headers: Record<string, unknown> }) =>
+const readSource = ({ headers }: { headers: Record<string, unknown> }) =>
   /^stockroom; (hit|fwd=\w+)/.exec(String(headers['cache-status']))?.[1]
 
 const READ = [
@@ -57,9 +57,9 @@ onEachStore('a repeated read is a cache hit with the same answer', async (t, dia
   for (const url of READ) {
     const first = await get(app, url)
     const again = await get(app, url)
-    t.equal(sourceOf(first), 'fwd=miss', url)
+    t.equal(readSource(first), 'fwd=miss', url)
     t.match(first.headers['cache-status'], /; stored$/, url)
-    t.equal(sourceOf(again), 'hit', url)
+    t.equal(readSource(again), 'hit', url)
     t.match(again.headers['cache-status'], /; ttl=(60|59)$/, url)
     t.match(again.headers.age, /^[01]$/, url)
     t.equal(first.headers.age, undefined, url)
@@ -92,7 +92,7 @@ onEachStore('a write invalidates the entries that read its table, and no others'
     await write(app)
     for (const url of READ) {
       const answer = await get(app, url)
-      t.equal(sourceOf(answer), gone.includes(url) ? 'fwd=miss' : 'hit', `${what}: ${url}`)
+      t.equal(readSource(answer), gone.includes(url) ? 'fwd=miss' : 'hit', `${what}: ${url}`)
       if (!gone.includes(url)) t.strictSame(answer.body, before.get(url)?.body)
       else if (url.includes('?') || url === LIST) t.not(answer.headers.etag, before.get(url)?.headers.etag, `${what}: ${url}`)
     }
@@ -125,10 +125,10 @@ onEach('equivalent queries share one entry, and failed requests are not cached',
     '?brand=Acme&price__gte=01&ordering=name&page=1&page_size=20&search=&count=bounded',
     '?brand=%20Acme&price__gte=1&ordering=name',
   ]
-  for (const [index, query] of same.entries()) t.equal(sourceOf(await get(app, LIST + query)), index === 0 ? 'fwd=miss' : 'hit', query)
+  for (const [index, query] of same.entries()) t.equal(readSource(await get(app, LIST + query)), index === 0 ? 'fwd=miss' : 'hit', query)
   const lenient = await ask(app, 'GET', `${LIST}${same[1]}&utm_source=x`, undefined, { prefer: 'handling=lenient' })
-  t.equal(sourceOf(lenient), 'hit', 'an ignored unknown parameter makes no separate entry')
-  t.equal(sourceOf(await get(app, `${LIST}?utm_source=x`)), undefined, 'a refused one makes none either')
+  t.equal(readSource(lenient), 'hit', 'an ignored unknown parameter makes no separate entry')
+  t.equal(readSource(await get(app, `${LIST}?utm_source=x`)), undefined, 'a refused one makes none either')
   for (const url of [`${LIST}?page=9`, `${LIST}99/`, `${LIST}99/cached_detail/`, `${LIST}?x=1`]) {
     const answers = [await get(app, url), await get(app, url)]
     for (const { headers, status } of answers)
@@ -143,7 +143,7 @@ onEach('equivalent queries share one entry, and failed requests are not cached',
     '?count=none',
     '?ordering=-id',
   ]
-  for (const query of others) t.equal(sourceOf(await get(app, LIST + query)), 'fwd=miss', query)
+  for (const query of others) t.equal(readSource(await get(app, LIST + query)), 'fwd=miss', query)
 })
 
 onEach('cached answers link to the origin of the request', async (t, dialect) => {
@@ -162,7 +162,7 @@ onEach('a client without permission gets nothing from the cache and learns nothi
   const app = await build(t, dialect, { env: { REQUIRE_KEY_TO_READ: 'true' } })
   await fill(app)
   const { headers } = await get(app, LIST)
-  t.equal(sourceOf(await get(app, LIST)), 'hit')
+  t.equal(readSource(await get(app, LIST)), 'hit')
   const { token } = await issueKey(app.db, { name: 'Reader', role: 'read' }, COMMAND_LINE)
   const reads: unknown[] = []
   let clients = 0
@@ -251,7 +251,7 @@ onEach('CACHE_TTL=0 disables the cache but not entity tags', async (t, dialect) 
   await fill(app)
   for (const url of READ) {
     const [first, again] = [await get(app, url), await get(app, url)]
-    t.strictSame([sourceOf(first), sourceOf(again)], ['fwd=bypass', 'fwd=bypass'], url)
+    t.strictSame([readSource(first), readSource(again)], ['fwd=bypass', 'fwd=bypass'], url)
     t.equal(again.headers.etag, first.headers.etag)
     t.equal((await ask(app, 'GET', url, undefined, { 'if-none-match': String(first.headers.etag) })).status, 304, url)
   }
@@ -389,8 +389,8 @@ t.test('the size of the cache is limited in bytes', async (t) => {
   const app = await build(t, embedded, { env: { CACHE_MAX_BYTES: '65536' } })
   await fill(app)
   for (let n = 0; n < 300; n++) t.match((await get(app, `${LIST}?price__gte=${n}`)).headers['cache-status'], /; stored$/)
-  t.equal(sourceOf(await get(app, `${LIST}?price__gte=299`)), 'hit', 'the last answer is cached')
-  t.equal(sourceOf(await get(app, `${LIST}?price__gte=0`)), 'fwd=miss', 'the first answer is evicted')
+  t.equal(readSource(await get(app, `${LIST}?price__gte=299`)), 'hit', 'the last answer is cached')
+  t.equal(readSource(await get(app, `${LIST}?price__gte=0`)), 'fwd=miss', 'the first answer is evicted')
   await ask(app, 'PATCH', `${LIST}1/`, { description: 'x'.repeat(9_900) })
   const large = await get(app, LIST)
   t.equal(large.headers['cache-status'], 'stockroom; fwd=miss', 'an answer too large for the cache is not stored')

@@ -13,7 +13,7 @@ import * as redis from '../redis.ts'
 const [embedded] = DIALECTS as [Dialect]
 const MINUTE = 60_000
 
-const kept = (body: string, rest: Partial<Kept> = {}): Kept => ({
+const createEntry = (body: string, rest: Partial<Kept> = {}): Kept => ({
   kind: 'answer',
   state: '1.7',
   tag: 'a',
@@ -26,7 +26,7 @@ const kept = (body: string, rest: Partial<Kept> = {}): Kept => ({
 
 const open = (url: string) => Connection.open(url, { probe: (redis) => redis.ping() })
 
-async function inRedis(t: Test): Promise<Store> {
+async function openRedisStore(t: Test): Promise<Store> {
   const connection = await open(redis.REDIS)
   t.teardown(() => connection.close())
   return new RedisStore(connection, redis.prefixFor(t))
@@ -34,8 +34,8 @@ async function inRedis(t: Test): Promise<Store> {
 
 const stores: Record<string, [skip: string | false, make: (t: Test) => Promise<Store>]> = {
   memory: [false, async () => new MemoryStore(1_000_000)],
-  Redis: [redis.skip, inRedis],
-  'memory in front of Redis': [redis.skip, async (t) => tiers(new MemoryStore(1_000_000), await inRedis(t))],
+  Redis: [redis.skip, openRedisStore],
+  'memory in front of Redis': [redis.skip, async (t) => tiers(new MemoryStore(1_000_000), await openRedisStore(t))],
 }
 
 for (const [name, [skip, make]] of Object.entries(stores)) {
@@ -45,22 +45,22 @@ for (const [name, [skip, make]] of Object.entries(stores)) {
     t.equal(await get('a'), undefined, 'the store is empty')
     const bodies = ['{"a":1}', '', 'ü😀\n\n\0{}', 'x'.repeat(50_000)]
     for (const [index, body] of bodies.entries()) {
-      t.equal(store.set(`key ${index}`, kept(body)), true)
+      t.equal(store.set(`key ${index}`, createEntry(body)), true)
       const found = await get(`key ${index}`)
-      t.same({ ...found, body: String(found?.body), stored: 0 }, { ...kept(body), body, stored: 0 }, 'the entry is unchanged')
+      t.same({ ...found, body: String(found?.body), stored: 0 }, { ...createEntry(body), body, stored: 0 }, 'the entry is unchanged')
       t.equal(await get(`key ${index}`, '1.8'), undefined, 'the entry belongs to its state')
       t.equal(await get(`key ${index + 10}`), undefined, 'the entry belongs to its key')
     }
-    store.set('key 0', kept('newer', { state: '2.9' }))
+    store.set('key 0', createEntry('newer', { state: '2.9' }))
     t.equal(String((await get('key 0', '2.9'))?.body), 'newer', 'a newer entry replaces it')
 
-    store.set('old', kept('old', { stored: Date.now() - MINUTE }))
+    store.set('old', createEntry('old', { stored: Date.now() - MINUTE }))
     t.equal(await get('old'), undefined, 'an expired entry is not returned')
-    const brief = kept('brief', { ttl: 50 })
+    const brief = createEntry('brief', { ttl: 50 })
     store.set('brief', brief)
     while (leftOf(brief) > 0) await new Promise(setImmediate)
     t.equal(await get('brief'), undefined)
-    t.equal(store.set('huge', kept('x'.repeat(2_000_000))), false, 'an entry that is too large is not stored')
+    t.equal(store.set('huge', createEntry('x'.repeat(2_000_000))), false, 'an entry that is too large is not stored')
     t.equal(await get('huge'), undefined)
     t.equal(String((await get('key 1'))?.body), bodies[1], 'the large entry evicted nothing')
   })
@@ -69,7 +69,7 @@ for (const [name, [skip, make]] of Object.entries(stores)) {
 t.test('the least recently used entry is evicted first', async (t) => {
   const store = new MemoryStore(100_000)
   for (let n = 0; n < 30; n++) {
-    store.set(`key ${n}`, kept('x'.repeat(5_000)))
+    store.set(`key ${n}`, createEntry('x'.repeat(5_000)))
     t.ok(store.near('key 0', '1.7'), 'the entry in use stays')
     t.ok(store.bytes <= 100_000)
   }
@@ -79,13 +79,13 @@ t.test('the least recently used entry is evicted first', async (t) => {
 
 t.test('compressed forms count towards the size of the store', async (t) => {
   const store = new MemoryStore(100_000)
-  const grown = kept('x'.repeat(5_000))
+  const grown = createEntry('x'.repeat(5_000))
   store.set('key', grown)
   const before = store.bytes
   grown.encoded = { br: Buffer.alloc(1_000), gzip: Buffer.alloc(500) }
   store.resize('key', grown)
   t.equal(store.bytes, before + 1_500)
-  store.resize('key', kept('another'))
+  store.resize('key', createEntry('another'))
   t.equal(store.bytes, before + 1_500, 'an entry that is no longer stored does not count')
 })
 
@@ -94,7 +94,7 @@ t.test('values of other programs in Redis are never returned as entries', { skip
   t.teardown(() => connection.close())
   const prefix = redis.prefixFor(t)
   const store = new RedisStore(connection, prefix)
-  store.set('a', kept('good'))
+  store.set('a', createEntry('good'))
   const [key = ''] = (await connection.ask((redis) => redis.keys(`${prefix}*`))) ?? []
   for (const bytes of ['', 'x', '\n', 'null\nx', '{}\nx', '[1]\n', '{"state":"1.8"}\nx', '{"state":"1.7"}\nx']) {
     await connection.ask((redis) => redis.set(key, bytes))
@@ -106,7 +106,7 @@ t.test('an unresponsive Redis is a miss and is not waited for', { skip: redis.sk
   const closed = await open('redis://127.0.0.1:1')
   t.teardown(() => closed.close())
   const away = new RedisStore(closed)
-  t.equal(away.set('a', kept('a')), false)
+  t.equal(away.set('a', createEntry('a')), false)
   t.equal(await away.get('a', '1.7'), undefined)
 
   // A proxy that can swallow what it receives.
@@ -129,7 +129,7 @@ t.test('an unresponsive Redis is a miss and is not waited for', { skip: redis.sk
   const connection = await open(`redis://127.0.0.1:${port}`)
   t.teardown(() => connection.close())
   const store = new RedisStore(connection, redis.prefixFor(t))
-  store.set('a', kept('a'))
+  store.set('a', createEntry('a'))
   t.ok(await store.get('a', '1.7'))
   silent = true
   let asked = 0

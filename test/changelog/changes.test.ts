@@ -25,7 +25,7 @@ interface Entry {
 }
 
 /** Returns all log entries in order, except those of keys. */
-async function recorded({ db }: App): Promise<Entry[]> {
+async function readLog({ db }: App): Promise<Entry[]> {
   const { changes } = db.tables
   const rows = await db.read.select().from(changes).orderBy(changes.id)
   return rows.filter(({ resource }) => resource !== 'keys').map(({ state: _, ...row }) => ({ ...row, fields: JSON.parse(row.fields) }))
@@ -55,7 +55,7 @@ onEach('each write is logged with its changes, its key and its request', async (
     fields,
     reason: null,
   })
-  const log = await recorded(app)
+  const log = await readLog(app)
   t.strictSame(
     log
       .map(({ id: _, at: _at, ...rest }) => ({ ...rest, ...('transaction' in rest && { transaction: undefined }) }))
@@ -110,7 +110,7 @@ onEach('refused writes leave no log entry', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
   await ask(app, 'POST', '/api/products/', { ...shirt, category: 1 })
-  const before = await recorded(app)
+  const before = await readLog(app)
   for (const [method, url, payload, status] of [
     ['POST', '/api/products/', shirt, 409],
     ['POST', '/api/products/', { ...shirt, sku: 'B', category: 9 }, 400],
@@ -122,14 +122,14 @@ onEach('refused writes leave no log entry', async (t, dialect) => {
   ] as const)
     t.equal((await ask(app, method, url, payload)).status, status)
   await t.rejects(importProducts(app.db, lines([{ ...shirt, sku: 'C' }, { sku: 'D' }])))
-  t.strictSame(await recorded(app), before)
+  t.strictSame(await readLog(app), before)
 })
 
 onEach('concurrent changes of one record form a chain of versions', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
   await Promise.all(Array.from({ length: 8 }, (_, n) => ask(app, 'PATCH', '/api/products/1/', { stock: n + 1 })))
-  const chain = (await recorded(app)).slice(1).sort((a, b) => a.version - b.version)
+  const chain = (await readLog(app)).slice(1).sort((a, b) => a.version - b.version)
   t.equal(chain.length, 8)
   let last: unknown = 0
   for (const [place, { version, fields }] of chain.entries()) {
@@ -149,7 +149,7 @@ onEach('an import logs each changed record', async (t, dialect) => {
     ]),
     { by: { key: 7, request: 'import' } },
   )
-  const first = await recorded(app)
+  const first = await readLog(app)
   t.match(
     first.map(({ resource, operation, record_id, version, key_id, request_id }) => [
       resource,
@@ -175,7 +175,7 @@ onEach('an import logs each changed record', async (t, dialect) => {
     ]),
   )
   t.match(
-    (await recorded(app))
+    (await readLog(app))
       .slice(first.length)
       .map(({ operation, record_id, version, key_id, fields }) => [operation, record_id, version, key_id, fields]),
     [
@@ -191,7 +191,7 @@ onEach('an import of several batches logs each change once', async (t, dialect) 
   const rows = Array.from({ length: 1_203 }, (_, n) => ({ sku: `S-${n}`, name: 'Shirt', price: n }))
   await importProducts(app.db, lines(rows))
   await importProducts(app.db, lines(rows.map((row, n) => (n % 2 ? { ...row, price: n + 0.5 } : row))))
-  const log = await recorded(app)
+  const log = await readLog(app)
   t.equal(log.filter(({ operation }) => operation === 'create').length, 1_203)
   const changed = log.filter(({ operation }) => operation === 'update')
   t.strictSame(
@@ -249,8 +249,8 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     while ((await query('select 1 from pg_locks where not granted')).length === 0) await setTimeout(5)
     await holder('commit')
     t.strictSame(await imported, { created: 0, updated: 1, unchanged: 1 })
-    t.match((await recorded(app)).slice(2), [{ operation: 'update', record_id: 1, version: 3, fields: { stock: [5, 7] } }])
-    t.equal((await recorded(app)).length, 3, 'a line that became equal to the record is not logged')
+    t.match((await readLog(app)).slice(2), [{ operation: 'update', record_id: 1, version: 3, fields: { stock: [5, 7] } }])
+    t.equal((await readLog(app)).length, 3, 'a line that became equal to the record is not logged')
   })
 }
 
@@ -279,7 +279,7 @@ const value = fc.record(
 )
 const write = fc.record({ method: fc.constantFrom('POST', 'POST', 'PUT', 'PATCH', 'DELETE'), id: fc.integer({ min: 1, max: 12 }), value })
 
-async function isReplayed(t: Test, dialect: Dialect): Promise<void> {
+async function checkReplay(t: Test, dialect: Dialect): Promise<void> {
   const app = await build(t, dialect)
   await fc.assert(
     fc.asyncProperty(fc.array(write, { minLength: 1, maxLength: 12 }), async (writes) => {
@@ -290,7 +290,7 @@ async function isReplayed(t: Test, dialect: Dialect): Promise<void> {
         ),
       )
       const { body } = await get(app, '/api/products/?page_size=100&ordering=id')
-      const said = [...replay(await recorded(app), 'products').values()].sort((a, b) => Number(a.id) - Number(b.id))
+      const said = [...replay(await readLog(app), 'products').values()].sort((a, b) => Number(a.id) - Number(b.id))
       const fields = Object.keys(products.contract).filter((field) => field !== 'updated_at')
       const plain = (row: Record<string, unknown>) => fields.map((field) => row[field])
       t.strictSame(said.slice(0, 100).map(plain), body.results.map(plain))
@@ -299,12 +299,12 @@ async function isReplayed(t: Test, dialect: Dialect): Promise<void> {
   )
 }
 
-onEach('replaying the log reconstructs the records', isReplayed)
+onEach('replaying the log reconstructs the records', checkReplay)
 
 const LONG_AGO = Date.now() - 100 * 86_400_000
 
 /** Adds `count` old entries to the log. */
-async function age(app: App, count: number): Promise<void> {
+async function addOldEntries(app: App, count: number): Promise<void> {
   const { changes } = app.db.tables
   const at = new Date(LONG_AGO).toISOString()
   const entry = { resource: 'products', record_id: 1, operation: 'update', version: 1, at, fields: '{}' }
@@ -318,15 +318,15 @@ const KEEPS = { env: { CHANGES_KEEP_DAYS: '0' } }
 onEach('requests are served while entries are pruned, and pruning stops on abort', async (t, dialect) => {
   const app = await build(t, dialect, KEEPS)
   await app.db.write((tx) => tx.delete(app.db.tables.changes))
-  await age(app, 20_000)
+  await addOldEntries(app, 20_000)
   const closing = new AbortController()
   const pruning = pruneChanges(app.db, new Date(), closing.signal)
   t.equal((await get(app, '/api/products/')).status, 200)
-  const left = (await recorded(app)).length
+  const left = (await readLog(app)).length
   t.ok(left > 0, 'a request is answered before pruning ends', { left })
   closing.abort()
   const pruned = await pruning
-  t.equal((await recorded(app)).length, 20_000 - pruned)
+  t.equal((await readLog(app)).length, 20_000 - pruned)
   t.ok(pruned < 20_000, 'pruning stops on abort', { pruned })
 })
 

@@ -85,18 +85,18 @@ onEach('a list is abandoned at its deadline while it waits for a connection', as
   }
   const [short, long] = [pool(), pool()]
   const { list: read } = createListReader({ short, long }, { timeout: Number(SOON) * 1_000, countTime: 50 })
-  const asked = () => list({ ...db, list: read }, products, {}, { countLimit: 1_000 })
+  const readList = () => list({ ...db, list: read }, products, {}, { countLimit: 1_000 })
 
   const others = await short.connect()
-  await t.rejects(asked(), LATE, 'a connection for short reads')
+  await t.rejects(readList(), LATE, 'a connection for short reads')
   others.release()
-  t.match(await asked(), { rows: [] })
+  t.match(await readList(), { rows: [] })
 
   const query = await connect(t, config.DATABASE_URL)
   await query('begin')
   await query('lock table products in access exclusive mode')
   const longer = await long.connect()
-  await t.rejects(asked(), LATE, 'a connection for long reads')
+  await t.rejects(readList(), LATE, 'a connection for long reads')
   longer.release()
   await query('rollback')
   t.equal(short.waitingCount + long.waitingCount, 0, 'nothing waits for a connection any more')

@@ -34,7 +34,7 @@ interface Engine {
   now: string
   after: string[]
   /** Returns a function that counts the matches of a selection until the count is cut off. */
-  counting(t: Test, app: App): (selection: Selection) => Promise<Count[]>
+  createCounter(t: Test, app: App): (selection: Selection) => Promise<Count[]>
 }
 
 interface Row {
@@ -96,20 +96,20 @@ async function fill(dialect: Dialect): Promise<Filled> {
 const read = compileQuerystring(products.list.querystring)
 
 /** Compiles a query string to the selection that it reads from the database. */
-async function selectionOf(db: Database, text: string): Promise<Selection> {
+async function compileSelection(db: Database, text: string): Promise<Selection> {
   const { values, faults } = read(text)
   if (faults.length > 0) throw new Error(`${text}: ${JSON.stringify(faults)}`)
   let asked: Selection | undefined
-  const noting: Database['list'] = async (selection) => {
+  const recordSelection: Database['list'] = async (selection) => {
     asked = selection
     return { ...buildListPage(selection, [], { count: { rows: 0, exact: true }, offset: 0, back: false, others: false }), state: '' }
   }
-  await list({ ...db, list: noting }, products, values, { countLimit: COUNT_LIMIT })
+  await list({ ...db, list: recordSelection }, products, values, { countLimit: COUNT_LIMIT })
   if (!asked) throw new Error(`${text} asked nothing`)
   return asked
 }
 
-const cutAt =
+const limitVisits =
   (rows: number): Budget =>
   (visited) => {
     if (visited > rows) throw new BudgetExceeded()
@@ -118,7 +118,7 @@ const cutAt =
 const UNBOUNDED = Number.POSITIVE_INFINITY
 const LIMITS = { unseen: { rows: UNBOUNDED, postings: UNBOUNDED }, counts: 'partial', walk: UNBOUNDED } as const
 
-const readerOf = (t: Test, app: App): BoundedReader => {
+const openReader = (t: Test, app: App): BoundedReader => {
   const reader = new BoundedReader(app.config.DATABASE_URL.slice('file:'.length))
   t.teardown(() => reader.connection.close())
   return reader
@@ -129,11 +129,11 @@ const engines: Record<string, Engine> = {
     numbers: `with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < ${ROWS})`,
     now: '0',
     after: [],
-    counting(t, app) {
-      const reader = readerOf(t, app)
+    createCounter(t, app) {
+      const reader = openReader(t, app)
       return async (selection) => {
         const job = buildJob(selection, buildStatements(selection))
-        return CUTS.map((rows) => readList(reader, job, { ...LIMITS, count: cutAt(rows), rows: () => {} }).page.count)
+        return CUTS.map((rows) => readList(reader, job, { ...LIMITS, count: limitVisits(rows), rows: () => {} }).page.count)
       }
     },
   },
@@ -141,7 +141,7 @@ const engines: Record<string, Engine> = {
     numbers: `with numbers (n) as (select * from generate_series(1, ${ROWS}))`,
     now: 'now()',
     after: ['analyze products, products_search'],
-    counting(t, app) {
+    createCounter(t, app) {
       const pool = (statementTimeout: number) => {
         const made = createPool(app.config.DATABASE_URL, { max: 1, wait: TIMEOUT, statementTimeout })
         t.teardown(() => made.end())
@@ -154,21 +154,21 @@ const engines: Record<string, Engine> = {
   },
 }
 
-const nameOf = (pair: string) => pair.split('=')[0]
+const parseName = (pair: string) => pair.split('=')[0]
 
 onEach('a count that is cut off never exceeds the number of matches', async (t, dialect) => {
   const { app, rows } = await open(dialect)
   t.ok(rows.length >= 100_000, `${rows.length} rows`)
-  const countsOf = (engines[dialect.name] as Engine).counting(t, app)
+  const countMatches = (engines[dialect.name] as Engine).createCounter(t, app)
   const entries = Object.entries(FILTERS)
   const wrong: string[] = []
   let cut = 0
   for (const [index, [one, holds]] of entries.entries())
     for (const [two, alsoHolds] of entries.slice(index + 1)) {
       // Repeated parameters are refused.
-      if (nameOf(one) === nameOf(two)) continue
+      if (parseName(one) === parseName(two)) continue
       const truth = rows.filter((row) => holds(row) && alsoHolds(row)).length
-      for (const { rows: count, exact } of await countsOf(await selectionOf(app.db, `${one}&${two}`))) {
+      for (const { rows: count, exact } of await countMatches(await compileSelection(app.db, `${one}&${two}`))) {
         if (!exact) cut++
         if (exact ? count !== truth : count > truth) wrong.push(`${one}&${two}: ${count}, exact: ${exact}; the truth is ${truth}`)
       }
@@ -183,12 +183,12 @@ const EXECUTIONS = 15
 onEach('visited rows are counted for any set of ids', async (t, dialect) => {
   if (dialect.name !== 'sqlite') return void t.pass('PostgreSQL ends statements by time')
   const { app, rows } = await open(dialect)
-  const reader = readerOf(t, app)
-  const none = await selectionOf(app.db, 'brand__in!=b0,b1,b2,b3,b4')
+  const reader = openReader(t, app)
+  const none = await compileSelection(app.db, 'brand__in!=b0,b1,b2,b3,b4')
   const behindAll = { beside: ['c', 0, 0], backward: false, inclusive: false }
   const scans: Record<string, Selection> = {
     'no row matches': none,
-    'all rows are in front of the page': { ...(await selectionOf(app.db, 'ordering=brand,-price')), place: behindAll },
+    'all rows are in front of the page': { ...(await compileSelection(app.db, 'ordering=brand,-price')), place: behindAll },
   }
   for (const [title, selection] of Object.entries(scans)) {
     const job = buildJob({ ...selection, count: 'exact' }, buildStatements({ ...selection, count: 'exact' }))

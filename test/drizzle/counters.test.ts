@@ -5,12 +5,12 @@ import t, { type Test } from 'tap'
 import { connect, DIALECTS, type Dialect, type Query } from '../dialects.ts'
 import { ask, build, get, onEach } from '../helper.ts'
 
-async function counters(query: Query, table = 'products') {
+async function readCounters(query: Query, table = 'products') {
   const [row] = await query(`select sum(version) as version, sum(row_count) as rows from stockroom_counters where name = '${table}'`)
   return { version: Number(row?.version), rows: Number(row?.rows) }
 }
 
-const count = async (query: Query, table = 'products') => Number((await query(`select count(*) as count from ${table}`))[0]?.count)
+const countRows = async (query: Query, table = 'products') => Number((await query(`select count(*) as count from ${table}`))[0]?.count)
 
 /** For features that SQLite lacks: concurrent writers and TRUNCATE. */
 function onPostgres(title: string, body: (t: Test, dialect: Dialect) => Promise<void>): void {
@@ -69,14 +69,14 @@ onEach('writes of another program update the counters', async (t, dialect) => {
   const { config } = await build(t, dialect)
   const query = await connect(t, config.DATABASE_URL)
   for (const { what, text, rows, changes } of steps) {
-    const before = await counters(query)
+    const before = await readCounters(query)
     await query(text(dialect.name))
-    const after = await counters(query)
+    const after = await readCounters(query)
     t.equal(after.rows - before.rows, rows, `${what}: rows`)
     t.equal(after.version > before.version, changes, `${what}: ${changes ? 'a new' : 'the same'} version`)
-    t.equal(after.rows, await count(query), `${what}: the counter equals the number of rows`)
+    t.equal(after.rows, await countRows(query), `${what}: the counter equals the number of rows`)
   }
-  t.same((await counters(query, 'categories')).rows, 0, 'another table has separate counters')
+  t.same((await readCounters(query, 'categories')).rows, 0, 'another table has separate counters')
 })
 
 onEach('writes of the API update the counters, and lists show the count', async (t, dialect) => {
@@ -94,9 +94,9 @@ onEach('writes of the API update the counters, and lists show the count', async 
   ]
   for (const [method, url, body, rows, changes] of writes) {
     const what = `${method} ${JSON.stringify(body)}`
-    const before = await counters(query)
+    const before = await readCounters(query)
     await ask(app, method, url, body)
-    const after = await counters(query)
+    const after = await readCounters(query)
     t.equal(after.rows - before.rows, rows, `${what}: rows`)
     t.equal(after.version > before.version, changes, `${what}: ${changes ? 'a new' : 'the same'} version`)
     t.equal((await get(app, '/api/products/')).body.count, after.rows, `${what}: the list’s count`)
@@ -107,19 +107,19 @@ onEach('a rollback restores the counters', async (t, dialect) => {
   const { db, config } = await build(t, dialect)
   const query = await connect(t, config.DATABASE_URL)
   await query(`insert into products (${columns}) values ${productsNamed(dialect.name, 'ab')}`)
-  const before = await counters(query)
+  const before = await readCounters(query)
   await query('begin')
   await query(`insert into products (${columns}) values ${productsNamed(dialect.name, 'cd')}`)
   await query("delete from products where sku = 'a'")
-  t.equal((await counters(query)).rows, before.rows + 1, 'the transaction itself sees its rows')
+  t.equal((await readCounters(query)).rows, before.rows + 1, 'the transaction itself sees its rows')
   await query('rollback')
-  t.same(await counters(query), before, 'after a rollback of another program')
+  t.same(await readCounters(query), before, 'after a rollback of another program')
   const failed = db.write(async (tx) => {
     await tx.run(sql`delete from products`)
     throw new Error('changed its mind')
   })
   await t.rejects(failed, /changed its mind/)
-  t.same(await counters(query), before, 'after a rollback of this program')
+  t.same(await readCounters(query), before, 'after a rollback of this program')
 })
 
 /** SET clauses of another program, and the version after it of a row with version 5. */
@@ -155,17 +155,17 @@ onEach('concurrent writers leave exact counts', async (t, dialect) => {
     Array.from({ length: 40 }, (_, number) => ask(app, 'POST', '/api/products/', { sku: `S${number}`, name: 'a', price: '1.00' })),
   )
   t.ok(made.every(({ status }) => status === 201))
-  const { version } = await counters(query)
+  const { version } = await readCounters(query)
   const odd = made.map(({ body }) => body.id).filter((id) => id % 2 === 1)
   const answers = await Promise.all(odd.map((id) => ask(app, 'DELETE', `/api/products/${id}/`)))
   t.ok(answers.every(({ status }) => status === 204))
-  t.same(await counters(query), { version: version + 20, rows: 20 })
+  t.same(await readCounters(query), { version: version + 20, rows: 20 })
 })
 
 onPostgres('programs that write two tables in opposite order cause no deadlock', async (t, dialect) => {
   const { config } = await build(t, dialect)
   const query = await connect(t, config.DATABASE_URL)
-  const before = { products: await counters(query), categories: await counters(query, 'categories') }
+  const before = { products: await readCounters(query), categories: await readCounters(query, 'categories') }
   const [writers, rounds] = [20, 10]
   const write = async (writer: number) => {
     const own = await connect(t, config.DATABASE_URL)
@@ -184,9 +184,9 @@ onPostgres('programs that write two tables in opposite order cause no deadlock',
   }
   await t.resolves(Promise.all(Array.from({ length: writers }, (_, writer) => write(writer))))
   const kept = (writers * rounds * 4) / 5
-  t.same(await counters(query), { version: before.products.version + 2 * kept, rows: kept })
-  t.same(await counters(query, 'categories'), { version: before.categories.version + kept, rows: kept })
-  t.same([await count(query), await count(query, 'categories')], [kept, kept])
+  t.same(await readCounters(query), { version: before.products.version + 2 * kept, rows: kept })
+  t.same(await readCounters(query, 'categories'), { version: before.categories.version + kept, rows: kept })
+  t.same([await countRows(query), await countRows(query, 'categories')], [kept, kept])
 })
 
 onPostgres('a writer waits when every counter row is locked', async (t, dialect) => {
@@ -204,7 +204,7 @@ onPostgres('a writer waits when every counter row is locked', async (t, dialect)
   t.notOk(done)
   await holder('commit')
   await written
-  t.equal((await counters(query)).rows, 3)
+  t.equal((await readCounters(query)).rows, 3)
 })
 
 onPostgres('TRUNCATE updates the counters', async (t, dialect) => {
@@ -212,10 +212,10 @@ onPostgres('TRUNCATE updates the counters', async (t, dialect) => {
   const query = await connect(t, app.config.DATABASE_URL)
   await ask(app, 'POST', '/api/categories/', { name: 'a' })
   await ask(app, 'POST', '/api/products/', { name: 'a', price: '1.00', category: 1 })
-  const before = { products: await counters(query), categories: await counters(query, 'categories') }
+  const before = { products: await readCounters(query), categories: await readCounters(query, 'categories') }
   await query('truncate categories cascade')
   for (const table of ['products', 'categories'] as const) {
-    const after = await counters(query, table)
+    const after = await readCounters(query, table)
     t.equal(after.rows, 0, table)
     t.ok(after.version > before[table].version, table)
   }

@@ -64,16 +64,16 @@ const engines: Record<string, Slow> = {
   },
 }
 
-const slow = ({ name }: Dialect) => engines[name] as Slow
+const getEngine = ({ name }: Dialect) => engines[name] as Slow
 
 const filled = new Map<string, Promise<string>>()
 
 /** Builds an application over the shared database, which the tests only read. Each application starts without cached knowledge of it. */
-async function fresh(t: Test, dialect: Dialect, timeout = slow(dialect).timeout): Promise<App> {
+async function buildSlow(t: Test, dialect: Dialect, timeout = getEngine(dialect).timeout): Promise<App> {
   const url = filled.get(dialect.name) ?? fill(dialect)
   filled.set(dialect.name, url)
   const app = await build(t, dialect, { env: { DATABASE_URL: await url, QUERY_TIMEOUT: String(timeout) } })
-  const { start, end } = slow(dialect).slowDown
+  const { start, end } = getEngine(dialect).slowDown
   const query = await connect(tap, await url)
   for (const statement of start) await query(statement)
   t.teardown(async () => {
@@ -85,13 +85,13 @@ async function fresh(t: Test, dialect: Dialect, timeout = slow(dialect).timeout)
 async function fill(dialect: Dialect): Promise<string> {
   const { config } = await build(tap, dialect)
   const query = await connect(tap, config.DATABASE_URL)
-  for (const statement of slow(dialect).fill) await query(statement)
+  for (const statement of getEngine(dialect).fill) await query(statement)
   return config.DATABASE_URL
 }
 
 /** Returns the URL of a long list, a different one for each number, so that no cached answer serves it. */
-function long(dialect: Dialect, number: number, count = 'exact'): string {
-  const { filters } = slow(dialect)
+function buildLongUrl(dialect: Dialect, number: number, count = 'exact'): string {
+  const { filters } = getEngine(dialect)
   return `/api/products/?${new URLSearchParams({ ...filters, 'price!': String(number + 0.001), count })}`
 }
 
@@ -100,7 +100,7 @@ interface Timed extends Answer {
   time: number
 }
 
-async function timed(answer: Promise<Answer>): Promise<Timed> {
+async function measure(answer: Promise<Answer>): Promise<Timed> {
   const start = performance.now()
   return { ...(await answer), time: performance.now() - start }
 }
@@ -118,9 +118,9 @@ const SPARE = 20
 const PATIENT = 60
 
 onEach('a list that takes too long is abandoned at its deadline', async (t, dialect) => {
-  const app = await fresh(t, dialect, 0.1)
+  const app = await buildSlow(t, dialect, 0.1)
   for (const number of [1, 2, 2]) {
-    const answer = await timed(get(app, long(dialect, number)))
+    const answer = await measure(get(app, buildLongUrl(dialect, number)))
     t.match(answer, TOO_EXPENSIVE)
     t.ok(answer.time < 100 + GRACE, `after ${answer.time} ms`)
   }
@@ -128,9 +128,9 @@ onEach('a list that takes too long is abandoned at its deadline', async (t, dial
 })
 
 onEach('the thread or connection of an abandoned list is free again', async (t, dialect) => {
-  const { bearable } = slow(dialect)
-  const app = await fresh(t, dialect)
-  const answers = await Promise.all(Array.from({ length: 8 }, (_, number) => get(app, long(dialect, number))))
+  const { bearable } = getEngine(dialect)
+  const app = await buildSlow(t, dialect)
+  const answers = await Promise.all(Array.from({ length: 8 }, (_, number) => get(app, buildLongUrl(dialect, number))))
   for (const answer of answers) t.match(answer, TOO_EXPENSIVE)
   // A busy machine may be too slow at first. If all threads or connections stayed in use, every attempt would fail.
   let attempts = 1
@@ -139,16 +139,16 @@ onEach('the thread or connection of an abandoned list is free again', async (t, 
 })
 
 onEach('a long list delays no other request', async (t, dialect) => {
-  const app = await fresh(t, dialect, slow(dialect).patience)
+  const app = await buildSlow(t, dialect, getEngine(dialect).patience)
   let over = false
-  const answer = timed(get(app, long(dialect, 1))).finally(() => {
+  const answer = measure(get(app, buildLongUrl(dialect, 1))).finally(() => {
     over = true
   })
   let longest = 0
   let asked = 0
   while (!over) {
     for (const url of ['/livez', '/api/products/?page_size=1', '/api/products/7/']) {
-      const { status, time } = await timed(get(app, url))
+      const { status, time } = await measure(get(app, url))
       t.equal(status, 200, url)
       longest = Math.max(longest, time)
       asked++
@@ -163,17 +163,17 @@ onEach('a long list delays no other request', async (t, dialect) => {
 })
 
 onEach('lists beyond the queue are refused at once, and a page does not fail with its count', async (t, dialect) => {
-  const app = await fresh(t, dialect, PATIENT)
+  const app = await buildSlow(t, dialect, PATIENT)
   const enough = Promise.withResolvers<void>()
   let refused = 0
   const answers = Array.from({ length: MAX_LONG + REFUSED + SPARE }, async (_, number) => {
-    const answer = await get(app, long(dialect, number))
+    const answer = await get(app, buildLongUrl(dialect, number))
     if (answer.status === 200 || refused === REFUSED) return
     t.match(answer, TOO_EXPENSIVE)
     if (++refused === REFUSED) enough.resolve()
   })
   await enough.promise
-  const page = await get(app, long(dialect, 1_000, 'bounded'))
+  const page = await get(app, buildLongUrl(dialect, 1_000, 'bounded'))
   t.match(page, { status: 200, body: { count_exact: false, results: { length: 20 } } })
   t.ok(page.body.count >= 20)
   // The test does not wait for the other lists.
@@ -182,8 +182,8 @@ onEach('lists beyond the queue are refused at once, and a page does not fail wit
 })
 
 onEach('closing does not wait for long lists', async (t, dialect) => {
-  const app = await fresh(t, dialect, PATIENT)
-  const answers = Array.from({ length: 10 }, (_, number) => get(app, long(dialect, number)))
+  const app = await buildSlow(t, dialect, PATIENT)
+  const answers = Array.from({ length: 10 }, (_, number) => get(app, buildLongUrl(dialect, number)))
   // By then some lists are being read, and the others wait for them.
   await setTimeout(400)
   const start = performance.now()
@@ -201,7 +201,7 @@ onEach('a read of a table locked by another program answers 503 database-busy', 
   await query('begin')
   await query('lock table products in access exclusive mode')
   for (const url of ['/api/products/', '/api/products/?stock=0', '/api/products/?stock=0&count=exact', '/api/products/1/']) {
-    const answer = await timed(get(app, url))
+    const answer = await measure(get(app, url))
     t.match(answer, LOCKED, url)
     t.ok(answer.time < 2_000 + GRACE, `after ${answer.time} ms`)
   }

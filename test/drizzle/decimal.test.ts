@@ -9,7 +9,7 @@ import { open } from '../../drizzle/open.ts'
 import type { Kit } from '../../drizzle/served.ts'
 import * as kit from '../../drizzle/sqlite/kit.ts'
 import { ddl } from '../ddl.ts'
-import { build, idsWhere, onEach } from '../helper.ts'
+import { build, findIds, onEach } from '../helper.ts'
 
 const cases: [text: string, scale: number, units: number, written: string][] = [
   ['0', 2, 0, '0.00'],
@@ -83,7 +83,7 @@ const TEXTS = [
 ]
 
 /** Stores a product that differs from a plain one in `values`, and returns it as read back. */
-async function stored(db: Database, values: Record<string, unknown>): Promise<Record<string, unknown>> {
+async function storeProduct(db: Database, values: Record<string, unknown>): Promise<Record<string, unknown>> {
   const { products } = db.tables
   const now = '2026-01-01T00:00:00.000Z'
   const row = { name: 'plain', price: '1.00', created_at: now, updated_at: now, ...values }
@@ -102,7 +102,8 @@ const kinds: Record<string, { column: 'price' | 'stock' | 'updated_at' | 'name';
 onEach('every kind of column returns the values written to it', async (t, dialect) => {
   const { db } = await build(t, dialect)
   for (const [kind, { column, values }] of Object.entries(kinds)) {
-    for (const [row, value] of values.entries()) t.equal((await stored(db, { [column]: value }))[column], value, `${kind}, row ${row}`)
+    for (const [row, value] of values.entries())
+      t.equal((await storeProduct(db, { [column]: value }))[column], value, `${kind}, row ${row}`)
   }
 })
 
@@ -112,23 +113,23 @@ onEach('a value finds its row in a comparison and in an array', async (t, dialec
   for (const [kind, { column: name, values }] of Object.entries(kinds)) {
     const column = getTableColumns(products)[name] as SQLiteColumn
     for (const [row, value] of values.entries()) {
-      const { id } = await stored(db, { [name]: value })
+      const { id } = await storeProduct(db, { [name]: value })
       const alone = await db.read.select({ id: products.id }).from(products).where(eq(column, value))
       t.ok(
         alone.some((product) => product.id === id),
         `${kind}, row ${row}, alone`,
       )
-      t.ok((await idsWhere(db, db.dialect.matchAny(column, [value]))).includes(Number(id)), `${kind}, row ${row}, in an array`)
+      t.ok((await findIds(db, db.dialect.matchAny(column, [value]))).includes(Number(id)), `${kind}, row ${row}, in an array`)
     }
-    const all = await idsWhere(db, db.dialect.matchAny(column, values))
+    const all = await findIds(db, db.dialect.matchAny(column, values))
     t.ok(all.length >= values.length, `${kind}: all in one array`)
-    t.same(await idsWhere(db, db.dialect.matchAny(column, [])), [], `${kind}: none in an empty one`)
+    t.same(await findIds(db, db.dialect.matchAny(column, [])), [], `${kind}: none in an empty one`)
   }
 })
 
 onEach('a price is stored as whole cents', async (t, dialect) => {
   const { db } = await build(t, dialect)
-  await stored(db, { price: '99999999.99' })
+  await storeProduct(db, { price: '99999999.99' })
   const [row] = await db.read.all<{ price: number | string }>(sql`select price from products`)
   t.equal(Number(row?.price), 9_999_999_999)
 })
@@ -140,21 +141,21 @@ onEach('a reference is null or the id of an existing row', async (t, dialect) =>
     tx.insert(db.tables.categories).values({ name: 'a', slug: 'a', created_at: now, updated_at: now }).returning(),
   )
   t.match(made, { parent: null, version: 1 })
-  t.equal((await stored(db, { category: made?.id })).category, made?.id)
+  t.equal((await storeProduct(db, { category: made?.id })).category, made?.id)
   t.match(
-    await stored(db, {}),
+    await storeProduct(db, {}),
     { category: null, sku: null, description: '', brand: '', stock: 0, version: 1 },
     'defaults of omitted columns',
   )
-  const missing = stored(db, { category: 1_000_000 })
+  const missing = storeProduct(db, { category: 1_000_000 })
   t.equal(await missing.catch((error) => db.classifyFailure(error)), 'reference')
 })
 
 onEach('a time beyond the range of its column sorts before or after every row', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const { products } = db.tables
-  await stored(db, { updated_at: '0001-01-01T00:00:00.000Z' })
-  await stored(db, { updated_at: '9999-12-31T23:59:59.999Z' })
+  await storeProduct(db, { updated_at: '0001-01-01T00:00:00.000Z' })
+  await storeProduct(db, { updated_at: '9999-12-31T23:59:59.999Z' })
   for (const [beyond, after] of [
     ['0000-12-31T23:59:59.999Z', 2],
     ['+010000-01-01T00:00:00.000Z', 0],

@@ -23,7 +23,7 @@ function on(name: Dialect['name'], title: string, body: (t: Test, dialect: Diale
     t.test(`${title} [${name}]`, { skip: dialect.skip }, (t) => body(t, dialect))
 }
 
-async function opened(t: Test, dialect: Dialect): Promise<Database> {
+async function openMigrated(t: Test, dialect: Dialect): Promise<Database> {
   const db = await open(await dialect.create(t), { served: SERVED })
   t.teardown(() => db.close())
   await db.migrate()
@@ -35,7 +35,7 @@ async function insert(tx: Queries, db: Database, name: string, values: { sku?: s
   await tx.insert(db.tables.products).values({ name, price: '1.00', created_at: now, updated_at: now, ...values })
 }
 
-async function names(db: Database): Promise<string[]> {
+async function listNames(db: Database): Promise<string[]> {
   const { products } = db.tables
   return (await db.read.select({ name: products.name }).from(products).orderBy(products.id)).map(({ name }) => name)
 }
@@ -57,18 +57,18 @@ on('sqlite', 'a new database file is readable by its owner only, and an existing
 const PRODUCT = { name: 'a', price: '1.00' }
 
 onEach('a write is committed when its work resolves, and returns its result', async (t, dialect) => {
-  const db = await opened(t, dialect)
+  const db = await openMigrated(t, dialect)
   const given = await db.write(async (tx) => {
     await insert(tx, db, 'a')
     await insert(tx, db, 'b')
     return 'given'
   })
   t.equal(given, 'given')
-  t.same(await names(db), ['a', 'b'])
+  t.same(await listNames(db), ['a', 'b'])
 })
 
 onEach('a write is rolled back when its work throws', async (t, dialect) => {
-  const db = await opened(t, dialect)
+  const db = await openMigrated(t, dialect)
   const reason = new Error('changed its mind')
   const works: Record<string, (tx: Queries) => Promise<unknown>> = {
     'at once': () => {
@@ -96,13 +96,13 @@ onEach('a write is rolled back when its work throws', async (t, dialect) => {
     const error = await db.write(work).catch((error) => error)
     t.equal(error, reason, `${when}: the original error is thrown`)
   }
-  t.same(await names(db), [])
+  t.same(await listNames(db), [])
   await db.write((tx) => insert(tx, db, 'after'))
-  t.same(await names(db), ['after'])
+  t.same(await listNames(db), ['after'])
 })
 
 onEach('a write that ignores a failed statement reports whether it was committed', async (t, dialect) => {
-  const db = await opened(t, dialect)
+  const db = await openMigrated(t, dialect)
   const result = await db
     .write(async (tx) => {
       await insert(tx, db, 'a')
@@ -114,26 +114,26 @@ onEach('a write that ignores a failed statement reports whether it was committed
       () => ['a'],
       () => [],
     )
-  t.same(await names(db), result)
+  t.same(await listNames(db), result)
 })
 
 onEach('a read sees writes as soon as they are committed', async (t, dialect) => {
-  const db = await opened(t, dialect)
+  const db = await openMigrated(t, dialect)
   await db.write(async (tx) => {
     await insert(tx, db, 'a')
-    t.same(await names(db), [], 'not before the commit')
+    t.same(await listNames(db), [], 'not before the commit')
     t.equal((await tx.select().from(db.tables.products)).length, 1, 'the write itself sees them')
   })
-  t.same(await names(db), ['a'])
+  t.same(await listNames(db), ['a'])
 })
 
 on('sqlite', 'a read cannot write', async (t, dialect) => {
-  const db = await opened(t, dialect)
+  const db = await openMigrated(t, dialect)
   await t.rejects(async () => db.read.run(sql`delete from products`))
 })
 
 on('sqlite', 'writes run one at a time, in the order of their calls', async (t, dialect) => {
-  const db = await opened(t, dialect)
+  const db = await openMigrated(t, dialect)
   const events: string[] = []
   const first = Promise.withResolvers<void>()
   const write = (name: string, until: Promise<unknown>, fails = false) =>
@@ -154,25 +154,25 @@ on('sqlite', 'writes run one at a time, in the order of their calls', async (t, 
     ['fulfilled', 'rejected', 'fulfilled'],
   )
   t.same(events, ['a begins', 'a ends', 'b begins', 'b ends', 'c begins', 'c ends'])
-  t.same(await names(db), ['a', 'c'])
+  t.same(await listNames(db), ['a', 'c'])
 })
 
 on('pg', 'a write does not wait for another', async (t, dialect) => {
-  const db = await opened(t, dialect)
+  const db = await openMigrated(t, dialect)
   const second = Promise.withResolvers<void>()
   const first = db.write(async (tx) => {
     await insert(tx, db, 'a')
     await second.promise
   })
   await db.write((tx) => insert(tx, db, 'b'))
-  t.same(await names(db), ['b'])
+  t.same(await listNames(db), ['b'])
   second.resolve()
   await first
-  t.same((await names(db)).toSorted(), ['a', 'b'], 'in any order')
+  t.same((await listNames(db)).toSorted(), ['a', 'b'], 'in any order')
 })
 
 onEach('a write inside a write throws, and the outer one can continue', async (t, dialect) => {
-  const db = await opened(t, dialect)
+  const db = await openMigrated(t, dialect)
   const refused = (inner: () => Promise<unknown>) => t.rejects(async () => inner(), /inside a write/)
   const insideOut: Record<string, () => Promise<void>> = {
     'a write in a write': () =>
@@ -194,14 +194,14 @@ onEach('a write inside a write throws, and the outer one can continue', async (t
       }),
   }
   for (const [what, run] of Object.entries(insideOut)) {
-    const before = await names(db)
+    const before = await listNames(db)
     await run()
-    t.same((await names(db)).slice(before.length), ['outer'], what)
+    t.same((await listNames(db)).slice(before.length), ['outer'], what)
   }
 })
 
 onEach('classifyFailure names the kind of a failed statement', async (t, dialect) => {
-  const db = await opened(t, dialect)
+  const db = await openMigrated(t, dialect)
   const now = new Date().toISOString()
   await db.write(async (tx) => {
     await tx.insert(db.tables.categories).values({ name: 'used', slug: 'used', created_at: now, updated_at: now })
@@ -230,17 +230,17 @@ onEach('classifyFailure names the kind of a failed statement', async (t, dialect
 })
 
 onEach('runBulk stages in temporary tables of its connection and merges in one transaction', async (t, dialect) => {
-  const db = await opened(t, dialect)
+  const db = await openMigrated(t, dialect)
   const now = new Date().toISOString()
   const stamps = [sql.param(now, db.tables.products.created_at), sql.param(now, db.tables.products.updated_at)]
   // More rounds than connections, so that a leaked connection would be missed.
   for (let round = 0; round < 15; round++) {
-    const before = (await names(db)).length
+    const before = (await listNames(db)).length
     const given = await db.runBulk(async (staging, merge) => {
       await staging.run(sql`create temporary table staged (name text)`)
       await staging.run(sql`insert into staged values ('a'), ('b')`)
       await db.write((tx) => insert(tx, db, 'meanwhile'))
-      t.equal((await names(db)).length, before + 1, 'others can write during staging')
+      t.equal((await listNames(db)).length, before + 1, 'others can write during staging')
       const failed = merge(async (tx) => {
         await tx.run(sql`delete from products`)
         throw new Error('changed its mind')
@@ -252,7 +252,7 @@ onEach('runBulk stages in temporary tables of its connection and merges in one t
       return 'given'
     })
     t.equal(given, 'given')
-    t.equal((await names(db)).length, before + 3)
+    t.equal((await listNames(db)).length, before + 3)
     await t.rejects(async () => db.read.all(sql`select * from staged`), 'the temporary table is gone')
     const failed = db.runBulk(async () => {
       throw new Error('bad line')
@@ -285,7 +285,7 @@ onEach('close waits for the running write', async (t, dialect) => {
   t.same(events, ['written', 'closed'])
   const again = await open(url, { served: SERVED })
   t.teardown(() => again.close())
-  t.same(await names(again), ['a', 'b'])
+  t.same(await listNames(again), ['a', 'b'])
 })
 
 // A separate process, so that this one can continue while the lock is held.
@@ -313,7 +313,7 @@ async function lock(t: Test, url: string): Promise<() => Promise<unknown>> {
 }
 
 on('sqlite', 'every writing connection has the pragmas for durability', async (t, dialect) => {
-  const db = await opened(t, dialect)
+  const db = await openMigrated(t, dialect)
   const pragmas = async (tx: Queries) => {
     const names = ['journal_mode', 'synchronous', 'foreign_keys', 'busy_timeout']
     const values = await Promise.all(names.map(async (name) => Object.values((await tx.all<object>(sql.raw(`pragma ${name}`)))[0] ?? {})))
@@ -419,7 +419,7 @@ on('pg', 'settings of the database by its owner have no effect', async (t, diale
 })
 
 on('pg', 'one of two deadlocked writes runs again, and both are committed', async (t, dialect) => {
-  const db = await opened(t, dialect)
+  const db = await openMigrated(t, dialect)
   await db.write((tx) => insert(tx, db, 'a'))
   await db.write((tx) => insert(tx, db, 'b'))
   const both = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
@@ -441,7 +441,7 @@ on('pg', 'one of two deadlocked writes runs again, and both are committed', asyn
 })
 
 /** Starts a proxy to the server that can be cut and mended. */
-async function way(t: Test, url: string) {
+async function startProxy(t: Test, url: string) {
   const target = new URL(url)
   const sockets = new Set<Socket>()
   const server = createServer((near) => {
@@ -475,7 +475,7 @@ async function way(t: Test, url: string) {
 }
 
 on('pg', 'a flood of different statements leaves few of them prepared, and none fails', async (t, dialect) => {
-  const db = await opened(t, dialect)
+  const db = await openMigrated(t, dialect)
   const prepared = sql`select count(*) from pg_prepared_statements`
   const run = async (number: number) => (await db.readRows(sql`select ${sql.raw(String(number))}`, []))[0]?.[0]
   // One after the other, so that all run on the same connection.
@@ -486,7 +486,7 @@ on('pg', 'a flood of different statements leaves few of them prepared, and none 
 })
 
 on('pg', 'requests are refused while the server is unreachable, and answered after its return', async (t, dialect) => {
-  const { url, cut, mend } = await way(t, await dialect.create(t))
+  const { url, cut, mend } = await startProxy(t, await dialect.create(t))
   const app = await build(t, dialect, { env: { DATABASE_URL: url } })
   t.equal((await ask(app, 'POST', '/api/products/', PRODUCT)).status, 201)
   await cut()
@@ -594,6 +594,6 @@ on('pg', 'a connection that ends between two statements fails its work but not t
       (error) => error,
     )
     t.equal(db.classifyFailure(error), 'unavailable', what)
-    t.same(await names(db), [])
+    t.same(await listNames(db), [])
   }
 })

@@ -16,7 +16,7 @@ import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
 import type { Dialect } from '../dialects.ts'
 import { connect, type Query } from '../dialects.ts'
-import { idsWhere, onEach } from '../helper.ts'
+import { findIds, onEach } from '../helper.ts'
 import { startNode } from '../node-process.ts'
 import { create, remove } from '../records.ts'
 
@@ -26,7 +26,7 @@ const SERVED = [categories.served, products.served]
 /**
  * Copies drizzle/ as another version: with more migrations, with `changes` in the text of the present ones, or without those after `last`.
  */
-async function versionWith(
+async function createVersion(
   t: Test,
   dialect: Dialect,
   more: Record<string, string[]>,
@@ -53,7 +53,12 @@ async function versionWith(
   return module.open
 }
 
-async function opened(t: Test, url: string, version: typeof open = open, served: readonly ServedResource[] = SERVED): Promise<Database> {
+async function openDatabase(
+  t: Test,
+  url: string,
+  version: typeof open = open,
+  served: readonly ServedResource[] = SERVED,
+): Promise<Database> {
   const db = await version(url, { served })
   t.teardown(() => db.close())
   return db
@@ -77,7 +82,7 @@ const TABLES: Record<string, string> = {
 }
 
 /** Returns the whole schema and every row of every table as text. */
-async function dump({ name }: Dialect, query: Query): Promise<string> {
+async function dumpDatabase({ name }: Dialect, query: Query): Promise<string> {
   const parts: unknown[] = []
   for (const text of CATALOGUE[name] ?? []) parts.push(await query(text))
   for (const table of await query(TABLES[name] ?? '')) {
@@ -102,13 +107,13 @@ async function fill(db: Database): Promise<{ lastId: number }> {
   return { lastId: last.id }
 }
 
-const counters = async (query: Query, table: string) => {
+const readCounters = async (query: Query, table: string) => {
   const [row] = await query(`select sum(version) as version, sum(row_count) as rows from stockroom_counters where name = '${table}'`)
   return { version: Number(row?.version), rows: Number(row?.rows) }
 }
 
 onEach('migrating an empty database creates the whole schema, and the database is not ready before', async (t, dialect) => {
-  const db = await opened(t, await dialect.create(t))
+  const db = await openDatabase(t, await dialect.create(t))
   await t.rejects(db.checkReady())
   const applied = await db.migrate()
   t.equal(applied[0], '0000_init')
@@ -116,19 +121,19 @@ onEach('migrating an empty database creates the whole schema, and the database i
     t.ok(applied.includes(part), part)
   await db.checkReady()
   await fill(db)
-  t.equal((await idsWhere(db, db.dialect.contains('products', db.tables.products.id, ['name'], ['σίγμα']))).length, 20)
+  t.equal((await findIds(db, db.dialect.contains('products', db.tables.products.id, ['name'], ['σίγμα']))).length, 20)
 })
 
 onEach('a second migration changes nothing', async (t, dialect) => {
   const url = await dialect.create(t)
   const query = await connect(t, url)
-  const first = await opened(t, url)
+  const first = await openDatabase(t, url)
   await first.migrate()
   await fill(first)
-  const before = await dump(dialect, query)
+  const before = await dumpDatabase(dialect, query)
   t.same(await first.migrate(), [], 'by the same instance')
-  t.same(await (await opened(t, url)).migrate(), [], 'by another instance')
-  t.equal(await dump(dialect, query), before)
+  t.same(await (await openDatabase(t, url)).migrate(), [], 'by another instance')
+  t.equal(await dumpDatabase(dialect, query), before)
 })
 
 const COLUMNS: Record<string, string> = {
@@ -171,27 +176,27 @@ for (const table of ['products', 'categories'] as const) {
       // A connection runs one statement at a time, so the queries run one after the other.
       for (const name of ['products', 'categories', 'products_search', 'categories_search'])
         parts.push(await query(`select * from ${name} order by id`))
-      return JSON.stringify([...parts, (await counters(query, 'products')).rows, (await counters(query, 'categories')).rows])
+      return JSON.stringify([...parts, (await readCounters(query, 'products')).rows, (await readCounters(query, 'categories')).rows])
     }
-    const older = await opened(t, url)
+    const older = await openDatabase(t, url)
     await older.migrate()
     const { lastId } = await fill(older)
-    const before = { rows: await rows(), version: (await counters(query, table)).version }
+    const before = { rows: await rows(), version: (await readCounters(query, table)).version }
 
     const statements = (await rebuild[dialect.name]?.(query, table)) ?? []
-    const newer = await opened(t, url, await versionWith(t, dialect, { '0001_rebuild': statements }))
+    const newer = await openDatabase(t, url, await createVersion(t, dialect, { '0001_rebuild': statements }))
     t.ok((await newer.migrate()).includes('0001_rebuild'))
     t.equal(await rows(), before.rows)
     t.same(await newer.migrate(), [], 'it is applied once')
     await newer.checkReady()
 
-    const after = await counters(query, table)
+    const after = await readCounters(query, table)
     t.ok(after.version >= before.version, 'the version does not decrease')
     await query(
       `insert into ${table} (${COLUMNS[table]}) select ${(COLUMNS[table] ?? '').replace('"id"', 'id + 1000').replace('"sku"', 'null').replace('"slug"', "slug || '-x'").replace('"name"', "name || '-x'")} from ${table} where id = 2`,
     )
-    t.equal((await counters(query, table)).rows, after.rows + 1, 'an insert by another program is counted')
-    t.ok((await counters(query, table)).version > after.version)
+    t.equal((await readCounters(query, table)).rows, after.rows + 1, 'an insert by another program is counted')
+    t.ok((await readCounters(query, table)).version > after.version)
     await query(`update ${table} set name = 'by hand' where id = 1002`)
     t.match(
       await query(`select version from ${table} where id = 1002`),
@@ -199,29 +204,29 @@ for (const table of ['products', 'categories'] as const) {
       'an update by another program raises the version of the row',
     )
     await query(`delete from ${table} where id = 1002`)
-    t.equal((await counters(query, table)).rows, after.rows, 'a delete by another program is counted')
+    t.equal((await readCounters(query, table)).rows, after.rows, 'a delete by another program is counted')
     t.same(await query(`select id from ${table}_search where id = 1002`), [], 'a delete removes the search text')
 
     t.equal(
-      (await idsWhere(newer, newer.dialect.contains('products', newer.tables.products.id, ['name'], ['shirt 1']))).length,
+      (await findIds(newer, newer.dialect.contains('products', newer.tables.products.id, ['name'], ['shirt 1']))).length,
       11,
       'the search works',
     )
     await t.rejects(query('delete from categories where id = 2'), 'a category in use cannot be deleted')
     const made = await create(newer, products, { name: 'After', price: '1.00' })
     t.ok(made.id > lastId, 'no id is reused')
-    t.same(await idsWhere(newer, newer.dialect.contains('products', newer.tables.products.id, ['name'], ['after'])), [made.id])
+    t.same(await findIds(newer, newer.dialect.contains('products', newer.tables.products.id, ['name'], ['after'])), [made.id])
   })
 }
 
 onEach('the id of a deleted row is not reused after a rebuild', async (t, dialect) => {
   const url = await dialect.create(t)
   const query = await connect(t, url)
-  const older = await opened(t, url)
+  const older = await openDatabase(t, url)
   await older.migrate()
   const { lastId } = await fill(older)
   const statements = (await rebuild[dialect.name]?.(query, 'products')) ?? []
-  const newer = await opened(t, url, await versionWith(t, dialect, { '0001_rebuild': statements }))
+  const newer = await openDatabase(t, url, await createVersion(t, dialect, { '0001_rebuild': statements }))
   await newer.migrate()
   t.equal((await create(newer, products, { name: 'After', price: '1.00' })).id, lastId + 1)
 })
@@ -249,17 +254,17 @@ for (const [what, { statements, says }] of Object.entries(failing)) {
   onEach(`a migration ${what} is rolled back completely`, async (t, dialect) => {
     const url = await dialect.create(t)
     const query = await connect(t, url)
-    const older = await opened(t, url)
+    const older = await openDatabase(t, url)
     await older.migrate()
     await fill(older)
-    const before = await dump(dialect, query)
-    const newer = await opened(t, url, await versionWith(t, dialect, { '0001_bad': statements }))
+    const before = await dumpDatabase(dialect, query)
+    const newer = await openDatabase(t, url, await createVersion(t, dialect, { '0001_bad': statements }))
     const error: Error = await newer.migrate().then(
       () => t.fail('it was applied'),
       (error) => error,
     )
     t.match(`${error.message} ${(error.cause as Error | undefined)?.message}`, says)
-    t.equal(await dump(dialect, query), before)
+    t.equal(await dumpDatabase(dialect, query), before)
     await t.rejects(newer.checkReady(), /0001_bad/, 'the newer version is not ready')
     await older.checkReady()
     const orphan = newer.write((tx) => tx.run(sql`update products set category = 1000000`))
@@ -268,7 +273,7 @@ for (const [what, { statements, says }] of Object.entries(failing)) {
 }
 
 /** Adds a table that two sets of migrations change: OURS adds to it, THEIRS rebuilds it in its earlier form. */
-const withMakers = (kit: Kit): Tables => {
+const defineMakers = (kit: Kit): Tables => {
   const known = defineTables(kit)
   const makers = kit.table(
     'makers',
@@ -320,12 +325,12 @@ for (const [title, row, then, lost] of rebuilds) {
     const url = await dialect.create(t)
     const query = await connect(t, url)
     const migrate = async (migrations: Record<string, string[]>) => {
-      const db = await (await versionWith(t, dialect, migrations))(url, { served: SERVED, tables: withMakers })
+      const db = await (await createVersion(t, dialect, migrations))(url, { served: SERVED, tables: defineMakers })
       return db.migrate().finally(() => db.close())
     }
     await migrate(OURS)
     if (row) await query(`insert into makers (id, name, rating) values (1, 'Acme', 5)`)
-    const before = await dump(dialect, query)
+    const before = await dumpDatabase(dialect, query)
     const applying = migrate({ ...OURS, ...then })
     if (lost.length === 0) {
       t.match(await applying, Object.keys(then))
@@ -338,19 +343,19 @@ for (const [title, row, then, lost] of rebuilds) {
     t.ok(message.startsWith('Migration 0102_rebuild removes '), message)
     for (const part of LOST) t.equal(message.includes(part), lost.includes(part), part)
     t.match(message, 'npm run migrations -- --name rebuild')
-    t.equal(await dump(dialect, query), before)
+    t.equal(await dumpDatabase(dialect, query), before)
   })
 }
 
 onEach('a start names declared tables and indexes that the database lacks', async (t, dialect) => {
   const url = await dialect.create(t)
   const query = await connect(t, url)
-  const db = await open(url, { served: SERVED, tables: withMakers })
+  const db = await open(url, { served: SERVED, tables: defineMakers })
   t.teardown(() => db.close())
   await t.rejects(db.migrate(), { message: /^The database lacks table makers, which .* npm run migrations -- --name / })
   t.strictSame(await query(TABLES[dialect.name] ?? ''), [], 'nothing was created')
 
-  const own = await opened(t, url)
+  const own = await openDatabase(t, url)
   await own.migrate()
   await query('drop index products_by_name')
   await query('drop index categories_root_name')
@@ -361,7 +366,7 @@ onEach('a start names declared tables and indexes that the database lacks', asyn
 })
 
 interface Refused {
-  newer: Parameters<typeof versionWith>[2]
+  newer: Parameters<typeof createVersion>[2]
   changes?: (text: string) => string
   says: RegExp
   /** Whether a running instance stays ready. */
@@ -384,9 +389,9 @@ for (const [what, { newer, changes, says, ready = false }] of Object.entries(ref
   onEach(`a database ${what} is refused at the start`, async (t, dialect) => {
     const url = await dialect.create(t)
     const query = await connect(t, url)
-    await (await opened(t, url, await versionWith(t, dialect, newer, changes))).migrate()
-    const before = await dump(dialect, query)
-    const db = await opened(t, url)
+    await (await openDatabase(t, url, await createVersion(t, dialect, newer, changes))).migrate()
+    const before = await dumpDatabase(dialect, query)
+    const db = await openDatabase(t, url)
     const doors = { migrate: () => db.migrate(), ...(!ready && { ready: () => db.checkReady() }) }
     for (const [door, attempt] of Object.entries(doors)) {
       const error: Error = await attempt().then(
@@ -396,7 +401,7 @@ for (const [what, { newer, changes, says, ready = false }] of Object.entries(ref
       t.equal(error.constructor.name, 'DatabaseUnusable', door)
       t.match(error.message, says, door)
     }
-    t.equal(await dump(dialect, query), before)
+    t.equal(await dumpDatabase(dialect, query), before)
   })
 }
 
@@ -432,7 +437,7 @@ async function whyNotReady(db: Database): Promise<string | undefined> {
 for (const [what, changes, more, says] of rollouts) {
   onEach(`an older instance is ${says ? 'not ' : ''}ready when a newer version ${what}`, async (t, dialect) => {
     const url = await dialect.create(t)
-    const older = await opened(t, url)
+    const older = await openDatabase(t, url)
     await older.migrate()
     await older.checkReady()
     const kinds: Record<string, string> = { webhook: 'bigint not null references webhooks (id)' }
@@ -445,7 +450,7 @@ for (const [what, changes, more, says] of rollouts) {
       const { webhook_pauses, ...tables } = defineTables(kit)
       return tables as Tables
     }
-    const version = await versionWith(t, dialect, { '0001_newer': [...statements, ...more] })
+    const version = await createVersion(t, dialect, { '0001_newer': [...statements, ...more] })
     const newer = await version(url, { served: SERVED, tables })
     t.teardown(() => newer.close())
     t.equal((await newer.migrate())[0], '0001_newer')
@@ -465,12 +470,12 @@ onEach('consumer offsets survive the renaming of their table, which older instan
     const cursors = kit.table('cursors', { name: kit.text().primaryKey(), change: kit.integer().notNull() })
     return { ...others, cursors } as unknown as Tables
   }
-  const version = await versionWith(t, dialect, {}, undefined, '0003_jobs_and_webhooks')
+  const version = await createVersion(t, dialect, {}, undefined, '0003_jobs_and_webhooks')
   const older = await version(url, { served: SERVED, tables })
   t.teardown(() => older.close())
   await older.migrate()
   await query(`insert into cursors (name, change) values ('webhooks', 42)`)
-  const newer = await opened(t, url)
+  const newer = await openDatabase(t, url)
   t.equal((await newer.migrate())[0], '0004_consumer_offsets')
   const { consumer_offsets } = newer.tables
   t.strictSame(await newer.read.select().from(consumer_offsets), [{ name: 'webhooks', change: 42 }])
@@ -480,22 +485,25 @@ onEach('consumer offsets survive the renaming of their table, which older instan
 
 onEach('a search table whose fields changed is rebuilt, and the others are kept', async (t, dialect) => {
   const url = await dialect.create(t)
-  const older = await opened(t, url, open, [categories.served, { table: 'products', foldedFields: ['name'], prefixedFields: ['name'] }])
+  const older = await openDatabase(t, url, open, [
+    categories.served,
+    { table: 'products', foldedFields: ['name'], prefixedFields: ['name'] },
+  ])
   await older.migrate()
   const now = '2026-01-01T00:00:00.000Z'
   await older.write((tx) =>
     tx.insert(older.tables.products).values({ name: 'Shirt', brand: 'ACME', price: '1.00', created_at: now, updated_at: now }),
   )
-  const newer = await opened(t, url)
+  const newer = await openDatabase(t, url)
   await t.rejects(newer.checkReady(), /products_search.*stockroom migrate/)
   t.same(await newer.migrate(), ['products_search'])
   await newer.checkReady()
-  t.same(await idsWhere(newer, newer.dialect.contains('products', newer.tables.products.id, ['brand'], ['acme'])), [1])
+  t.same(await findIds(newer, newer.dialect.contains('products', newer.tables.products.id, ['brand'], ['acme'])), [1])
 })
 
 onEach('concurrent migrations of an empty database by several instances succeed', async (t, dialect) => {
   const url = await dialect.create(t)
-  const instances = await Promise.all(Array.from({ length: 4 }, () => opened(t, url)))
+  const instances = await Promise.all(Array.from({ length: 4 }, () => openDatabase(t, url)))
   const applied = await Promise.all(instances.map((db) => db.migrate()))
   t.equal(applied.filter((names) => names.length > 0).length, 1, 'one instance migrated it')
   await Promise.all(instances.map((db) => db.checkReady()))
@@ -517,11 +525,11 @@ onEach('concurrent migrations of an empty database by several processes succeed'
   }
   const applied = await Promise.all([migrate(), migrate()])
   t.equal(applied.filter((names) => names.length > 0).length, 1, 'one process migrated it')
-  await (await opened(t, url)).checkReady()
+  await (await openDatabase(t, url)).checkReady()
 })
 
 onEach('migrations are read and hashed once, however often readiness is checked', async (t, dialect) => {
-  const db = await opened(t, await dialect.create(t))
+  const db = await openDatabase(t, await dialect.create(t))
   await db.migrate()
   const folder = t.testdir()
   cpSync(new URL(`drizzle/${dialect.name}/migrations`, ROOT), folder, { recursive: true })

@@ -11,7 +11,7 @@ import type { App } from '../../src/http/routes.ts'
 import { connect, DIALECTS, type Dialect, type Query } from '../dialects.ts'
 import { type Answer, ask, build, get } from '../helper.ts'
 import { startServer } from '../postgres.ts'
-import { cable } from '../tcp-proxy.ts'
+import { startProxy } from '../tcp-proxy.ts'
 
 // The tests mostly wait for time limits and use no CPU meanwhile.
 t.jobs = 5
@@ -27,10 +27,10 @@ const list = (app: App) => get(app, '/api/products/')
 const ready = (app: App) => get(app, '/readyz')
 
 /** A 503 with a code and a detail. */
-const saying = (code: string, detail: RegExp) => ({ status: 503, headers: { 'retry-after': '1' }, body: { code, detail } })
+const unavailable = (code: string, detail: RegExp) => ({ status: 503, headers: { 'retry-after': '1' }, body: { code, detail } })
 
 /** Repeats a request until its answer has a status. The time limit of the test ends an endless wait. */
-async function until(status: number, request: () => Promise<Answer>): Promise<void> {
+async function waitForStatus(status: number, request: () => Promise<Answer>): Promise<void> {
   while ((await request()).status !== status) await setTimeout(50)
 }
 
@@ -48,29 +48,29 @@ t.test('a read-only database answers 503 to writes and to /readyz until it is wr
   ] as const) {
     await query(`alter database ${name} set default_transaction_read_only = ${setting}`)
     await terminateOthers(query)
-    await until(isReadOnly ? 503 : 200, () => ready(app))
-    t.match(await ready(app), isReadOnly ? saying('not-ready', /read-only/) : { status: 200 })
-    t.match(await create(app), isReadOnly ? saying('database-unavailable', /read-only/) : { status: 201 })
+    await waitForStatus(isReadOnly ? 503 : 200, () => ready(app))
+    t.match(await ready(app), isReadOnly ? unavailable('not-ready', /read-only/) : { status: 200 })
+    t.match(await create(app), isReadOnly ? unavailable('database-unavailable', /read-only/) : { status: 201 })
     t.match(await list(app), { status: 200 }, 'reads continue')
   }
 })
 
 t.test('connections that vanish silently are replaced, and /readyz does not hang', OPTIONS, async (t) => {
-  const { url, abandon, hold } = await cable(t, await postgres.create(t), 5432)
+  const { url, stallExisting: abandon, setStalled: hold } = await startProxy(t, await postgres.create(t), 5432)
   const app = await build(t, postgres, at(url))
   // All connections are open and idle.
   await Promise.all(Array.from({ length: 12 }, (_, number) => [list(app), create(app, { ...PRODUCT, sku: `${number}` })]).flat())
   abandon()
-  t.match(await ready(app), saying('not-ready', /has not answered for 2 s/))
-  t.match(await create(app), saying('database-unavailable', /does not answer/), 'the request is answered')
-  await until(200, () => list(app))
-  await until(201, () => create(app))
-  await until(200, () => ready(app))
+  t.match(await ready(app), unavailable('not-ready', /has not answered for 2 s/))
+  t.match(await create(app), unavailable('database-unavailable', /does not answer/), 'the request is answered')
+  await waitForStatus(200, () => list(app))
+  await waitForStatus(201, () => create(app))
+  await waitForStatus(200, () => ready(app))
 
   hold(true)
-  t.match(await ready(app), saying('not-ready', /has not answered for 2 s/), 'the server hangs')
+  t.match(await ready(app), unavailable('not-ready', /has not answered for 2 s/), 'the server hangs')
   hold(false)
-  await until(200, () => ready(app))
+  await waitForStatus(200, () => ready(app))
   t.match(await create(app), { status: 201 })
 })
 
@@ -80,13 +80,13 @@ t.test('a locked table and an exhausted pool are reported differently', OPTIONS,
   await query('begin; lock table products in exclusive mode')
   const waiting = Array.from({ length: 4 }, () => create(app))
   while ((await query("select from pg_locks where not granted and relation = 'products'::regclass")).length < 4) await setTimeout(20)
-  for (const answer of await Promise.all(waiting)) t.match(answer, saying('database-busy', /has locked/))
+  for (const answer of await Promise.all(waiting)) t.match(answer, unavailable('database-busy', /has locked/))
   await query('rollback')
   t.match(await create(app), { status: 201 })
 
   const released = Promise.withResolvers<void>()
   const holding = Array.from({ length: 4 }, () => app.db.write(() => released.promise))
-  t.match(await create(app), saying('database-busy', /All connections/))
+  t.match(await create(app), unavailable('database-busy', /All connections/))
   t.match(await list(app), { status: 200 }, 'reads use separate connections')
   released.resolve()
   await Promise.all(holding)
@@ -106,11 +106,11 @@ t.test(
     server.fillDisk()
     let answer = await create(app)
     while (answer.status === 201) answer = await create(app, { ...PRODUCT, description: randomBytes(1_000).toString('hex') })
-    t.match(answer, saying('database-unavailable', /disk .* full/))
-    t.match(await ready(app), saying('not-ready', /disk .* full/))
+    t.match(answer, unavailable('database-unavailable', /disk .* full/))
+    t.match(await ready(app), unavailable('not-ready', /disk .* full/))
     t.match(await list(app), { status: 200 }, 'reads continue')
     server.freeDisk()
-    await until(200, () => ready(app))
+    await waitForStatus(200, () => ready(app))
     t.match(await create(app), { status: 201 })
   },
 )

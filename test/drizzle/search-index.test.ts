@@ -13,13 +13,13 @@ import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
 import { importProducts } from '../../src/transfer/import.ts'
 import { connect } from '../dialects.ts'
-import { ask, build, get, idsWhere, lines, onEach, queriesOf } from '../helper.ts'
+import { ask, build, buildQueries, findIds, get, lines, onEach } from '../helper.ts'
 import { create, merge, remove } from '../records.ts'
 
 const SERVED = [categories.served, products.served]
 const FIELDS = products.search
 
-const containing = (db: Database, term: string, fields: readonly string[] = FIELDS) =>
+const contains = (db: Database, term: string, fields: readonly string[] = FIELDS) =>
   db.dialect.contains('products', db.tables.products.id, fields, [term])
 
 /** Writes many rows with SQL and then builds their search text. */
@@ -59,25 +59,25 @@ const plans: {
     'a term with wildcards of LIKE': '97% plain_',
   }).map(([what, term]) => ({
     what: `${what}, in one field`,
-    clause: (db: Database) => containing(db, [...term].length < 3 ? `${term} ` : term, ['name']),
+    clause: (db: Database) => contains(db, [...term].length < 3 ? `${term} ` : term, ['name']),
     sqlite: TRIGRAMS,
     pg: /Bitmap Index Scan on products_search_trigrams/,
   })),
   {
     what: 'three letters, in any field',
-    clause: (db) => containing(db, 'irt 976 grö'),
+    clause: (db) => contains(db, 'irt 976 grö'),
     sqlite: TRIGRAMS,
     pg: /BitmapOr[\s\S]*Bitmap Index Scan on products_search_trigrams/,
   },
   ...['麵包', '한', 'ö麵'].map((term) => ({
     what: `${[...term].length} letters beyond ASCII`,
-    clause: (db: Database) => containing(db, term),
+    clause: (db: Database) => contains(db, term),
     sqlite: POSTINGS,
     pg: /Bitmap Index Scan on products_search_trigrams/,
   })),
   {
     what: 'two letters of ASCII',
-    clause: (db) => containing(db, 'zq'),
+    clause: (db) => contains(db, 'zq'),
     sqlite: POSTINGS,
     // pg_trgm has no trigrams for such terms, so the texts are scanned.
     pg: /Seq Scan on products_search/,
@@ -102,7 +102,7 @@ onEach('text searches use an index', async (t, dialect) => {
   // PostgreSQL does this itself some time after so many rows. It also merges the pending list of the index.
   if (dialect.name === 'pg') await (await connect(t, config.DATABASE_URL))('vacuum analyze products, products_search')
   for (const { what, clause, sqlite, pg } of plans) {
-    const { check, ids = check } = queriesOf(clause(db))
+    const { check, ids = check } = buildQueries(clause(db))
     const query = dialect.name === 'pg' ? check : ids
     const rows = await db.read.all<object>(dialect.name === 'pg' ? sql`explain ${query}` : sql`explain query plan ${query}`)
     const plan = rows.map((row) => Object.values(row).at(-1)).join('\n')
@@ -113,7 +113,7 @@ onEach('text searches use an index', async (t, dialect) => {
       t.notMatch(plan, sqlite.avoids, what)
     }
   }
-  t.equal((await idsWhere(db, containing(db, '麵包'))).length, Math.floor(ROWS / 1999))
+  t.equal((await findIds(db, contains(db, '麵包'))).length, Math.floor(ROWS / 1999))
 })
 
 /** Throws if SQLite's index disagrees with its text. */
@@ -162,7 +162,7 @@ onEach('the search text follows every write', async (t, dialect) => {
   ]
   for (const [what, write, found] of steps) {
     await write()
-    for (const [term, ids] of Object.entries(found)) t.same(await idsWhere(db, containing(db, term)), ids, `${what}: ${term}`)
+    for (const [term, ids] of Object.entries(found)) t.same(await findIds(db, contains(db, term)), ids, `${what}: ${term}`)
     if (dialect.name === 'sqlite') await t.resolves(checkIndex(db), what)
   }
   t.equal((await db.read.all(sql`select id from products_search`)).length, 2, 'removed records leave no search text')
@@ -174,11 +174,11 @@ onEach('rows of other programs are found after a reindex, and deleted ones disap
   const made = await create(db, products, { name: 'Red Shirt', brand: 'Acme', price: '1.00' })
   await query(`insert into products (name, price, created_at, updated_at) select 'BY HAND', 1, created_at, updated_at from products`)
   await query(`update products set name = 'CHANGED BY HAND' where id = ${made.id}`)
-  t.same(await idsWhere(db, containing(db, 'hand')), [])
+  t.same(await findIds(db, contains(db, 'hand')), [])
   t.equal(await reindex(db.write, db.dialect, products.served), 2)
-  t.same(await idsWhere(db, containing(db, 'hand')), [made.id, made.id + 1])
-  t.same(await idsWhere(db, containing(db, 'shirt')), [])
-  t.same(await idsWhere(db, matchText('products', db.tables.products.id, 'name', 'by hand')), [made.id + 1])
+  t.same(await findIds(db, contains(db, 'hand')), [made.id, made.id + 1])
+  t.same(await findIds(db, contains(db, 'shirt')), [])
+  t.same(await findIds(db, matchText('products', db.tables.products.id, 'name', 'by hand')), [made.id + 1])
   await query('delete from products where id = 1')
   t.same(
     (await query('select id from products_search')).map(({ id }) => Number(id)),
@@ -216,8 +216,8 @@ onEach('a reindex does not undo concurrent writes', async (t, dialect) => {
     })
   await reindex(write, db.dialect, products.served)
   await meanwhile
-  t.same(await idsWhere(db, containing(db, 'green')), [made.id])
-  t.same(await idsWhere(db, containing(db, 'red')), [])
+  t.same(await findIds(db, contains(db, 'green')), [made.id])
+  t.same(await findIds(db, contains(db, 'red')), [])
 })
 
 /** Letters that are difficult for an index: they fold or compose, are special in LIKE or FTS5, or are no letters. */
@@ -241,23 +241,23 @@ onEach('a search finds the rows that contain the term, for any text and term', a
   await db.write((tx) => tx.insert(db.tables.products).values(values))
   await reindex(db.write, db.dialect, products.served)
   const folded = rows.map((row) => ({ name: fold(row.name), brand: fold(row.brand), description: fold(row.description) }))
-  const idsOf = (meets: (row: (typeof folded)[number]) => boolean) => folded.flatMap((row, index) => (meets(row) ? [index + 1] : []))
+  const filterIds = (meets: (row: (typeof folded)[number]) => boolean) => folded.flatMap((row, index) => (meets(row) ? [index + 1] : []))
   const { id } = db.tables.products
   const property = fc.asyncProperty(text(1, 4), async (term) => {
     const sought = fold(term)
     const found = await Promise.all([
-      idsWhere(db, containing(db, term)),
-      idsWhere(db, containing(db, term, ['brand'])),
-      idsWhere(db, matchPrefix('products', id, 'name', term)),
-      idsWhere(db, matchText('products', id, 'name', term)),
+      findIds(db, contains(db, term)),
+      findIds(db, contains(db, term, ['brand'])),
+      findIds(db, matchPrefix('products', id, 'name', term)),
+      findIds(db, matchText('products', id, 'name', term)),
     ])
     t.same(
       found,
       [
-        idsOf(({ name, brand, description }) => [name, brand, description].some((field) => field.includes(sought))),
-        idsOf(({ brand }) => brand.includes(sought)),
-        idsOf(({ name }) => name.startsWith(sought)),
-        idsOf(({ name }) => name === sought),
+        filterIds(({ name, brand, description }) => [name, brand, description].some((field) => field.includes(sought))),
+        filterIds(({ brand }) => brand.includes(sought)),
+        filterIds(({ name }) => name.startsWith(sought)),
+        filterIds(({ name }) => name === sought),
       ],
       JSON.stringify(term),
     )
@@ -267,7 +267,7 @@ onEach('a search finds the rows that contain the term, for any text and term', a
 })
 
 /** Returns a text of `characters` code points that hardly compresses. */
-function long(characters: number, from: (random: number) => number): string {
+function generateLong(characters: number, from: (random: number) => number): string {
   let state = 20_260_101
   const points = Array.from({ length: characters }, () => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
@@ -276,23 +276,23 @@ function long(characters: number, from: (random: number) => number): string {
   return String.fromCodePoint(...points)
 }
 
-const among = (text: string) => {
+const createPicker = (text: string) => {
   const points = Array.from(text, (character) => character.codePointAt(0) as number)
   return (random: number) => points[random % points.length] as number
 }
 const names: Record<string, (length: number) => string> = {
-  'of four bytes each': (length) => long(length, (random) => 0x20000 + (random % 0xa000)),
-  'of any four bytes': (length) => long(length, (random) => 0x10000 + (random % 0xf0000)),
+  'of four bytes each': (length) => generateLong(length, (random) => 0x20000 + (random % 0xa000)),
+  'of any four bytes': (length) => generateLong(length, (random) => 0x10000 + (random % 0xf0000)),
   // These characters take twelve bytes each in normal form C, which does not compose them again.
-  'that normalise to three': (length) => long(length, (random) => 0x1d160 + (random % 5)),
+  'that normalise to three': (length) => generateLong(length, (random) => 0x1d160 + (random % 5)),
   'of music': (length) =>
-    long(
+    generateLong(
       length,
-      among('\u{1d15e}\u{1d15f}\u{1d160}\u{1d161}\u{1d162}\u{1d163}\u{1d164}\u{1d1bb}\u{1d1bc}\u{1d1bd}\u{1d1be}\u{1d1bf}\u{1d1c0}'),
+      createPicker('\u{1d15e}\u{1d15f}\u{1d160}\u{1d161}\u{1d162}\u{1d163}\u{1d164}\u{1d1bb}\u{1d1bc}\u{1d1bd}\u{1d1be}\u{1d1bf}\u{1d1c0}'),
     ),
-  'whose capitals are three': (length) => long(length, among('ΐΰῒΐῗῢΰῧὖὒὔ')),
-  'of ligatures': (length) => long(length, among('ﬀﬁﬂﬃﬄﬅﬆŉǰẖẗẘẙẚ')),
-  'with an iota below': (length) => long(length, (random) => 0x1f80 + (random % 0x30)),
+  'whose capitals are three': (length) => generateLong(length, createPicker('ΐΰῒΐῗῢΰῧὖὒὔ')),
+  'of ligatures': (length) => generateLong(length, createPicker('ﬀﬁﬂﬃﬄﬅﬆŉǰẖẗẘẙẚ')),
+  'with an iota below': (length) => generateLong(length, (random) => 0x1f80 + (random % 0x30)),
   'of two letters in turn': (length) => Array.from('a\u{1d160}'.repeat(length)).slice(0, length).join(''),
 }
 onEach('the longest texts can be stored and found', async (t, dialect) => {

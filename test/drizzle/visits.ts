@@ -23,7 +23,7 @@ import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
 import type { Dialect } from '../dialects.ts'
 import { build } from '../helper.ts'
-import { catalogue, load } from '../large-catalogue.ts'
+import { generateCatalogue, loadCatalogue } from '../large-catalogue.ts'
 
 /** Without VISITS=all, one in THIN of the additional requests is made. */
 const THIN = process.env.VISITS === 'all' ? 1 : 25
@@ -46,8 +46,8 @@ const SHOWN = 30
 type Value = string | number
 type Row = Record<string, Value | null> & { id: number }
 
-const CATALOGUE = catalogue()
-const rowsOf = ({ table }: Resource): Row[] => (CATALOGUE as unknown as Record<string, Row[]>)[table] ?? []
+const CATALOGUE = generateCatalogue()
+const listRows = ({ table }: Resource): Row[] => (CATALOGUE as unknown as Record<string, Row[]>)[table] ?? []
 const compare = (a: Value, b: Value) => (a < b ? -1 : Number(a > b))
 
 /** A field of a resource with the values in its rows. */
@@ -71,11 +71,11 @@ const spellings: Record<Kind, { write(value: Value): string; read(text: string):
   json: { write: String, read: String },
 }
 
-function fieldOf(resource: Resource, name: string): Field {
+function buildField(resource: Resource, name: string): Field {
   const declared = resource.contract[name]
   if (!declared) throw new Error(`${resource.table} has no field ${name}`)
   const { kind } = declared[meta]
-  const present = rowsOf(resource).flatMap((row) => row[name] ?? [])
+  const present = listRows(resource).flatMap((row) => row[name] ?? [])
   const sorted = present.sort(compare).map(spellings[kind].write)
   const frequent = [...Map.groupBy(sorted, (text) => text)].sort(([, a], [, b]) => b.length - a.length).map(([text]) => text)
   return { name, kind, sorted, frequent }
@@ -98,7 +98,7 @@ const BEHIND: Record<Kind, string> = {
 const BEFORE: Record<Kind, string> = { ...BEHIND, integer: '-1', decimal: '-1', time: '1980-01-01T00:00:00.000Z' }
 
 /** For each lookup, values that match none, few and many rows, as far as the field has such values. Empty values are skipped. */
-const valuesOf: Record<LookupName, (field: Field) => string[]> = {
+const pickValues: Record<LookupName, (field: Field) => string[]> = {
   exact: (field) => [BEHIND[field.kind], rarest(field), commonest(field)],
   gt: (field) => [at(field, 1), at(field, 0.99), at(field, 0.4)],
   gte: (field) => [BEHIND[field.kind], at(field, 0.99), at(field, 0.4)],
@@ -185,7 +185,7 @@ interface Condition {
 }
 
 /** Matches the rows only when the condition is tried, since without VISITS=all most are not. */
-function condition(name: string, text: string, findRows: () => Uint8Array, indexed: boolean): Condition {
+function createCondition(name: string, text: string, findRows: () => Uint8Array, indexed: boolean): Condition {
   let found: Uint8Array | undefined
   let matches: number | undefined
   return {
@@ -213,9 +213,9 @@ function foldOnce(text: string): string {
 }
 
 /** Returns every filter parameter of a resource with its values. Throws for a lookup without values here. */
-function conditionsOf(resource: Resource, db: Database): Map<string, Condition[]> {
-  const rows = rowsOf(resource)
-  const fields = new Map(Object.keys(resource.contract).map((name) => [name, fieldOf(resource, name)]))
+function buildConditions(resource: Resource, db: Database): Map<string, Condition[]> {
+  const rows = listRows(resource)
+  const fields = new Map(Object.keys(resource.contract).map((name) => [name, buildField(resource, name)]))
   const read = compileQuerystring(resource.list.querystring)
   const isIndexed = (name: string, text: string) => {
     const { values } = read(String(new URLSearchParams([[name, text]])))
@@ -224,7 +224,7 @@ function conditionsOf(resource: Resource, db: Database): Map<string, Condition[]
   const all = [...resource.list.filters.keys()].map((parameter): [string, Condition[]] => {
     const [name = '', lookup = 'exact'] = parameter.replace('!', '').split('__') as [string, LookupName]
     const field = fields.get(name)
-    const given = field && valuesOf[lookup]?.(field).filter((text) => text !== '')
+    const given = field && pickValues[lookup]?.(field).filter((text) => text !== '')
     if (!field || !given || given.length === 0) throw new Error(`${parameter}: this test knows no values for it`)
     const wanted = !parameter.endsWith('!')
     const conditions = [...new Set(given)].map((text) => {
@@ -234,14 +234,14 @@ function conditionsOf(resource: Resource, db: Database): Map<string, Condition[]
         const value = row[name] ?? null
         return Number((value === null ? ofNull : test(value)) === wanted)
       }
-      return condition(parameter, text, () => Uint8Array.from(rows, isFound), isIndexed(parameter, text))
+      return createCondition(parameter, text, () => Uint8Array.from(rows, isFound), isIndexed(parameter, text))
     })
     return [parameter, conditions]
   })
   const folded = rows.map((row) => resource.search.map((field) => foldOnce(String(row[field] ?? ''))).join('\n'))
   const searches = SEARCHES.map((text) => {
     const terms = (text.match(/"[^"]*"|\S+/g) ?? []).map((term) => fold(term.replaceAll('"', '')))
-    return condition(
+    return createCondition(
       'search',
       text,
       () => Uint8Array.from(folded, (row) => Number(terms.every((term) => row.includes(term)))),
@@ -254,10 +254,10 @@ function conditionsOf(resource: Resource, db: Database): Map<string, Condition[]
 const orders = new Map<string, Uint32Array>()
 
 /** Returns the positions of a resource's rows in an order. */
-function inOrder(resource: Resource, ordering: string): Uint32Array {
+function sortPlaces(resource: Resource, ordering: string): Uint32Array {
   const known = orders.get(`${resource.table} ${ordering}`)
   if (known) return known
-  const rows = rowsOf(resource)
+  const rows = listRows(resource)
   const terms = ordering.split(',').map((term) => ({ field: term.replace('-', ''), sign: term.startsWith('-') ? -1 : 1 }))
   const keys = [...terms, { field: 'id', sign: terms.at(-1)?.sign ?? 1 }].map(({ field, sign }) => ({
     values: rows.map((row) => row[field] ?? null),
@@ -279,10 +279,10 @@ function inOrder(resource: Resource, ordering: string): Uint32Array {
  * Returns a function that finds the first or last place of rows that an index serves together: rows equal in the first field of an order by
  * several.
  */
-function groupsOf(resource: Resource, ordering: string): (place: number | undefined, end: 'first' | 'last') => number | undefined {
+function createGroupFinder(resource: Resource, ordering: string): (place: number | undefined, end: 'first' | 'last') => number | undefined {
   const [first = '', second] = ordering.split(',').map((term) => term.replace('-', ''))
   const alone = !second || first === 'id'
-  const [order, rows] = [inOrder(resource, ordering), rowsOf(resource)]
+  const [order, rows] = [sortPlaces(resource, ordering), listRows(resource)]
   const step = { first: -1, last: 1 }
   const key = (place: number) => rows[order[place] ?? -1]?.[first]
   return (place, end) => {
@@ -305,7 +305,7 @@ interface Visits {
   plans: unknown[]
 }
 
-const nothing = (): Visits => ({ attempts: [], count: 0, page: 0, plans: [] })
+const createVisits = (): Visits => ({ attempts: [], count: 0, page: 0, plans: [] })
 
 interface Engine {
   db: Database
@@ -313,12 +313,12 @@ interface Engine {
   visits(): Promise<Visits>
 }
 
-async function onSqlite(t: Test, app: App): Promise<Engine> {
+async function openSqlite(t: Test, app: App): Promise<Engine> {
   const path = app.config.DATABASE_URL.slice('file:'.length)
   const reader = new BoundedReader(path)
   const { list, close } = createSqliteReader(reader, { path, timeout: TIMEOUT, countTime: TIMEOUT })
   t.teardown(() => close().then(() => reader.connection.close()))
-  let visits = nothing()
+  let visits = createVisits()
   // Each attempt restarts the counter.
   let attempt = 0
   Object.defineProperty(reader, 'visited', {
@@ -343,8 +343,8 @@ async function onSqlite(t: Test, app: App): Promise<Engine> {
     async visits() {
       const { attempts, count, pool } = visits
       const all = [...attempts, attempt]
-      const seen = { ...nothing(), attempts: all, count, page: pool ?? attempt }
-      visits = nothing()
+      const seen = { ...createVisits(), attempts: all, count, page: pool ?? attempt }
+      visits = createVisits()
       attempt = 0
       return seen
     },
@@ -361,14 +361,14 @@ interface Plan {
 }
 
 /** Returns the number of rows that the scans of a plan visited. */
-function visitedBy(plan: Plan): number {
-  const below = (plan.Plans ?? []).reduce((sum, part) => sum + visitedBy(part), 0)
+function countVisits(plan: Plan): number {
+  const below = (plan.Plans ?? []).reduce((sum, part) => sum + countVisits(part), 0)
   if (!/^(Seq|Index|Index Only|Bitmap Heap) Scan$/.test(plan['Node Type'])) return below
   const rows = plan['Actual Rows'] + (plan['Rows Removed by Filter'] ?? 0) + (plan['Rows Removed by Index Recheck'] ?? 0)
   return below + rows * plan['Actual Loops']
 }
 
-async function onPostgres(t: Test, app: App): Promise<Engine> {
+async function openPostgres(t: Test, app: App): Promise<Engine> {
   // The timeouts are longer than in the application, so that results do not depend on the load of the machine.
   const options = { max: 2, wait: TIMEOUT, statementTimeout: TIMEOUT }
   const pools = { short: createPool(app.config.DATABASE_URL, options), long: createPool(app.config.DATABASE_URL, options) }
@@ -390,11 +390,11 @@ async function onPostgres(t: Test, app: App): Promise<Engine> {
   return {
     db: { ...app.db, list },
     async visits() {
-      const seen = nothing()
+      const seen = createVisits()
       for (const { text, values } of asked) {
         const { rows } = await explaining.query(`explain (analyze, buffers, timing off, format json) ${text}`, values)
         const [{ Plan: plan }] = rows[0]['QUERY PLAN'] as [{ Plan: Plan }]
-        seen.page += visitedBy(plan)
+        seen.page += countVisits(plan)
         seen.plans.push({ text, values, plan })
       }
       asked = []
@@ -424,7 +424,7 @@ const isShortAscii = (text: string) => isShort(text) && /^[ -~]+$/.test(text)
 
 const ways: Record<string, Way> = {
   sqlite: {
-    engine: onSqlite,
+    engine: openSqlite,
     orderings: 4,
     pairs: 2,
     whole: Number.POSITIVE_INFINITY,
@@ -438,7 +438,7 @@ const ways: Record<string, Way> = {
     },
   },
   pg: {
-    engine: onPostgres,
+    engine: openPostgres,
     orderings: 2,
     pairs: 5,
     whole: MAX_SORTED,
@@ -473,7 +473,7 @@ interface Asked {
 export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
   const { engine: start, orderings: tried, pairs, whole, seek, sorts, excused } = ways[dialect.name] as Way
   const app = await build(t, dialect)
-  await load(app.config.DATABASE_URL, CATALOGUE)
+  await loadCatalogue(app.config.DATABASE_URL, CATALOGUE)
   const engine = await start(t, app)
   const readers = new Map([products, categories].map(({ table, list }) => [table, compileQuerystring(list.querystring)]))
   /** Violations by kind. */
@@ -492,7 +492,7 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
     const visits = await engine.visits()
     const what = `${resource.table}?${decodeURIComponent(url)}`
 
-    const order = inOrder(resource, ordering)
+    const order = sortPlaces(resource, ordering)
     const places: number[] = []
     for (let place = 0; place < order.length; place++) if (!rows || rows[order[place] as number] === 1) places.push(place)
     const ids = places.slice(from, from + PAGE_SIZE).map((place) => (order[place] as number) + 1)
@@ -500,7 +500,7 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
     if (page.rows.map(({ id }) => id).join() !== ids.join() || page.count !== counted || !page.exact)
       wrong.answer?.push({ what, ids, found: page.rows.map(({ id }) => id), counted, count: page.count })
 
-    const group = groupsOf(resource, ordering)
+    const group = createGroupFinder(resource, ordering)
     // A group ends when the first match after it is found.
     const ends = { first: group(places[from], 'first'), last: group(places[from + PAGE_SIZE], 'last') }
     const grouped = ends.last !== places[from + PAGE_SIZE] || ends.first !== places[from]
@@ -542,20 +542,20 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
   }
 
   for (const resource of [products, categories]) {
-    const conditions = conditionsOf(resource, engine.db)
+    const conditions = buildConditions(resource, engine.db)
     const fields = resource.list.querystring.properties.ordering as unknown as { items: { enum: string[] } }
     const orderings = [...fields.items.enum, ...(resource === products ? PAIRS_OF_FIELDS : [])]
-    const orderOf = (index: number) => orderings[index % orderings.length] as string
+    const pickOrdering = (index: number) => orderings[index % orderings.length] as string
 
     for (const ordering of orderings)
-      await askAll({ resource, conditions: [], rows: undefined, ordering, count: 'bounded' }, rowsOf(resource).length)
+      await askAll({ resource, conditions: [], rows: undefined, ordering, count: 'bounded' }, listRows(resource).length)
     // The first order is read cold, the others warm.
     for (const [index, one] of [...conditions.values()].flat().entries()) {
       if (index % SINGLES > 0) continue
       const asked: Asked = { resource, conditions: [one], rows: one.rows, ordering: '', count: index % 3 === 2 ? 'none' : 'bounded' }
-      const ordered = { ...asked, ordering: orderOf(index * tried) }
+      const ordered = { ...asked, ordering: pickOrdering(index * tried) }
       await (index % (THIN * SINGLES) === 0 ? askAll(ordered, one.matches) : ask(ordered, 0, {}))
-      for (let next = 1; next < tried / THIN; next++) await ask({ ...asked, ordering: orderOf(index * tried + next) }, 0, {})
+      for (let next = 1; next < tried / THIN; next++) await ask({ ...asked, ordering: pickOrdering(index * tried + next) }, 0, {})
     }
     const names = [...conditions.keys()].filter((name) => !name.endsWith('!'))
     let pair = 0
@@ -568,9 +568,15 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
         if (a === b && both[0]?.name === both[1]?.name) continue
         const rows = Uint8Array.from(both[0]?.rows ?? [])
         for (let index = 0; index < rows.length; index++) rows[index] = (rows[index] ?? 0) & (both[1]?.rows[index] ?? 0)
-        const asked: Asked = { resource, conditions: both, rows, ordering: orderOf(pair * 7), count: pair % 3 === 2 ? 'none' : 'bounded' }
+        const asked: Asked = {
+          resource,
+          conditions: both,
+          rows,
+          ordering: pickOrdering(pair * 7),
+          count: pair % 3 === 2 ? 'none' : 'bounded',
+        }
         await ask(asked, 0, {})
-        if (pair % 3 === 0) await ask({ ...asked, ordering: orderOf(pair * 7 + 5) }, 0, {})
+        if (pair % 3 === 0) await ask({ ...asked, ordering: pickOrdering(pair * 7 + 5) }, 0, {})
       }
     }
   }

@@ -13,7 +13,7 @@ import type { App } from '../../src/http/routes.ts'
 import { importProducts } from '../../src/transfer/import.ts'
 import { connect, DIALECTS, existing } from '../dialects.ts'
 import { ask, build, get, lines, onEach } from '../helper.ts'
-import { readAll, readSoon, settled } from './feed.ts'
+import { readAll, readAtLeast, waitForFeed } from './feed.ts'
 
 const shirt = { sku: 'A', name: 'Shirt', price: '29.90' }
 
@@ -37,7 +37,7 @@ onEach('every write is in the feed with the state after it', async (t, dialect) 
       { sku: 'C', name: 'Sock', price: 3, category: ['Clothing', 'Socks'] },
     ]),
   )
-  const { entries } = await readSoon(app, 10)
+  const { entries } = await readAtLeast(app, 10)
   const { body: cap } = await get(app, '/api/products/2/')
   const { body: sock } = await get(app, '/api/products/3/')
   t.match(
@@ -71,7 +71,7 @@ onEach('every write is in the feed with the state after it', async (t, dialect) 
 onEach('pages follow each other, and any position continues the feed', async (t, dialect) => {
   const app = await build(t, dialect)
   for (let n = 0; n < 7; n++) await ask(app, 'POST', '/api/products/', { name: `${n}`, price: 1 })
-  const { entries, position } = await readSoon(app, 7)
+  const { entries, position } = await readAtLeast(app, 7)
   t.strictSame(new Set(entries.map(({ position }) => position)).size, 7)
   t.equal(entries.at(-1)?.position, position)
   const first = (await get(app, '/api/changes/?page_size=3&resource=products')).body
@@ -89,7 +89,7 @@ onEach('pages follow each other, and any position continues the feed', async (t,
 onEach('a position of another log is refused', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
-  const { position } = await readSoon(app, 1)
+  const { position } = await readAtLeast(app, 1)
   for (const since of ['x', '1', '-1', `${position}x`, position.replace('-', '_'), '00-AAAAAAAA', '0-AAAAAAAA', 'Now']) {
     const { status, body } = await get(app, `/api/changes/?since=${since}`)
     t.match([status, body.code, body.errors], [400, 'invalid-request', [{ parameter: 'since' }]], since)
@@ -118,7 +118,7 @@ onEach('a position of another log is refused', async (t, dialect) => {
 onEach('a position is gone when its id belongs to another change', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
-  const { position } = await readSoon(app, 1)
+  const { position } = await readAtLeast(app, 1)
   t.equal((await get(app, `/api/changes/?since=${position}`)).status, 200)
   await app.db.write((tx) => tx.run(sql`update changes set record_id = 2 where record_id = 1 and resource = 'products'`))
   t.equal((await get(app, `/api/changes/?since=${position}`)).status, 410)
@@ -132,19 +132,19 @@ onEach('entries of keys are shown to admins only, and authors to admins and them
   ]
   const by = (token: string) => ({ authorization: `Bearer ${token}`, 'x-request-id': 'mine' })
   await ask(app, 'POST', '/api/products/', shirt, by(one.token))
-  await settled(app)
-  const seen = async (token?: string, query = '') =>
+  await waitForFeed(app)
+  const readFeed = async (token?: string, query = '') =>
     (await ask(app, 'GET', `/api/changes/${query}`, undefined, token ? by(token) : {})).body
   const said = (page: { results: { resource: string; key: unknown; request: unknown }[] }) =>
     page.results.map(({ resource, key, request }) => [resource, key, request])
   const keys = Array(3).fill(['keys', null, null])
-  t.strictSame(said(await seen()), [...keys, ['products', one.record.id, 'mine']])
-  t.strictSame(said(await seen(one.token)), [['products', one.record.id, 'mine']])
-  t.strictSame(said(await seen(two.token)), [['products', null, null]])
-  t.strictSame(said(await seen(two.token, '?resource=keys')), [])
-  const skipped = await seen(two.token, '?page_size=2')
+  t.strictSame(said(await readFeed()), [...keys, ['products', one.record.id, 'mine']])
+  t.strictSame(said(await readFeed(one.token)), [['products', one.record.id, 'mine']])
+  t.strictSame(said(await readFeed(two.token)), [['products', null, null]])
+  t.strictSame(said(await readFeed(two.token, '?resource=keys')), [])
+  const skipped = await readFeed(two.token, '?page_size=2')
   t.match([skipped.results, skipped.more], [[], true], 'entries of other resources are skipped')
-  t.notMatch(JSON.stringify(await seen()), /sha256|stk_/)
+  t.notMatch(JSON.stringify(await readFeed()), /sha256|stk_/)
 })
 
 onEach('a filtered page scans a limited number of entries', async (t, dialect) => {
@@ -152,7 +152,7 @@ onEach('a filtered page scans a limited number of entries', async (t, dialect) =
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
   await importProducts(app.db, lines(Array.from({ length: 1_500 }, (_, n) => ({ sku: `${n}`, name: 'Shirt', price: n }))))
   await ask(app, 'POST', '/api/categories/', { name: 'Shoes' })
-  await settled(app)
+  await waitForFeed(app)
   const first = (await get(app, '/api/changes/?resource=categories')).body
   t.match([first.results.length, first.more], [1, true])
   t.not(first.position, first.results[0].position, 'the position is that of the last scanned entry')
@@ -173,12 +173,12 @@ async function addLarge(app: App, count: number, bytes: number): Promise<void> {
 
 onEach('a page is limited in bytes but has at least one entry', async (t, dialect) => {
   const app = await build(t, dialect)
-  await settled(app)
+  await waitForFeed(app)
   const start = (await readAll(app)).position
   await addLarge(app, 25, 100_000)
   await addLarge(app, 2, 2 * MAX_PAGE_BYTES)
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
-  await readSoon(app, 28, start)
+  await readAtLeast(app, 28, start)
   const seen: number[] = []
   const pages: number[] = []
   for (let url = `/api/changes/?page_size=1000&since=${start}`; url; ) {
@@ -195,12 +195,12 @@ onEach('a page is limited in bytes but has at least one entry', async (t, dialec
 
 onEach('a filter reads only the heads of skipped entries, and scans in slices', async (t, dialect) => {
   const app = await build(t, dialect)
-  await settled(app)
+  await waitForFeed(app)
   const since = await endOf(app.db)
   await addLarge(app, 600, 10_000)
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
   await addLarge(app, 600, 10_000)
-  await settled(app)
+  await waitForFeed(app)
   const reads: { rows: number; bytes: number }[] = []
   const rows: Database['readRows'] = async (query, values) => {
     const result = await app.db.readRows(query, values)
@@ -220,7 +220,7 @@ onEach('a filter reads only the heads of skipped entries, and scans in slices', 
 })
 
 /** Makes all entries of the log old. */
-async function age(app: App): Promise<void> {
+async function ageEntries(app: App): Promise<void> {
   const old = new Date(Date.now() - 100 * 86_400_000).toISOString()
   const { changes } = app.db.tables
   await app.db.write((tx) => tx.update(changes).set({ at: old }))
@@ -236,32 +236,32 @@ onEach('410 means that entries after the position were pruned', async (t, dialec
   t.equal(beginning, '0')
   t.equal((await get(app, '/api/changes/?since=0')).status, 200)
   for (const sku of ['A', 'B', 'C']) await ask(app, 'POST', '/api/products/', { ...shirt, sku })
-  await age(app)
+  await ageEntries(app)
   await ask(app, 'POST', '/api/products/', { ...shirt, sku: 'D' })
-  const { entries } = await readSoon(app, 4)
+  const { entries } = await readAtLeast(app, 4)
   const [a, b, c, d] = entries.map(({ position }) => position)
   t.equal(await pruneChanges(app.db, before()), 3)
-  const statusOf = async (since = '') => (await get(app, `/api/changes/?since=${since}`)).status
-  t.strictSame(await Promise.all([beginning, a, b, c, d].map(statusOf)), [410, 410, 410, 200, 200])
+  const readStatus = async (since = '') => (await get(app, `/api/changes/?since=${since}`)).status
+  t.strictSame(await Promise.all([beginning, a, b, c, d].map(readStatus)), [410, 410, 410, 200, 200])
   t.strictSame((await readAll(app, c)).entries, entries.slice(3), 'nothing is missing after the last pruned position')
   t.strictSame((await readAll(app)).entries, entries.slice(3), 'without a position the feed begins at the first kept entry')
 
-  await age(app)
-  await settled(app)
+  await ageEntries(app)
+  await waitForFeed(app)
   t.equal(await pruneChanges(app.db, before()), 1)
-  t.equal(await statusOf(c), 410)
+  t.equal(await readStatus(c), 410)
   const empty = (await get(app, '/api/changes/')).body
   t.match(empty, { results: { length: 0 }, more: false })
   t.equal((await get(app, '/api/changes/?since=now')).body.position, empty.position)
   await ask(app, 'POST', '/api/products/', { ...shirt, sku: 'E' })
-  t.match((await readSoon(app, 1, empty.position)).entries, [{ record: { sku: 'E' } }])
+  t.match((await readAtLeast(app, 1, empty.position)).entries, [{ record: { sku: 'E' } }])
 })
 
 onEach('nothing is pruned if the pruned position cannot be stored', async (t, dialect) => {
   const app = await build(t, dialect, KEEPS)
   for (let n = 0; n < 3; n++) await ask(app, 'POST', '/api/products/', { name: `${n}`, price: 1 })
-  await age(app)
-  await settled(app)
+  await ageEntries(app)
+  await waitForFeed(app)
   const { entries } = await readAll(app)
   const query = await connect(t, app.config.DATABASE_URL)
   await query('alter table stockroom_feed rename to elsewhere')
@@ -273,9 +273,9 @@ onEach('nothing is pruned if the pruned position cannot be stored', async (t, di
 onEach('concurrent pruning by two processes stores the last pruned position', async (t, dialect) => {
   const app = await build(t, dialect, KEEPS)
   await importProducts(app.db, lines(Array.from({ length: 3_000 }, (_, n) => ({ sku: `${n}`, name: 'Shirt', price: n }))))
-  await age(app)
+  await ageEntries(app)
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
-  const { entries } = await readSoon(app, 3_001)
+  const { entries } = await readAtLeast(app, 3_001)
   const other = await build(t, existing(dialect, app.config.DATABASE_URL), KEEPS)
   await Promise.all([pruneChanges(app.db, before()), pruneChanges(other.db, before())])
   const last = entries.at(-2)?.position
@@ -289,7 +289,7 @@ const insert = (record: number) =>
 for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
   t.test('an entry of a later transaction waits for an earlier one to commit [pg]', { skip: dialect.skip }, async (t) => {
     const app = await build(t, dialect)
-    await settled(app)
+    await waitForFeed(app)
     const start = (await readAll(app)).position
     const [first, second] = [await connect(t, app.config.DATABASE_URL), await connect(t, app.config.DATABASE_URL)]
     await first('begin')
@@ -302,7 +302,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     while ((await get(app, '/readyz')).body.feed_lag_seconds === 0) await setTimeout(5)
     t.ok((await get(app, '/api/changes/')).body.lag_seconds > 0)
     await first('commit')
-    const { entries } = await readSoon(app, 2, start)
+    const { entries } = await readAtLeast(app, 2, start)
     t.strictSame(
       entries.map(({ id }) => id),
       [1, 2],
@@ -314,7 +314,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
   t.test('entries are ordered by transaction before id [pg]', { skip: dialect.skip }, async (t) => {
     const app = await build(t, dialect)
     const [early, late] = [await connect(t, app.config.DATABASE_URL), await connect(t, app.config.DATABASE_URL)]
-    await settled(app)
+    await waitForFeed(app)
     const start = (await readAll(app)).position
     // The first transaction gets its number early but writes last.
     await early('begin')
@@ -323,22 +323,22 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     await late(insert(1))
     await early(insert(2))
     await early('commit')
-    const [only] = (await readSoon(app, 1, start)).entries
+    const [only] = (await readAtLeast(app, 1, start)).entries
     await late('commit')
-    const { entries } = await readSoon(app, 2, start)
+    const { entries } = await readAtLeast(app, 2, start)
     t.strictSame(
       entries.map(({ id }) => id),
       [2, 1],
       'ordered by transaction, not by id',
     )
     t.equal(entries[0]?.position, only?.position)
-    t.strictSame((await readSoon(app, 1, only?.position)).entries, entries.slice(1))
+    t.strictSame((await readAtLeast(app, 1, only?.position)).entries, entries.slice(1))
   })
 
   t.test('a restored database in another cluster keeps safe positions and refuses others [pg]', { skip: dialect.skip }, async (t) => {
     const app = await build(t, dialect, KEEPS)
     for (let n = 0; n < 5; n++) await ask(app, 'POST', '/api/products/', { name: `${n}`, price: 1 })
-    const { entries } = await readSoon(app, 5)
+    const { entries } = await readAtLeast(app, 5)
     const query = await connect(t, app.config.DATABASE_URL)
     await app.close()
     // A cluster with higher transaction numbers could have written these. The second and third transactions are not in the order of their
@@ -351,14 +351,14 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     const positions = entries.map(({ position }) => position)
     const statuses = await Promise.all(positions.map(async (since) => (await get(again, `/api/changes/?since=${since}`)).status))
     t.strictSame(statuses, [410, 410, 410, 200, 200], 'a position is refused if the order around it differs')
-    const anew = await readSoon(again, 5)
+    const anew = await readAtLeast(again, 5)
     t.strictSame(
       anew.entries.map(({ id }) => id),
       entries.map(({ id }) => id),
     )
-    t.strictSame((await readSoon(again, 4, anew.entries[0]?.position)).entries, anew.entries.slice(1), 'a new position holds')
+    t.strictSame((await readAtLeast(again, 4, anew.entries[0]?.position)).entries, anew.entries.slice(1), 'a new position holds')
     await ask(again, 'POST', '/api/products/', { name: 'new', price: 1 })
-    t.match((await readSoon(again, 6)).entries[5], { record: { name: 'new' } }, 'new changes come last')
+    t.match((await readAtLeast(again, 6)).entries[5], { record: { name: 'new' } }, 'new changes come last')
     t.strictSame(await again.db.migrate(), [], 'the adjustment is made once')
   })
 }
@@ -366,7 +366,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
 onEach('the internal reader of the log sees the same entries as the feed', async (t, dialect) => {
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
-  await settled(app)
+  await waitForFeed(app)
   const log = await readLog(app.db.read, app.db, 0, 10)
   const { entries } = await readAll(app)
   t.strictSame(

@@ -35,7 +35,7 @@ export async function readAll(app: App, since = '', query = ''): Promise<{ entri
  * Reads the feed until it has at least `count` entries, without those of keys. The feed lags, because any open transaction in the cluster,
  * also of another test, holds back later writes.
  */
-export async function readSoon(app: App, count: number, since = '', query = ''): Promise<{ entries: Entry[]; position: string }> {
+export async function readAtLeast(app: App, count: number, since = '', query = ''): Promise<{ entries: Entry[]; position: string }> {
   for (;;) {
     const { entries, position } = await readAll(app, since, query)
     const shown = entries.filter(({ resource }) => resource !== 'keys')
@@ -45,7 +45,7 @@ export async function readSoon(app: App, count: number, since = '', query = ''):
 }
 
 /** Waits until all writes are visible in the feed. */
-export async function settled(app: App): Promise<void> {
+export async function waitForFeed(app: App): Promise<void> {
   while ((await get(app, '/readyz')).body.feed_lag_seconds > 0) await setTimeout(20)
 }
 
@@ -66,16 +66,16 @@ export interface Client {
   response: IncomingMessage
 }
 
-export const portOf = ({ server }: App) => (server.address() as AddressInfo).port
+export const readPort = ({ server }: App) => (server.address() as AddressInfo).port
 
 /** Opens a stream over HTTP. */
 export function openStream(app: App, headers: Record<string, string>, query = ''): Promise<Client> {
   return new Promise((resolve, reject) => {
-    const request = httpGet({ port: portOf(app), path: `/api/changes/stream/${query}`, headers, agent: false }, (response) => {
+    const request = httpGet({ port: readPort(app), path: `/api/changes/stream/${query}`, headers, agent: false }, (response) => {
       resolve({
         status: response.statusCode ?? 0,
         headers: response.headers,
-        events: blocksOf(response),
+        events: parseBlocks(response),
         cut: () => void request.destroy(),
         response,
       })
@@ -84,7 +84,7 @@ export function openStream(app: App, headers: Record<string, string>, query = ''
   })
 }
 
-async function* blocksOf(response: IncomingMessage): AsyncGenerator<Event> {
+async function* parseBlocks(response: IncomingMessage): AsyncGenerator<Event> {
   let text = ''
   response.setEncoding('utf8')
   try {

@@ -45,14 +45,14 @@ onEach('history has pages that never split a version', async (t, dialect) => {
   const all = (await history(app)).results
   t.equal(all.length, 8)
   for (let size = 1; size <= 9; size++) {
-    const seen: Entry[] = []
+    const readAuthor: Entry[] = []
     for (let url: string | undefined = `${URL}history/?page_size=${size}`; url; ) {
       const { body }: { body: { next: string | null; results: Entry[] } } = await get(app, url)
       t.ok(body.results.length > 0 && body.results.length <= size + 1)
-      seen.push(...body.results)
+      readAuthor.push(...body.results)
       url = body.next?.replace('http://localhost:80', '')
     }
-    t.strictSame(seen, all, `pages of ${size}`)
+    t.strictSame(readAuthor, all, `pages of ${size}`)
   }
   t.equal((await history(app, '?before=3')).results[0]?.version, 2)
   t.match(await history(app, '?before=1'), { next: null, results: { length: 0 } })

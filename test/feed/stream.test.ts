@@ -12,13 +12,13 @@ import { products } from '../../src/resources/products.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { ask, authorization, build, get, onEach } from '../helper.ts'
 import { merge } from '../records.ts'
-import { type Client, type Event, openStream, readAll, readSoon, settled } from './feed.ts'
+import { type Client, type Event, openStream, readAll, readAtLeast, waitForFeed } from './feed.ts'
 
 const [embedded] = DIALECTS as [Dialect]
 
 type Options = Parameters<typeof build>[2]
 
-async function listening(t: Parameters<typeof build>[0], dialect: Dialect, options?: Options): Promise<App> {
+async function startListening(t: Parameters<typeof build>[0], dialect: Dialect, options?: Options): Promise<App> {
   const app = await build(t, dialect, options)
   await app.listen({ host: '127.0.0.1', port: 0 })
   return app
@@ -37,10 +37,10 @@ async function nextEntry(client: Client): Promise<Event | undefined> {
 const product = (n: number) => ({ name: `${n}`, price: 1 })
 
 onEach('the stream sends later changes with the entries of the list', async (t, dialect) => {
-  const app = await listening(t, dialect)
+  const app = await startListening(t, dialect)
   await ask(app, 'POST', '/api/products/', product(0))
-  const { position } = await readSoon(app, 1)
-  await settled(app)
+  const { position } = await readAtLeast(app, 1)
+  await waitForFeed(app)
   const client = await openStream(app, authorization(app))
   t.match(
     [client.status, client.headers],
@@ -53,7 +53,7 @@ onEach('the stream sends later changes with the entries of the list', async (t, 
   await ask(app, 'POST', '/api/products/', product(1))
   await ask(app, 'DELETE', '/api/products/2/')
   const seen = [await nextEntry(client), await nextEntry(client)]
-  const { entries } = await readSoon(app, 2, position)
+  const { entries } = await readAtLeast(app, 2, position)
   t.strictSame(
     seen.map((event) => [event?.id, event?.event, JSON.parse(event?.data ?? '')]),
     entries.map((entry) => [entry.position, `products.${entry.operation}`, entry]),
@@ -62,9 +62,9 @@ onEach('the stream sends later changes with the entries of the list', async (t, 
 })
 
 onEach("the stream continues after the client's position", async (t, dialect) => {
-  const app = await listening(t, dialect)
+  const app = await startListening(t, dialect)
   for (let n = 0; n < 5; n++) await ask(app, 'POST', '/api/products/', product(n))
-  const { entries } = await readSoon(app, 5)
+  const { entries } = await readAtLeast(app, 5)
   const from = async (headers: Record<string, string>, query = '') => {
     const client = await openStream(app, { ...authorization(app), ...headers }, query)
     const first = (await nextEntry(client))?.id
@@ -91,8 +91,8 @@ onEach("the stream continues after the client's position", async (t, dialect) =>
 })
 
 onEach('a stream of one resource advances its position over other changes', async (t, dialect) => {
-  const app = await listening(t, dialect)
-  await settled(app)
+  const app = await startListening(t, dialect)
+  await waitForFeed(app)
   const client = await openStream(app, authorization(app), '?resource=categories')
   const start = (await next(client))?.id
   for (let n = 0; n < 3; n++) await ask(app, 'POST', '/api/products/', product(n))
@@ -131,9 +131,9 @@ async function followCut(app: App, since: string, cuts: number, onCut: (cut: num
 }
 
 onEach('a client that is disconnected a hundred times misses nothing and sees nothing twice', async (t, dialect) => {
-  const app = await listening(t, dialect)
+  const app = await startListening(t, dialect)
   await ask(app, 'POST', '/api/products/', product(0))
-  const { position } = await readSoon(app, 1)
+  const { position } = await readAtLeast(app, 1)
   let cut = 0
   const following = followCut(app, position, 100, (times) => {
     cut = times
@@ -157,7 +157,7 @@ onEach('a client that is disconnected a hundred times misses nothing and sees no
 })
 
 onEach('an idle stream sends heartbeats', async (t, dialect) => {
-  const app = await listening(t, dialect, { heartbeat: 20 })
+  const app = await startListening(t, dialect, { heartbeat: 20 })
   const client = await openStream(app, authorization(app))
   await next(client)
   let beats = 0
@@ -168,7 +168,7 @@ onEach('an idle stream sends heartbeats', async (t, dialect) => {
 
 onEach('a change that is committed during a read of the log is sent without waiting for the heartbeat', async (t, dialect) => {
   const app = await build(t, dialect)
-  await settled(app)
+  await waitForFeed(app)
   const since = await endOf(app.db)
   const seen = Promise.withResolvers<void>()
   const read = Promise.withResolvers<void>()
@@ -198,7 +198,7 @@ onEach('a change that is committed during a read of the log is sent without wait
 })
 
 onEach('the stream ends when its key is revoked', async (t, dialect) => {
-  const app = await listening(t, dialect, { heartbeat: 20 })
+  const app = await startListening(t, dialect, { heartbeat: 20 })
   const { record, token } = await issueKey(app.db, { name: 'Shop', role: 'read' }, COMMAND_LINE)
   const client = await openStream(app, { authorization: `Bearer ${token}` })
   while (!(await next(client))?.comment);
@@ -209,9 +209,9 @@ onEach('the stream ends when its key is revoked', async (t, dialect) => {
 })
 
 onEach('a key that loses the admin role gets no more entries of keys', async (t, dialect) => {
-  const app = await listening(t, dialect, { heartbeat: 20 })
+  const app = await startListening(t, dialect, { heartbeat: 20 })
   const { record, token } = await issueKey(app.db, { name: 'Boss', role: 'admin' }, COMMAND_LINE)
-  await settled(app)
+  await waitForFeed(app)
   const client = await openStream(app, { authorization: `Bearer ${token}` })
   const rename = (name: string) => ask(app, 'PATCH', '/api/keys/1/', { name })
   await rename('x')
@@ -227,7 +227,7 @@ onEach('a key that loses the admin role gets no more entries of keys', async (t,
 })
 
 onEach('the stream ends with `gone` when its position is pruned', async (t, dialect) => {
-  const app = await listening(t, dialect, { env: { CHANGES_KEEP_DAYS: '0' }, heartbeat: 20 })
+  const app = await startListening(t, dialect, { env: { CHANGES_KEEP_DAYS: '0' }, heartbeat: 20 })
   const client = await openStream(app, authorization(app))
   await next(client)
   await ask(app, 'POST', '/api/products/', product(1))
@@ -242,7 +242,7 @@ onEach('the stream ends with `gone` when its position is pruned', async (t, dial
 })
 
 t.test('the number of streams of a key is limited, and a closed one makes room', async (t) => {
-  const app = await listening(t, embedded)
+  const app = await startListening(t, embedded)
   const { token } = await issueKey(app.db, { name: 'Shop', role: 'read' }, COMMAND_LINE)
   const headers = { authorization: `Bearer ${token}` }
   const clients: Client[] = []
@@ -260,7 +260,7 @@ t.test('the number of streams of a key is limited, and a closed one makes room',
 })
 
 t.test('the number of streams of a process is limited', async (t) => {
-  const app = await listening(t, embedded)
+  const app = await startListening(t, embedded)
   const clients: Client[] = []
   for (let n = 0; n < 20; n++) {
     const { token } = await issueKey(app.db, { name: `${n}`, role: 'read' }, COMMAND_LINE)
@@ -274,7 +274,7 @@ t.test('the number of streams of a process is limited', async (t) => {
 })
 
 onEach('closing the service ends its streams at once and completely', async (t, dialect) => {
-  const app = await listening(t, dialect)
+  const app = await startListening(t, dialect)
   const clients = [await openStream(app, authorization(app)), await openStream(app, authorization(app))]
   for (const client of clients) await next(client)
   const closed = app.close()
@@ -284,7 +284,7 @@ onEach('closing the service ends its streams at once and completely', async (t, 
 })
 
 t.test('the server reads no more than a client takes, and an idle client does not delay closing', async (t) => {
-  const app = await listening(t, embedded)
+  const app = await startListening(t, embedded)
   const description = 'x'.repeat(10_000)
   const start = (await get(app, '/api/changes/?since=now')).body.position
   for (let n = 0; n < 20; n++) {
@@ -321,14 +321,14 @@ t.test('the server reads no more than a client takes, and an idle client does no
 })
 
 t.test('CORS headers allow pages of configured origins', async (t) => {
-  const app = await listening(t, embedded, { env: { CORS_ORIGINS: 'https://shop.test' } })
+  const app = await startListening(t, embedded, { env: { CORS_ORIGINS: 'https://shop.test' } })
   const client = await openStream(app, { ...authorization(app), origin: 'https://shop.test' })
   t.equal(client.headers['access-control-allow-origin'], 'https://shop.test')
   client.cut()
 })
 
 t.test('the idle timeout does not end a stream', async (t) => {
-  const app = await listening(t, embedded, {
+  const app = await startListening(t, embedded, {
     timeouts: { idle: 300, request: 200, headers: 100, keepAlive: 100, check: 20 },
     heartbeat: 100,
   })

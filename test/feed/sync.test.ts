@@ -6,7 +6,7 @@ import t from 'tap'
 import { pruneChanges } from '../../src/feed/prune.ts'
 import type { App } from '../../src/http/routes.ts'
 import { ask, authorization, build, get, onEach } from '../helper.ts'
-import { portOf, settled } from './feed.ts'
+import { readPort, waitForFeed } from './feed.ts'
 
 interface Copy {
   known: Map<number, { version: number; record: Record<string, unknown> | null }>
@@ -24,7 +24,7 @@ const folder = t.testdir({ 'sync.ts': code })
 const { Copy, Gone }: Recipe = await import(pathToFileURL(join(folder, 'sync.ts')).href)
 
 /** Returns all products as the list shows them. */
-async function listed(app: App): Promise<Record<string, unknown>[]> {
+async function listProducts(app: App): Promise<Record<string, unknown>[]> {
   const rows: Record<string, unknown>[] = []
   for (let url = '/api/products/?page_size=100'; url; ) {
     const { body } = await get(app, url)
@@ -34,7 +34,7 @@ async function listed(app: App): Promise<Record<string, unknown>[]> {
   return rows
 }
 
-const copied = ({ known }: Copy) =>
+const listCopied = ({ known }: Copy) =>
   [...known.values()].flatMap(({ record }) => (record ? [record] : [])).sort((a, b) => Number(a.id) - Number(b.id))
 
 const random = (below: number) => Math.floor(Math.random() * below)
@@ -66,7 +66,7 @@ async function write(app: App, going: () => boolean): Promise<number> {
 onEach('a copy by the recipe of docs/changes.md equals the records', async (t, dialect) => {
   const app = await build(t, dialect, { env: { CHANGES_KEEP_DAYS: '0' } })
   await app.listen({ host: '127.0.0.1', port: 0 })
-  const origin = `http://127.0.0.1:${portOf(app)}`
+  const origin = `http://127.0.0.1:${readPort(app)}`
   const key = authorization(app).authorization.replace('Bearer ', '')
   const operations = Array.from({ length: 60 }, (_, n) => ({ op: 'create', body: { name: `${n}`, price: 1 } }))
   await ask(app, 'POST', '/api/products/bulk/', { operations })
@@ -78,11 +78,11 @@ onEach('a copy by the recipe of docs/changes.md equals the records', async (t, d
   for (const end = performance.now() + 2_000; performance.now() < end; ) await copies[0].follow()
   writing = false
   const writes = (await Promise.all(writers)).reduce((sum, count) => sum + count, 0)
-  await settled(app)
-  const expected = await listed(app)
+  await waitForFeed(app)
+  const expected = await listProducts(app)
   for (const copy of copies) {
     await copy.follow()
-    t.strictSame(copied(copy), expected)
+    t.strictSame(listCopied(copy), expected)
   }
   t.comment(`${writes} writes, ${expected.length} products`)
 
@@ -93,6 +93,6 @@ onEach('a copy by the recipe of docs/changes.md equals the records', async (t, d
   for (const copy of copies) {
     t.ok((await copy.follow().catch((error) => error)) instanceof Gone)
     await copy.start()
-    t.strictSame(copied(copy), await listed(app), 'the copy is complete after a fresh start')
+    t.strictSame(listCopied(copy), await listProducts(app), 'the copy is complete after a fresh start')
   }
 })

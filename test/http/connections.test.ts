@@ -54,12 +54,12 @@ async function open(t: Test, server: Server): Promise<Socket> {
 }
 
 /** Waits until the server's next connection is closed on its side, since a client that does not read does not notice. */
-const ended = (server: Server) => new Promise((resolve) => server.once('connection', (socket) => socket.once('close', resolve)))
+const waitForEnd = (server: Server) => new Promise((resolve) => server.once('connection', (socket) => socket.once('close', resolve)))
 
 const get = (url: string, ...headers: string[]) => `${[`GET ${url} HTTP/1.1`, 'Host: a', ...headers].join('\r\n')}\r\n\r\n`
 
 /** Waits until the server has received `count` requests. */
-async function arrival({ server, received }: Listening, count: number): Promise<void> {
+async function waitForRequests({ server, received }: Listening, count: number): Promise<void> {
   while (received.length < count) await once(server, 'request')
 }
 
@@ -69,7 +69,7 @@ t.test('a pipelined request waits until the previous answer is read', async (t) 
   const listening = await listen(t, {}, answerWithUrl)
   const socket = await open(t, listening.server)
   socket.write(get('/large') + get('/1') + get('/2'))
-  await arrival(listening, 3)
+  await waitForRequests(listening, 3)
   // By the next turn Node would have handled the requests.
   await wait(1)
   t.strictSame(listening.handled, ['/large'])
@@ -104,7 +104,7 @@ t.test('a body that is sent before the previous answer is read arrives whole', a
 t.test('pipelined requests up to the limit are answered, and one more ends the connection', async (t) => {
   for (const ahead of [MAX_AHEAD, MAX_AHEAD + 1, 3_000]) {
     const listening = await listen(t, {}, answerWithUrl)
-    const gone = ended(listening.server)
+    const gone = waitForEnd(listening.server)
     const socket = await open(t, listening.server)
     socket.write(get('/large') + get('/').repeat(ahead - 1) + get('/', 'Connection: close'))
     if (ahead > MAX_AHEAD) {
@@ -117,7 +117,7 @@ t.test('pipelined requests up to the limit are answered, and one more ends the c
 
 t.test('a client that reads none of its answer is disconnected, whatever it sends', async (t) => {
   const { server } = await listen(t, { untaken: 100, check: 10 }, answerWithUrl)
-  const gone = ended(server)
+  const gone = waitForEnd(server)
   const socket = await open(t, server)
   socket.write(get('/large'))
   // Empty lines between requests are allowed.
@@ -153,7 +153,7 @@ t.test('connections per address are limited', async (t) => {
     socket.write(get('/', 'Connection: close'))
     return /answer to/.test(await text(socket).catch(() => ''))
   }
-  const gone = ended(server)
+  const gone = waitForEnd(server)
   const first = await open(t, server)
   const second = await open(t, server)
   const third = await open(t, server)

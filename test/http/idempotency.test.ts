@@ -151,7 +151,7 @@ onEach('concurrent POSTs with one key are done once, and the others wait for the
 })
 
 /** Builds two applications over one database, which stand for two processes. */
-async function two(t: Test, dialect: Dialect): Promise<[App, App, string]> {
+async function buildTwo(t: Test, dialect: Dialect): Promise<[App, App, string]> {
   const url = await dialect.create(t)
   const first = await build(t, dialect, { env: { DATABASE_URL: url } })
   const second = await build(t, dialect, { env: { DATABASE_URL: url } })
@@ -160,7 +160,7 @@ async function two(t: Test, dialect: Dialect): Promise<[App, App, string]> {
 }
 
 onEach('concurrent POSTs with one key to two processes are done once', async (t, dialect) => {
-  const [first, second, authorization] = await two(t, dialect)
+  const [first, second, authorization] = await buildTwo(t, dialect)
   for (let round = 0; round < 10; round++) {
     const answers = await Promise.all(
       Array.from({ length: 8 }, (_, n) =>
@@ -179,7 +179,7 @@ onEach('concurrent POSTs with one key to two processes are done once', async (t,
 })
 
 t.test('a POST answers 409 while another instance handles its key', { skip: postgres.skip }, async (t) => {
-  const [first, , authorization] = await two(t, postgres)
+  const [first, , authorization] = await buildTwo(t, postgres)
   const holder = await connect(t, first.config.DATABASE_URL)
   const [{ id } = {}] = await holder(`select id from keys where name = 'Both'`)
   await holder('begin')

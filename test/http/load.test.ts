@@ -21,7 +21,7 @@ function simulate() {
   }
 }
 
-function settled() {
+function simulateSettled() {
   const { load, look } = simulate()
   while (!load.hasSettled) look(50)
   return { load, look }
@@ -60,7 +60,7 @@ const loads: [what: string, looks: [window: number, heap?: number][], expected: 
 ]
 for (const [what, looks, expected] of loads) {
   t.test(`the process is ${expected ? '' : 'not '}overloaded: ${what}`, async (t) => {
-    const { load, look } = settled()
+    const { load, look } = simulateSettled()
     for (const [window, used] of looks) look(window, used)
     t.strictSame(load.overload, expected)
   })

@@ -185,7 +185,7 @@ onEach('a record has the same tag in every answer and a new tag after each chang
   const made = await ask(app, 'POST', LIST, shirt)
   const url = `${LIST}${made.body.id}/`
   const tags = new Set<unknown>()
-  const isTold = async (answer: Answer, title: string) => {
+  const checkTag = async (answer: Answer, title: string) => {
     const read = await get(app, url)
     t.equal(answer.headers.etag, read.headers.etag, title)
     t.equal(answer.headers['last-modified'], read.headers['last-modified'], title)
@@ -193,10 +193,10 @@ onEach('a record has the same tag in every answer and a new tag after each chang
     t.notOk(tags.has(read.headers.etag), `${title}: a new tag`)
     tags.add(read.headers.etag)
   }
-  await isTold(made, 'made')
-  await isTold(await ask(app, 'PATCH', url, { price: '1', category: null }), 'changed')
-  await isTold(await ask(app, 'PATCH', url, { price: '29.90' }), 'changed back')
-  await isTold(await ask(app, 'POST', `${url}stock/`, { delta: 3, reason: 'came' }), 'more in stock')
+  await checkTag(made, 'made')
+  await checkTag(await ask(app, 'PATCH', url, { price: '1', category: null }), 'changed')
+  await checkTag(await ask(app, 'PATCH', url, { price: '29.90' }), 'changed back')
+  await checkTag(await ask(app, 'POST', `${url}stock/`, { delta: 3, reason: 'came' }), 'more in stock')
   const bulk = await ask(app, 'POST', `${LIST}bulk/`, { operations: [{ op: 'update', id: made.body.id, body: { brand: 'Acme' } }] })
   t.equal(bulk.body.results[0].etag, (await get(app, url)).headers.etag, 'in a bulk result')
 

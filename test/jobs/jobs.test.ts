@@ -13,7 +13,7 @@ import { TableQueue } from '../../src/jobs/table.ts'
 import { connect, type Dialect } from '../dialects.ts'
 import { ask, build, get, onEach } from '../helper.ts'
 import { startNode } from '../node-process.ts'
-import { type Body, beside, type Options, until } from '../webhooks/receiver.ts'
+import { type Body, type Options, onSameDatabase, waitFor } from '../webhooks/receiver.ts'
 
 // Most of each test is waiting.
 t.jobs = 4
@@ -39,11 +39,11 @@ const add = async (app: App, name: string, n: number, options: EnqueueOptions = 
   return id
 }
 
-const jobOf = async (app: App, id: string): Promise<Body> => (await get(app, `/api/jobs/${id}/`)).body
+const readJob = async (app: App, id: string): Promise<Body> => (await get(app, `/api/jobs/${id}/`)).body
 
-const when = (app: App, id: string, status: string): Promise<Body> =>
-  until(async () => {
-    const job = await jobOf(app, id)
+const waitForStatus = (app: App, id: string, status: string): Promise<Body> =>
+  waitFor(async () => {
+    const job = await readJob(app, id)
     return job.status === status && job
   }, `the job ${id} ${status}`)
 
@@ -71,7 +71,7 @@ onEach('a job exists once its transaction commits, and runs once', async (t, dia
   t.equal((await get(app, `/api/jobs/${lost}/`)).status, 404)
   const before = Date.now()
   const id = await add(app, 'test.run', 2, { by: { key: null, request: 'r1' } })
-  const done = await when(app, id, 'done')
+  const done = await waitForStatus(app, id, 'done')
   t.match(done, { id, kind: 'test.run', payload: { n: 2 }, attempts: 1, error: null, result: { doubled: 4 }, key: null, request: 'r1' })
   const times = ['created_at', 'started_at', 'finished_at'].map((name) => Date.parse(done[name]))
   t.ok(
@@ -79,7 +79,7 @@ onEach('a job exists once its transaction commits, and runs once', async (t, dia
     'its times',
     done,
   )
-  await when(app, await add(app, 'test.run', 3), 'done')
+  await waitForStatus(app, await add(app, 'test.run', 3), 'done')
   t.strictSame(ran, [2, 3])
 })
 
@@ -99,9 +99,9 @@ onEach('a job with an unreadable row fails for good, and the others continue', a
   if (!spoil) throw new Error(`no way to spoil a job of ${dialect.name}`)
   await (await connect(t, idle.config.DATABASE_URL))(spoil(spoilt))
   const good = [await add(idle, 'test.run', 2), await add(idle, 'test.second', 3)]
-  const app = await start(t, beside(idle), handlers, { env: { LOG_LEVEL: 'error' }, log: { write: (line) => lines.push(line) } })
-  for (const id of good) await when(app, id, 'done')
-  const failed = await when(app, spoilt, 'failed')
+  const app = await start(t, onSameDatabase(idle), handlers, { env: { LOG_LEVEL: 'error' }, log: { write: (line) => lines.push(line) } })
+  for (const id of good) await waitForStatus(app, id, 'done')
+  const failed = await waitForStatus(app, spoilt, 'failed')
   t.match(failed, { attempts: 1, error: /payload/ }, 'the error names the payload, and the job is not retried')
   t.strictSame(ran.toSorted(), [2, 3])
   t.match(
@@ -122,8 +122,8 @@ onEach('a job with a later start waits', async (t, dialect) => {
   const app = await start(t, dialect, { 'test.run': kind(() => ran.push(Date.now())) })
   const runAt = new Date(Date.now() + 2_000)
   const id = await add(app, 'test.run', 1, { runAt })
-  t.match(await jobOf(app, id), { status: 'waiting', attempts: 0, run_at: runAt.toISOString(), started_at: null })
-  await when(app, id, 'done')
+  t.match(await readJob(app, id), { status: 'waiting', attempts: 0, run_at: runAt.toISOString(), started_at: null })
+  await waitForStatus(app, id, 'done')
   t.ok(Number(ran[0]) >= runAt.getTime() - 50, 'not before', { early: runAt.getTime() - Number(ran[0]) })
 })
 
@@ -142,7 +142,7 @@ onEach('a key allows one waiting job of its kind, even while another runs', asyn
   const [one] = claimed.filter(({ id }) => id === first)
   if (!one) throw new Error('the first was not claimed')
   await app.jobs.queue.fail(one, 'in vain')
-  t.match(await jobOf(app, one.id), { status: 'waiting', attempts: 1, error: 'in vain' }, 'the first job waits for a retry')
+  t.match(await readJob(app, one.id), { status: 'waiting', attempts: 1, error: 'in vain' }, 'the first job waits for a retry')
   for (const job of await app.jobs.queue.claim('test.run', 10)) await app.jobs.queue.complete(job, undefined)
   t.type(await keyed('a'), 'string')
   t.equal(await keyed('a'), undefined)
@@ -171,9 +171,9 @@ onEach('a failing job is retried at growing intervals and then fails for good', 
   })
   const id = await add(app, 'test.fail', 1)
   const retry = () => ask(app, 'POST', `/api/jobs/${id}/retry/`)
-  await until(async () => begun.length === 1)
+  await waitFor(async () => begun.length === 1)
   t.match(await retry(), { status: 409, body: { code: 'job-not-failed' } })
-  const failed = await when(app, id, 'failed')
+  const failed = await waitForStatus(app, id, 'failed')
   t.match(failed, { attempts: 3, error: 'no, 3', result: null })
   t.type(failed.finished_at, 'string')
   const waits = begun.slice(1).map((time, place) => time - Number(begun[place]))
@@ -181,11 +181,11 @@ onEach('a failing job is retried at growing intervals and then fails for good', 
   t.ok(Number(waits[1]) >= 1_950, 'then two', { waits })
 
   t.match(await retry(), { status: 200, body: { id, finished_at: null } })
-  await until(async () => (await jobOf(app, id)).status === 'failed' && begun.length === 6)
-  t.match(await jobOf(app, id), { attempts: 3, error: 'no, 6' }, 'a manual retry allows the same number of attempts')
+  await waitFor(async () => (await readJob(app, id)).status === 'failed' && begun.length === 6)
+  t.match(await readJob(app, id), { attempts: 3, error: 'no, 6' }, 'a manual retry allows the same number of attempts')
   fails = false
   t.equal((await retry()).status, 200)
-  t.match(await when(app, id, 'done'), { attempts: 1, error: null, result: 'yes' })
+  t.match(await waitForStatus(app, id, 'done'), { attempts: 1, error: null, result: 'yes' })
   t.match(await retry(), { status: 409, body: { code: 'job-not-failed' } })
   const none = '00000000-0000-4000-8000-000000000000'
   t.match(await ask(app, 'POST', `/api/jobs/${none}/retry/`), { status: 404, body: { code: 'not-found' } })
@@ -223,7 +223,7 @@ onEach('errors of jobs show no SQL and no values', async (t, dialect) => {
       { attempts: 1 },
     ),
   })
-  const { error } = await when(app, await add(app, 'test.sql', 1), 'failed')
+  const { error } = await waitForStatus(app, await add(app, 'test.sql', 1), 'failed')
   t.ok(error.length > 0)
   t.notMatch(error, /secret|insert|values|select/i, error)
 })
@@ -287,17 +287,17 @@ onEach('another worker takes over the job of a worker that vanished', async (t, 
   const id = await add(idle, 'test.run', 1)
   const [lost] = await queue.claim('test.run', 5)
   if (lost?.id !== id) throw new Error('it was not claimed')
-  t.match(await jobOf(idle, id), { status: 'running', attempts: 1 })
-  const app = await start(t, beside(idle), handlers)
-  t.match(await when(app, await add(app, 'test.run', 2), 'done'), { result: { n: 2 } })
-  t.match(await jobOf(app, id), { status: 'running', attempts: 1 }, 'not before the lease expires')
-  const done = await when(app, id, 'done')
+  t.match(await readJob(idle, id), { status: 'running', attempts: 1 })
+  const app = await start(t, onSameDatabase(idle), handlers)
+  t.match(await waitForStatus(app, await add(app, 'test.run', 2), 'done'), { result: { n: 2 } })
+  t.match(await readJob(app, id), { status: 'running', attempts: 1 }, 'not before the lease expires')
+  const done = await waitForStatus(app, id, 'done')
   t.match(done, { attempts: 2, result: { by: 'another', n: 1 } })
   // The worker returns, but its results no longer count.
   await queue.complete(lost, { by: 'the lost one' })
   await queue.fail(lost, 'the lost one').catch(() => {})
   await queue.release(lost)
-  t.strictSame(await jobOf(app, id), done)
+  t.strictSame(await readJob(app, id), done)
 })
 
 /** Milliseconds, longer than the tests run. */
@@ -321,18 +321,19 @@ onEach('a closing worker hands back its running jobs and takes no more', async (
     }),
   }
   const app = await start(t, dialect, handlers)
-  const idle = await build(t, beside(app), { handlers })
+  const idle = await build(t, onSameDatabase(app), { handlers })
   const [polite, deaf, quick] = [await add(app, 'test.polite', 1), await add(app, 'test.deaf', 2), await add(app, 'test.quick', 3)]
-  await until(async () => begun.length === 3)
+  await waitFor(async () => begun.length === 3)
   const closed = app.close()
   const late = await add(idle, 'test.polite', 4)
   await closed
-  for (const id of [polite, deaf]) t.match(await jobOf(idle, id), { status: 'waiting', attempts: 0, error: null })
-  t.match(await jobOf(idle, quick), { status: 'done', attempts: 1, result: 'in time' })
-  t.match(await jobOf(idle, late), { status: 'waiting', attempts: 0, started_at: null })
+  for (const id of [polite, deaf]) t.match(await readJob(idle, id), { status: 'waiting', attempts: 0, error: null })
+  t.match(await readJob(idle, quick), { status: 'done', attempts: 1, result: 'in time' })
+  t.match(await readJob(idle, late), { status: 'waiting', attempts: 0, started_at: null })
   t.strictSame(begun.toSorted(), [1, 2, 3])
-  const next = await start(t, beside(idle), { ...handlers, 'test.polite': kind(() => 'done'), 'test.deaf': kind(() => 'done') })
-  for (const id of [polite, deaf, late]) t.match(await when(next, id, 'done'), { attempts: 1 }, 'the handed back attempt did not count')
+  const next = await start(t, onSameDatabase(idle), { ...handlers, 'test.polite': kind(() => 'done'), 'test.deaf': kind(() => 'done') })
+  for (const id of [polite, deaf, late])
+    t.match(await waitForStatus(next, id, 'done'), { attempts: 1 }, 'the handed back attempt did not count')
 })
 
 onEach('the hourly retention job runs once for all instances and removes old entries', async (t, dialect) => {
@@ -359,9 +360,9 @@ onEach('the hourly retention job runs once for all instances and removes old ent
       } as never)
   })
   const env = { CHANGES_KEEP_DAYS: '90', DELIVERIES_KEEP_DAYS: '30' }
-  const [one, other] = await Promise.all([start(t, beside(idle), {}, { env }), start(t, beside(idle), {}, { env })])
+  const [one, other] = await Promise.all([start(t, onSameDatabase(idle), {}, { env }), start(t, onSameDatabase(idle), {}, { env })])
   const list = async (): Promise<Body[]> => (await get(one, '/api/jobs/?kind=retention')).body.results
-  const [job] = await until(async () => {
+  const [job] = await waitFor(async () => {
     const jobs = await list()
     return jobs.length > 0 && jobs.every(({ status }) => status === 'done') && jobs
   })
@@ -389,7 +390,7 @@ onEach('three processes share the jobs, and no job runs twice', async (t, dialec
   await app.db.write(async (tx) => {
     for (let n = 0; n < JOBS; n++) await app.jobs.add(tx, 'test.share', { n }, {})
   })
-  await until(async () => (await query('select count(*) as count from ran'))[0]?.count?.toString() === String(JOBS), `${JOBS} jobs`)
+  await waitFor(async () => (await query('select count(*) as count from ran'))[0]?.count?.toString() === String(JOBS), `${JOBS} jobs`)
   await setTimeout(500)
   for (const child of children) child.stdin.end()
   for (const [code] of await Promise.all(exits)) t.equal(code, 0)

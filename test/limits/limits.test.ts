@@ -7,7 +7,7 @@ import { type Quota, type RequestLog, storeOf } from '../../src/limits/log.ts'
 import { MemoryLog } from '../../src/limits/memory.ts'
 import { openRedis, RedisLog } from '../../src/limits/redis.ts'
 import { prefixFor, REDIS, skip } from '../redis.ts'
-import { cable } from '../tcp-proxy.ts'
+import { startProxy } from '../tcp-proxy.ts'
 
 interface Made {
   log: RequestLog
@@ -354,7 +354,7 @@ t.test('the plugin gets a log for each limit', async (t) => {
 
 t.test('without Redis each process counts by itself, until Redis returns', { skip }, async (t) => {
   const prefix = prefixFor(t)
-  const { url, cut, plug, hold } = await cable(t, REDIS, 6379)
+  const { url, disconnect: cut, reconnect: plug, setStalled: hold } = await startProxy(t, REDIS, 6379)
   const seen: boolean[] = []
   let changed = Promise.withResolvers<boolean>()
   const redis = await openRedis(url, {

@@ -110,7 +110,7 @@ const derivedRows = (resources: readonly Resource[], routes: ReadonlySet<string>
   )
 
 /** Collects the routes that `make` registers, except HEAD, which accompanies each GET, and files of the documentation page. */
-async function routesOf(make: () => Promise<App>): Promise<{ app: App; routes: Set<string> }> {
+async function collectRoutes(make: () => Promise<App>): Promise<{ app: App; routes: Set<string> }> {
   const routes = new Set<string>()
   const listen = (message: unknown) => {
     const { fastify } = message as { fastify: App }
@@ -129,7 +129,7 @@ async function routesOf(make: () => Promise<App>): Promise<{ app: App; routes: S
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 
 /** Returns the headers of each kind of caller. */
-async function callersOf({ db }: App): Promise<Record<Caller, Record<string, string>>> {
+async function createCallers({ db }: App): Promise<Record<Caller, Record<string, string>>> {
   const issue = (role: string) => issueKey(db, { name: role, role }, COMMAND_LINE)
   const [read, write, admin, expired, revoked] = [
     await issue('read'),
@@ -157,10 +157,10 @@ const ask = (app: App, options: InjectOptions) => app.inject({ remoteAddress: `1
 
 onEach('every route admits exactly the callers of its rule', async (t, dialect) => {
   for (const REQUIRE_KEY_TO_READ of ['false', 'true']) {
-    const { app, routes } = await routesOf(() => build(t, dialect, { env: { REQUIRE_KEY_TO_READ } }))
+    const { app, routes } = await collectRoutes(() => build(t, dialect, { env: { REQUIRE_KEY_TO_READ } }))
     const rows = { ...expected, ...derivedRows(app.resources, routes) }
     t.strictSame([...routes].sort(), Object.keys(rows).sort(), 'each route has a row')
-    const callers = await callersOf(app)
+    const callers = await createCallers(app)
     for (const [url, payload] of [
       ['/api/products/', { name: 'Shirt', price: '1' }],
       ['/api/categories/', { name: 'Clothing' }],
@@ -201,7 +201,7 @@ onEach('every route admits exactly the callers of its rule', async (t, dialect) 
 
 onEach('a refused caller learns nothing about records and changes nothing', async (t, dialect) => {
   const app = await build(t, dialect)
-  const callers = await callersOf(app)
+  const callers = await createCallers(app)
   const list = async () => (await ask(app, { url: '/api/products/', headers: callers.admin })).json().count
   for (const caller of ['anonymous', 'read', 'expired', 'revoked', 'garbage'] as const) {
     for (const payload of ['{"name": "Shirt", "price": 1}', 'no JSON', '{}', `{"name": "${'x'.repeat(2_000_000)}"}`]) {
@@ -238,7 +238,7 @@ onEach('a malformed Authorization header is refused', async (t, dialect) => {
     t.equal(statusCode, 401, what)
     t.match(headers['www-authenticate'], /error="invalid_token"/, what)
   }
-  const { authorization = '' } = (await callersOf(app)).write
+  const { authorization = '' } = (await createCallers(app)).write
   for (const [what, good] of [
     ['the scheme in any case', authorization.replace('Bearer', 'bEARER')],
     ['more spaces', authorization.replace(' ', '   ')],
@@ -249,7 +249,7 @@ onEach('a malformed Authorization header is refused', async (t, dialect) => {
 t.test('a second Authorization header is refused, even if both are the same', async (t) => {
   const app = await build(t, DIALECTS[0] as Dialect)
   await app.listen({ host: '127.0.0.1', port: 0 })
-  const { authorization = '' } = (await callersOf(app)).read
+  const { authorization = '' } = (await createCallers(app)).read
   for (const second of [authorization, 'Basic YWRtaW46YWRtaW4=', ''])
     for (const url of ['/api/products/', '/nothing']) {
       const { statusCode, code } = await new Promise<{ statusCode: number; code: string }>((resolve, reject) => {
@@ -267,7 +267,7 @@ t.test('a second Authorization header is refused, even if both are the same', as
 
 onEach('each role includes the lesser ones, and a changed role takes effect at once', async (t, dialect) => {
   const app = await build(t, dialect)
-  const { admin } = await callersOf(app)
+  const { admin } = await createCallers(app)
   const { record, token } = await issueKey(app.db, { name: 'Changing', role: 'read' }, COMMAND_LINE)
   const write = async () =>
     (await ask(app, { method: 'POST', url: '/api/products/', payload: { name: 'Shirt', price: '1' }, headers: bearer(token) })).statusCode
@@ -282,7 +282,7 @@ onEach('each role includes the lesser ones, and a changed role takes effect at o
 
 onEach('HEAD needs the role of GET', async (t, dialect) => {
   const app = await build(t, dialect, { env: { REQUIRE_KEY_TO_READ: 'true' } })
-  const callers = await callersOf(app)
+  const callers = await createCallers(app)
   for (const [url, allowed] of [
     ['/api/keys/', ['admin']],
     ['/api/keys/1/', ['admin']],

@@ -79,7 +79,7 @@ async function fill({ keys, begin }: Service): Promise<Upload[]> {
 }
 
 /** Waits until a connection receives no more bytes, and returns the number received. */
-async function atRest(socket: Socket): Promise<number> {
+async function waitUntilQuiet(socket: Socket): Promise<number> {
   for (let before = -1, same = 0; same < 5; same = socket.bytesRead === before ? same + 1 : 0) {
     before = socket.bytesRead
     await setTimeout(20)
@@ -94,7 +94,7 @@ t.test('a large body without a place waits unread, and small bodies do not wait'
   const last = keys.at(-1) as string
   const late = await begin(last)
   late.finish()
-  const read = await atRest(ends.at(-1) as Socket)
+  const read = await waitUntilQuiet(ends.at(-1) as Socket)
   t.ok(read < SIZE / 2, 'the body is not read', { read })
   const small = await app.inject({
     method: 'POST',
@@ -116,7 +116,7 @@ t.test('a body without a length needs a place too', async (t) => {
   const [first] = await fill(service)
   const late = await begin(keys.at(-1) as string, 'Transfer-Encoding: chunked')
   late.finish()
-  t.ok((await atRest(ends.at(-1) as Socket)) < SIZE / 2)
+  t.ok((await waitUntilQuiet(ends.at(-1) as Socket)) < SIZE / 2)
   first?.finish()
   t.equal(await late.status, 207)
 })

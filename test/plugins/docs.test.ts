@@ -21,8 +21,8 @@ t.test('the page and its parts are served, and its policy allows no other source
     t.notOk(headers['strict-transport-security'], 'plain HTTP works too')
     t.notMatch(body, /<script(?![^>]* src=)/, 'no script is inline')
 
-    const pathOf = (url: string) => new URL(url, `http://a${page}`).pathname
-    const parts = [...body.matchAll(/(?:src|href)="([^"]*static[^"]+)"/g)].map(([, url = '']) => pathOf(url))
+    const parsePath = (url: string) => new URL(url, `http://a${page}`).pathname
+    const parts = [...body.matchAll(/(?:src|href)="([^"]*static[^"]+)"/g)].map(([, url = '']) => parsePath(url))
     t.equal(parts.length, 4, `${page} has parts`)
     for (const part of parts) {
       const { statusCode, headers, rawPayload } = await app.inject(part)
@@ -32,7 +32,7 @@ t.test('the page and its parts are served, and its policy allows no other source
       t.ok(rawPayload.length > 0, part)
     }
     const [, shown = ''] = /data-document="([^"]+)"/.exec(body) ?? []
-    t.equal((await get(app, pathOf(shown))).body.openapi, '3.1.0', 'the page shows the document')
+    t.equal((await get(app, parsePath(shown))).body.openapi, '3.1.0', 'the page shows the document')
   }
   t.equal((await app.inject('/docs/static/nothing.js')).statusCode, 404)
 })

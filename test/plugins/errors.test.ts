@@ -26,7 +26,7 @@ async function listen(t: Test, dialect: Dialect, options: Partial<AppOptions> & 
   return app
 }
 
-const portOf = (app: App) => (app.server.address() as AddressInfo).port
+const readPort = (app: App) => (app.server.address() as AddressInfo).port
 
 /** Milliseconds after which a server that neither answers nor closes the connection has failed. */
 const PATIENCE = 10_000
@@ -36,7 +36,7 @@ async function exchange(app: App, bytes: string | Buffer, { hangUp = false } = {
   // Every request that is sent with a Host gets an admin key.
   const key = `${HOST}\r\nAuthorization: ${authorization(app).authorization}\r\n`
   const request = Buffer.from(bytes.toString('latin1').replaceAll(`${HOST}\r\n`, key), 'latin1')
-  const socket = connect(portOf(app), '127.0.0.1')
+  const socket = connect(readPort(app), '127.0.0.1')
   const chunks: Buffer[] = []
   socket.on('data', (chunk) => chunks.push(chunk))
   socket.on('error', () => {})
@@ -80,7 +80,7 @@ const INTERNALS = /\.ts\b|node_modules|\bat .+:\d+:\d+|\bselect\b|\binsert\b|\bu
 const LISTED: readonly ErrorCode[] = ['invalid-request', 'not-unique', 'cycle']
 
 /** Checks the constant parts of a problem exactly and the other members by rules. */
-function isProblem(t: Test, answer: RawAnswer | undefined, status: number, code: ErrorCode, title: string): void {
+function checkProblem(t: Test, answer: RawAnswer | undefined, status: number, code: ErrorCode, title: string): void {
   const { type, detail, instance, errors: faults, ...rest } = JSON.parse(answer?.body || '{}')
   const right = {
     'a type that is a URI': URL.canParse(type) && type.endsWith(code),
@@ -281,7 +281,7 @@ onEach('requests over a real connection', async (t, dialect) => {
     await t.test(`a faulty ${what} answers with a problem document`, async (t) => {
       for (const [title, request, status, code, headers = {}] of rows) {
         const [answer, ...more] = await exchange(app, request)
-        isProblem(t, answer, status, code, title)
+        checkProblem(t, answer, status, code, title)
         t.strictSame(more, [], `${title}: one answer`)
         for (const [name, value] of Object.entries(headers)) t.equal(answer?.headers[name], value, `${title}: ${name}`)
       }
@@ -299,7 +299,8 @@ onEach('requests over a real connection', async (t, dialect) => {
       'GET /livez HTTP/1.1\r\nHost',
       '',
     ]) {
-      for (const answer of await exchange(app, request, { hangUp: true })) isProblem(t, answer, 400, 'malformed-request', 'half a request')
+      for (const answer of await exchange(app, request, { hangUp: true }))
+        checkProblem(t, answer, 400, 'malformed-request', 'half a request')
     }
     t.strictSame(await names(), ['first', 'second'], 'half a request creates nothing')
   })
@@ -349,7 +350,7 @@ t.test('a request that does not arrive in time answers 408', async (t) => {
     app.server.emit('clientError', Object.assign(new Error('late'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' }), socket),
   )
   const [answer] = await exchange(app, 'GET / HTTP/1.1\r\n')
-  isProblem(t, answer, 408, 'request-timeout', 'late')
+  checkProblem(t, answer, 408, 'request-timeout', 'late')
 })
 
 const SECRET = 'select password from users'
@@ -373,7 +374,7 @@ onEach('an internal failure answers 500 and reveals no internals', async (t, dia
   const app = await listen(t, dialect, { routes })
   for (const url of FAILING.match(/(?<=get\('\/)[^/]+/g) ?? []) {
     const [answer] = await exchange(app, http(`GET /failing/${url}/`))
-    isProblem(t, answer, 500, 'internal-error', url)
+    checkProblem(t, answer, 500, 'internal-error', url)
     t.notMatch(answer?.body, /secret|password/i, url)
   }
   const [head] = await exchange(app, http('HEAD /failing/throws/'))

@@ -13,11 +13,11 @@ import { loadConfig } from '../../src/config.ts'
 import type { App } from '../../src/http/routes.ts'
 import { DIALECTS, type Dialect, existing } from '../dialects.ts'
 import { ask, build, get, onEach } from '../helper.ts'
-import { cable } from '../tcp-proxy.ts'
+import { startProxy } from '../tcp-proxy.ts'
 
-const portOf = (server: { address(): unknown }) => (server.address() as AddressInfo).port
+const readPort = (server: { address(): unknown }) => (server.address() as AddressInfo).port
 
-async function isReady(t: Test, app: App, expected: boolean, title: string): Promise<void> {
+async function checkReadiness(t: Test, app: App, expected: boolean, title: string): Promise<void> {
   const { status, headers, body } = await get(app, '/readyz')
   const { 'cache-control': cache, 'retry-after': retry } = headers
   t.strictSame(
@@ -50,47 +50,47 @@ onEach('a service with another schema than its code is not ready', async (t, dia
   for (const kind of ['migration', 'derived']) {
     for (const row of rows.filter((row) => row.kind === kind)) {
       await remove(row)
-      await isReady(t, app, false, `without the ${kind} ${row.name}`)
+      await checkReadiness(t, app, false, `without the ${kind} ${row.name}`)
       await insert({ ...row, hash: 'other' })
       // A newer version may derive a part in another way.
-      await isReady(t, app, kind === 'derived', `with another ${kind} ${row.name}`)
+      await checkReadiness(t, app, kind === 'derived', `with another ${kind} ${row.name}`)
       await remove(row)
       await insert(row)
     }
   }
-  await isReady(t, app, true, 'the original schema')
+  await checkReadiness(t, app, true, 'the original schema')
   const [part] = rows.filter(({ kind }) => kind === 'derived')
   if (!part) throw new Error('nothing is derived')
   await remove(part)
   log.length = 0
-  await isReady(t, app, false, `without ${part.name}`)
-  await isReady(t, app, false, `still without ${part.name}`)
+  await checkReadiness(t, app, false, `without ${part.name}`)
+  await checkReadiness(t, app, false, `still without ${part.name}`)
   const lines = log.map((line) => JSON.parse(line))
   t.match(lines, [{ msg: 'not ready', err: { message: new RegExp(`behind the code .*${part.name}`) } }], 'the log says why')
   t.equal(lines.length, 1, 'the log says it once')
   t.strictSame(await app.db.migrate(), [part.name])
-  await isReady(t, app, true, 'after another instance has migrated')
+  await checkReadiness(t, app, true, 'after another instance has migrated')
 })
 
 const [embedded, postgres] = DIALECTS as [Dialect, Dialect]
 
 t.test('a service without its database is not ready until the database returns', { skip: postgres.skip }, async (t) => {
-  const { url, cut, plug } = await cable(t, await postgres.create(t), 5432)
+  const { url, disconnect: cut, reconnect: plug } = await startProxy(t, await postgres.create(t), 5432)
   const app = await build(t, existing(postgres, url))
-  await isReady(t, app, true, 'at first')
+  await checkReadiness(t, app, true, 'at first')
   await cut()
-  await isReady(t, app, false, 'out of reach')
+  await checkReadiness(t, app, false, 'out of reach')
   const { status, headers, body } = await get(app, '/api/products/')
   t.strictSame([status, body.code, headers['retry-after']], [503, 'database-unavailable', '1'])
   await plug()
-  await isReady(t, app, true, 'back')
+  await checkReadiness(t, app, true, 'back')
   t.equal((await ask(app, 'POST', '/api/products/', { name: 'a', price: 1 })).status, 201)
 })
 
 /** Sends the first part of a request. `finish` sends the rest and reads the answer. */
 async function begin(app: App, request: string) {
   const accepted = once(app.server, 'connection')
-  const socket = connect(portOf(app.server), '127.0.0.1')
+  const socket = connect(readPort(app.server), '127.0.0.1')
   const chunks: Buffer[] = []
   socket.on('data', (chunk) => chunks.push(chunk))
   const closed = once(socket, 'close')
@@ -121,7 +121,7 @@ onEach('a stopping service answers requests in progress and accepts no more', as
     return app.db.read.all(sql`select 7 as still_there`)
   })
   await app.listen({ host: '127.0.0.1', port: 0 })
-  const port = portOf(app.server)
+  const port = readPort(app.server)
   const { token } = await issueKey(app.db, { name: 'Tests', role: 'write' }, COMMAND_LINE)
 
   const slow = await begin(app, 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
@@ -173,7 +173,7 @@ async function askOver(agent: Agent, port: number, path: string) {
 t.test('draining fails readiness first, then closes connections, then the listener', async (t) => {
   const app = await build(t, embedded)
   await app.listen({ host: '127.0.0.1', port: 0 })
-  const port = portOf(app.server)
+  const port = readPort(app.server)
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   t.teardown(() => agent.destroy())
   const ask = async () => [await askOver(agent, port, '/readyz'), await askOver(agent, port, '/api/products/')]
@@ -203,7 +203,7 @@ t.test('connections in the accept queue are answered when the listener closes', 
   const app = await build(t, embedded)
   await app.listen({ host: '127.0.0.1', port: 0 })
   const answers = Array.from({ length: 50 }, () => {
-    const socket = connect(portOf(app.server), '127.0.0.1')
+    const socket = connect(readPort(app.server), '127.0.0.1')
     socket.write('GET /livez HTTP/1.1\r\nHost: a\r\n\r\n')
     return text(socket).catch((error) => error.code)
   })

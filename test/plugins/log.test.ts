@@ -45,7 +45,7 @@ interface Line {
   res?: { statusCode: number }
 }
 
-async function careless(t: Test, dialect: Dialect, LOG_LEVEL: string) {
+async function buildCareless(t: Test, dialect: Dialect, LOG_LEVEL: string) {
   const routes = t.testdir({ careless: { 'index.js': CARELESS } })
   const written: string[] = []
   const app = await build(t, dialect, { env: { LOG_LEVEL }, routes, log: { write: (line) => written.push(line) } })
@@ -76,7 +76,7 @@ const uses = (key: string): (InjectOptions & { url: string })[] => {
 }
 
 onEach('keys, passwords and cookies never appear in the log', async (t, dialect) => {
-  const { app, written, lines } = await careless(t, dialect, 'trace')
+  const { app, written, lines } = await buildCareless(t, dialect, 'trace')
   const key = authorization(app).authorization.replace('Bearer ', '')
   for (const request of uses(key)) await app.inject(request)
   await app.listen({ host: '127.0.0.1', port: 0 })
@@ -126,7 +126,7 @@ async function raw(app: App, request: string): Promise<string> {
 }
 
 t.test('every log line of a request has the id of its answer', async (t) => {
-  const { app, lines } = await careless(t, embedded, 'trace')
+  const { app, lines } = await buildCareless(t, embedded, 'trace')
   const before = lines().length
   const requests = ['/api/products/', '/api/nothing/', '/%zz', '/careless/logs/', '/careless/throws/', '/docs/', '/api/products/?x=1']
   for (const url of requests) {
@@ -155,19 +155,19 @@ t.test('every log line of a request has the id of its answer', async (t) => {
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 t.test("a client's request id is used only if it is short and plain", async (t) => {
-  const { app, lines } = await careless(t, embedded, 'info')
-  const idOf = async (given: string | string[], url = '/api/nothing/') => {
+  const { app, lines } = await buildCareless(t, embedded, 'info')
+  const readRequestId = async (given: string | string[], url = '/api/nothing/') => {
     const { headers, body } = await app.inject({ url, headers: { 'x-request-id': given as string } })
     t.equal(JSON.parse(body).instance, headers['x-request-id'])
     t.equal(lines().at(-1)?.reqId, headers['x-request-id'])
     return String(headers['x-request-id'])
   }
   for (const id of ['1', 'a-b_c.d:e', '5c0b8a52-5bb8-4fb8-93fb-9a1e6c3a4f10', '01JCQ8ZV6T4M5N7P9R0S1T2V3W', 'x'.repeat(64)]) {
-    t.equal(await idOf(id), id)
-    t.equal(await idOf(id, '/%zz'), id)
+    t.equal(await readRequestId(id), id)
+    t.equal(await readRequestId(id, '/%zz'), id)
   }
   const refused = ['', ' ', 'x'.repeat(65), 'a b', 'a,b', '"a"', 'é', '<a>', 'a\tb', '%41', '{}', `stk_1_${'a'.repeat(40)}`, 'x-stk_1_abc']
-  for (const id of refused) t.match(await idOf(id), UUID, `not ${JSON.stringify(id)}`)
+  for (const id of refused) t.match(await readRequestId(id), UUID, `not ${JSON.stringify(id)}`)
 })
 
 /** Internals that no answer may reveal. */
@@ -175,7 +175,7 @@ const INTERNALS =
   /\.ts\b|node_modules|\bat .+:\d+:\d+|\bselect\b|\binsert\b|no_such_table|sqlite|postgres|drizzle|internal:|hunter2|hostname/i
 
 onEach('a failure is reported without SQL, stack traces and passwords', async (t, dialect) => {
-  const { app, lines } = await careless(t, dialect, 'error')
+  const { app, lines } = await buildCareless(t, dialect, 'error')
   for (const url of ['/careless/throws/', '/careless/asks-for-no-table/', '/careless/writes-to-no-table/']) {
     const { statusCode, headers, body } = await app.inject(url)
     const { detail, instance, ...rest } = JSON.parse(body)

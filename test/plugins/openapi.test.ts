@@ -35,32 +35,32 @@ interface Document {
   components: Record<string, Record<string, object>>
 }
 
-const documentOf = async (app: App): Promise<Document> => (await get(app, '/openapi.json')).body
+const readDocument = async (app: App): Promise<Document> => (await get(app, '/openapi.json')).body
 
 /** Returns the document with references of responses and headers replaced by their targets. */
-async function resolvedOf(app: App): Promise<Document> {
-  const document = await documentOf(app)
+async function readResolved(app: App): Promise<Document> {
+  const document = await readDocument(app)
   const at = <T>(value: T): T => {
     const [, section, name] = /^#\/components\/(\w+)\/(.+)$/.exec((value as { $ref?: string }).$ref ?? '') ?? []
     return section && name ? (document.components[section]?.[name] as T) : value
   }
-  for (const { operation } of operationsOf(document)) {
-    operation.responses = mapped(operation.responses, at)
-    for (const response of Object.values(operation.responses)) response.headers &&= mapped(response.headers, at)
+  for (const { operation } of listOperations(document)) {
+    operation.responses = mapValues(operation.responses, at)
+    for (const response of Object.values(operation.responses)) response.headers &&= mapValues(response.headers, at)
   }
   return document
 }
 
-const mapped = <T>(values: Record<string, T>, replace: (value: T) => T): Record<string, T> =>
+const mapValues = <T>(values: Record<string, T>, replace: (value: T) => T): Record<string, T> =>
   Object.fromEntries(Object.entries(values).map(([key, value]) => [key, replace(value)]))
 
-const operationsOf = ({ paths }: Document) =>
+const listOperations = ({ paths }: Document) =>
   Object.entries(paths).flatMap(([path, item]) =>
     Object.entries(item).map(([method, operation]) => ({ method: method.toUpperCase(), path, operation })),
   )
 
 /** Builds the application and collects its routes. */
-async function buildNoting(t: Test): Promise<{ app: App; routes: RouteOptions[] }> {
+async function buildWithRoutes(t: Test): Promise<{ app: App; routes: RouteOptions[] }> {
   const routes: RouteOptions[] = []
   const note = (message: unknown) => {
     ;(message as { fastify: FastifyInstance }).fastify.addHook('onRoute', (route) => void routes.push(route))
@@ -70,9 +70,9 @@ async function buildNoting(t: Test): Promise<{ app: App; routes: RouteOptions[] 
   return { app: await build(t, embedded), routes }
 }
 
-const methodsOf = ({ method }: RouteOptions): string[] => [method].flat()
+const listMethods = ({ method }: RouteOptions): string[] => [method].flat()
 /** Converts a path of the router or the document to one form. */
-const plain = (path: string) => path.replace(/:(\w+)/g, '{$1}').replace(/(.)\/$/, '$1')
+const normalisePath = (path: string) => path.replace(/:(\w+)/g, '{$1}').replace(/(.)\/$/, '$1')
 const isDocsPage = ({ url }: RouteOptions) => /^\/docs(\/|$)/.test(url)
 
 const run = (script: string, args: string[], cwd = ROOT) =>
@@ -87,7 +87,7 @@ const run = (script: string, args: string[], cwd = ROOT) =>
 
 t.test('the document is valid OpenAPI 3.1 without warnings', async (t) => {
   const app = await build(t, embedded)
-  const document = await documentOf(app)
+  const document = await readDocument(app)
   t.equal(document.openapi, '3.1.0')
   const folder = t.testdir({ 'openapi.json': JSON.stringify(document) })
   const { code, output } = await run('@redocly/cli/bin/cli.js', [
@@ -104,7 +104,7 @@ t.test('the document is valid OpenAPI 3.1 without warnings', async (t) => {
 })
 
 t.test('spectral:oas finds no error in the document', async (t) => {
-  const document = await documentOf(await build(t, embedded))
+  const document = await readDocument(await build(t, embedded))
   const folder = t.testdir({ 'openapi.json': JSON.stringify(document), 'ruleset.json': JSON.stringify({ extends: ['spectral:oas'] }) })
   const { output } = await run(
     '@stoplight/spectral-cli/dist/index.js',
@@ -120,7 +120,7 @@ t.test('spectral:oas finds no error in the document', async (t) => {
 })
 
 t.test('names of components are identifiers', async (t) => {
-  const { components } = await documentOf(await build(t, embedded))
+  const { components } = await readDocument(await build(t, embedded))
   const names = Object.entries(components).flatMap(([section, named]) => Object.keys(named).map((name) => `${section} ${name}`))
   t.strictSame(
     names.filter((name) => !/^\w+ [A-Za-z][A-Za-z0-9]*$/.test(name)),
@@ -130,32 +130,32 @@ t.test('names of components are identifiers', async (t) => {
 })
 
 t.test('the document describes every route and nothing else', async (t) => {
-  const { app, routes } = await buildNoting(t)
+  const { app, routes } = await buildWithRoutes(t)
   const served = routes
     // `/` only redirects.
     .filter((route) => !isDocsPage(route) && route.url !== '/')
-    .flatMap((route) => methodsOf(route).map((method) => `${method} ${plain(route.url)}`))
+    .flatMap((route) => listMethods(route).map((method) => `${method} ${normalisePath(route.url)}`))
     .filter((route) => !route.startsWith('HEAD '))
-  const documented = operationsOf(await documentOf(app)).map(({ method, path }) => `${method} ${plain(path)}`)
+  const documented = listOperations(await readDocument(app)).map(({ method, path }) => `${method} ${normalisePath(path)}`)
   t.strictSame(documented.sort(), [...new Set(served)].sort())
   t.ok(documented.length >= 15)
 })
 
 t.test('OPTIONS names the methods of every route', async (t) => {
-  const { app, routes } = await buildNoting(t)
+  const { app, routes } = await buildWithRoutes(t)
   for (const url of new Set(routes.map(({ url }) => url))) {
-    const of = routes.filter((route) => plain(route.url) === plain(url))
+    const of = routes.filter((route) => normalisePath(route.url) === normalisePath(url))
     const { statusCode, headers, body } = await app.inject({ method: 'OPTIONS', url: url.replace(':id', '1').replace('*', 'index.css') })
     const allow = String(headers.allow).split(', ')
-    t.strictSame([statusCode, body, allow.sort()], [204, '', [...new Set(of.flatMap(methodsOf)), 'OPTIONS'].sort()], url)
+    t.strictSame([statusCode, body, allow.sort()], [204, '', [...new Set(of.flatMap(listMethods)), 'OPTIONS'].sort()], url)
   }
 })
 
 t.test('the document describes every parameter that a route reads, and no other', async (t) => {
-  const { app, routes } = await buildNoting(t)
-  const document = await documentOf(app)
-  for (const { method, path, operation } of operationsOf(document)) {
-    const route = routes.find((route) => plain(route.url) === plain(path) && methodsOf(route).includes(method))
+  const { app, routes } = await buildWithRoutes(t)
+  const document = await readDocument(app)
+  for (const { method, path, operation } of listOperations(document)) {
+    const route = routes.find((route) => normalisePath(route.url) === normalisePath(path) && listMethods(route).includes(method))
     const { querystring } = (route?.schema ?? {}) as { querystring?: { properties: Record<string, object> } }
     const parameters = operation.parameters ?? []
     const query = parameters.filter((parameter) => parameter.in === 'query')
@@ -174,7 +174,7 @@ t.test('the document describes every parameter that a route reads, and no other'
       t.notOk('style' in schema || 'explode' in schema)
     }
   }
-  const lists = operationsOf(document).filter(({ operation }) => /^(products|categories|keys)\.list$/.test(operation.operationId))
+  const lists = listOperations(document).filter(({ operation }) => /^(products|categories|keys)\.list$/.test(operation.operationId))
   t.ok(lists.length >= 2 && lists.every(({ operation }) => (operation.parameters ?? []).length > 20))
 })
 
@@ -187,14 +187,14 @@ function* walk(value: unknown, at: string[] = []): Generator<{ at: string[]; obj
 
 t.test('the document uses only OpenAPI keywords and repeats nothing', async (t) => {
   const app = await build(t, embedded, { env: { PUBLIC_URL: 'https://shop.test' } })
-  const document = await documentOf(app)
+  const document = await readDocument(app)
   const objects = [...walk(document)]
   // Descriptions explain our own keywords. Tools ignore names that begin with x-.
   const extensions = objects.flatMap(({ object }) => Object.keys(object).filter((key) => key.startsWith('x-')))
   t.strictSame([...new Set(extensions)].sort(), ['x-decimal', 'x-nesting', 'x-optional', 'x-time', 'x-trimmed'])
   t.notMatch(JSON.stringify(document), /"\$id"|"def-\d|undefined|\[object/)
 
-  const ids = operationsOf(document).map(({ operation }) => operation.operationId)
+  const ids = listOperations(document).map(({ operation }) => operation.operationId)
   t.equal(new Set(ids).size, ids.length, 'operationIds are unique')
   // Ids of other resources consist of the resource's name and the same words.
   const added = app.resources.flatMap(({ table }) =>
@@ -255,7 +255,7 @@ const bulk = (...operations: object[]) => ({ operations })
 type Row = [operation: string, url: string, status: number, body?: string | object, type?: string, headers?: Record<string, string>]
 
 /** Adds request headers to a row. */
-const having = (headers: Record<string, string>, [operation, url, status, body, type = JSON_TYPE]: Row): Row => [
+const withHeaders = (headers: Record<string, string>, [operation, url, status, body, type = JSON_TYPE]: Row): Row => [
   operation,
   url,
   status,
@@ -265,7 +265,7 @@ const having = (headers: Record<string, string>, [operation, url, status, body, 
 ]
 const OTHER = { 'if-match': '"another"' }
 const ANY = { 'if-none-match': '*' }
-const retrying = (key: string, row: Row): Row => having({ 'idempotency-key': `"${key}"` }, row)
+const withIdempotencyKey = (key: string, row: Row): Row => withHeaders({ 'idempotency-key': `"${key}"` }, row)
 
 /** Requests in order. Every operation meets every status that its document names, except those of ELSEWHERE. */
 const requests: Row[] = [
@@ -283,16 +283,16 @@ const requests: Row[] = [
   ['categories.read', '/api/categories/1/', 200],
   ['categories.read', '/api/categories/1/?x=1', 400],
   ['categories.read', '/api/categories/9/', 404],
-  retrying('c', ['categories.create', '/api/categories/', 201, { name: 'Retried' }]),
-  retrying('c', ['categories.create', '/api/categories/', 201, { name: 'Retried' }]),
-  retrying('c', ['categories.create', '/api/categories/', 422, { name: 'Other' }]),
-  having(ANY, ['categories.list', '/api/categories/', 304]),
-  having(OTHER, ['categories.list', '/api/categories/', 412]),
-  having(ANY, ['categories.read', '/api/categories/1/', 304]),
-  having(OTHER, ['categories.read', '/api/categories/1/', 412]),
-  having(OTHER, ['categories.replace', '/api/categories/2/', 412, { name: 'Shirts' }]),
-  having(OTHER, ['categories.merge', '/api/categories/2/', 412, { name: 'Shirts' }]),
-  having(OTHER, ['categories.remove', '/api/categories/2/', 412]),
+  withIdempotencyKey('c', ['categories.create', '/api/categories/', 201, { name: 'Retried' }]),
+  withIdempotencyKey('c', ['categories.create', '/api/categories/', 201, { name: 'Retried' }]),
+  withIdempotencyKey('c', ['categories.create', '/api/categories/', 422, { name: 'Other' }]),
+  withHeaders(ANY, ['categories.list', '/api/categories/', 304]),
+  withHeaders(OTHER, ['categories.list', '/api/categories/', 412]),
+  withHeaders(ANY, ['categories.read', '/api/categories/1/', 304]),
+  withHeaders(OTHER, ['categories.read', '/api/categories/1/', 412]),
+  withHeaders(OTHER, ['categories.replace', '/api/categories/2/', 412, { name: 'Shirts' }]),
+  withHeaders(OTHER, ['categories.merge', '/api/categories/2/', 412, { name: 'Shirts' }]),
+  withHeaders(OTHER, ['categories.remove', '/api/categories/2/', 412]),
   ['categories.replace', '/api/categories/2/', 200, { name: 'Shirts', parent: 1 }],
   ['categories.replace', '/api/categories/2/', 400, {}],
   ['categories.replace', '/api/categories/9/', 404, { name: 'x' }],
@@ -326,27 +326,27 @@ const requests: Row[] = [
   ['products.read', '/api/products/2/', 200],
   ['products.read', '/api/products/1/?x=1', 400],
   ['products.read', '/api/products/x/', 404],
-  retrying('p', ['products.create', '/api/products/', 201, { name: 'Retried', price: 1 }]),
-  retrying('p', ['products.create', '/api/products/', 201, { name: 'Retried', price: 1 }]),
-  retrying('p', ['products.create', '/api/products/', 422, { name: 'Retried', price: 2 }]),
-  having(ANY, ['products.list', '/api/products/', 304]),
-  having({ 'accept-encoding': 'br' }, ['products.list', '/api/products/', 200]),
-  having(OTHER, ['products.list', '/api/products/', 412]),
-  having(ANY, ['products.read', '/api/products/1/', 304]),
-  having(OTHER, ['products.read', '/api/products/1/', 412]),
+  withIdempotencyKey('p', ['products.create', '/api/products/', 201, { name: 'Retried', price: 1 }]),
+  withIdempotencyKey('p', ['products.create', '/api/products/', 201, { name: 'Retried', price: 1 }]),
+  withIdempotencyKey('p', ['products.create', '/api/products/', 422, { name: 'Retried', price: 2 }]),
+  withHeaders(ANY, ['products.list', '/api/products/', 304]),
+  withHeaders({ 'accept-encoding': 'br' }, ['products.list', '/api/products/', 200]),
+  withHeaders(OTHER, ['products.list', '/api/products/', 412]),
+  withHeaders(ANY, ['products.read', '/api/products/1/', 304]),
+  withHeaders(OTHER, ['products.read', '/api/products/1/', 412]),
   ['products.cached_detail', '/api/products/1/cached_detail/', 200],
   ['products.cached_detail', '/api/products/1/cached_detail/', 200],
-  having(ANY, ['products.cached_detail', '/api/products/1/cached_detail/', 304]),
+  withHeaders(ANY, ['products.cached_detail', '/api/products/1/cached_detail/', 304]),
   ['products.cached_detail', '/api/products/1/cached_detail/?x=1', 400],
   ['products.cached_detail', '/api/products/9/cached_detail/', 404],
-  having(OTHER, ['products.cached_detail', '/api/products/1/cached_detail/', 412]),
+  withHeaders(OTHER, ['products.cached_detail', '/api/products/1/cached_detail/', 412]),
   ['products.stock', '/api/products/1/stock/', 200, { delta: 2, reason: 'came' }],
-  retrying('s', ['products.stock', '/api/products/1/stock/', 200, { delta: 2, reason: 'came' }]),
-  retrying('s', ['products.stock', '/api/products/1/stock/', 422, { delta: 3, reason: 'came' }]),
+  withIdempotencyKey('s', ['products.stock', '/api/products/1/stock/', 200, { delta: 2, reason: 'came' }]),
+  withIdempotencyKey('s', ['products.stock', '/api/products/1/stock/', 422, { delta: 3, reason: 'came' }]),
   ['products.stock', '/api/products/1/stock/', 400, { delta: 0, reason: 'nothing' }],
   ['products.stock', '/api/products/9/stock/', 404, { delta: 1, reason: 'came' }],
   ['products.stock', '/api/products/1/stock/', 409, { delta: -99, reason: 'went' }],
-  having(OTHER, ['products.stock', '/api/products/1/stock/', 412, { delta: 1, reason: 'came' }]),
+  withHeaders(OTHER, ['products.stock', '/api/products/1/stock/', 412, { delta: 1, reason: 'came' }]),
   ['products.stock', '/api/products/1/stock/', 413, { delta: 1, reason: 'x'.repeat(2_000) }],
   ['products.stock', '/api/products/1/stock/', 415, 'x', 'text/plain'],
   ['products.bulk', '/api/products/bulk/', 200, bulk({ op: 'update', id: 1, body: { price: '29.90' } })],
@@ -357,11 +357,11 @@ const requests: Row[] = [
   ['products.bulk', '/api/products/bulk/', 412, bulk({ op: 'delete', id: 1, if_match: '"another"' })],
   ['products.bulk', '/api/products/bulk/', 413, bulk({ op: 'update', id: 1, body: { description: 'x'.repeat(5_000) } })],
   ['products.bulk', '/api/products/bulk/', 415, 'x', 'text/plain'],
-  retrying('b', ['products.bulk', '/api/products/bulk/', 200, bulk({ op: 'upsert', body: product })]),
-  retrying('b', ['products.bulk', '/api/products/bulk/', 422, bulk({ op: 'delete', id: 1 })]),
-  having(OTHER, ['products.replace', '/api/products/1/', 412, product]),
-  having(OTHER, ['products.merge', '/api/products/1/', 412, {}]),
-  having(OTHER, ['products.remove', '/api/products/1/', 412]),
+  withIdempotencyKey('b', ['products.bulk', '/api/products/bulk/', 200, bulk({ op: 'upsert', body: product })]),
+  withIdempotencyKey('b', ['products.bulk', '/api/products/bulk/', 422, bulk({ op: 'delete', id: 1 })]),
+  withHeaders(OTHER, ['products.replace', '/api/products/1/', 412, product]),
+  withHeaders(OTHER, ['products.merge', '/api/products/1/', 412, {}]),
+  withHeaders(OTHER, ['products.remove', '/api/products/1/', 412]),
   ['products.replace', '/api/products/1/', 200, product],
   ['products.replace', '/api/products/1/', 400, { ...product, colour: 1 }],
   ['products.replace', '/api/products/9/', 404, product],
@@ -387,10 +387,10 @@ const requests: Row[] = [
     [`${name}.restore`, `/api/${name}/1/restore/`, 404, { version: 99 }],
     [`${name}.restore`, `/api/${name}/1/restore/`, 413, { version: 'x'.repeat(2_000) }],
     [`${name}.restore`, `/api/${name}/1/restore/`, 415, 'x', 'text/plain'],
-    having(OTHER, [`${name}.restore`, `/api/${name}/1/restore/`, 412, { version: 1 }]),
-    retrying(`restore ${name}`, [`${name}.restore`, `/api/${name}/1/restore/`, 200, { version: 1 }]),
-    retrying(`restore ${name}`, [`${name}.restore`, `/api/${name}/1/restore/`, 200, { version: 1 }]),
-    retrying(`restore ${name}`, [`${name}.restore`, `/api/${name}/1/restore/`, 422, { version: 2 }]),
+    withHeaders(OTHER, [`${name}.restore`, `/api/${name}/1/restore/`, 412, { version: 1 }]),
+    withIdempotencyKey(`restore ${name}`, [`${name}.restore`, `/api/${name}/1/restore/`, 200, { version: 1 }]),
+    withIdempotencyKey(`restore ${name}`, [`${name}.restore`, `/api/${name}/1/restore/`, 200, { version: 1 }]),
+    withIdempotencyKey(`restore ${name}`, [`${name}.restore`, `/api/${name}/1/restore/`, 422, { version: 2 }]),
   ]),
   ['products.merge', '/api/products/1/', 200, { sku: 'B' }],
   ['products.create', '/api/products/', 201, product],
@@ -429,17 +429,17 @@ const requests: Row[] = [
   ['keys.read', '/api/keys/1/', 200],
   ['keys.read', '/api/keys/1/?x=1', 400],
   ['keys.read', '/api/keys/9/', 404],
-  retrying('k', ['keys.create', '/api/keys/', 201, { name: 'Retried', role: 'read' }]),
-  retrying('k', ['keys.create', '/api/keys/', 201, { name: 'Retried', role: 'read' }]),
-  retrying('k', ['keys.create', '/api/keys/', 422, { name: 'Retried', role: 'write' }]),
-  having(ANY, ['keys.list', '/api/keys/', 304]),
-  having(OTHER, ['keys.list', '/api/keys/', 412]),
-  having(ANY, ['keys.read', '/api/keys/1/', 304]),
-  having(OTHER, ['keys.read', '/api/keys/1/', 412]),
-  having(OTHER, ['keys.merge', '/api/keys/3/', 412, {}]),
-  having(OTHER, ['keys.rotate', '/api/keys/3/rotate/', 412]),
-  having(OTHER, ['keys.remove', '/api/keys/3/', 412]),
-  retrying('k', ['keys.rotate', '/api/keys/3/rotate/', 422]),
+  withIdempotencyKey('k', ['keys.create', '/api/keys/', 201, { name: 'Retried', role: 'read' }]),
+  withIdempotencyKey('k', ['keys.create', '/api/keys/', 201, { name: 'Retried', role: 'read' }]),
+  withIdempotencyKey('k', ['keys.create', '/api/keys/', 422, { name: 'Retried', role: 'write' }]),
+  withHeaders(ANY, ['keys.list', '/api/keys/', 304]),
+  withHeaders(OTHER, ['keys.list', '/api/keys/', 412]),
+  withHeaders(ANY, ['keys.read', '/api/keys/1/', 304]),
+  withHeaders(OTHER, ['keys.read', '/api/keys/1/', 412]),
+  withHeaders(OTHER, ['keys.merge', '/api/keys/3/', 412, {}]),
+  withHeaders(OTHER, ['keys.rotate', '/api/keys/3/rotate/', 412]),
+  withHeaders(OTHER, ['keys.remove', '/api/keys/3/', 412]),
+  withIdempotencyKey('k', ['keys.rotate', '/api/keys/3/rotate/', 422]),
   ['keys.merge', '/api/keys/3/', 200, { expires_at: null, name: 'Shop 2' }, MERGE_PATCH],
   ['keys.merge', '/api/keys/3/', 400, { role: null }],
   ['keys.merge', '/api/keys/9/', 404, {}],
@@ -456,11 +456,11 @@ const requests: Row[] = [
   ['keys.rotate', '/api/keys/3/rotate/', 409],
 
   ['products.notify_update', '/api/products/2/notify_update/', 202, { message: 'Back in stock' }],
-  retrying('n', ['products.notify_update', '/api/products/2/notify_update/', 202, {}]),
-  retrying('n', ['products.notify_update', '/api/products/2/notify_update/', 422, { message: 'Gone' }]),
+  withIdempotencyKey('n', ['products.notify_update', '/api/products/2/notify_update/', 202, {}]),
+  withIdempotencyKey('n', ['products.notify_update', '/api/products/2/notify_update/', 422, { message: 'Gone' }]),
   ['products.notify_update', '/api/products/2/notify_update/', 400, { message: 1 }],
   ['products.notify_update', '/api/products/99/notify_update/', 404, {}],
-  having(OTHER, ['products.notify_update', '/api/products/2/notify_update/', 412, {}]),
+  withHeaders(OTHER, ['products.notify_update', '/api/products/2/notify_update/', 412, {}]),
   ['products.notify_update', '/api/products/2/notify_update/', 413, { message: 'x'.repeat(2_000) }],
   ['products.notify_update', '/api/products/2/notify_update/', 415, 'x', 'text/plain'],
 
@@ -469,60 +469,60 @@ const requests: Row[] = [
   ['webhooks.create', '/api/webhooks/', 400, { url: 'ftp://example.com/', events: ['products.made'] }],
   ['webhooks.create', '/api/webhooks/', 413, { url: 'x'.repeat(2_000) }],
   ['webhooks.create', '/api/webhooks/', 415, 'x', 'text/plain'],
-  retrying('w', ['webhooks.create', '/api/webhooks/', 201, { url: 'https://example.com/', events: ['*'] }]),
-  retrying('w', ['webhooks.create', '/api/webhooks/', 201, { url: 'https://example.com/', events: ['*'] }]),
-  retrying('w', ['webhooks.create', '/api/webhooks/', 422, { url: 'https://example.org/', events: ['*'] }]),
+  withIdempotencyKey('w', ['webhooks.create', '/api/webhooks/', 201, { url: 'https://example.com/', events: ['*'] }]),
+  withIdempotencyKey('w', ['webhooks.create', '/api/webhooks/', 201, { url: 'https://example.com/', events: ['*'] }]),
+  withIdempotencyKey('w', ['webhooks.create', '/api/webhooks/', 422, { url: 'https://example.org/', events: ['*'] }]),
   ['webhooks.list', '/api/webhooks/?enabled=true', 200],
   ['webhooks.list', '/api/webhooks/?enabled=x', 400],
   ['webhooks.list', '/api/webhooks/?page=9', 404],
-  having(ANY, ['webhooks.list', '/api/webhooks/', 304]),
-  having(OTHER, ['webhooks.list', '/api/webhooks/', 412]),
+  withHeaders(ANY, ['webhooks.list', '/api/webhooks/', 304]),
+  withHeaders(OTHER, ['webhooks.list', '/api/webhooks/', 412]),
   ['webhooks.read', '/api/webhooks/1/', 200],
   ['webhooks.read', '/api/webhooks/1/?x=1', 400],
   ['webhooks.read', '/api/webhooks/9/', 404],
-  having(ANY, ['webhooks.read', '/api/webhooks/1/', 304]),
-  having(OTHER, ['webhooks.read', '/api/webhooks/1/', 412]),
+  withHeaders(ANY, ['webhooks.read', '/api/webhooks/1/', 304]),
+  withHeaders(OTHER, ['webhooks.read', '/api/webhooks/1/', 412]),
   ['webhooks.merge', '/api/webhooks/1/', 200, { description: 'Shop' }, MERGE_PATCH],
   ['webhooks.merge', '/api/webhooks/1/', 400, { filter: 'prise=1' }],
   ['webhooks.merge', '/api/webhooks/9/', 404, {}],
-  having(OTHER, ['webhooks.merge', '/api/webhooks/1/', 412, {}]),
+  withHeaders(OTHER, ['webhooks.merge', '/api/webhooks/1/', 412, {}]),
   ['webhooks.merge', '/api/webhooks/1/', 413, { url: 'x'.repeat(2_000) }],
   ['webhooks.merge', '/api/webhooks/1/', 415, 'x', 'text/plain'],
   ['webhooks.rotate', '/api/webhooks/1/rotate/', 200],
   ['webhooks.rotate', '/api/webhooks/1/rotate/?x=1', 400],
   ['webhooks.rotate', '/api/webhooks/9/rotate/', 404],
-  having(OTHER, ['webhooks.rotate', '/api/webhooks/1/rotate/', 412]),
-  retrying('w', ['webhooks.rotate', '/api/webhooks/1/rotate/', 422]),
+  withHeaders(OTHER, ['webhooks.rotate', '/api/webhooks/1/rotate/', 412]),
+  withIdempotencyKey('w', ['webhooks.rotate', '/api/webhooks/1/rotate/', 422]),
   ['webhooks.test', '/api/webhooks/1/test/', 202],
   ['webhooks.test', '/api/webhooks/1/test/?x=1', 400],
   ['webhooks.test', '/api/webhooks/9/test/', 404],
   ['webhooks.test', '/api/webhooks/2/test/', 409],
-  having(OTHER, ['webhooks.test', '/api/webhooks/1/test/', 412]),
-  retrying('w', ['webhooks.test', '/api/webhooks/1/test/', 422]),
+  withHeaders(OTHER, ['webhooks.test', '/api/webhooks/1/test/', 412]),
+  withIdempotencyKey('w', ['webhooks.test', '/api/webhooks/1/test/', 422]),
   ['webhooks.replay', '/api/webhooks/1/replay/', 202, { since: '2026-01-31T12:00:00Z', only: 'all' }],
   ['webhooks.replay', '/api/webhooks/1/replay/', 400, { since: 'x' }],
   ['webhooks.replay', '/api/webhooks/9/replay/', 404, { since: '2026-01-31' }],
   ['webhooks.replay', '/api/webhooks/2/replay/', 409, { since: '2026-01-31' }],
-  having(OTHER, ['webhooks.replay', '/api/webhooks/1/replay/', 412, { since: '2026-01-31' }]),
+  withHeaders(OTHER, ['webhooks.replay', '/api/webhooks/1/replay/', 412, { since: '2026-01-31' }]),
   ['webhooks.replay', '/api/webhooks/1/replay/', 413, { since: 'x'.repeat(2_000) }],
   ['webhooks.replay', '/api/webhooks/1/replay/', 415, 'x', 'text/plain'],
-  retrying('w', ['webhooks.replay', '/api/webhooks/1/replay/', 422, { since: '2026-01-31' }]),
+  withIdempotencyKey('w', ['webhooks.replay', '/api/webhooks/1/replay/', 422, { since: '2026-01-31' }]),
   ['deliveries.list', '/api/deliveries/?webhook=1&status=pending', 200],
   ['deliveries.list', '/api/deliveries/?status=x', 400],
   ['deliveries.list', '/api/deliveries/?page=9', 404],
-  having(ANY, ['deliveries.list', '/api/deliveries/', 304]),
-  having(OTHER, ['deliveries.list', '/api/deliveries/', 412]),
+  withHeaders(ANY, ['deliveries.list', '/api/deliveries/', 304]),
+  withHeaders(OTHER, ['deliveries.list', '/api/deliveries/', 412]),
   ['deliveries.read', '/api/deliveries/1/', 200],
   ['deliveries.read', '/api/deliveries/1/?x=1', 400],
   ['deliveries.read', '/api/deliveries/9/', 404],
-  having(ANY, ['deliveries.read', '/api/deliveries/1/', 304]),
-  having(OTHER, ['deliveries.read', '/api/deliveries/1/', 412]),
+  withHeaders(ANY, ['deliveries.read', '/api/deliveries/1/', 304]),
+  withHeaders(OTHER, ['deliveries.read', '/api/deliveries/1/', 412]),
   ['deliveries.replay', '/api/deliveries/1/replay/', 202],
   ['deliveries.replay', '/api/deliveries/1/replay/?x=1', 400],
   ['deliveries.replay', '/api/deliveries/9/replay/', 404],
-  having(OTHER, ['deliveries.replay', '/api/deliveries/1/replay/', 412]),
-  retrying('w', ['deliveries.replay', '/api/deliveries/1/replay/', 422]),
-  having(OTHER, ['webhooks.remove', '/api/webhooks/1/', 412]),
+  withHeaders(OTHER, ['deliveries.replay', '/api/deliveries/1/replay/', 412]),
+  withIdempotencyKey('w', ['deliveries.replay', '/api/deliveries/1/replay/', 422]),
+  withHeaders(OTHER, ['webhooks.remove', '/api/webhooks/1/', 412]),
   ['webhooks.remove', '/api/webhooks/1/?x=1', 400],
   ['webhooks.remove', '/api/webhooks/1/', 204],
   ['webhooks.remove', '/api/webhooks/1/', 404],
@@ -539,12 +539,12 @@ const requests: Row[] = [
   ['service.ready', '/readyz', 200],
   ['service.ready', '/readyz?x=1', 400],
   ['service.root', '/api/', 200],
-  having(ANY, ['service.root', '/api/', 304]),
-  having(OTHER, ['service.root', '/api/', 412]),
+  withHeaders(ANY, ['service.root', '/api/', 304]),
+  withHeaders(OTHER, ['service.root', '/api/', 412]),
   ['service.root', '/api/?x=1', 400],
   ['service.openapi', '/openapi.json', 200],
-  having(ANY, ['service.openapi', '/openapi.json', 304]),
-  having(OTHER, ['service.openapi', '/openapi.json', 412]),
+  withHeaders(ANY, ['service.openapi', '/openapi.json', 304]),
+  withHeaders(OTHER, ['service.openapi', '/openapi.json', 412]),
   ['service.openapi', '/openapi.json?x=1', 400],
 ]
 
@@ -554,7 +554,7 @@ const ELSEWHERE = [408, 417, 428, 429, 431, 500, 503]
 /** Headers of every HTTP answer, which the document does not repeat. */
 const STANDARD = ['content-type', 'content-length', 'date', 'connection', 'keep-alive', 'transfer-encoding']
 
-function validators(document: Document) {
+function createValidator(document: Document) {
   const ajv = new Ajv2020({ strict: false, allErrors: true })
   ajv.addFormat('uri', (text) => URL.canParse(text))
   ajv.addFormat('uuid', /^[\da-f]{8}(-[\da-f]{4}){3}-[\da-f]{12}$/)
@@ -576,9 +576,9 @@ onEach('every answer conforms to the document', async (t, dialect) => {
   const app = await build(t, dialect, { env: { BODY_LIMIT: '1024', BULK_BODY_LIMIT: '4096', WEBHOOK_ALLOW_PRIVATE: 'true', ...limits } })
   const { authorization: admin } = authorization(app)
   const { token } = await issueKey(app.db, { name: 'Reader', role: 'read' }, COMMAND_LINE)
-  const document = await resolvedOf(app)
-  const operations = new Map(operationsOf(document).map((found) => [found.operation.operationId, found]))
-  const faultsOf = validators(document)
+  const document = await readResolved(app)
+  const operations = new Map(listOperations(document).map((found) => [found.operation.operationId, found]))
+  const findFaults = createValidator(document)
   let asked = 0
   const met = new Map([...operations.keys()].map((id) => [id, new Set<number>()]))
 
@@ -611,7 +611,7 @@ onEach('every answer conforms to the document', async (t, dialect) => {
     t.equal(answer.statusCode, status, title)
     met.get(id)?.add(answer.statusCode)
     if (answer.statusCode < 300 && body && operation.requestBody)
-      t.strictSame(faultsOf(body, ...at, 'requestBody', 'content', type, 'schema'), [], `${title}: the body sent`)
+      t.strictSame(findFaults(body, ...at, 'requestBody', 'content', type, 'schema'), [], `${title}: the body sent`)
     const documented = operation.responses[answer.statusCode]
     if (!documented) return t.fail(`${title}: not in the document`)
 
@@ -627,7 +627,7 @@ onEach('every answer conforms to the document', async (t, dialect) => {
     }
     if (answer.headers['content-encoding']) return t.equal(answer.headers['content-encoding'], having['accept-encoding'], title)
     const value = answer.json()
-    t.strictSame(faultsOf(value, ...at, 'responses', String(answer.statusCode), 'content', essence, 'schema'), [], `${title}: the answer`)
+    t.strictSame(findFaults(value, ...at, 'responses', String(answer.statusCode), 'content', essence, 'schema'), [], `${title}: the answer`)
     if (status >= 400) t.match(documented.description, `\`${value.code}\``, `${title}: its code`)
   }
 
@@ -754,7 +754,7 @@ t.test('clients generated from the document type-check, and their misuse does no
   const app = await build(t, embedded)
   t.ok(clients.length > 0, 'docs/api.md shows a client')
   const folder = t.testdir({
-    'openapi.json': JSON.stringify(await documentOf(app)),
+    'openapi.json': JSON.stringify(await readDocument(app)),
     'package.json': '{ "type": "module" }',
     'misused.ts': misused,
     'others.ts': others,

@@ -28,10 +28,10 @@ async function serve(t: Test, env: Record<string, string> = {}): Promise<Service
 }
 
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
-const keyOf = async ({ db }: App, role = 'read') => (await issueKey(db, { name: role, role }, COMMAND_LINE)).token
-const limitsOf = ({ headers }: LightMyRequestResponse) => [headers['ratelimit-policy'], headers.ratelimit]
+const createKey = async ({ db }: App, role = 'read') => (await issueKey(db, { name: role, role }, COMMAND_LINE)).token
+const readLimits = ({ headers }: LightMyRequestResponse) => [headers['ratelimit-policy'], headers.ratelimit]
 /** Returns how many of `most` requests are answered before the first refusal. */
-async function answered(ask: (number: number) => Promise<LightMyRequestResponse>, most = 20): Promise<number> {
+async function countAnswered(ask: (number: number) => Promise<LightMyRequestResponse>, most = 20): Promise<number> {
   for (let number = 0; number < most; number++) if ((await ask(number)).statusCode === 429) return number
   return most
 }
@@ -39,12 +39,12 @@ async function answered(ask: (number: number) => Promise<LightMyRequestResponse>
 t.test('answers state the remaining quota and its reset time', async (t) => {
   const { clock, ask } = await serve(t)
   for (const left of [4, 3, 2, 1, 0]) {
-    t.strictSame(limitsOf(await ask()), ['"anonymous";q=5;w=60', `"anonymous";r=${left};t=${60 - (4 - left)}`])
+    t.strictSame(readLimits(await ask()), ['"anonymous";q=5;w=60', `"anonymous";r=${left};t=${60 - (4 - left)}`])
     clock.now += 1_000
   }
   const refused = await ask()
   t.equal(refused.statusCode, 429)
-  t.strictSame(limitsOf(refused), ['"anonymous";q=5;w=60', '"anonymous";r=0;t=55'])
+  t.strictSame(readLimits(refused), ['"anonymous";q=5;w=60', '"anonymous";r=0;t=55'])
   t.equal(refused.headers['retry-after'], '55')
   t.equal(refused.headers['content-type'], 'application/problem+json; charset=utf-8')
   t.match(refused.json(), {
@@ -84,8 +84,8 @@ for (const [what, options, status] of counted) {
     const { ask } = await serve(t)
     const answer = await ask(options)
     t.equal(answer.statusCode, status)
-    t.strictSame(limitsOf(answer), ['"anonymous";q=5;w=60', '"anonymous";r=4;t=60'])
-    t.equal(await answered(() => ask(options)), 4)
+    t.strictSame(readLimits(answer), ['"anonymous";q=5;w=60', '"anonymous";r=4;t=60'])
+    t.equal(await countAnswered(() => ask(options)), 4)
     t.equal((await ask()).statusCode, 429, 'all requests share one limit')
   })
 }
@@ -93,44 +93,44 @@ for (const [what, options, status] of counted) {
 t.test('health checks do not count', async (t) => {
   const { ask } = await serve(t)
   for (const url of ['/livez', '/readyz', '/livez/']) {
-    t.equal(await answered(() => ask({ url })), 20, url)
-    t.strictSame(limitsOf(await ask({ url })), [undefined, undefined])
+    t.equal(await countAnswered(() => ask({ url })), 20, url)
+    t.strictSame(readLimits(await ask({ url })), [undefined, undefined])
   }
-  t.equal(await answered(() => ask()), 5)
+  t.equal(await countAnswered(() => ask()), 5)
 })
 
 t.test('0 switches a limit off', async (t) => {
   const { app, ask } = await serve(t, { RATE_LIMIT_ANONYMOUS: '0', RATE_LIMIT_AUTHENTICATED: '0' })
-  const headers = bearer(await keyOf(app))
+  const headers = bearer(await createKey(app))
   for (const options of [{}, { headers }]) {
-    t.equal(await answered(() => ask(options)), 20)
-    t.strictSame(limitsOf(await ask(options)), [undefined, undefined])
+    t.equal(await countAnswered(() => ask(options)), 20)
+    t.strictSame(readLimits(await ask(options)), [undefined, undefined])
   }
 })
 
 t.test('a key has a separate limit, from any address', async (t) => {
   const { app, ask } = await serve(t)
-  const [one, other] = [bearer(await keyOf(app)), bearer(await keyOf(app))]
-  t.strictSame(limitsOf(await ask({ headers: one })), ['"authenticated";q=8;w=60', '"authenticated";r=7;t=60'])
-  t.equal(await answered((number) => ask({ headers: one, remoteAddress: `192.0.2.${number}` })), 7)
+  const [one, other] = [bearer(await createKey(app)), bearer(await createKey(app))]
+  t.strictSame(readLimits(await ask({ headers: one })), ['"authenticated";q=8;w=60', '"authenticated";r=7;t=60'])
+  t.equal(await countAnswered((number) => ask({ headers: one, remoteAddress: `192.0.2.${number}` })), 7)
   const refused = await ask({ method: 'POST', url: '/api/products/', payload: {}, headers: one })
   t.match(refused.json(), { code: 'quota-exceeded', 'violated-policies': ['authenticated'] })
   t.match(refused.json().detail, /^A key may send 8 requests in 60 seconds\. Try again in 60 seconds\.$/)
   t.equal((await ask({ headers: other })).statusCode, 200)
-  t.equal(await answered(() => ask()), 5, 'requests with a key do not count against those without')
+  t.equal(await countAnswered(() => ask()), 5, 'requests with a key do not count against those without')
   t.equal((await ask({ method: 'POST', url: '/api/products/', payload: {}, headers: other })).statusCode, 403)
-  t.equal(await answered(() => ask({ headers: other })), 6, 'forbidden requests count too')
+  t.equal(await countAnswered(() => ask({ headers: other })), 6, 'forbidden requests count too')
 })
 
 const ten = Array.from({ length: 10 }, (_, number) => bearer(`stk_1_${String(number).repeat(48)}`))
 
 t.test('after ten invalid keys of an address further ones are refused, and a valid key still passes', async (t) => {
   const { app, clock, ask } = await serve(t)
-  const unseen = async () => ({ headers: bearer(await keyOf(app)) })
+  const unseen = async () => ({ headers: bearer(await createKey(app)) })
   for (const [number, headers] of ten.entries()) {
     const answer = await ask({ headers })
     t.equal(answer.statusCode, 401)
-    t.strictSame(limitsOf(answer), ['"failed-authentication";q=10;w=60', `"failed-authentication";r=${9 - number};t=${60 - number}`])
+    t.strictSame(readLimits(answer), ['"failed-authentication";q=10;w=60', `"failed-authentication";r=${9 - number};t=${60 - number}`])
     clock.now += 1_000
   }
   for (const authorization of [`Bearer stk_1_${'f'.repeat(48)}`, `Bearer stk_99_${'f'.repeat(48)}`, 'Basic YWRtaW46YWRtaW4=']) {
@@ -151,15 +151,15 @@ t.test('after ten invalid keys of an address further ones are refused, and a val
 
 t.test('failed Basic authorization from an address does not lock out a valid key', async (t) => {
   const { app, ask } = await serve(t)
-  const headers = bearer(await keyOf(app))
+  const headers = bearer(await createKey(app))
   const basic = { authorization: 'Basic YWRtaW46YWRtaW4=' }
-  t.equal(await answered(() => ask({ headers: basic })), 10)
+  t.equal(await countAnswered(() => ask({ headers: basic })), 10)
   t.equal((await ask({ headers })).statusCode, 200)
 })
 
 t.test('concurrent guesses are limited like successive ones', async (t) => {
   const { app, ask } = await serve(t)
-  const right = bearer(await keyOf(app))
+  const right = bearer(await createKey(app))
   const answers = await Promise.all([...ten, ...ten, ...ten, right].map((headers) => ask({ headers })))
   t.equal(answers.filter(({ statusCode }) => statusCode === 401).length, 10)
   t.equal(answers.at(-1)?.statusCode, 200, 'the valid key among them passes')
@@ -185,7 +185,7 @@ t.test('a revoked key does not count as a guess', async (t) => {
   const { record, token } = await issueKey(app.db, { name: 'A', role: 'read' }, COMMAND_LINE)
   const { revokeKey } = await import('../../src/auth/keys.ts')
   await revokeKey(app.db, record.id, COMMAND_LINE)
-  t.equal(await answered(() => ask({ headers: bearer(token) })), 5, 'it counts as a request without a key')
+  t.equal(await countAnswered(() => ask({ headers: bearer(token) })), 5, 'it counts as a request without a key')
   t.equal((await ask({ headers: ten[0] as Record<string, string> })).statusCode, 401)
 })
 
@@ -230,7 +230,7 @@ const spoofs: [what: string, trust: string, headers: (number: number) => Record<
 for (const [what, TRUST_PROXY, headers] of spoofs) {
   t.test(`no header turns one client into several: ${what}`, async (t) => {
     const { ask } = await serve(t, { TRUST_PROXY })
-    t.equal(await answered((number) => ask({ headers: headers(number) })), 5)
+    t.equal(await countAnswered((number) => ask({ headers: headers(number) })), 5)
   })
 }
 
@@ -242,7 +242,7 @@ t.test('clients behind trusted proxies have separate limits', async (t) => {
   ] as const) {
     const { ask } = await serve(t, { TRUST_PROXY })
     for (const client of ['198.51.100.1', '198.51.100.2', '2001:db8:1:100::1', '2001:db8:1:200::1'])
-      t.equal(await answered(() => ask({ headers: { 'x-forwarded-for': client + chain } })), 5, `${TRUST_PROXY}: ${client}`)
+      t.equal(await countAnswered(() => ask({ headers: { 'x-forwarded-for': client + chain } })), 5, `${TRUST_PROXY}: ${client}`)
   }
 })
 
@@ -284,7 +284,7 @@ t.test('without its Redis a process counts by itself and reports it', async (t) 
   const log = { write: (line: string) => void lines.push(line) }
   const env = { REDIS_URL: 'redis://user:hunter2@127.0.0.1:1', RATE_LIMIT_ANONYMOUS: '5', LOG_LEVEL: 'info' }
   const app = await build(t, sqlite, { env, log })
-  t.equal(await answered(() => app.inject(LIST)), 5)
+  t.equal(await countAnswered(() => app.inject(LIST)), 5)
   t.match(await app.inject('/readyz').then((answer) => [answer.statusCode, answer.json()]), [200, { status: 'ok', redis: 'away' }])
   t.match(lines.join(''), /Redis is away/)
   t.notMatch(lines.join(''), /hunter2/)
@@ -292,7 +292,7 @@ t.test('without its Redis a process counts by itself and reports it', async (t) 
 
 t.test('a bulk request counts as one for every ten operations', async (t) => {
   const { app, clock, ask } = await serve(t)
-  const headers = bearer(await keyOf(app, 'write'))
+  const headers = bearer(await createKey(app, 'write'))
   const bulk = (operations: number) =>
     ask({ url: '/api/products/bulk/', method: 'POST', headers, payload: { operations: Array(operations).fill({ op: 'delete', id: 1 }) } })
   const left = async (operations: number) => {

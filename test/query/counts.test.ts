@@ -18,19 +18,19 @@ async function fill(app: App): Promise<App> {
 }
 
 /** Builds an application without a cache, so that every list is read. */
-const fresh = (t: Test, dialect: Dialect): Promise<App> =>
+const buildFilled = (t: Test, dialect: Dialect): Promise<App> =>
   build(t, dialect, { env: { COUNT_LIMIT: String(LIMIT), CACHE_TTL: '0' } }).then(fill)
 
 const apps = new Map<string, Promise<App>>()
 
 /** Returns one application per database, for tests that only read. */
-function filled(dialect: Dialect): Promise<App> {
-  const app = apps.get(dialect.name) ?? fresh(t, dialect)
+function openFilled(dialect: Dialect): Promise<App> {
+  const app = apps.get(dialect.name) ?? buildFilled(t, dialect)
   apps.set(dialect.name, app)
   return app
 }
 
-const countOf = async (app: App, query: string) => {
+const readCount = async (app: App, query: string) => {
   const { status, body } = await get(app, `/api/products/?${query}`)
   if (status !== 200) throw new Error(`${status} for ${query}: ${JSON.stringify(body)}`)
   const { count, count_exact } = body
@@ -38,10 +38,10 @@ const countOf = async (app: App, query: string) => {
 }
 
 /** Returns the target of a link relation in a Link header. */
-const linkTo = (header: unknown, rel: string) => new RegExp(`<([^<>]*)>; rel="${rel}"`).exec(String(header))?.[1] ?? null
+const parseLink = (header: unknown, rel: string) => new RegExp(`<([^<>]*)>; rel="${rel}"`).exec(String(header))?.[1] ?? null
 
 onEach('a count is exact up to the limit, exact on request, or absent', async (t, dialect) => {
-  const app = await filled(dialect)
+  const app = await openFilled(dialect)
   const inexact = { count: LIMIT, count_exact: false }
   const rows: [query: string, bounded: object, exact: number][] = [
     ['', { count: ROWS }, ROWS],
@@ -69,10 +69,10 @@ onEach('a count is exact up to the limit, exact on request, or absent', async (t
     // The second read may use a remembered count.
     for (const time of ['once', 'again']) {
       const counts = {
-        default: await countOf(app, query),
-        bounded: await countOf(app, `${query}&count=bounded`),
-        exact: await countOf(app, `${query}&count=exact`),
-        none: await countOf(app, `${query}&count=none`),
+        default: await readCount(app, query),
+        bounded: await readCount(app, `${query}&count=bounded`),
+        exact: await readCount(app, `${query}&count=exact`),
+        none: await readCount(app, `${query}&count=none`),
       }
       t.strictSame(counts, { default: bounded, bounded, exact: { count: exact }, none: { count: null } }, `${query || 'all'} ${time}`)
     }
@@ -80,7 +80,7 @@ onEach('a count is exact up to the limit, exact on request, or absent', async (t
 })
 
 onEach('invalid values of count are refused', async (t, dialect) => {
-  const app = await filled(dialect)
+  const app = await openFilled(dialect)
   for (const count of ['exactly', 'Exact', '0', 'true', 'null', 'bounded,exact']) {
     const { status, body } = await get(app, `/api/products/?count=${count}`)
     t.match(
@@ -89,11 +89,11 @@ onEach('invalid values of count are refused', async (t, dialect) => {
       count,
     )
   }
-  t.strictSame(await countOf(app, 'stock__gte=0&count='), { count: LIMIT, count_exact: false }, 'an empty value means the default')
+  t.strictSame(await readCount(app, 'stock__gte=0&count='), { count: LIMIT, count_exact: false }, 'an empty value means the default')
 })
 
 onEach('links keep the count mode, and link to the last page if it is known', async (t, dialect) => {
-  const app = await filled(dialect)
+  const app = await openFilled(dialect)
   const rows: [query: string, first: string, last: string | null][] = [
     ['', '', '?page=125'],
     ['count=bounded', '', '?page=125'],
@@ -109,8 +109,8 @@ onEach('links keep the count mode, and link to the last page if it is known', as
   ]
   for (const [query, first, last] of rows) {
     const { body, headers } = await get(app, `/api/products/?${query}&page=2`)
-    t.equal(linkTo(headers.link, 'first'), `${URL}${first}`, `first of ${query}`)
-    t.equal(linkTo(headers.link, 'last'), last === null ? null : `${URL}${last}`, `last of ${query}`)
+    t.equal(parseLink(headers.link, 'first'), `${URL}${first}`, `first of ${query}`)
+    t.equal(parseLink(headers.link, 'last'), last === null ? null : `${URL}${last}`, `last of ${query}`)
     const mode = new URLSearchParams(query).get('count')
     for (const link of [body.next, body.previous]) {
       t.equal(new URLSearchParams(link.split('?')[1]).get('count'), mode === 'bounded' ? null : mode, `links of ${query}`)
@@ -121,7 +121,7 @@ onEach('links keep the count mode, and link to the last page if it is known', as
 })
 
 onEach('page=last works for exact counts and is refused for others', async (t, dialect) => {
-  const app = await filled(dialect)
+  const app = await openFilled(dialect)
   const found: [query: string, first: number, last: number, previous: string][] = [
     ['', 2_481, ROWS, 'page=124'],
     ['page_size=99', 2_476, ROWS, 'page=25&page_size=99'],
@@ -162,7 +162,7 @@ onEach('page=last works for exact counts and is refused for others', async (t, d
 })
 
 onEach('pages beyond a bounded count exist up to the end of the list', async (t, dialect) => {
-  const app = await filled(dialect)
+  const app = await openFilled(dialect)
   for (const filter of ['stock__gte=0', 'stock__gte=0&count=none', 'stock__gte=0&count=exact', 'search=shirt', 'count=none', '']) {
     for (const page of [50, 51, 60, 100, 124, 125]) {
       const { status, body } = await get(app, `/api/products/?${filter}&page=${page}`)
@@ -180,7 +180,7 @@ onEach('pages beyond a bounded count exist up to the end of the list', async (t,
 })
 
 onEach('following next continues beyond a bounded count', async (t, dialect) => {
-  const app = await filled(dialect)
+  const app = await openFilled(dialect)
   for (const mode of ['bounded', 'none']) {
     const seen: number[] = []
     for (let url: string | null = `/api/products/?stock__gte=0&ordering=-id&page_size=100&count=${mode}`; url !== null; ) {
@@ -207,19 +207,19 @@ const FILTERS = [
 ]
 
 onEach('every write updates the counts that it affects', async (t, dialect) => {
-  const app = await fresh(t, dialect)
+  const app = await buildFilled(t, dialect)
   const query = await connect(t, app.config.DATABASE_URL)
   const counts = async () => {
     const found: number[] = []
-    for (const filter of FILTERS) found.push((await countOf(app, filter)).count)
+    for (const filter of FILTERS) found.push((await readCount(app, filter)).count)
     return found
   }
-  const removed = (id: number) => ask(app, 'DELETE', `/api/products/${id}/`)
+  const removeProduct = (id: number) => ask(app, 'DELETE', `/api/products/${id}/`)
   const body = { name: 'shirt', price: '1', stock: 3 }
   const rows: [what: string, write: () => Promise<unknown>, added: number[]][] = [
     ['nothing', async () => {}, [0, 0, 0, 0, 0, 0]],
     ['a record more', () => ask(app, 'POST', '/api/products/', body), [1, 1, 1, 1, 1, 1]],
-    ['a record less', () => removed(4), [-1, -1, -1, -1, -1, -1]],
+    ['a record less', () => removeProduct(4), [-1, -1, -1, -1, -1, -1]],
     ['another stock', () => ask(app, 'PATCH', '/api/products/5/', { stock: 3 }), [0, 0, 1, 0, 0, 0]],
     ['another name', () => ask(app, 'PATCH', '/api/products/5/', { name: 'hat' }), [0, 0, 0, -1, -1, 0]],
     ['another brand', () => ask(app, 'PUT', '/api/products/5/', { ...body, brand: 'Acme' }), [0, 0, 0, 1, 1, -1]],
@@ -253,23 +253,23 @@ onEach('every write updates the counts that it affects', async (t, dialect) => {
 const blind: Record<string, string> = { sqlite: 'drop trigger products_inserted', pg: 'drop trigger products_inserted on products' }
 
 onEach('a count is remembered until the version of its table changes', async (t, dialect) => {
-  const app = await fresh(t, dialect)
+  const app = await buildFilled(t, dialect)
   const query: Query = await connect(t, app.config.DATABASE_URL)
   const filter = 'stock=3'
-  t.strictSame(await countOf(app, filter), { count: 250 })
+  t.strictSame(await readCount(app, filter), { count: 250 })
   await query(blind[dialect.name] ?? '')
   await query(
     'insert into products (name, price, stock, created_at, updated_at) select name, 1, 3, created_at, updated_at from products where id = 1',
   )
-  t.strictSame(await countOf(app, filter), { count: 250 }, 'the version is unchanged')
+  t.strictSame(await readCount(app, filter), { count: 250 }, 'the version is unchanged')
   t.strictSame(
-    await countOf(app, `${filter}.0&page_size=7&ordering=-name`),
+    await readCount(app, `${filter}.0&page_size=7&ordering=-name`),
     { count: 250 },
     'any page and order of the same filter share the count',
   )
-  t.strictSame(await countOf(app, `${filter}&stock__gte=3`), { count: 251 }, 'another filter is counted separately')
+  t.strictSame(await readCount(app, `${filter}&stock__gte=3`), { count: 251 }, 'another filter is counted separately')
   await app.db.write((tx) => tx.run(sql`update products set name = 'other' where id = 1`))
-  t.strictSame(await countOf(app, filter), { count: 251 }, 'the version has changed')
+  t.strictSame(await readCount(app, filter), { count: 251 }, 'the version has changed')
 })
 
 onEach('counts by category follow changes of the category tree', async (t, dialect) => {

@@ -30,7 +30,7 @@ interface Product {
 type Random = (below: number) => number
 
 /** Returns a generator of whole numbers below a bound, the same in every run (Lehmer's generator). */
-function random(seed: number): Random {
+function createRandom(seed: number): Random {
   const MODULUS = 2_147_483_647
   let state = (seed % (MODULUS - 1)) + 1
   return (below) => {
@@ -39,7 +39,7 @@ function random(seed: number): Random {
   }
 }
 
-const oneOf = <T>(below: Random, values: readonly T[]): T => values[below(values.length)] as T
+const pick = <T>(below: Random, values: readonly T[]): T => values[below(values.length)] as T
 
 const ROWS = 400
 /** Distance between ids, so that later records can be inserted between any two, also among records with equal keys. */
@@ -49,28 +49,28 @@ const NAMES = ['red shirt', 'Red', 'apple', 'Apple pie', '👕', '\uff21pple', '
 const PRICES = ['0.00', '0.50', '9.00', '10.00', '50.00', '99999999.99']
 const CATEGORIES = ['Clothes', 'Food', 'Empty', 'Tools']
 
-const anyProduct = (id: number, below: Random): Product => ({
+const randomProduct = (id: number, below: Random): Product => ({
   id,
-  sku: below(3) === 0 ? null : `${oneOf(below, ['a', 'B', 'é', '👕'])}-${below(1_000)}-${id}`,
-  name: oneOf(below, NAMES),
-  description: oneOf(below, ['', 'soft', 'red']),
-  price: oneOf(below, PRICES),
+  sku: below(3) === 0 ? null : `${pick(below, ['a', 'B', 'é', '👕'])}-${below(1_000)}-${id}`,
+  name: pick(below, NAMES),
+  description: pick(below, ['', 'soft', 'red']),
+  price: pick(below, PRICES),
   stock: below(4),
-  brand: oneOf(below, BRANDS),
+  brand: pick(below, BRANDS),
   category: below(3) === 0 ? null : below(CATEGORIES.length) + 1,
 })
 
 const BATCH = 100
 
 /** Returns a time with milliseconds that every fortieth record shares. */
-const timeOf = (id: number) => new Date(Date.UTC(2026, 0, 1) + (id % 40) * 333).toISOString()
+const createTime = (id: number) => new Date(Date.UTC(2026, 0, 1) + (id % 40) * 333).toISOString()
 
 async function insert(app: App, rows: readonly Product[]): Promise<void> {
   await app.db.write(async (tx) => {
     for (let start = 0; start < rows.length; start += BATCH) {
       const some = rows.slice(start, start + BATCH).map(({ id, sku, name, description, price, stock, brand, category }) => ({
         ...{ id, sku, name, description, price, stock, brand, category },
-        ...{ created_at: timeOf(id), updated_at: timeOf(id) },
+        ...{ created_at: createTime(id), updated_at: createTime(id) },
       }))
       await tx.insert(app.db.tables.products).values(some)
       await indexRows(tx, products.served, some)
@@ -84,31 +84,31 @@ async function remove(app: App, ids: readonly number[]): Promise<void> {
 }
 
 /** Builds an application whose products have the ids GAP, 2 × GAP and so on. */
-async function filled(t: Test, dialect: Dialect, rows: number): Promise<App> {
+async function buildFilled(t: Test, dialect: Dialect, rows: number): Promise<App> {
   const app = await build(t, dialect)
   for (const name of CATEGORIES) await ask(app, 'POST', '/api/categories/', { name })
-  const below = random(SEED)
+  const below = createRandom(SEED)
   await insert(
     app,
-    Array.from({ length: rows }, (_, place) => anyProduct((place + 1) * GAP, below)),
+    Array.from({ length: rows }, (_, place) => randomProduct((place + 1) * GAP, below)),
   )
   return app
 }
 
-const urlOf = (query: string, more = '') => `/api/products/?${[query, more].filter((part) => part !== '').join('&')}`
-const idsOf = ({ body }: Answer): number[] => body.results.map(({ id }: Product) => id)
+const buildUrl = (query: string, more = '') => `/api/products/?${[query, more].filter((part) => part !== '').join('&')}`
+const readIds = ({ body }: Answer): number[] => body.results.map(({ id }: Product) => id)
 
 /** Returns a parameter of a link. */
-const inLink = (link: string, name: string) => new URL(link, 'http://localhost').searchParams.get(name)
+const readParameter = (link: string, name: string) => new URL(link, 'http://localhost').searchParams.get(name)
 
 /** Returns a link with parameters changed; null removes one. */
-function changed(link: string, changes: Record<string, string | null>): string {
+function changeParameters(link: string, changes: Record<string, string | null>): string {
   const url = new URL(link, 'http://localhost')
   for (const [name, value] of Object.entries(changes)) value === null ? url.searchParams.delete(name) : url.searchParams.set(name, value)
   return `${url.pathname}${url.search}`
 }
 
-async function page(app: App, url: string): Promise<Answer> {
+async function readPage(app: App, url: string): Promise<Answer> {
   const answer = await get(app, url)
   if (answer.status !== 200) throw new Error(`${answer.status} for ${url}: ${JSON.stringify(answer.body)}`)
   return answer
@@ -130,8 +130,8 @@ async function follow(app: App, from: string, way: Way, meanwhile?: (answer: Ans
   const steps: Step[] = []
   for (let url: string | null = from; url !== null; ) {
     if (steps.length === MAX_STEPS) throw new Error(`${from} comes to no end by ${way}`)
-    const answer = await page(app, url)
-    steps.push({ url, number: Number(inLink(url, 'page') ?? 1), ids: idsOf(answer) })
+    const answer = await readPage(app, url)
+    steps.push({ url, number: Number(readParameter(url, 'page') ?? 1), ids: readIds(answer) })
     url = answer.body[way]
     await meanwhile?.(answer)
   }
@@ -139,10 +139,10 @@ async function follow(app: App, from: string, way: Way, meanwhile?: (answer: Ans
 }
 
 /** Reads the whole list by page numbers. */
-async function byNumber(app: App, query: string): Promise<Product[]> {
+async function readAllPages(app: App, query: string): Promise<Product[]> {
   const all: Product[] = []
   for (let number = 1, more = true; more; number++) {
-    const { body } = await page(app, urlOf(query, `page_size=100&page=${number}`))
+    const { body } = await readPage(app, buildUrl(query, `page_size=100&page=${number}`))
     all.push(...body.results)
     more = body.next !== null
   }
@@ -182,16 +182,16 @@ const FILTERED = [
 const SIZES = [11, 17, 37]
 
 onEach('following next to the end and previous back meets every record once, in order', async (t, dialect) => {
-  const app = await filled(t, dialect, ROWS)
+  const app = await buildFilled(t, dialect, ROWS)
   for (const [place, query] of [...ORDERINGS, ...FILTERED].entries()) {
     const size = SIZES[place % SIZES.length] as number
-    const all = (await byNumber(app, query)).map(({ id }) => id)
+    const all = (await readAllPages(app, query)).map(({ id }) => id)
     const pages = Array.from({ length: Math.ceil(all.length / size) }, (_, place) => ({
       number: place + 1,
       ids: all.slice(place * size, (place + 1) * size),
     }))
     t.ok(pages.length > 2, `${query} has pages`)
-    const there = await follow(app, urlOf(query, `page_size=${size}`), 'next')
+    const there = await follow(app, buildUrl(query, `page_size=${size}`), 'next')
     t.strictSame(
       there.map(({ number, ids }) => ({ number, ids })),
       pages,
@@ -228,7 +228,7 @@ class Writer {
 
   /** Inserts products until the table has `rows` of them. */
   async refill(rows: number): Promise<void> {
-    const missing = Array.from({ length: Math.max(0, rows - this.alive.size) }, () => this.#new(anyProduct(this.#free(), this.#below)))
+    const missing = Array.from({ length: Math.max(0, rows - this.alive.size) }, () => this.#new(randomProduct(this.#free(), this.#below)))
     if (missing.length > 0) await insert(this.#app, missing)
   }
 
@@ -236,7 +236,7 @@ class Writer {
     const results: Product[] = body.results
     // The record at the edge of the page determines the link.
     const edge = way === 'next' ? results.at(-1) : results[0]
-    const other = results.length > 0 ? oneOf(this.#below, results) : undefined
+    const other = results.length > 0 ? pick(this.#below, results) : undefined
     const chances: [times: number, work: () => Promise<unknown>][] = [
       [3, () => this.#insert(edge)],
       [2, () => this.#insert(other)],
@@ -246,17 +246,19 @@ class Writer {
       [2, () => this.#remove([edge?.id])],
       [2, () => this.#remove([this.#any().id])],
       [1, () => this.#remove(results.map(({ id }) => id))],
-      [1, async () => this.#remove(body[way] ? idsOf(await page(this.#app, body[way])) : [])],
+      [1, async () => this.#remove(body[way] ? readIds(await readPage(this.#app, body[way])) : [])],
     ]
     const works = chances.flatMap(([times, work]) => Array.from({ length: times }, () => work))
-    for (let rest = this.#below(3); rest >= 0; rest--) await oneOf(this.#below, works)()
+    for (let rest = this.#below(3); rest >= 0; rest--) await pick(this.#below, works)()
   }
 
   /** Inserts one to three records on either side of `product`, or anywhere. */
   async #insert(product: Product | undefined): Promise<void> {
     const rows = Array.from({ length: this.#below(3) + 1 }, () => {
       const id = this.#free(product?.id)
-      return this.#new(product ? { ...product, id, sku: product.sku && `${product.sku.slice(0, 40)}~${id}` } : anyProduct(id, this.#below))
+      return this.#new(
+        product ? { ...product, id, sku: product.sku && `${product.sku.slice(0, 40)}~${id}` } : randomProduct(id, this.#below),
+      )
     })
     await insert(this.#app, rows)
     this.inserted += rows.length
@@ -280,7 +282,7 @@ class Writer {
   }
 
   #any(): Product {
-    return oneOf(this.#below, [...this.alive.values()])
+    return pick(this.#below, [...this.alive.values()])
   }
 
   #new(product: Product): Product {
@@ -304,11 +306,11 @@ class Writer {
 /** Walks a list while it is written to. */
 async function walk(t: Test, app: App, writer: Writer, query: string, size: number, way: Way): Promise<void> {
   const inOrder = (ids: readonly number[]) => (way === 'next' ? ids : ids.toReversed())
-  const before = (await byNumber(app, query)).map(({ id }) => id)
+  const before = (await readAllPages(app, query)).map(({ id }) => id)
   const gone: number[] = []
-  const first = urlOf(query, `page_size=${size}${way === 'next' ? '' : '&page=last'}`)
+  const first = buildUrl(query, `page_size=${size}${way === 'next' ? '' : '&page=last'}`)
   const steps = await follow(app, first, way, async (answer) => {
-    gone.push(...idsOf(answer).filter((id) => !writer.alive.has(id)))
+    gone.push(...readIds(answer).filter((id) => !writer.alive.has(id)))
     await writer.write(answer, way)
   })
   const seen = steps.flatMap(({ ids }) => inOrder(ids))
@@ -329,8 +331,8 @@ const WRITTEN_TO = [
 ].map((ordering) => `ordering=${ordering}`)
 
 onEach('concurrent writes make a walk neither repeat a record nor miss one that stays', async (t, dialect) => {
-  const app = await filled(t, dialect, ROWS)
-  const writer = new Writer(app, await byNumber(app, ''), random(SEED))
+  const app = await buildFilled(t, dialect, ROWS)
+  const writer = new Writer(app, await readAllPages(app, ''), createRandom(SEED))
   for (const query of [
     ...WRITTEN_TO,
     'stock__gte=1&ordering=-sku',
@@ -362,7 +364,7 @@ if (process.env.CURSORS === 'all' && existsSync(CATALOGUE)) {
     const { products } = app.db.tables
     await app.db.write((tx) => tx.update(products).set({ sku: null }).where(sql`${products.id} % 7 = 0`))
     await app.db.write((tx) => tx.update(products).set({ category: null }).where(sql`${products.id} % 11 = 0`))
-    const writer = new Writer(app, await byNumber(app, ''), random(SEED))
+    const writer = new Writer(app, await readAllPages(app, ''), createRandom(SEED))
     for (const [query, ...ways] of REAL) {
       for (const way of ways) await walk(t, app, writer, query, 100, way)
     }
@@ -376,98 +378,98 @@ if (process.env.CURSORS === 'all' && existsSync(CATALOGUE)) {
   )
 }
 
-const cursorOf = (link: string) => inLink(link, 'cursor') ?? ''
+const readCursor = (link: string) => readParameter(link, 'cursor') ?? ''
 
 /** Bytes of the signature in front of a cursor's text. */
 const SIGNATURE = 16
 
-const bytesOf = (cursor: string) => Buffer.from(cursor, 'base64url')
+const decodeCursor = (cursor: string) => Buffer.from(cursor, 'base64url')
 
 /** Changes the text of a cursor and keeps its signature. */
-function saying(cursor: string, change: (text: string) => string): string {
-  const bytes = bytesOf(cursor)
+function changeText(cursor: string, change: (text: string) => string): string {
+  const bytes = decodeCursor(cursor)
   const text = bytes.subarray(SIGNATURE).toString()
   if (change(text) === text) throw new Error(`nothing is changed in ${text}`)
   return Buffer.concat([bytes.subarray(0, SIGNATURE), Buffer.from(change(text))]).toString('base64url')
 }
 
-function flipped(cursor: string, place: number): string {
+function flipCharacter(cursor: string, place: number): string {
   const at = place < 0 ? cursor.length + place : place
   return `${cursor.slice(0, at)}${cursor[at] === 'A' ? 'B' : 'A'}${cursor.slice(at + 1)}`
 }
 
 onEach('a changed cursor, or one of another page or list, is refused', async (t, dialect) => {
-  const app = await filled(t, dialect, 60)
+  const app = await buildFilled(t, dialect, 60)
   const query = 'price__gte=0.5&search=e&ordering=brand,-price'
-  const link = (await page(app, urlOf(query, 'page_size=3&page=2'))).body.next
+  const link = (await readPage(app, buildUrl(query, 'page_size=3&page=2'))).body.next
   // Databases from the template share its secret.
-  const other = await filled(t, { ...dialect, createFilled: dialect.create }, 60)
-  const cursor = cursorOf(link)
+  const other = await buildFilled(t, { ...dialect, createFilled: dialect.create }, 60)
+  const cursor = readCursor(link)
   /** Returns the cursor to page 3 of another list. */
   const of = async (list: string, at = app) => {
-    const { next } = (await page(at, `${list}&page_size=3&page=2`)).body
+    const { next } = (await readPage(at, `${list}&page_size=3&page=2`)).body
     if (next === null) throw new Error(`${list} has no page 3`)
-    return cursorOf(next)
+    return readCursor(next)
   }
-  const bare = (await page(app, urlOf('page_size=3&page=2'))).body.next
+  const bare = (await readPage(app, buildUrl('page_size=3&page=2'))).body.next
   for (const name of ['Shirts', 'Bread', 'Hats', 'Shoes', 'Milk', 'Nails']) await ask(app, 'POST', '/api/categories/', { name })
 
   const rows: [what: string, url: string][] = [
     ...[0, 1, 10, 20, 21, 22, 30, -10, -2, -1].map((at): [string, string] => [
       `character ${at}`,
-      changed(link, { cursor: flipped(cursor, at) }),
+      changeParameters(link, { cursor: flipCharacter(cursor, at) }),
     ]),
-    ['without its end', changed(link, { cursor: cursor.slice(0, -1) })],
-    ['without its beginning', changed(link, { cursor: cursor.slice(1) })],
-    ['half of it', changed(link, { cursor: cursor.slice(0, cursor.length / 2) })],
-    ['with an A behind', changed(link, { cursor: `${cursor}A` })],
-    ['with four of them', changed(link, { cursor: `${cursor}AAAA` })],
-    ['with the padding of Base64', changed(link, { cursor: `${cursor}=` })],
-    ['with a space', changed(link, { cursor: `${cursor} ` })],
-    ['twice', changed(link, { cursor: `${cursor}${cursor}` })],
-    ['given twice', `${changed(link, {})}&cursor=${cursor}`],
-    ['in upper case', changed(link, { cursor: cursor.toUpperCase() })],
-    ['in Base64 that is not for URLs', changed(link, { cursor: `${cursor.slice(0, -2)}+/` })],
-    ['no Base64', changed(link, { cursor: '!' })],
-    ['a word', changed(link, { cursor: 'next' })],
-    ['a number', changed(link, { cursor: '3' })],
-    ['JSON', changed(link, { cursor: '[0,"",100,1]' })],
-    ['no more than a signature', changed(link, { cursor: bytesOf(cursor).subarray(0, SIGNATURE).toString('base64url') })],
-    ['without a signature', changed(link, { cursor: bytesOf(cursor).subarray(SIGNATURE).toString('base64url') })],
-    ['that says nothing', changed(link, { cursor: saying(cursor, () => '') })],
-    ['that says what is no JSON', changed(link, { cursor: saying(cursor, (text) => text.slice(1)) })],
-    ['turned round', changed(link, { cursor: saying(cursor, (text) => text.replace('[0', '[1')) })],
-    ['with the record itself', changed(link, { cursor: saying(cursor, (text) => text.replace('[0', '[2')) })],
-    ['beside another record', changed(link, { cursor: saying(cursor, (text) => text.replace(/\d+("?\])$/, '10$1')) })],
-    ['too long', changed(link, { cursor: 'A'.repeat(MAX_CURSOR_LENGTH + 1) })],
-    ['as long as it may be', changed(link, { cursor: 'A'.repeat(MAX_CURSOR_LENGTH) })],
+    ['without its end', changeParameters(link, { cursor: cursor.slice(0, -1) })],
+    ['without its beginning', changeParameters(link, { cursor: cursor.slice(1) })],
+    ['half of it', changeParameters(link, { cursor: cursor.slice(0, cursor.length / 2) })],
+    ['with an A behind', changeParameters(link, { cursor: `${cursor}A` })],
+    ['with four of them', changeParameters(link, { cursor: `${cursor}AAAA` })],
+    ['with the padding of Base64', changeParameters(link, { cursor: `${cursor}=` })],
+    ['with a space', changeParameters(link, { cursor: `${cursor} ` })],
+    ['twice', changeParameters(link, { cursor: `${cursor}${cursor}` })],
+    ['given twice', `${changeParameters(link, {})}&cursor=${cursor}`],
+    ['in upper case', changeParameters(link, { cursor: cursor.toUpperCase() })],
+    ['in Base64 that is not for URLs', changeParameters(link, { cursor: `${cursor.slice(0, -2)}+/` })],
+    ['no Base64', changeParameters(link, { cursor: '!' })],
+    ['a word', changeParameters(link, { cursor: 'next' })],
+    ['a number', changeParameters(link, { cursor: '3' })],
+    ['JSON', changeParameters(link, { cursor: '[0,"",100,1]' })],
+    ['no more than a signature', changeParameters(link, { cursor: decodeCursor(cursor).subarray(0, SIGNATURE).toString('base64url') })],
+    ['without a signature', changeParameters(link, { cursor: decodeCursor(cursor).subarray(SIGNATURE).toString('base64url') })],
+    ['that says nothing', changeParameters(link, { cursor: changeText(cursor, () => '') })],
+    ['that says what is no JSON', changeParameters(link, { cursor: changeText(cursor, (text) => text.slice(1)) })],
+    ['turned round', changeParameters(link, { cursor: changeText(cursor, (text) => text.replace('[0', '[1')) })],
+    ['with the record itself', changeParameters(link, { cursor: changeText(cursor, (text) => text.replace('[0', '[2')) })],
+    ['beside another record', changeParameters(link, { cursor: changeText(cursor, (text) => text.replace(/\d+("?\])$/, '10$1')) })],
+    ['too long', changeParameters(link, { cursor: 'A'.repeat(MAX_CURSOR_LENGTH + 1) })],
+    ['as long as it may be', changeParameters(link, { cursor: 'A'.repeat(MAX_CURSOR_LENGTH) })],
 
-    ['the page before', changed(link, { page: '2' })],
-    ['the page behind', changed(link, { page: '4' })],
-    ['the first page', changed(link, { page: '1' })],
-    ['no page', changed(link, { page: null })],
-    ['the last page', changed(link, { page: 'last' })],
-    ['an empty page', changed(link, { page: '' })],
+    ['the page before', changeParameters(link, { page: '2' })],
+    ['the page behind', changeParameters(link, { page: '4' })],
+    ['the first page', changeParameters(link, { page: '1' })],
+    ['no page', changeParameters(link, { page: null })],
+    ['the last page', changeParameters(link, { page: 'last' })],
+    ['an empty page', changeParameters(link, { page: '' })],
 
-    ['another price', changed(link, { price__gte: '0.51' })],
-    ['another lookup', changed(link, { price__gte: null, price__gt: '0.5' })],
-    ['no price', changed(link, { price__gte: null })],
-    ['a filter more', changed(link, { stock__gte: '0' })],
-    ['another search', changed(link, { search: 'E' })],
-    ['no search', changed(link, { search: null })],
-    ['another order', changed(link, { ordering: '-brand,price' })],
-    ['fewer keys', changed(link, { ordering: 'brand' })],
-    ['one more', changed(link, { ordering: 'brand,-price,id' })],
-    ['the keys the other way', changed(link, { ordering: '-price,brand' })],
-    ['no order', changed(link, { ordering: null })],
+    ['another price', changeParameters(link, { price__gte: '0.51' })],
+    ['another lookup', changeParameters(link, { price__gte: null, price__gt: '0.5' })],
+    ['no price', changeParameters(link, { price__gte: null })],
+    ['a filter more', changeParameters(link, { stock__gte: '0' })],
+    ['another search', changeParameters(link, { search: 'E' })],
+    ['no search', changeParameters(link, { search: null })],
+    ['another order', changeParameters(link, { ordering: '-brand,price' })],
+    ['fewer keys', changeParameters(link, { ordering: 'brand' })],
+    ['one more', changeParameters(link, { ordering: 'brand,-price,id' })],
+    ['the keys the other way', changeParameters(link, { ordering: '-price,brand' })],
+    ['no order', changeParameters(link, { ordering: null })],
 
-    ['of another filter', changed(link, { cursor: await of(urlOf('price__gte=0&search=e&ordering=brand,-price')) })],
-    ['of a negated filter', changed(link, { cursor: await of(urlOf('price__gte!=50&search=e&ordering=brand,-price')) })],
-    ['of another order', changed(link, { cursor: await of(urlOf('price__gte=0.5&search=e&ordering=brand,price')) })],
-    ['of the whole list', changed(link, { cursor: await of(urlOf('ordering=brand,-price')) })],
-    ['of another table', changed(bare, { cursor: await of('/api/categories/?ordering=id') })],
-    ['for another table', changed(bare, {}).replace('products', 'categories')],
-    ['of another database', changed(bare, { cursor: await of(urlOf('ordering=id'), other) })],
+    ['of another filter', changeParameters(link, { cursor: await of(buildUrl('price__gte=0&search=e&ordering=brand,-price')) })],
+    ['of a negated filter', changeParameters(link, { cursor: await of(buildUrl('price__gte!=50&search=e&ordering=brand,-price')) })],
+    ['of another order', changeParameters(link, { cursor: await of(buildUrl('price__gte=0.5&search=e&ordering=brand,price')) })],
+    ['of the whole list', changeParameters(link, { cursor: await of(buildUrl('ordering=brand,-price')) })],
+    ['of another table', changeParameters(bare, { cursor: await of('/api/categories/?ordering=id') })],
+    ['for another table', changeParameters(bare, {}).replace('products', 'categories')],
+    ['of another database', changeParameters(bare, { cursor: await of(buildUrl('ordering=id'), other) })],
   ]
   for (const [what, url] of rows) {
     const { status, body } = await get(app, url)
@@ -475,20 +477,20 @@ onEach('a changed cursor, or one of another page or list, is refused', async (t,
     t.strictSame({ status, code: body.code, named }, { status: 400, code: 'invalid-request', named: true }, what)
   }
   t.equal(
-    (await get(other, changed(bare, { cursor: await of(urlOf('ordering=id'), other) }))).status,
+    (await get(other, changeParameters(bare, { cursor: await of(buildUrl('ordering=id'), other) }))).status,
     200,
     'a cursor holds in its own database',
   )
-  t.equal((await get(app, changed(link, {}))).status, 200, 'the unchanged cursor holds')
+  t.equal((await get(app, changeParameters(link, {}))).status, 200, 'the unchanged cursor holds')
   t.equal(
-    (await get(app, changed(bare, { cursor: await of(urlOf('ordering=id')) }))).status,
+    (await get(app, changeParameters(bare, { cursor: await of(buildUrl('ordering=id')) }))).status,
     200,
     'a list without an order has its own cursor',
   )
 })
 
 onEach('a cursor expires when a column of its order changes its type', async (t, dialect) => {
-  const { db } = await filled(t, dialect, 10)
+  const { db } = await buildFilled(t, dialect, 10)
   const ordering = [{ field: 'price', descending: false }]
   const read = (cursor?: string) =>
     // The columns are examined once per database object.
@@ -507,206 +509,234 @@ onEach('a cursor expires when a column of its order changes its type', async (t,
 })
 
 onEach('a cursor holds for other forms of the same query', async (t, dialect) => {
-  const app = await filled(t, dialect, 60)
+  const app = await buildFilled(t, dialect, 60)
   const query = 'price__gte=0.5&brand__in=Acme,acme,%22%22&search=e&ordering=brand,-price'
-  const link = (await page(app, urlOf(query, 'page_size=3&page=2'))).body.next
-  const bare = (await page(app, urlOf('page_size=3&page=2'))).body.next
+  const link = (await readPage(app, buildUrl(query, 'page_size=3&page=2'))).body.next
+  const bare = (await readPage(app, buildUrl('page_size=3&page=2'))).body.next
   const backwards = [...new URL(link).searchParams].toReversed()
   const rows: [what: string, of: string, url: string][] = [
     ['as it is', link, link],
-    ['a number with another zero', link, changed(link, { price__gte: '00.500' })],
-    ['a list with spaces', link, changed(link, { brand__in: ' "Acme" , acme,""' })],
-    ['a search with spaces', link, changed(link, { search: ' e ' })],
-    ['an order with spaces', link, changed(link, { ordering: ' brand , -price ' })],
-    ['a page with a zero', link, changed(link, { page: '03' })],
-    ['an empty parameter', link, changed(link, { stock: '' })],
-    ['parameters in another order', link, urlOf(String(new URLSearchParams(backwards)))],
-    ['the same count in words', link, changed(link, { count: 'bounded' })],
-    ['no count', link, changed(link, { count: 'none' })],
-    ['all counted', link, changed(link, { count: 'exact' })],
-    ['the default order in words', bare, changed(bare, { ordering: 'id' })],
+    ['a number with another zero', link, changeParameters(link, { price__gte: '00.500' })],
+    ['a list with spaces', link, changeParameters(link, { brand__in: ' "Acme" , acme,""' })],
+    ['a search with spaces', link, changeParameters(link, { search: ' e ' })],
+    ['an order with spaces', link, changeParameters(link, { ordering: ' brand , -price ' })],
+    ['a page with a zero', link, changeParameters(link, { page: '03' })],
+    ['an empty parameter', link, changeParameters(link, { stock: '' })],
+    ['parameters in another order', link, buildUrl(String(new URLSearchParams(backwards)))],
+    ['the same count in words', link, changeParameters(link, { count: 'bounded' })],
+    ['no count', link, changeParameters(link, { count: 'none' })],
+    ['all counted', link, changeParameters(link, { count: 'exact' })],
+    ['the default order in words', bare, changeParameters(bare, { ordering: 'id' })],
   ]
   for (const [what, of, url] of rows) {
     const { status, body } = await get(app, url)
     t.equal(status, 200, what)
-    if (status === 200) t.strictSame(idsOf({ body } as Answer), idsOf(await get(app, of)), what)
+    if (status === 200) t.strictSame(readIds({ body } as Answer), readIds(await get(app, of)), what)
   }
 })
 
 const LINK = 'http://localhost:80/api/products/'
 
 /** Summarises a page of products numbered from 1: their numbers and the page numbers in its links. */
-const shown = ({ status, body }: Answer) => ({
+const summarise = ({ status, body }: Answer) => ({
   status,
   places: body.results?.map(({ id }: Product) => id / GAP),
-  ...{ previous: body.previous && Number(inLink(body.previous, 'page') ?? 1), next: body.next && Number(inLink(body.next, 'page') ?? 1) },
+  ...{
+    previous: body.previous && Number(readParameter(body.previous, 'page') ?? 1),
+    next: body.next && Number(readParameter(body.next, 'page') ?? 1),
+  },
 })
 
-const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, place) => from + place)
+const listNumbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, place) => from + place)
 const removePlaces = (app: App, from: number, to: number) =>
   remove(
     app,
-    range(from, to).map((place) => place * GAP),
+    listNumbers(from, to).map((place) => place * GAP),
   )
 const insertPlaces = (app: App, ...places: number[]) =>
   insert(
     app,
-    places.map((place) => anyProduct(place * GAP, random(place))),
+    places.map((place) => randomProduct(place * GAP, createRandom(place))),
   )
 
 onEach('a next page whose records are gone is empty and leads back', async (t, dialect) => {
-  const app = await filled(t, dialect, 21)
-  const second = await page(app, urlOf('page_size=7&page=2'))
+  const app = await buildFilled(t, dialect, 21)
+  const second = await readPage(app, buildUrl('page_size=7&page=2'))
   await removePlaces(app, 15, 21)
-  const empty = await page(app, second.body.next)
-  t.strictSame(shown(empty), { status: 200, places: [], previous: 2, next: null })
+  const empty = await readPage(app, second.body.next)
+  t.strictSame(summarise(empty), { status: 200, places: [], previous: 2, next: null })
   t.equal(empty.body.count, 14)
-  const back = await page(app, empty.body.previous)
-  t.strictSame(shown(back), { status: 200, places: range(8, 14), previous: 1, next: null }, 'back from it')
-  t.strictSame(shown(await page(app, back.body.previous)), { status: 200, places: range(1, 7), previous: null, next: 2 }, 'back again')
+  const back = await readPage(app, empty.body.previous)
+  t.strictSame(summarise(back), { status: 200, places: listNumbers(8, 14), previous: 1, next: null }, 'back from it')
+  t.strictSame(
+    summarise(await readPage(app, back.body.previous)),
+    { status: 200, places: listNumbers(1, 7), previous: null, next: 2 },
+    'back again',
+  )
 
   await insertPlaces(app, 15, 16)
-  const again = await page(app, empty.body.previous)
-  t.strictSame(shown(again), { status: 200, places: range(8, 14), previous: 1, next: 3 }, 'back from it when there are other records')
+  const again = await readPage(app, empty.body.previous)
   t.strictSame(
-    shown(await page(app, again.body.next)),
+    summarise(again),
+    { status: 200, places: listNumbers(8, 14), previous: 1, next: 3 },
+    'back from it when there are other records',
+  )
+  t.strictSame(
+    summarise(await readPage(app, again.body.next)),
     { status: 200, places: [15, 16], previous: 2, next: null },
     'the other records come next',
   )
   t.strictSame(
-    shown(await page(app, second.body.next)),
+    summarise(await readPage(app, second.body.next)),
     { status: 200, places: [15, 16], previous: 2, next: null },
     'the original link shows them too',
   )
 
   await removePlaces(app, 8, 16)
-  const further = await page(app, second.body.next)
-  t.strictSame(shown(further), { status: 200, places: [], previous: 2, next: null }, 'the page itself is gone too')
-  t.strictSame(shown(await page(app, further.body.previous)), { status: 200, places: range(1, 7), previous: null, next: null })
+  const further = await readPage(app, second.body.next)
+  t.strictSame(summarise(further), { status: 200, places: [], previous: 2, next: null }, 'the page itself is gone too')
+  t.strictSame(summarise(await readPage(app, further.body.previous)), {
+    status: 200,
+    places: listNumbers(1, 7),
+    previous: null,
+    next: null,
+  })
 
   await removePlaces(app, 1, 7)
-  t.strictSame(shown(await page(app, second.body.next)), { status: 200, places: [], previous: null, next: null }, 'all records are gone')
-  t.strictSame(shown(await page(app, second.body.previous)), { status: 200, places: [], previous: null, next: null }, 'backwards too')
+  t.strictSame(
+    summarise(await readPage(app, second.body.next)),
+    { status: 200, places: [], previous: null, next: null },
+    'all records are gone',
+  )
+  t.strictSame(
+    summarise(await readPage(app, second.body.previous)),
+    { status: 200, places: [], previous: null, next: null },
+    'backwards too',
+  )
 })
 
 onEach('a previous page whose records are gone is empty and leads on', async (t, dialect) => {
-  const app = await filled(t, dialect, 35)
-  const fourth = await page(app, urlOf('page_size=7&page=4'))
+  const app = await buildFilled(t, dialect, 35)
+  const fourth = await readPage(app, buildUrl('page_size=7&page=4'))
   await removePlaces(app, 1, 21)
-  const empty = await page(app, fourth.body.previous)
-  t.strictSame(shown(empty), { status: 200, places: [], previous: null, next: 4 })
+  const empty = await readPage(app, fourth.body.previous)
+  t.strictSame(summarise(empty), { status: 200, places: [], previous: null, next: 4 })
   t.equal(empty.body.count, 14)
-  const on = await page(app, empty.body.next)
-  t.strictSame(shown(on), { status: 200, places: range(22, 28), previous: null, next: 5 }, 'on from it')
+  const on = await readPage(app, empty.body.next)
+  t.strictSame(summarise(on), { status: 200, places: listNumbers(22, 28), previous: null, next: 5 }, 'on from it')
 
   await insertPlaces(app, 20, 21)
-  const again = await page(app, empty.body.next)
-  t.strictSame(shown(again), { status: 200, places: range(22, 28), previous: 3, next: 5 }, 'on from it when there are other records')
+  const again = await readPage(app, empty.body.next)
   t.strictSame(
-    shown(await page(app, again.body.previous)),
+    summarise(again),
+    { status: 200, places: listNumbers(22, 28), previous: 3, next: 5 },
+    'on from it when there are other records',
+  )
+  t.strictSame(
+    summarise(await readPage(app, again.body.previous)),
     { status: 200, places: [20, 21], previous: null, next: 4 },
     'the other records come before',
   )
 
   await removePlaces(app, 20, 28)
-  const further = await page(app, fourth.body.previous)
-  t.strictSame(shown(further), { status: 200, places: [], previous: null, next: 4 }, 'the page itself is gone too')
-  t.strictSame(shown(await page(app, further.body.next)), { status: 200, places: range(29, 35), previous: null, next: null })
+  const further = await readPage(app, fourth.body.previous)
+  t.strictSame(summarise(further), { status: 200, places: [], previous: null, next: 4 }, 'the page itself is gone too')
+  t.strictSame(summarise(await readPage(app, further.body.next)), { status: 200, places: listNumbers(29, 35), previous: null, next: null })
 })
 
 onEach('a next page of a filter without remaining matches is empty', async (t, dialect) => {
-  const app = await filled(t, dialect, 60)
+  const app = await buildFilled(t, dialect, 60)
   const query = 'name=apple&ordering=-sku'
-  const { body } = await page(app, urlOf(query, 'page_size=2'))
+  const { body } = await readPage(app, buildUrl(query, 'page_size=2'))
   await app.db.write((tx) => tx.update(app.db.tables.products).set({ name: 'none' }))
-  t.strictSame(shown(await page(app, body.next)), { status: 200, places: [], previous: null, next: null })
+  t.strictSame(summarise(await readPage(app, body.next)), { status: 200, places: [], previous: null, next: null })
 })
 
 onEach('previous reaches records inserted before the first page, without page numbers below 1', async (t, dialect) => {
-  const app = await filled(t, dialect, 30)
+  const app = await buildFilled(t, dialect, 30)
   const list = 'ordering=-id&page_size=5'
-  const second = await page(app, urlOf(list, 'page=2'))
-  t.strictSame(shown(second), { status: 200, places: range(21, 25).toReversed(), previous: 1, next: 3 })
-  await insertPlaces(app, ...range(31, 38))
+  const second = await readPage(app, buildUrl(list, 'page=2'))
+  t.strictSame(summarise(second), { status: 200, places: listNumbers(21, 25).toReversed(), previous: 1, next: 3 })
+  await insertPlaces(app, ...listNumbers(31, 38))
   const rows: [places: number[], previous: number | null, next: number | null][] = [
-    [range(26, 30), 1, 2],
-    [range(31, 35), 1, 2],
-    [range(36, 38), null, 2],
+    [listNumbers(26, 30), 1, 2],
+    [listNumbers(31, 35), 1, 2],
+    [listNumbers(36, 38), null, 2],
   ]
   let { previous } = second.body
   for (const [places, before, next] of rows) {
-    const answer = await page(app, previous)
-    t.strictSame(shown(answer), { status: 200, places: places.toReversed(), previous: before, next })
-    t.equal(inLink(previous, 'page'), null, 'the first page needs no number')
+    const answer = await readPage(app, previous)
+    t.strictSame(summarise(answer), { status: 200, places: places.toReversed(), previous: before, next })
+    t.equal(readParameter(previous, 'page'), null, 'the first page needs no number')
     previous = answer.body.previous
   }
-  const first = await page(app, urlOf(list))
+  const first = await readPage(app, buildUrl(list))
   t.strictSame(
-    shown(first),
-    { status: 200, places: range(34, 38).toReversed(), previous: null, next: 2 },
+    summarise(first),
+    { status: 200, places: listNumbers(34, 38).toReversed(), previous: null, next: 2 },
     'the newest records are on the first page',
   )
 })
 
 onEach('a page of another size begins where the link leads', async (t, dialect) => {
-  const app = await filled(t, dialect, 40)
-  const { next, previous } = (await page(app, urlOf('page_size=7&page=3'))).body
+  const app = await buildFilled(t, dialect, 40)
+  const { next, previous } = (await readPage(app, buildUrl('page_size=7&page=3'))).body
   const rows: [what: string, url: string, places: number[], before: number | null, after: number | null][] = [
-    ['smaller', changed(next, { page_size: '3' }), range(22, 24), 3, 5],
-    ['larger', changed(next, { page_size: '12' }), range(22, 33), 3, 5],
-    ['to the end', changed(next, { page_size: '19' }), range(22, 40), 3, null],
-    ['beyond it', changed(next, { page_size: '20' }), range(22, 40), 3, null],
-    ['of the default', changed(next, { page_size: null }), range(22, 40), 3, null],
-    ['back, smaller', changed(previous, { page_size: '3' }), range(12, 14), 1, 3],
-    ['back, larger', changed(previous, { page_size: '13' }), range(2, 14), 1, 3],
-    ['back to the beginning', changed(previous, { page_size: '14' }), range(1, 14), null, 3],
-    ['back beyond it', changed(previous, { page_size: '100' }), range(1, 14), null, 3],
+    ['smaller', changeParameters(next, { page_size: '3' }), listNumbers(22, 24), 3, 5],
+    ['larger', changeParameters(next, { page_size: '12' }), listNumbers(22, 33), 3, 5],
+    ['to the end', changeParameters(next, { page_size: '19' }), listNumbers(22, 40), 3, null],
+    ['beyond it', changeParameters(next, { page_size: '20' }), listNumbers(22, 40), 3, null],
+    ['of the default', changeParameters(next, { page_size: null }), listNumbers(22, 40), 3, null],
+    ['back, smaller', changeParameters(previous, { page_size: '3' }), listNumbers(12, 14), 1, 3],
+    ['back, larger', changeParameters(previous, { page_size: '13' }), listNumbers(2, 14), 1, 3],
+    ['back to the beginning', changeParameters(previous, { page_size: '14' }), listNumbers(1, 14), null, 3],
+    ['back beyond it', changeParameters(previous, { page_size: '100' }), listNumbers(1, 14), null, 3],
   ]
   for (const [what, url, places, before, after] of rows)
-    t.strictSame(shown(await get(app, url)), { status: 200, places, previous: before, next: after }, what)
+    t.strictSame(summarise(await get(app, url)), { status: 200, places, previous: before, next: after }, what)
 
   const seen: number[] = []
-  let url: string | null = urlOf('ordering=brand,-sku&page_size=1')
+  let url: string | null = buildUrl('ordering=brand,-sku&page_size=1')
   for (let size = 1; url !== null; size = (size % 6) + 1) {
-    const answer: Answer = await page(app, changed(url, { page_size: String(size) }))
-    seen.push(...idsOf(answer))
+    const answer: Answer = await readPage(app, changeParameters(url, { page_size: String(size) }))
+    seen.push(...readIds(answer))
     url = answer.body.next
   }
   t.strictSame(
     seen,
-    (await byNumber(app, 'ordering=brand,-sku')).map(({ id }) => id),
+    (await readAllPages(app, 'ordering=brand,-sku')).map(({ id }) => id),
     'a different size for each page',
   )
 })
 
 onEach('a Link header has the links of the body, and first and last by number', async (t, dialect) => {
-  const app = await filled(t, dialect, 21)
-  const { body, headers } = await page(app, (await page(app, urlOf('page_size=7'))).body.next)
+  const app = await buildFilled(t, dialect, 21)
+  const { body, headers } = await readPage(app, (await readPage(app, buildUrl('page_size=7'))).body.next)
   t.equal(
     headers.link,
     `<${LINK}?page_size=7>; rel="first", <${body.previous}>; rel="prev", <${body.next}>; rel="next", <${LINK}?page=3&page_size=7>; rel="last"`,
   )
-  t.ok(cursorOf(body.next) && cursorOf(body.previous), 'the links have cursors')
+  t.ok(readCursor(body.next) && readCursor(body.previous), 'the links have cursors')
 })
 
 onEach('a cursor of one process holds in another and after a restart', async (t, dialect) => {
-  const one = await filled(t, dialect, 30)
+  const one = await buildFilled(t, dialect, 30)
   const env = { DATABASE_URL: one.config.DATABASE_URL }
   const two = await build(t, dialect, { env })
-  const places = (answer: Answer) => shown(answer).places
+  const places = (answer: Answer) => summarise(answer).places
   for (const [from, to] of [
     [one, two],
     [two, one],
   ] as const) {
-    const { body } = await page(from, urlOf('ordering=-id&page_size=7&page=2'))
-    t.strictSame(places(await page(to, body.next)), range(10, 16).toReversed())
-    t.strictSame(places(await page(to, body.previous)), range(24, 30).toReversed())
+    const { body } = await readPage(from, buildUrl('ordering=-id&page_size=7&page=2'))
+    t.strictSame(places(await readPage(to, body.next)), listNumbers(10, 16).toReversed())
+    t.strictSame(places(await readPage(to, body.previous)), listNumbers(24, 30).toReversed())
   }
-  const { next } = (await page(one, urlOf('page_size=7'))).body
+  const { next } = (await readPage(one, buildUrl('page_size=7'))).body
   await one.close()
   await two.close()
   const restarted = await build(t, dialect, { env })
-  t.strictSame(places(await page(restarted, next)), range(8, 14))
+  t.strictSame(places(await readPage(restarted, next)), listNumbers(8, 14))
 })
 
 onEach('records with the longest keys are reachable by links, if need be without a cursor', async (t, dialect) => {
@@ -731,8 +761,8 @@ onEach('records with the longest keys are reachable by links, if need be without
   ]
   for (const [ordering, short] of rows) {
     const query = `ordering=${ordering}`
-    const all = (await byNumber(app, query)).map(({ id }) => id)
-    const there = await follow(app, urlOf(query, 'page_size=1'), 'next')
+    const all = (await readAllPages(app, query)).map(({ id }) => id)
+    const there = await follow(app, buildUrl(query, 'page_size=1'), 'next')
     t.strictSame(
       there.flatMap(({ ids }) => ids),
       all,
@@ -750,12 +780,12 @@ onEach('records with the longest keys are reachable by links, if need be without
       'no link is too long for a URL',
     )
     t.equal(
-      links.every((link) => cursorOf(link) !== ''),
+      links.every((link) => readCursor(link) !== ''),
       short,
       `${short ? 'all' : 'not all'} have a cursor by ${ordering}`,
     )
     t.ok(
-      links.some((link) => cursorOf(link) !== ''),
+      links.some((link) => readCursor(link) !== ''),
       'some links have a cursor',
     )
   }

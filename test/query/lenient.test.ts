@@ -10,7 +10,7 @@ const ROWS = 120
 const apps = new Map<string, Promise<App>>()
 
 /** Returns one application per database and handling, since these tests only read. */
-function filled(dialect: Dialect, handling: string): Promise<App> {
+function openFilled(dialect: Dialect, handling: string): Promise<App> {
   const key = `${dialect.name} ${handling}`
   const app = apps.get(key) ?? build(t, dialect, { env: { QUERY_HANDLING: handling } }).then(fill)
   apps.set(key, app)
@@ -28,7 +28,7 @@ async function fill(app: App): Promise<App> {
   return app
 }
 
-const asked = (app: App, query: string, prefer?: string) =>
+const readList = (app: App, query: string, prefer?: string) =>
   ask(app, 'GET', `${LIST}?${query}`, undefined, prefer === undefined ? {} : { prefer })
 
 type Handling = 'strict' | 'lenient'
@@ -74,9 +74,9 @@ const HEADERS: [prefer: string | undefined, states: Handling | undefined][] = [
 
 onEach('the handling of the request takes precedence over the configured one', async (t, dialect) => {
   for (const configured of ['strict', 'lenient'] as const) {
-    const app = await filled(dialect, configured)
+    const app = await openFilled(dialect, configured)
     for (const [prefer, states] of HEADERS) {
-      const { status, headers } = await asked(app, 'colour=red', prefer)
+      const { status, headers } = await readList(app, 'colour=red', prefer)
       t.strictSame(
         { status, applied: headers['preference-applied'] },
         { status: (states ?? configured) === 'lenient' ? 200 : 400, applied: states && `handling=${states}` },
@@ -87,7 +87,7 @@ onEach('the handling of the request takes precedence over the configured one', a
 })
 
 onEach('several Prefer headers are read as one', async (t, dialect) => {
-  const app = await filled(dialect, 'strict')
+  const app = await openFilled(dialect, 'strict')
   const headers = { prefer: ['respond-async', 'handling=lenient'] }
   const { statusCode } = await app.inject({ url: `${LIST}?colour=red`, headers: headers as never })
   t.equal(statusCode, 200)
@@ -95,11 +95,11 @@ onEach('several Prefer headers are read as one', async (t, dialect) => {
 
 onEach('Preference-Applied is sent for queries without unknown parameters, too', async (t, dialect) => {
   for (const configured of ['strict', 'lenient']) {
-    const app = await filled(dialect, configured)
+    const app = await openFilled(dialect, configured)
     for (const handling of ['strict', 'lenient']) {
-      const answer = await asked(app, 'stock=1', `handling=${handling}`)
+      const answer = await readList(app, 'stock=1', `handling=${handling}`)
       t.match(answer, { status: 200, body: { count: 40 }, headers: { 'preference-applied': `handling=${handling}` } })
-      const refused = await asked(app, 'stock=x', `handling=${handling}`)
+      const refused = await readList(app, 'stock=x', `handling=${handling}`)
       t.match(refused, { status: 400, headers: { 'preference-applied': `handling=${handling}` } }, 'also with a refusal')
     }
   }
@@ -107,10 +107,10 @@ onEach('Preference-Applied is sent for queries without unknown parameters, too',
 
 onEach('lists vary by Prefer', async (t, dialect) => {
   for (const configured of ['strict', 'lenient']) {
-    const app = await filled(dialect, configured)
+    const app = await openFilled(dialect, configured)
     for (const query of ['', 'stock=1', 'stock=1&page=2', 'page=last']) {
       for (const prefer of [undefined, 'handling=lenient', 'respond-async']) {
-        const { headers } = await asked(app, query, prefer)
+        const { headers } = await readList(app, query, prefer)
         t.equal(headers.vary, 'Prefer, Accept-Encoding', `${query || 'no query'}, ${configured}`)
       }
     }
@@ -155,12 +155,12 @@ const IGNORED: [query: string, same: string, next: string][] = [
 ]
 
 onEach('ignored parameters have no effect and do not appear in links', async (t, dialect) => {
-  const [strict, lenient] = [await filled(dialect, 'strict'), await filled(dialect, 'lenient')]
+  const [strict, lenient] = [await openFilled(dialect, 'strict'), await openFilled(dialect, 'lenient')]
   for (const [query, same, next] of IGNORED) {
-    const refused = await asked(strict, query)
+    const refused = await readList(strict, query)
     t.match({ status: refused.status, code: refused.body.code }, { status: 400, code: 'invalid-request' }, `${query} is refused`)
-    const { body } = await asked(strict, same)
-    for (const answer of [await asked(strict, query, 'handling=lenient'), await asked(lenient, query)]) {
+    const { body } = await readList(strict, same)
+    for (const answer of [await readList(strict, query, 'handling=lenient'), await readList(lenient, query)]) {
       t.equal(answer.status, 200, query)
       if (answer.status !== 200) continue
       const ids = ({ results }: { results: { id: number }[] }) => results.map(({ id }) => id)
@@ -172,8 +172,8 @@ onEach('ignored parameters have no effect and do not appear in links', async (t,
 })
 
 onEach('links of a lenient answer hold in strict requests, and the reverse', async (t, dialect) => {
-  const app = await filled(dialect, 'strict')
-  const { body } = await asked(app, 'colour=red&ordering=size,-stock&page_size=10', 'handling=lenient')
+  const app = await openFilled(dialect, 'strict')
+  const { body } = await readList(app, 'colour=red&ordering=size,-stock&page_size=10', 'handling=lenient')
   const second = await ask(app, 'GET', body.next)
   t.equal(second.status, 200)
   const again = await ask(app, 'GET', `${second.body.next}&colour=red`, undefined, { prefer: 'handling=lenient' })
@@ -213,20 +213,20 @@ const REFUSED: [query: string, ...parameters: string[]][] = [
 ]
 
 onEach('lenient handling refuses all other faults', async (t, dialect) => {
-  const [strict, lenient] = [await filled(dialect, 'strict'), await filled(dialect, 'lenient')]
+  const [strict, lenient] = [await openFilled(dialect, 'strict'), await openFilled(dialect, 'lenient')]
   for (const [query, ...parameters] of REFUSED) {
-    for (const { status, body } of [await asked(strict, query, 'handling=lenient'), await asked(lenient, query)]) {
+    for (const { status, body } of [await readList(strict, query, 'handling=lenient'), await readList(lenient, query)]) {
       const named = [...new Set(body.errors?.map(({ parameter }: { parameter: string }) => parameter))]
       t.strictSame({ status, code: body.code, named }, { status: 400, code: 'invalid-request', named: parameters }, query.slice(0, 60))
     }
   }
-  const past = await asked(lenient, 'page=99&page_size=1000')
+  const past = await readList(lenient, 'page=99&page_size=1000')
   t.match({ status: past.status, code: past.body.code }, { status: 404, code: 'page-not-found' })
 })
 
 onEach('strict handling reports every fault to a client of a lenient service', async (t, dialect) => {
-  const app = await filled(dialect, 'lenient')
-  const { status, body } = await asked(app, 'colour=red&ordering=size&page_size=101', 'handling=strict')
+  const app = await openFilled(dialect, 'lenient')
+  const { status, body } = await readList(app, 'colour=red&ordering=size&page_size=101', 'handling=strict')
   t.match(
     { status, errors: body.errors },
     { status: 400, errors: [{ parameter: 'colour' }, { parameter: 'ordering' }, { parameter: 'page_size' }] },

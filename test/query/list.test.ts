@@ -54,7 +54,7 @@ async function fill(app: App): Promise<void> {
 const apps = new Map<string, Promise<App>>()
 
 /** Returns one application per database, for tests that only read. */
-function filled(dialect: Dialect): Promise<App> {
+function openFilled(dialect: Dialect): Promise<App> {
   const app = apps.get(dialect.name) ?? build(t, dialect).then((app) => fill(app).then(() => app))
   apps.set(dialect.name, app)
   return app
@@ -65,7 +65,7 @@ async function create(app: App, table: string, body: object): Promise<void> {
   if (status !== 201) throw new Error(JSON.stringify(answer))
 }
 
-const idsOf = (body: { results: Shown[] }) => body.results.map(({ id }) => id)
+const readIds = (body: { results: Shown[] }) => body.results.map(({ id }) => id)
 
 /** Compares numbers and prices by value, texts and times by code point, and missing values first. */
 function compare(field: string, a: Shown, b: Shown): number {
@@ -76,7 +76,7 @@ function compare(field: string, a: Shown, b: Shown): number {
 }
 
 /** Sorts ids by the documented order. */
-function inOrder(records: readonly Shown[], ordering: string): number[] {
+function sortIds(records: readonly Shown[], ordering: string): number[] {
   const given = ordering.split(',').map((key) => key.trim())
   const keys = [...given, given.at(-1)?.startsWith('-') ? '-id' : 'id']
   const byKeys = (a: Shown, b: Shown) => {
@@ -89,7 +89,7 @@ function inOrder(records: readonly Shown[], ordering: string): number[] {
   return records.toSorted(byKeys).map(({ id }) => id)
 }
 
-const orderings = ({ list }: typeof products): string[] => list.querystring.properties.ordering?.items.enum
+const listOrderings = ({ list }: typeof products): string[] => list.querystring.properties.ordering?.items.enum
 
 const SEVERAL_KEYS = [
   ...['brand,price', 'brand,-price', '-brand,price', '-brand,-price', 'stock,-price,name', '-category,sku', 'category,-sku', 'sku,name'],
@@ -97,7 +97,7 @@ const SEVERAL_KEYS = [
 ]
 
 onEach('records are ordered as requested, with missing values first, or last if descending', async (t, dialect) => {
-  const app = await filled(dialect)
+  const app = await openFilled(dialect)
   for (const resource of [products, categories]) {
     const all: Shown[] = (await get(app, `/api/${resource.table}/?page_size=100`)).body.results
     t.strictSame(
@@ -105,9 +105,9 @@ onEach('records are ordered as requested, with missing values first, or last if 
       all.map((_, index) => index + 1),
       `${resource.table} are ordered by id by default`,
     )
-    for (const ordering of [...orderings(resource), ...(resource === products ? SEVERAL_KEYS : ['parent,-name', '-name,parent'])]) {
+    for (const ordering of [...listOrderings(resource), ...(resource === products ? SEVERAL_KEYS : ['parent,-name', '-name,parent'])]) {
       const { body } = await get(app, `/api/${resource.table}/?page_size=100&ordering=${encodeURIComponent(ordering)}`)
-      t.strictSame(idsOf(body), inOrder(all, ordering), `${resource.table} by ${ordering}`)
+      t.strictSame(readIds(body), sortIds(all, ordering), `${resource.table} by ${ordering}`)
     }
   }
 })
@@ -120,7 +120,7 @@ t.test('the catalogue has repeated and missing values, and names that distinguis
 })
 
 onEach('pages are numbered from 1, and page=last is the last', async (t, dialect) => {
-  const app = await filled(dialect)
+  const app = await openFilled(dialect)
   const PAGE = 'http://localhost:80/api/products/'
   const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index)
   const rows: [query: string, ids: number[], previous: string | null, next: string | null][] = [
@@ -149,7 +149,7 @@ onEach('pages are numbered from 1, and page=last is the last', async (t, dialect
     t.strictSame(Object.keys(body), ['count', 'next', 'previous', 'results'], query)
     const links = { next: withoutCursor(body.next), previous: withoutCursor(body.previous) }
     t.strictSame(
-      { ...body, ...links, results: idsOf(body) },
+      { ...body, ...links, results: readIds(body) },
       { count: 45, next: link(next), previous: link(previous), results: ids },
       query,
     )
@@ -176,7 +176,7 @@ onEach('a list without matches has one empty page', async (t, dialect) => {
 })
 
 /** Parses a Link header to its targets by relation. */
-const linksOf = (header: unknown): Record<string, string> =>
+const parseLinks = (header: unknown): Record<string, string> =>
   Object.fromEntries(
     String(header)
       .split(', ')
@@ -187,7 +187,7 @@ const linksOf = (header: unknown): Record<string, string> =>
   )
 
 onEach('a Link header leads to the first, previous, next and last page', async (t, dialect) => {
-  const app = await filled(dialect)
+  const app = await openFilled(dialect)
   const url = 'http://localhost:80/api/products/'
   const rows: [query: string, links: Record<string, string>][] = [
     ['', { first: url, next: `${url}?page=2`, last: `${url}?page=3` }],
@@ -198,7 +198,7 @@ onEach('a Link header leads to the first, previous, next and last page', async (
   ]
   for (const [query, links] of rows) {
     const { headers, body } = await get(app, `/api/products/?${query}`)
-    const found = linksOf(headers.link)
+    const found = parseLinks(headers.link)
     const bare = Object.entries(found).map(([rel, to]) => [rel, rel === 'next' || rel === 'prev' ? withoutCursor(to) : to])
     t.strictSame(Object.fromEntries(bare), links, query || 'no query')
     t.strictSame({ next: found.next ?? null, prev: found.prev ?? null }, { next: body.next, prev: body.previous }, 'same as in the body')
@@ -206,7 +206,7 @@ onEach('a Link header leads to the first, previous, next and last page', async (
 })
 
 onEach('a query too long for a Link header has its links only in the body', async (t, dialect) => {
-  const app = await filled(dialect)
+  const app = await openFilled(dialect)
   const values = (count: number) => Array.from({ length: count }, (_, index) => `${'x'.repeat(60)}${index}`).join(',')
   for (const [count, has] of [
     [10, true],
@@ -262,7 +262,7 @@ const LINKS: [query: string, next?: string][] = [
 ]
 
 onEach('links have the canonical form of the query and lead to the same records', async (t, dialect) => {
-  const app = await filled(dialect)
+  const app = await openFilled(dialect)
   const origin = 'http://localhost:80'
   const path = (url: string) => url.slice(origin.length)
   for (const [query, expected] of LINKS) {
@@ -277,41 +277,41 @@ onEach('links have the canonical form of the query and lead to the same records'
     t.match({ status: second.status, count: second.body.count }, { status: 200, count }, `the second page of ${query}`)
     if (second.status !== 200) continue
     t.notOk(
-      idsOf(second.body).some((id) => idsOf(body).includes(id)),
+      readIds(second.body).some((id) => readIds(body).includes(id)),
       'no record is on both pages',
     )
-    for (const back of [second.body.previous, linksOf(headers.link).first ?? '']) {
+    for (const back of [second.body.previous, parseLinks(headers.link).first ?? '']) {
       t.strictSame((await get(app, path(back))).body, body, `back to the first page of ${query}`)
     }
   }
 })
 
 onEach('following next meets every record once', async (t, dialect) => {
-  const app = await filled(dialect)
+  const app = await openFilled(dialect)
   for (const ordering of ['id', '-id', 'stock', '-stock', 'sku', '-sku', 'category', '-category', 'brand,-price', '-created_at']) {
     for (const size of [1, 7]) {
       const seen: number[] = []
       let next: string | null = `/api/products/?ordering=${ordering}&page_size=${size}`
       while (next !== null && seen.length <= PRODUCTS.length) {
         const { body } = await get(app, next)
-        seen.push(...idsOf(body))
+        seen.push(...readIds(body))
         next = body.next
       }
       const all = (await get(app, `/api/products/?ordering=${ordering}&page_size=100`)).body
-      t.strictSame(seen, idsOf(all), `by ${ordering}, ${size} per page`)
+      t.strictSame(seen, readIds(all), `by ${ordering}, ${size} per page`)
       t.equal(new Set(seen).size, PRODUCTS.length)
     }
   }
 })
 
-const nextOf = async (t: Test, app: App, url: string, headers: Record<string, string> = {}) => {
+const readNext = async (t: Test, app: App, url: string, headers: Record<string, string> = {}) => {
   const { status, body } = await ask(app, 'GET', url, undefined, headers)
   t.equal(status, 200, url)
   return withoutCursor(body.next)
 }
 
 onEach('links begin with the origin of the request or the configured one', async (t, dialect) => {
-  const app = await filled(dialect)
+  const app = await openFilled(dialect)
   const rows: [url: string, headers: Record<string, string>, next: string][] = [
     ['/api/products/', { host: 'shop.example:8080' }, 'http://shop.example:8080/api/products/?page=2'],
     ['/api/products', { host: 'shop.example' }, 'http://shop.example/api/products/?page=2'],
@@ -323,11 +323,11 @@ onEach('links begin with the origin of the request or the configured one', async
     ],
     ['/api/categories/?page_size=2', { host: 'shop.example' }, 'http://shop.example/api/categories/?page=2&page_size=2'],
   ]
-  for (const [url, headers, next] of rows) t.equal(await nextOf(t, app, url, headers), next)
+  for (const [url, headers, next] of rows) t.equal(await readNext(t, app, url, headers), next)
 
   const configured = await build(t, dialect, { env: { PUBLIC_URL: 'https://api.example.com' } })
   for (const name of ['Clothes', 'Food']) await create(configured, 'categories', { name })
-  const next = await nextOf(t, configured, '/api/categories/?page_size=1', { host: 'shop.example' })
+  const next = await readNext(t, configured, '/api/categories/?page_size=1', { host: 'shop.example' })
   t.equal(next, 'https://api.example.com/api/categories/?page=2&page_size=1')
 })
 
@@ -402,10 +402,10 @@ onEach('a search finds records that contain every term, in any field and case', 
   for (const [search, finds] of rows) {
     const { status, body } = await get(app, `/api/products/?search=${encodeURIComponent(search)}`)
     const ids = Object.keys(SEARCHED).flatMap((key, index) => (finds.split(' ').includes(key) ? [index + 1] : []))
-    t.same({ status, count: body.count, ids: body.results && idsOf(body) }, { status: 200, count: ids.length, ids }, search.slice(0, 60))
+    t.same({ status, count: body.count, ids: body.results && readIds(body) }, { status: 200, count: ids.length, ids }, search.slice(0, 60))
   }
   const { body } = await get(app, '/api/products/?search=shirt&brand=Acme&stock=0&ordering=-name')
-  t.strictSame(idsOf(body), [1], 'combined with filters')
+  t.strictSame(readIds(body), [1], 'combined with filters')
   t.equal((await get(app, '/api/categories/?search=OUTDOOR')).body.count, 1, 'categories by name')
   t.equal((await get(app, '/api/categories/?search=none')).body.count, 0)
 })

@@ -559,7 +559,7 @@ onEach('a search handles texts that repeat one character', async (t, dialect) =>
   }
 })
 
-const lookupOf = (parameter: string) => parameter.split('__')[1] ?? 'exact'
+const parseLookup = (parameter: string) => parameter.split('__')[1] ?? 'exact'
 
 t.test('every key in the rows exists', async (t) => {
   for (const { rows, keys } of RESOURCES) {
@@ -569,10 +569,10 @@ t.test('every key in the rows exists', async (t) => {
 })
 
 t.test('every lookup has a row for each applicable kind of field', async (t) => {
-  const kindOf = (resource: (typeof RESOURCES)[number]['resource'], field = '') => resource.contract[field]?.[meta].kind
-  const kinds = RESOURCES.flatMap(({ resource }) => Object.keys(resource.contract).map((field) => kindOf(resource, field)))
+  const findKind = (resource: (typeof RESOURCES)[number]['resource'], field = '') => resource.contract[field]?.[meta].kind
+  const kinds = RESOURCES.flatMap(({ resource }) => Object.keys(resource.contract).map((field) => findKind(resource, field)))
   const covered = RESOURCES.flatMap(({ resource, rows }) =>
-    rows.map(([parameter]) => `${lookupOf(parameter)} of ${kindOf(resource, parameter.split('__')[0])}`),
+    rows.map(([parameter]) => `${parseLookup(parameter)} of ${findKind(resource, parameter.split('__')[0])}`),
   )
   for (const name of Object.keys(lookups) as LookupName[]) {
     const own = lookups[name].kinds.filter((kind) => kinds.includes(kind))

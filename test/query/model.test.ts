@@ -112,7 +112,7 @@ async function fill(app: App): Promise<string[]> {
   const slugs: string[] = []
   for (const path of PATHS) {
     const parent = PATHS.findIndex((other) => other.length === path.length - 1 && other.every((name, depth) => name === path[depth])) + 1
-    slugs.push((await created(app, 'categories', { name: path.at(-1), parent: parent || null })).slug)
+    slugs.push((await createRecord(app, 'categories', { name: path.at(-1), parent: parent || null })).slug)
   }
   const withSku = CATALOGUE.filter(({ sku }) => sku !== null)
   await importProducts(
@@ -121,7 +121,7 @@ async function fill(app: App): Promise<string[]> {
       withSku.map(({ id: _, created_at: __, category, ...row }) => ({ ...row, category: category === null ? [] : PATHS[category - 1] })),
     ),
   )
-  for (const { id: _, created_at: __, ...row } of CATALOGUE.slice(withSku.length)) await created(app, 'products', row)
+  for (const { id: _, created_at: __, ...row } of CATALOGUE.slice(withSku.length)) await createRecord(app, 'products', row)
   await app.db.write(async (tx) => {
     const { products } = app.db.tables
     for (const { id, created_at } of CATALOGUE)
@@ -130,7 +130,7 @@ async function fill(app: App): Promise<string[]> {
   return slugs
 }
 
-async function created(app: App, table: string, payload: object) {
+async function createRecord(app: App, table: string, payload: object) {
   const { status, body } = await ask(app, 'POST', `/api/${table}/`, payload)
   if (status !== 201) throw new Error(JSON.stringify(body))
   return body
@@ -192,7 +192,7 @@ const cases = fc.constantFrom(
 )
 
 /** Generates parts of existing texts, and words that may match nothing. */
-const pieceOf = (field: 'sku' | 'name' | 'description' | 'brand') =>
+const anyPiece = (field: 'sku' | 'name' | 'description' | 'brand') =>
   fc
     .oneof(
       { weight: 3, arbitrary: fc.tuple(fc.constantFrom(...CATALOGUE), fc.nat({ max: 8 }), fc.integer({ min: 1, max: 6 }), cases) },
@@ -204,7 +204,7 @@ const pieceOf = (field: 'sku' | 'name' | 'description' | 'brand') =>
     })
     .filter((piece) => piece.trim() !== '')
 
-const wholeOf = (field: 'sku' | 'name' | 'brand') =>
+const anyWhole = (field: 'sku' | 'name' | 'brand') =>
   fc
     .tuple(fc.constantFrom(...CATALOGUE), cases)
     .map(([row, inCase]) => inCase(row[field] ?? 'null'))
@@ -223,25 +223,35 @@ const LIST = { min: 1, max: 5 }
 const flag = fc.constantFrom('true', 'false', '1', '0', 'True')
 const number = fc.integer({ min: 0, max: PATHS.length + 1 }).map(String)
 
-const ordered = (field: keyof Row, value: fc.Arbitrary<string>) => [
+const orderedConditions = (field: keyof Row, value: fc.Arbitrary<string>) => [
   ...['exact', 'gt', 'gte', 'lt', 'lte'].map((lookup) => condition(field, lookup, value)),
   condition(field, 'range', value, PAIR),
   condition(field, 'in', value, LIST),
   condition(field, 'isnull', flag),
 ]
-const written = (field: 'sku' | 'name' | 'brand') => [
-  condition(field, 'exact', wholeOf(field)),
-  condition(field, 'iexact', wholeOf(field)),
-  condition(field, 'icontains', pieceOf(field)),
-  condition(field, 'istartswith', pieceOf(field)),
-  condition(field, 'in', fc.oneof(wholeOf(field), pieceOf(field), fc.constant('')), LIST),
+const textConditions = (field: 'sku' | 'name' | 'brand') => [
+  condition(field, 'exact', anyWhole(field)),
+  condition(field, 'iexact', anyWhole(field)),
+  condition(field, 'icontains', anyPiece(field)),
+  condition(field, 'istartswith', anyPiece(field)),
+  condition(field, 'in', fc.oneof(anyWhole(field), anyPiece(field), fc.constant('')), LIST),
   condition(field, 'isnull', flag),
 ]
 
 const anyCondition = (slugs: readonly string[]) =>
   fc.oneof(
-    ...[...ordered('id', numberText), ...ordered('price', numberText), ...ordered('stock', numberText), ...ordered('created_at', timeText)],
-    ...[...written('sku'), ...written('name'), ...written('brand'), condition('description', 'icontains', pieceOf('description'))],
+    ...[
+      ...orderedConditions('id', numberText),
+      ...orderedConditions('price', numberText),
+      ...orderedConditions('stock', numberText),
+      ...orderedConditions('created_at', timeText),
+    ],
+    ...[
+      ...textConditions('sku'),
+      ...textConditions('name'),
+      ...textConditions('brand'),
+      condition('description', 'icontains', anyPiece('description')),
+    ],
     ...[condition('category', 'exact', number), condition('category', 'in', number, LIST), condition('category', 'isnull', flag)],
     ...[condition('category', 'under', number), condition('category', 'slug', fc.constantFrom(...slugs, 'none'))],
   )
@@ -256,7 +266,7 @@ const anyQuery = (slugs: readonly string[], page: fc.Arbitrary<string | undefine
         { weight: 2, arbitrary: fc.constant([]) },
         {
           weight: 1,
-          arbitrary: fc.array(fc.oneof(pieceOf('name'), pieceOf('description'), pieceOf('brand'), pieceOf('sku')), {
+          arbitrary: fc.array(fc.oneof(anyPiece('name'), anyPiece('description'), anyPiece('brand'), anyPiece('sku')), {
             minLength: 1,
             maxLength: 3,
           }),
@@ -273,16 +283,16 @@ const anyQuery = (slugs: readonly string[], page: fc.Arbitrary<string | undefine
 
 // Conversion of queries to URLs.
 
-const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`
-const item = (text: string) => (text === '' || /[",]|^\s|\s$/.test(text) ? quoted(text) : text)
-const term = (text: string) => (/^[^\s"',\\]+$/.test(text) ? text : `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`)
+const quote = (text: string) => `"${text.replaceAll('"', '""')}"`
+const formatItem = (text: string) => (text === '' || /[",]|^\s|\s$/.test(text) ? quote(text) : text)
+const formatTerm = (text: string) => (/^[^\s"',\\]+$/.test(text) ? text : `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`)
 
-function urlOf({ conditions, terms, ordering, page, size }: Query): string {
+function buildUrl({ conditions, terms, ordering, page, size }: Query): string {
   const pairs = conditions.map(({ field, lookup, not, values }): [string, string] => [
     `${field}${lookup === 'exact' ? '' : `__${lookup}`}${not ? '!' : ''}`,
-    lookup === 'in' || lookup === 'range' ? values.map(item).join(',') : values.join(),
+    lookup === 'in' || lookup === 'range' ? values.map(formatItem).join(',') : values.join(),
   ])
-  if (terms.length > 0) pairs.push(['search', terms.map(term).join(' ')])
+  if (terms.length > 0) pairs.push(['search', terms.map(formatTerm).join(' ')])
   if (ordering.length > 0) pairs.push(['ordering', ordering.join(',')])
   if (page !== undefined) pairs.push(['page', page])
   if (size !== undefined) pairs.push(['page_size', String(size)])
@@ -294,14 +304,14 @@ function urlOf({ conditions, terms, ordering, page, size }: Query): string {
 /** A number as an exact fraction. */
 type Fraction = [numerator: bigint, denominator: bigint]
 
-function fractionOf(text: string): Fraction {
+function parseFraction(text: string): Fraction {
   const [whole = '', decimals = ''] = text.replace('-', '').split('.')
   const numerator = BigInt(whole + decimals || '0')
   return [text.startsWith('-') ? -numerator : numerator, 10n ** BigInt(decimals.length)]
 }
 
 /** Converts a time to nanoseconds since 1970. */
-function instantOf(text: string): Fraction {
+function parseInstant(text: string): Fraction {
   const [, decimals = ''] = /\.(\d+)/.exec(text) ?? []
   const seconds = BigInt(Date.parse(text.replace(/\.\d+/, ''))) * 1_000_000n
   return [seconds + BigInt(decimals.padEnd(9, '0')), 1n]
@@ -309,13 +319,13 @@ function instantOf(text: string): Fraction {
 
 const compareFractions = ([a, b]: Fraction, [c, d]: Fraction): number => (a * d < c * b ? -1 : Number(a * d > c * b))
 const compareText = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b))
-const truth = (text: string | undefined) => text === '1' || text?.toLowerCase() === 'true'
+const parseFlag = (text: string | undefined) => text === '1' || text?.toLowerCase() === 'true'
 
-const parentOf = (id: number): number => {
+const findParent = (id: number): number => {
   const path = PATHS[id - 1] ?? []
   return PATHS.findIndex((other) => other.length === path.length - 1 && other.every((name, depth) => name === path[depth])) + 1
 }
-const isUnder = (id: number, root: number): boolean => id === root || (parentOf(id) !== 0 && isUnder(parentOf(id), root))
+const isUnder = (id: number, root: number): boolean => id === root || (findParent(id) !== 0 && isUnder(findParent(id), root))
 
 const comparisons: Record<string, (order: number) => boolean> = {
   exact: (order) => order === 0,
@@ -332,9 +342,9 @@ const textMeanings: Record<string, (text: string, value: string) => boolean> = {
   istartswith: (text, value) => fold(text).startsWith(fold(value)),
 }
 
-function holds({ field, lookup, values }: Condition, row: Row, slugs: readonly string[]): boolean {
+function meetsCondition({ field, lookup, values }: Condition, row: Row, slugs: readonly string[]): boolean {
   const is = row[field]
-  if (lookup === 'isnull') return (is === null) === truth(values[0])
+  if (lookup === 'isnull') return (is === null) === parseFlag(values[0])
   if (is === null) return false
   if (lookup === 'under') return isUnder(Number(is), Number(values[0]))
   if (lookup === 'slug') return slugs[Number(is) - 1] === values[0]
@@ -342,28 +352,30 @@ function holds({ field, lookup, values }: Condition, row: Row, slugs: readonly s
     const texts = values.map((value) => value.trim())
     return lookup === 'in' ? texts.includes(String(is)) : (textMeanings[lookup]?.(String(is), texts[0] ?? '') ?? false)
   }
-  const pointOf = field === 'created_at' ? instantOf : fractionOf
-  const orders = values.map((value) => compareFractions(pointOf(String(is)), pointOf(value)))
+  const parsePoint = field === 'created_at' ? parseInstant : parseFraction
+  const orders = values.map((value) => compareFractions(parsePoint(String(is)), parsePoint(value)))
   if (lookup === 'in') return orders.includes(0)
   if (lookup === 'range') return (orders[0] ?? 0) >= 0 && (orders[1] ?? 0) <= 0
   return comparisons[lookup]?.(orders[0] ?? 0) ?? false
 }
 
-const found = (row: Row, term: string) =>
+const containsTerm = (row: Row, term: string) =>
   [row.sku ?? '', row.name, row.description, row.brand].some((text) => fold(text).includes(fold(term)))
 
 function compareIn(field: string, a: Row, b: Row): number {
   const [x, y] = [a, b].map((row) => row[(field === 'updated_at' ? 'created_at' : field) as keyof Row])
   if (x === null || y === null) return Number(x !== null) - Number(y !== null)
   return field === 'price' || typeof x === 'number'
-    ? compareFractions(fractionOf(String(x)), fractionOf(String(y)))
+    ? compareFractions(parseFraction(String(x)), parseFraction(String(y)))
     : compareText(String(x), String(y))
 }
 
-function answerOf({ conditions, terms, ordering }: Query, slugs: readonly string[]): number[] {
+function computeAnswer({ conditions, terms, ordering }: Query, slugs: readonly string[]): number[] {
   const keys = [...ordering, ordering.at(-1)?.startsWith('-') ? '-id' : 'id']
   return CATALOGUE.filter(
-    (row) => conditions.every((condition) => holds(condition, row, slugs) !== condition.not) && terms.every((term) => found(row, term)),
+    (row) =>
+      conditions.every((condition) => meetsCondition(condition, row, slugs) !== condition.not) &&
+      terms.every((term) => containsTerm(row, term)),
   )
     .toSorted((a, b) => {
       const orders = keys.map((key) => compareIn(key.replace('-', ''), a, b) * (key.startsWith('-') ? -1 : 1))
@@ -372,7 +384,7 @@ function answerOf({ conditions, terms, ordering }: Query, slugs: readonly string
     .map(({ id }) => id)
 }
 
-const idsOf = (body: { results: { id: number }[] }) => body.results.map(({ id }) => id)
+const readIds = (body: { results: { id: number }[] }) => body.results.map(({ id }) => id)
 
 function expect(actual: unknown, expected: unknown, url: string): void {
   const [is, wanted] = [JSON.stringify(actual), JSON.stringify(expected)]
@@ -403,16 +415,16 @@ onEach('any query finds the records of the model, in its order and on its pages'
   await checkCatalogue(t, app)
   let matched = 0
   const property = fc.asyncProperty(anyQuery(slugs, anyPage), async (query) => {
-    const ids = answerOf(query, slugs)
+    const ids = computeAnswer(query, slugs)
     const size = query.size ?? 20
     const pages = Math.max(1, Math.ceil(ids.length / size))
     const page = query.page === 'last' ? pages : Number(query.page ?? 1)
-    const url = urlOf(query)
+    const url = buildUrl(query)
     const { status, body } = await get(app, url)
     matched += Number(ids.length > 0)
     if (page > pages) return expect({ status, code: body.code }, { status: 404, code: 'page-not-found' }, url)
     expect(
-      { status, count: body.count, ids: body.results && idsOf(body), next: Boolean(body.next), previous: Boolean(body.previous) },
+      { status, count: body.count, ids: body.results && readIds(body), next: Boolean(body.next), previous: Boolean(body.previous) },
       { status: 200, count: ids.length, ids: ids.slice((page - 1) * size, page * size), next: page < pages, previous: page > 1 },
       url,
     )
@@ -427,14 +439,14 @@ onEach('following next meets every record of the model once', async (t, dialect)
   const property = fc.asyncProperty(anyQuery(slugs, fc.constant(undefined)), async (query) => {
     const size = Math.max(query.size ?? 20, 10)
     const seen: number[] = []
-    let url: string | null = urlOf({ ...query, size })
+    let url: string | null = buildUrl({ ...query, size })
     while (url !== null && seen.length <= ROWS) {
       const { status, body } = await get(app, url)
       expect(status, 200, url)
-      seen.push(...idsOf(body))
+      seen.push(...readIds(body))
       url = body.next
     }
-    expect(seen, answerOf(query, slugs), urlOf({ ...query, size }))
+    expect(seen, computeAnswer(query, slugs), buildUrl({ ...query, size }))
   })
   await fc.assert(property, { seed: SEED, numRuns: Math.ceil(RUNS / 4) })
 })

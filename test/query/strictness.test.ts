@@ -16,14 +16,14 @@ interface Fault {
   allowed?: readonly string[]
 }
 
-const unknown = (parameter: string, suggestion: string | null = null, allowed?: readonly string[]): Fault => ({
+const unknownFault = (parameter: string, suggestion: string | null = null, allowed?: readonly string[]): Fault => ({
   parameter,
   detail: suggestion ? /^is not known; did you mean .+\?$/ : /^is not known$/,
   suggestion,
   ...(allowed && { allowed }),
 })
-const repeated = (parameter: string): Fault => ({ parameter, detail: /^is given more than once$/ })
-const wrong = (parameter: string, detail: RegExp): Fault => ({ parameter, detail })
+const repeatedFault = (parameter: string): Fault => ({ parameter, detail: /^is given more than once$/ })
+const valueFault = (parameter: string, detail: RegExp): Fault => ({ parameter, detail })
 
 const PRICES = ['price', 'price__gt', 'price__gte', 'price__lt', 'price__lte', 'price__range', 'price__in', 'price__isnull']
 const CATEGORY = ['category', 'category__in', 'category__isnull', 'category__slug', 'category__under']
@@ -33,144 +33,144 @@ const FIELDS = [
 ]
 const ORDER = ['id', 'sku', 'name', 'price', 'stock', 'brand', 'category', 'created_at', 'updated_at']
 
-const words = (count: number) => Array.from({ length: count }, (_, index) => `w${index}`)
+const listWords = (count: number) => Array.from({ length: count }, (_, index) => `w${index}`)
 /** Returns `count` filters, at most 21. */
-const filters = (count: number) =>
+const listFilters = (count: number) =>
   ['id', 'price']
     .flatMap((field) => ['', '__gt', '__gte', '__lt', '__lte'].map((lookup) => field + lookup))
     .flatMap((name) => [`${name}=1`, `${name}!=1`])
     .concat('stock=1')
     .slice(0, count)
     .join('&')
-const numbers = (count: number) => Array.from({ length: count }, (_, index) => index).join(',')
+const listNumbers = (count: number) => Array.from({ length: count }, (_, index) => index).join(',')
 
 /** Queries with faults of one parameter. */
 const ROWS: [query: string, ...faults: Fault[]][] = [
-  ['bogus=1', unknown('bogus', null, FIELDS)],
-  ['bogus', unknown('bogus')],
-  ['bogus=', unknown('bogus')],
-  ['=1', unknown('', null, FIELDS)],
-  ['=', unknown('')],
-  ['!=1', unknown('!')],
-  ['format=json', unknown('format')],
-  ['limit=10', unknown('limit')],
-  ['version=1', unknown('version')],
-  ['__proto__=1', unknown('__proto__')],
-  ['constructor=1', unknown('constructor')],
-  ['hasOwnProperty=1', unknown('hasOwnProperty')],
-  ['pric=1', unknown('pric', 'price', FIELDS)],
-  ['pirce__gte=1', unknown('pirce__gte', 'price__gte')],
-  ['nmae=a', unknown('nmae', 'name')],
-  ['skU=a', unknown('skU', 'sku')],
-  ['price__ge=1', unknown('price__ge', 'price__gte', PRICES)],
-  ['Price__gte=1', unknown('Price__gte', 'price__gte')],
-  ['PAGE=1', unknown('PAGE', 'page')],
-  ['%20price=1', unknown(' price', 'price')],
-  ['price_gte=1', unknown('price_gte', 'price__gte')],
-  ['price__gte[]=1', unknown('price__gte[]', 'price__gte', PRICES)],
-  ['price>=1', unknown('price>', 'price')],
-  ['brand__inn!=1', unknown('brand__inn!', 'brand__in!')],
-  ['page!=1', unknown('page!', 'page')],
-  ['page__gte=1', unknown('page__gte')],
-  ['ordring=price', unknown('ordring', 'ordering')],
-  ['pagesize=5', unknown('pagesize', 'page_size')],
-  ['serach=red', unknown('serach', 'search')],
-  ['price__bogus=1', unknown('price__bogus', null, PRICES)],
-  ['price__gtee=1', unknown('price__gtee', 'price__gte', PRICES)],
-  ['price__icontains=1', unknown('price__icontains', null, PRICES)],
-  ['price__gte__lte=1', unknown('price__gte__lte', null, PRICES)],
-  ['price__=1', { ...wrong('price__', /^is not known/), allowed: PRICES }],
-  ['category__gt=1', { ...wrong('category__gt', /^is not known/), allowed: CATEGORY }],
-  ['category__name=Food', unknown('category__name', 'category__slug', CATEGORY)],
-  ['category__title!=Food', unknown('category__title!', 'category__slug!', CATEGORY)],
-  ['category__parent=1', unknown('category__parent', 'category__under', CATEGORY)],
-  ['category__parent!=1', unknown('category__parent!', 'category__under!', CATEGORY)],
-  ['category__isnul=true', unknown('category__isnul', 'category__isnull', CATEGORY)],
-  ['category__contains=food', unknown('category__contains', 'category__slug', CATEGORY)],
-  ['description=soft', unknown('description', null, ['description__icontains'])],
+  ['bogus=1', unknownFault('bogus', null, FIELDS)],
+  ['bogus', unknownFault('bogus')],
+  ['bogus=', unknownFault('bogus')],
+  ['=1', unknownFault('', null, FIELDS)],
+  ['=', unknownFault('')],
+  ['!=1', unknownFault('!')],
+  ['format=json', unknownFault('format')],
+  ['limit=10', unknownFault('limit')],
+  ['version=1', unknownFault('version')],
+  ['__proto__=1', unknownFault('__proto__')],
+  ['constructor=1', unknownFault('constructor')],
+  ['hasOwnProperty=1', unknownFault('hasOwnProperty')],
+  ['pric=1', unknownFault('pric', 'price', FIELDS)],
+  ['pirce__gte=1', unknownFault('pirce__gte', 'price__gte')],
+  ['nmae=a', unknownFault('nmae', 'name')],
+  ['skU=a', unknownFault('skU', 'sku')],
+  ['price__ge=1', unknownFault('price__ge', 'price__gte', PRICES)],
+  ['Price__gte=1', unknownFault('Price__gte', 'price__gte')],
+  ['PAGE=1', unknownFault('PAGE', 'page')],
+  ['%20price=1', unknownFault(' price', 'price')],
+  ['price_gte=1', unknownFault('price_gte', 'price__gte')],
+  ['price__gte[]=1', unknownFault('price__gte[]', 'price__gte', PRICES)],
+  ['price>=1', unknownFault('price>', 'price')],
+  ['brand__inn!=1', unknownFault('brand__inn!', 'brand__in!')],
+  ['page!=1', unknownFault('page!', 'page')],
+  ['page__gte=1', unknownFault('page__gte')],
+  ['ordring=price', unknownFault('ordring', 'ordering')],
+  ['pagesize=5', unknownFault('pagesize', 'page_size')],
+  ['serach=red', unknownFault('serach', 'search')],
+  ['price__bogus=1', unknownFault('price__bogus', null, PRICES)],
+  ['price__gtee=1', unknownFault('price__gtee', 'price__gte', PRICES)],
+  ['price__icontains=1', unknownFault('price__icontains', null, PRICES)],
+  ['price__gte__lte=1', unknownFault('price__gte__lte', null, PRICES)],
+  ['price__=1', { ...valueFault('price__', /^is not known/), allowed: PRICES }],
+  ['category__gt=1', { ...valueFault('category__gt', /^is not known/), allowed: CATEGORY }],
+  ['category__name=Food', unknownFault('category__name', 'category__slug', CATEGORY)],
+  ['category__title!=Food', unknownFault('category__title!', 'category__slug!', CATEGORY)],
+  ['category__parent=1', unknownFault('category__parent', 'category__under', CATEGORY)],
+  ['category__parent!=1', unknownFault('category__parent!', 'category__under!', CATEGORY)],
+  ['category__isnul=true', unknownFault('category__isnul', 'category__isnull', CATEGORY)],
+  ['category__contains=food', unknownFault('category__contains', 'category__slug', CATEGORY)],
+  ['description=soft', unknownFault('description', null, ['description__icontains'])],
 
-  ['price=1&price=2', repeated('price')],
-  ['price=1&price=1', repeated('price')],
-  ['price=1&price=2&price=3&price=4', repeated('price')],
-  ['brand=a&br%61nd=b', repeated('brand')],
-  ['page=1&page=last', repeated('page')],
-  ['ordering=price&ordering=stock', repeated('ordering')],
-  ['brand__in=a&brand__in=b', repeated('brand__in')],
-  ['price!=1&price%21=2', repeated('price!')],
-  ['price=x&price=1', wrong('price', /^is not a number/), repeated('price')],
-  ['bogus=1&bogus=2', unknown('bogus'), repeated('bogus')],
+  ['price=1&price=2', repeatedFault('price')],
+  ['price=1&price=1', repeatedFault('price')],
+  ['price=1&price=2&price=3&price=4', repeatedFault('price')],
+  ['brand=a&br%61nd=b', repeatedFault('brand')],
+  ['page=1&page=last', repeatedFault('page')],
+  ['ordering=price&ordering=stock', repeatedFault('ordering')],
+  ['brand__in=a&brand__in=b', repeatedFault('brand__in')],
+  ['price!=1&price%21=2', repeatedFault('price!')],
+  ['price=x&price=1', valueFault('price', /^is not a number/), repeatedFault('price')],
+  ['bogus=1&bogus=2', unknownFault('bogus'), repeatedFault('bogus')],
 
   ...['abc', '1e3', '%2B5', '1 000', '1,5', 'NaN', 'Infinity', '0x10', '%EF%BC%95', '1_0', '$5', 'null', 'true'].map(
-    (value): [string, Fault] => [`price=${value}`, wrong('price', /^is not a number/)],
+    (value): [string, Fault] => [`price=${value}`, valueFault('price', /^is not a number/)],
   ),
-  [`stock__gt=${'1'.repeat(31)}`, wrong('stock__gt', /more than 30 digits/)],
-  ['id=abc', wrong('id', /^is not a number/)],
-  ['category=shirts', wrong('category', /^is not a number/)],
-  ['category__under=food', wrong('category__under', /^is not a number/)],
-  ['stock__in=1,a', wrong('stock__in', /^value 2 is not a number/)],
-  ['stock__in=1,""', wrong('stock__in', /^value 2 is not a number/)],
-  ['stock__in=1,,2', wrong('stock__in', /empty item/)],
-  ['stock__in=1,', wrong('stock__in', /empty item/)],
-  ['brand__in=,', wrong('brand__in', /empty item/)],
-  ['brand__in!=a,,b', wrong('brand__in!', /empty item/)],
-  ['brand__in="a', wrong('brand__in', /quoted item/)],
-  ['brand__in="a"b', wrong('brand__in', /quoted item/)],
-  [`stock__in=${numbers(101)}`, wrong('stock__in', /^takes at most 100 values, got 101$/)],
-  ['price__range=1', wrong('price__range', /^takes 2 values, got 1$/)],
-  ['price__range=1,2,3', wrong('price__range', /^takes 2 values, got 3$/)],
-  ['price__range=,1', wrong('price__range', /empty item/)],
-  ['price__range=1,', wrong('price__range', /empty item/)],
-  ['price__range=1,x', wrong('price__range', /^value 2 is not a number/)],
-  ['created_at=yesterday', wrong('created_at', /^is not a time/)],
-  ['created_at=2026-02-30', wrong('created_at', /^is not a time/)],
-  ['created_at__gte=2026-01-31T12:00:00+02:00', wrong('created_at__gte', /%2B/)],
-  ['created_at=2026-01-31T12:00:00%2B25:00', wrong('created_at', /offset/)],
-  ['created_at__in=2026-01-31,tomorrow', wrong('created_at__in', /^value 2 is not a time/)],
+  [`stock__gt=${'1'.repeat(31)}`, valueFault('stock__gt', /more than 30 digits/)],
+  ['id=abc', valueFault('id', /^is not a number/)],
+  ['category=shirts', valueFault('category', /^is not a number/)],
+  ['category__under=food', valueFault('category__under', /^is not a number/)],
+  ['stock__in=1,a', valueFault('stock__in', /^value 2 is not a number/)],
+  ['stock__in=1,""', valueFault('stock__in', /^value 2 is not a number/)],
+  ['stock__in=1,,2', valueFault('stock__in', /empty item/)],
+  ['stock__in=1,', valueFault('stock__in', /empty item/)],
+  ['brand__in=,', valueFault('brand__in', /empty item/)],
+  ['brand__in!=a,,b', valueFault('brand__in!', /empty item/)],
+  ['brand__in="a', valueFault('brand__in', /quoted item/)],
+  ['brand__in="a"b', valueFault('brand__in', /quoted item/)],
+  [`stock__in=${listNumbers(101)}`, valueFault('stock__in', /^takes at most 100 values, got 101$/)],
+  ['price__range=1', valueFault('price__range', /^takes 2 values, got 1$/)],
+  ['price__range=1,2,3', valueFault('price__range', /^takes 2 values, got 3$/)],
+  ['price__range=,1', valueFault('price__range', /empty item/)],
+  ['price__range=1,', valueFault('price__range', /empty item/)],
+  ['price__range=1,x', valueFault('price__range', /^value 2 is not a number/)],
+  ['created_at=yesterday', valueFault('created_at', /^is not a time/)],
+  ['created_at=2026-02-30', valueFault('created_at', /^is not a time/)],
+  ['created_at__gte=2026-01-31T12:00:00+02:00', valueFault('created_at__gte', /%2B/)],
+  ['created_at=2026-01-31T12:00:00%2B25:00', valueFault('created_at', /offset/)],
+  ['created_at__in=2026-01-31,tomorrow', valueFault('created_at__in', /^value 2 is not a time/)],
   ...['yes', 'no', 'on', 't', 'null', '2', 'true,false', 'constructor', '__proto__'].map((value): [string, Fault] => [
     `sku__isnull=${value}`,
-    { ...wrong('sku__isnull', /^is neither true nor false$/), allowed: ['true', 'false'] },
+    { ...valueFault('sku__isnull', /^is neither true nor false$/), allowed: ['true', 'false'] },
   ]),
 
   ...['0', '00', '-1', '1.0', '1e0', 'abc', 'LAST', 'first', '%2B2', '%D9%A2', '1,2', '0x1'].map((value): [string, Fault] => [
     `page=${value}`,
-    wrong('page', /^is not a page/),
+    valueFault('page', /^is not a page/),
   ]),
   ...['0', '101', '-1', '2.0', '1e1', 'abc', 'last', '%2B5', '99999999999999999999'].map((value): [string, Fault] => [
     `page_size=${value}`,
-    wrong('page_size', /^must be a whole number from 1 to 100$/),
+    valueFault('page_size', /^must be a whole number from 1 to 100$/),
   ]),
-  ['ordering=bogus', { ...wrong('ordering', /^cannot order by bogus$/), allowed: ORDER }],
-  ['ordering=-pric', { ...wrong('ordering', /^cannot order by pric; did you mean price\?$/), suggestion: 'price', allowed: ORDER }],
-  ['ordering=Price', { ...wrong('ordering', /did you mean price/), suggestion: 'price' }],
-  ['ordering=--price', { ...wrong('ordering', /did you mean price/), suggestion: 'price' }],
-  ['ordering=%2Bprice', { ...wrong('ordering', /did you mean price/), suggestion: 'price' }],
-  ['ordering=price desc', wrong('ordering', /^cannot order by price desc/)],
-  ['ordering=price;stock', wrong('ordering', /^cannot order by price;stock/)],
-  ['ordering=description', wrong('ordering', /^cannot order by description/)],
-  ['ordering=-', wrong('ordering', /^cannot order by/)],
-  ['ordering=?', wrong('ordering', /^cannot order by \?/)],
-  ['ordering=price,', wrong('ordering', /empty item/)],
-  ['ordering=price,,stock', wrong('ordering', /empty item/)],
-  ['ordering=price,-price', wrong('ordering', /^names price twice$/)],
-  [`ordering=${'price,'.repeat(9)}price`, wrong('ordering', /^has 10 fields: at most 5 are taken$/)],
-  ['ordering=price,stock,name,sku,brand,id', wrong('ordering', /^has 6 fields: at most 5 are taken$/)],
-  [filters(21), wrong('stock', /at most 20 are taken$/)],
-  ['ordering=foo,price,nonsense', wrong('ordering', /order by foo/), wrong('ordering', /order by nonsense/)],
-  [`search=${words(11).join('+')}`, wrong('search', /more than 10 terms/)],
-  [`search=${`${'a'.repeat(200)}+`.repeat(5)}`, wrong('search', /more than 1000 characters/)],
-  [`search=red+${'a'.repeat(256)}`, wrong('search', /more than 255 characters/)],
-  [`name__icontains=${'a'.repeat(256)}`, wrong('name__icontains', /more than 255 characters/)],
-  [`description__icontains!=${'a'.repeat(256)}`, wrong('description__icontains!', /more than 255 characters/)],
+  ['ordering=bogus', { ...valueFault('ordering', /^cannot order by bogus$/), allowed: ORDER }],
+  ['ordering=-pric', { ...valueFault('ordering', /^cannot order by pric; did you mean price\?$/), suggestion: 'price', allowed: ORDER }],
+  ['ordering=Price', { ...valueFault('ordering', /did you mean price/), suggestion: 'price' }],
+  ['ordering=--price', { ...valueFault('ordering', /did you mean price/), suggestion: 'price' }],
+  ['ordering=%2Bprice', { ...valueFault('ordering', /did you mean price/), suggestion: 'price' }],
+  ['ordering=price desc', valueFault('ordering', /^cannot order by price desc/)],
+  ['ordering=price;stock', valueFault('ordering', /^cannot order by price;stock/)],
+  ['ordering=description', valueFault('ordering', /^cannot order by description/)],
+  ['ordering=-', valueFault('ordering', /^cannot order by/)],
+  ['ordering=?', valueFault('ordering', /^cannot order by \?/)],
+  ['ordering=price,', valueFault('ordering', /empty item/)],
+  ['ordering=price,,stock', valueFault('ordering', /empty item/)],
+  ['ordering=price,-price', valueFault('ordering', /^names price twice$/)],
+  [`ordering=${'price,'.repeat(9)}price`, valueFault('ordering', /^has 10 fields: at most 5 are taken$/)],
+  ['ordering=price,stock,name,sku,brand,id', valueFault('ordering', /^has 6 fields: at most 5 are taken$/)],
+  [listFilters(21), valueFault('stock', /at most 20 are taken$/)],
+  ['ordering=foo,price,nonsense', valueFault('ordering', /order by foo/), valueFault('ordering', /order by nonsense/)],
+  [`search=${listWords(11).join('+')}`, valueFault('search', /more than 10 terms/)],
+  [`search=${`${'a'.repeat(200)}+`.repeat(5)}`, valueFault('search', /more than 1000 characters/)],
+  [`search=red+${'a'.repeat(256)}`, valueFault('search', /more than 255 characters/)],
+  [`name__icontains=${'a'.repeat(256)}`, valueFault('name__icontains', /more than 255 characters/)],
+  [`description__icontains!=${'a'.repeat(256)}`, valueFault('description__icontains!', /more than 255 characters/)],
 
   ...['%', '%1', '%zz', '%2', '5%', '%%35', '%u0041', '%-1'].map((value): [string, Fault] => [
     `brand=${value}`,
-    wrong('brand', /% that two hexadecimal/),
+    valueFault('brand', /% that two hexadecimal/),
   ]),
-  ['br%and=1', wrong('br%and', /% that two hexadecimal/)],
+  ['br%and=1', valueFault('br%and', /% that two hexadecimal/)],
   ...['%ff', '%c3', '%c3%28', 'a%80', '%c0%80', '%e0%80%80', '%ed%a0%80', '%ed%bf%bf', '%f4%90%80%80', '%f5%80%80%80', '%fe'].map(
-    (value): [string, Fault] => [`brand=${value}`, wrong('brand', /^is not UTF-8$/)],
+    (value): [string, Fault] => [`brand=${value}`, valueFault('brand', /^is not UTF-8$/)],
   ),
-  ['%ff=1', wrong('%ff', /^is not UTF-8$/)],
+  ['%ff=1', valueFault('%ff', /^is not UTF-8$/)],
   ...[
     'brand',
     'brand__in',
@@ -185,28 +185,28 @@ const ROWS: [query: string, ...faults: Fault[]][] = [
     'count',
     'name__icontains',
     'category__slug',
-  ].map((name): [string, Fault] => [`${name}=1%00`, wrong(name, /^has a NUL character$/)]),
-  ['br%00and=1', wrong('br%00and', /^has a NUL character$/)],
+  ].map((name): [string, Fault] => [`${name}=1%00`, valueFault(name, /^has a NUL character$/)]),
+  ['br%00and=1', valueFault('br%00and', /^has a NUL character$/)],
 ]
 
 /** Queries with several faults. */
 const MANY: typeof ROWS = [
-  ['price__gte=abc&price__lte=xyz', wrong('price__gte', /number/), wrong('price__lte', /number/)],
-  ['bogus=1&page=0&price__gte=50', unknown('bogus'), wrong('page', /page/)],
+  ['price__gte=abc&price__lte=xyz', valueFault('price__gte', /number/), valueFault('price__lte', /number/)],
+  ['bogus=1&page=0&price__gte=50', unknownFault('bogus'), valueFault('page', /page/)],
   [
     'price=abc&pric=1&page=0&page_size=500&ordering=bogus&sku__isnull=maybe&brand=%ff&stock__in=1,x&stock=1&stock=2&created_at=never&name=%00&%zz',
-    wrong('price', /number/),
-    unknown('pric', 'price'),
-    wrong('page', /page/),
-    wrong('page_size', /whole number/),
-    wrong('ordering', /bogus/),
-    wrong('sku__isnull', /true nor false/),
-    wrong('brand', /UTF-8/),
-    wrong('stock__in', /value 2/),
-    repeated('stock'),
-    wrong('created_at', /time/),
-    wrong('name', /NUL/),
-    wrong('%zz', /hexadecimal/),
+    valueFault('price', /number/),
+    unknownFault('pric', 'price'),
+    valueFault('page', /page/),
+    valueFault('page_size', /whole number/),
+    valueFault('ordering', /bogus/),
+    valueFault('sku__isnull', /true nor false/),
+    valueFault('brand', /UTF-8/),
+    valueFault('stock__in', /value 2/),
+    repeatedFault('stock'),
+    valueFault('created_at', /time/),
+    valueFault('name', /NUL/),
+    valueFault('%zz', /hexadecimal/),
   ],
 ]
 
@@ -228,20 +228,20 @@ function checkFaults(t: Test, { status, headers, body }: Awaited<ReturnType<type
   }
 }
 
-const encoded = (query: string) => encodeURI(query).replaceAll('%25', '%')
+const encodeQuery = (query: string) => encodeURI(query).replaceAll('%25', '%')
 
 const apps = new Map<string, Promise<App>>()
 
 /** Returns one application per database, for tests that write nothing. */
-function empty(dialect: Dialect): Promise<App> {
+function openEmpty(dialect: Dialect): Promise<App> {
   const app = apps.get(dialect.name) ?? build(t, dialect)
   apps.set(dialect.name, app)
   return app
 }
 
 onEach('unknown, repeated and ill-typed parameters are refused by name', async (t, dialect) => {
-  const app = await empty(dialect)
-  for (const [query, ...faults] of [...ROWS, ...MANY]) checkFaults(t, await get(app, `/api/products/?${encoded(query)}`), faults, query)
+  const app = await openEmpty(dialect)
+  for (const [query, ...faults] of [...ROWS, ...MANY]) checkFaults(t, await get(app, `/api/products/?${encodeQuery(query)}`), faults, query)
 })
 
 onEach('an empty value is ignored', async (t, dialect) => {
@@ -257,7 +257,7 @@ onEach('an empty value is ignored', async (t, dialect) => {
 })
 
 onEach('unusual but valid queries are answered', async (t, dialect) => {
-  const app = await empty(dialect)
+  const app = await openEmpty(dialect)
   const queries = [
     ...['price__gte=1&price__gte!=2', 'price=1&price!=1', 'page=+1+', 'page=0001', 'page=last+', 'page_size=100', 'page_size=+5'],
     ...[
@@ -272,13 +272,13 @@ onEach('unusual but valid queries are answered', async (t, dialect) => {
       'br%61nd=1',
     ],
     ...[
-      `stock__in=${numbers(100)}`,
-      `search=${words(10).join(',')}`,
+      `stock__in=${listNumbers(100)}`,
+      `search=${listWords(10).join(',')}`,
       `price=${'9'.repeat(30)}`,
       'sku__isnull=+True+',
       'ordering=-price,+id',
       'ordering=price,stock,name,sku,brand',
-      filters(20),
+      listFilters(20),
     ],
   ]
   for (const query of queries) t.equal((await get(app, `/api/products/?${query}`)).status, 200, query)
@@ -304,13 +304,13 @@ onEach('a URL without parameters refuses them before it does anything', async (t
   for (const [method, url, payload] of rows) {
     for (const name of ['price__gte', 'page', 'search', 'bogus']) {
       const answer = await ask(app, method, `${url}?${name}=1`, payload)
-      checkFaults(t, answer, [wrong(name, /^is not known: this URL takes no parameters$/)], `${method} ${url}?${name}=1`)
+      checkFaults(t, answer, [valueFault(name, /^is not known: this URL takes no parameters$/)], `${method} ${url}?${name}=1`)
       t.notOk('allowed' in answer.body.errors[0], 'no empty list of allowed values')
     }
     checkFaults(
       t,
       await ask(app, method, `${url}?a=%ff&b=%00`, payload),
-      [wrong('a', /UTF-8/), wrong('b', /NUL/)],
+      [valueFault('a', /UTF-8/), valueFault('b', /NUL/)],
       `${method} ${url}?a=%ff&b=%00`,
     )
     if (url !== '/api/products/99/') t.match((await ask(app, method, `${url}?`, payload)).status, /^20\d$/, `${method} ${url}?`)
@@ -319,7 +319,7 @@ onEach('a URL without parameters refuses them before it does anything', async (t
 })
 
 onEach('faults of the body and the query string are listed together', async (t, dialect) => {
-  const app = await empty(dialect)
+  const app = await openEmpty(dialect)
   const { status, body } = await ask(app, 'POST', '/api/products/?page=1&price=2', { name: '', price: 'x', colour: 'red' })
   t.equal(status, 400)
   const places = body.errors.map((fault: { parameter?: string; pointer?: string }) => fault.parameter ?? fault.pointer)
@@ -327,7 +327,7 @@ onEach('faults of the body and the query string are listed together', async (t, 
 })
 
 onEach('more than 200 parameters are refused as a whole, and an answer lists at most 100 faults', async (t, dialect) => {
-  const app = await empty(dialect)
+  const app = await openEmpty(dialect)
   const many = (count: number) => `/api/products/?${Array.from({ length: count }, (_, index) => `x${index}=1`).join('&')}`
   const listed = await get(app, many(200))
   t.match(listed, { status: 400, body: { code: 'invalid-request', detail: /200 faults/ } })
@@ -351,7 +351,7 @@ t.test('suggestions are computed for the first unknown parameters only', async (
 })
 
 onEach('the size of a refusal does not grow with the query', async (t, dialect) => {
-  const app = await empty(dialect)
+  const app = await openEmpty(dialect)
   const long = 'a'.repeat(4_000)
   const longest = (body: { errors: Record<string, string>[] }) =>
     Math.max(...body.errors.flatMap((fault) => [fault.parameter, fault.detail].map((text) => text?.length ?? 0)))
@@ -391,7 +391,7 @@ t.test('refusing a name takes time in proportion to its length', async (t) => {
 })
 
 /** Sends the bytes of a request target, which no client library would, and returns the problem of the answer. */
-async function problemOf(app: App, target: Buffer): Promise<Record<string, unknown>> {
+async function readProblem(app: App, target: Buffer): Promise<Record<string, unknown>> {
   const { port } = app.server.address() as AddressInfo
   const socket = connect(port, '127.0.0.1')
   socket.end(Buffer.concat([Buffer.from('GET '), target, Buffer.from(' HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')]))
@@ -416,6 +416,6 @@ onEach('a URL with unescaped characters beyond ASCII is refused', async (t, dial
   ]
   for (const [parts, code] of rows) {
     const target = Buffer.concat(parts.map((part) => (typeof part === 'string' ? Buffer.from(part) : Buffer.from(part))))
-    t.match(await problemOf(app, target), { status: 400, code }, JSON.stringify(target.toString('latin1')))
+    t.match(await readProblem(app, target), { status: 400, code }, JSON.stringify(target.toString('latin1')))
   }
 })

@@ -58,15 +58,15 @@ t.test('a joined list splits into the same items', async () => {
 t.test('joining produces one canonical form', async () => {
   fc.assert(
     fc.property(text({ maxLength: 12 }, '"', ',', ' ', 'a', '\\'), (written) => {
-      const once = spelling(written)
-      return once === undefined || spelling(once) === once
+      const once = canonicalise(written)
+      return once === undefined || canonicalise(once) === once
     }),
     RUNS,
   )
 })
 
 /** Returns undefined for a refusal and rethrows other errors. */
-function orRefused<T>(read: () => T): T | undefined {
+function readOrRefuse<T>(read: () => T): T | undefined {
   try {
     return read()
   } catch (error) {
@@ -75,7 +75,7 @@ function orRefused<T>(read: () => T): T | undefined {
   }
 }
 
-const spelling = (list: string) => orRefused(() => joinList(splitList(list)))
+const canonicalise = (list: string) => readOrRefuse(() => joinList(splitList(list)))
 
 t.test("a search is split into terms by DRF's rules, without empty ones", async (t) => {
   const rows: [search: string, terms: string[]][] = [
@@ -149,7 +149,7 @@ t.test('too many or too long terms are refused', async (t) => {
 t.test('terms are never empty or repeated, and survive the canonical form in links', async () => {
   fc.assert(
     fc.property(text({ maxLength: 16 }, '"', "'", '\\', ',', ' ', 'a', 'b'), (search) => {
-      const read = orRefused(() => readSearch(search))
+      const read = readOrRefuse(() => readSearch(search))
       if (!read) return true
       const again = readSearch(read.text)
       return read.terms.every((term, index) => term !== '' && read.terms.indexOf(term) === index && again.terms[index] === term)

@@ -297,7 +297,7 @@ t.test('the canonical form of a number reads as the same number and is stable', 
 const DAYS_BEFORE_1970 = 719_528
 
 /** Returns the days since 1970-01-01 in the proleptic Gregorian calendar, by counting leap years. */
-function daysOf(year: number, month: number, day: number): number {
+function countDays(year: number, month: number, day: number): number {
   const leaps = Math.floor((year + 3) / 4) - Math.floor((year + 99) / 100) + Math.floor((year + 399) / 400)
   const leap = year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0)
   const lengths = [31, leap ? 29 : 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
@@ -305,7 +305,7 @@ function daysOf(year: number, month: number, day: number): number {
   return 365 * year + leaps + before + day - 1 - DAYS_BEFORE_1970
 }
 
-const two = (number: number) => String(number).padStart(2, '0')
+const padTwo = (number: number) => String(number).padStart(2, '0')
 
 const timeText = fc
   .record({
@@ -319,11 +319,12 @@ const timeText = fc
     offset: fc.option(fc.integer({ min: -(24 * 60 - 1), max: 24 * 60 - 1 })),
   })
   .map(({ year, month, day, hour, minute, second, fraction, offset }) => {
-    const zone = offset === null ? '' : `${offset < 0 ? '-' : '+'}${two(Math.floor(Math.abs(offset) / 60))}:${two(Math.abs(offset) % 60)}`
-    const clock = `${two(hour)}:${two(minute)}:${two(second)}${fraction && `.${fraction}`}`
-    const minutes = (daysOf(year, month, day) * 24 + hour) * 60 + minute - (offset ?? 0)
+    const zone =
+      offset === null ? '' : `${offset < 0 ? '-' : '+'}${padTwo(Math.floor(Math.abs(offset) / 60))}:${padTwo(Math.abs(offset) % 60)}`
+    const clock = `${padTwo(hour)}:${padTwo(minute)}:${padTwo(second)}${fraction && `.${fraction}`}`
+    const minutes = (countDays(year, month, day) * 24 + hour) * 60 + minute - (offset ?? 0)
     return {
-      text: `${String(year).padStart(4, '0')}-${two(month)}-${two(day)}T${clock}${zone}`,
+      text: `${String(year).padStart(4, '0')}-${padTwo(month)}-${padTwo(day)}T${clock}${zone}`,
       nanoseconds: (BigInt(minutes) * 60n + BigInt(second)) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0')),
     }
   })

@@ -5,9 +5,9 @@ import { type Answer, ask, build, get, onEach } from '../helper.ts'
 
 const LIST = '/api/categories/'
 
-const urlOf = (id: number) => `${LIST}${id}/`
+const buildUrl = (id: number) => `${LIST}${id}/`
 const post = (app: App, body: object) => ask(app, 'POST', LIST, body)
-const patch = (app: App, id: number, body: object) => ask(app, 'PATCH', urlOf(id), body)
+const patch = (app: App, id: number, body: object) => ask(app, 'PATCH', buildUrl(id), body)
 
 async function make(app: App, name: string, parent: number | null = null) {
   const { status, body } = await post(app, { name, parent })
@@ -16,9 +16,9 @@ async function make(app: App, name: string, parent: number | null = null) {
 }
 
 /** Returns the status, the code and the pointers of a problem. */
-const problem = ({ status, body }: Answer) => [status, body.code, body.errors?.map(({ pointer }: { pointer: string }) => pointer)]
+const summariseProblem = ({ status, body }: Answer) => [status, body.code, body.errors?.map(({ pointer }: { pointer: string }) => pointer)]
 
-const tally = (answers: Answer[]) =>
+const countStatuses = (answers: Answer[]) =>
   Object.entries(Object.groupBy(answers, ({ status }) => status)).map(([status, of]) => [Number(status), of?.length])
 
 onEach('a category can be created, read, replaced, changed and deleted', async (t, dialect) => {
@@ -30,31 +30,31 @@ onEach('a category can be created, read, replaced, changed and deleted', async (
 
   const created = await post(app, { name: 'Shirts', parent: id })
   const child = created.body
-  t.equal(new URL(String(created.headers.location)).pathname, urlOf(child.id))
-  t.strictSame((await get(app, urlOf(child.id))).body, child)
+  t.equal(new URL(String(created.headers.location)).pathname, buildUrl(child.id))
+  t.strictSame((await get(app, buildUrl(child.id))).body, child)
 
-  const replaced = await ask(app, 'PUT', urlOf(child.id), { name: 'Shirts' })
+  const replaced = await ask(app, 'PUT', buildUrl(child.id), { name: 'Shirts' })
   t.strictSame([replaced.status, replaced.body.parent, replaced.body.version], [200, null, 2], 'PUT without a parent makes a root')
   const moved = await patch(app, child.id, { parent: id })
   t.strictSame([moved.body.parent, moved.body.name, moved.body.version], [id, 'Shirts', 3])
   t.strictSame((await patch(app, child.id, { parent: null })).body.parent, null)
-  t.strictSame((await ask(app, 'PUT', urlOf(child.id), { name: 'Shirts', parent: id })).body.parent, id)
+  t.strictSame((await ask(app, 'PUT', buildUrl(child.id), { name: 'Shirts', parent: id })).body.parent, id)
 
-  const before = (await get(app, urlOf(child.id))).body
+  const before = (await get(app, buildUrl(child.id))).body
   for (const [method, body] of [
     ['PATCH', {}],
     ['PATCH', before],
     ['PUT', before],
     ['PATCH', { name: ' Shirts', parent: id, slug: 'other' }],
   ] as const) {
-    const { status, body: after } = await ask(app, method, urlOf(child.id), body)
+    const { status, body: after } = await ask(app, method, buildUrl(child.id), body)
     t.strictSame([status, after], [200, before], `${method} without changes keeps the record`)
   }
 
   t.strictSame((await get(app, `${LIST}?parent__isnull=true`)).body.results, [root])
-  const { status, body } = await ask(app, 'DELETE', urlOf(child.id))
+  const { status, body } = await ask(app, 'DELETE', buildUrl(child.id))
   t.strictSame([status, body], [204, undefined])
-  t.equal((await get(app, urlOf(child.id))).status, 404)
+  t.equal((await get(app, buildUrl(child.id))).status, 404)
   t.equal((await get(app, LIST)).body.count, 1)
   t.ok((await make(app, 'Shirts')).id > child.id, 'its id is not reused')
 })
@@ -116,10 +116,10 @@ onEach('a slug follows its name and becomes free when the name changes', async (
     const { status, body } = await patch(app, second.id, change)
     t.strictSame([status, body.slug], [200, slug], JSON.stringify(change))
   }
-  t.equal((await ask(app, 'PUT', urlOf(second.id), { name: 'Gloves' })).body.slug, 'gloves')
+  t.equal((await ask(app, 'PUT', buildUrl(second.id), { name: 'Gloves' })).body.slug, 'gloves')
   await patch(app, first.id, { name: 'Scarves' })
   t.equal((await patch(app, second.id, { name: 'Hats' })).body.slug, 'hats', 'the earlier slug is free again')
-  await ask(app, 'DELETE', urlOf(second.id))
+  await ask(app, 'DELETE', buildUrl(second.id))
   t.equal((await make(app, 'hats')).slug, 'hats')
 
   for (let n = 2; n <= 20; n++) t.equal((await make(app, 'hats', (await make(app, `p${n}`)).id)).slug, `hats-${n}`)
@@ -140,15 +140,15 @@ onEach('names are unique among siblings and among roots', async (t, dialect) => 
     ['a rename', () => patch(app, other.id, { name: 'Shirts' }), taken],
     ['a move', () => patch(app, inA.id, { parent: b.id }), taken],
     ['a move among the roots', () => patch(app, other.id, { name: 'A', parent: null }), taken],
-    ['a replacement', () => ask(app, 'PUT', urlOf(other.id), { name: 'B' }), taken],
+    ['a replacement', () => ask(app, 'PUT', buildUrl(other.id), { name: 'B' }), taken],
     ['a child named as its parent', () => post(app, { name: 'A', parent: a.id }), 201],
     ['a root named as a child', () => post(app, { name: 'Shirts' }), 201],
     ['the same word in another case', () => post(app, { name: 'SHIRTS', parent: a.id }), 201],
-    ['its own name', () => ask(app, 'PUT', urlOf(other.id), { name: 'Other', parent: b.id }), 200],
+    ['its own name', () => ask(app, 'PUT', buildUrl(other.id), { name: 'Other', parent: b.id }), 200],
   ]
   for (const [title, answerOf, expected] of rows) {
     const answer = await answerOf()
-    t.strictSame(typeof expected === 'number' ? answer.status : problem(answer), expected, title)
+    t.strictSame(typeof expected === 'number' ? answer.status : summariseProblem(answer), expected, title)
   }
   t.match((await post(app, { name: 'A' })).body.errors[0].detail, String(a.id), 'the detail names the other category')
 })
@@ -169,13 +169,13 @@ onEach('concurrent categories of the same name get different slugs', async (t, d
   const app = await build(t, dialect)
   const parents = await Promise.all(Array.from({ length: 20 }, (_, n) => make(app, `parent ${n}`)))
   const answers = await Promise.all(parents.map(({ id }) => post(app, { name: 'Shirts', parent: id })))
-  t.strictSame(tally(answers), [[201, 20]])
+  t.strictSame(countStatuses(answers), [[201, 20]])
   t.equal(new Set(answers.map(({ body }) => body.slug)).size, 20)
   t.ok(answers.every(({ body }) => /^shirts(-\d+)?$/.test(body.slug)))
 
   const same = await Promise.all(Array.from({ length: 10 }, () => post(app, { name: 'Root' })))
   t.strictSame(
-    tally(same),
+    countStatuses(same),
     [
       [201, 1],
       [409, 9],
@@ -201,14 +201,14 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
     for (const [json, expected] of rows) {
       for (const [method, url] of [
         ['POST', LIST],
-        ['PUT', urlOf(id)],
+        ['PUT', buildUrl(id)],
       ] as const) {
         const answer = await ask(app, method, url, json, { 'content-type': 'application/json' })
-        const [status, code, places] = problem(answer)
+        const [status, code, places] = summariseProblem(answer)
         t.strictSame([status, code, places.sort()], [400, 'invalid-request', expected], `${method} ${json.slice(0, 40)}`)
       }
     }
-    t.strictSame(problem(await patch(app, id, { name: null })), [400, 'invalid-request', ['/name']])
+    t.strictSame(summariseProblem(await patch(app, id, { name: null })), [400, 'invalid-request', ['/name']])
     t.equal((await patch(app, id, { name: '😀'.repeat(255) })).status, 200)
   },
 
@@ -223,13 +223,13 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
       ['its grandchild', a.id, c.id],
       ['itself, from further down', c.id, c.id],
     ] as const) {
-      t.strictSame(problem(await patch(app, id, { parent })), cycle, `PATCH below ${title}`)
-      t.strictSame(problem(await ask(app, 'PUT', urlOf(id), { name: 'x', parent })), cycle, `PUT below ${title}`)
+      t.strictSame(summariseProblem(await patch(app, id, { parent })), cycle, `PATCH below ${title}`)
+      t.strictSame(summariseProblem(await ask(app, 'PUT', buildUrl(id), { name: 'x', parent })), cycle, `PUT below ${title}`)
     }
     t.match((await patch(app, a.id, { parent: a.id })).body.errors, [{ detail: 'is this category itself' }])
     t.match((await patch(app, a.id, { parent: c.id })).body.errors, [{ detail: 'is below this category' }])
     t.match((await patch(app, a.id, { parent: 9_999 })).body.errors, [{ detail: 'no parent with the id 9999 exists' }])
-    t.strictSame((await get(app, urlOf(a.id))).body, a, 'nothing changed')
+    t.strictSame((await get(app, buildUrl(a.id))).body, a, 'nothing changed')
     t.equal((await patch(app, c.id, { parent: a.id })).status, 200, 'one level up')
     t.equal((await patch(app, b.id, { parent: c.id })).status, 200, 'a former descendant can become the parent')
   },
@@ -239,7 +239,7 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
       const ring = await Promise.all(Array.from({ length: size }, (_, n) => make(app, `${size} ${n} ${performance.now()}`)))
       const answers = await Promise.all(ring.map(({ id }, n) => patch(app, id, { parent: ring[(n + 1) % size].id })))
       t.strictSame(
-        tally(answers),
+        countStatuses(answers),
         [
           [200, size - 1],
           [409, 1],
@@ -254,7 +254,7 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
     const root = await make(app, 'root')
     const product = (category: number) => ask(app, 'POST', '/api/products/', { name: 'p', price: 1, category })
     const refusedFor = async (uses: string) => {
-      const { status, body } = await ask(app, 'DELETE', urlOf(root.id))
+      const { status, body } = await ask(app, 'DELETE', buildUrl(root.id))
       t.strictSame([status, body.code, body.detail], [409, 'in-use', `The category ${root.id} is referred to by ${uses}.`])
     }
     const child = await make(app, 'child', root.id)
@@ -265,11 +265,11 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
     await refusedFor('2 categories and 1 product')
     const others = await Promise.all([product(root.id), product(root.id)])
     await refusedFor('2 categories and 3 products')
-    t.equal((await get(app, urlOf(root.id))).status, 200)
+    t.equal((await get(app, buildUrl(root.id))).status, 200)
 
-    for (const { id } of [child, second]) t.equal((await ask(app, 'DELETE', urlOf(id))).status, 204)
+    for (const { id } of [child, second]) t.equal((await ask(app, 'DELETE', buildUrl(id))).status, 204)
     for (const { id } of [first, ...others.map(({ body }) => body)]) await ask(app, 'PATCH', `/api/products/${id}/`, { category: null })
-    t.equal((await ask(app, 'DELETE', urlOf(root.id))).status, 204, 'nothing refers to it any more')
+    t.equal((await ask(app, 'DELETE', buildUrl(root.id))).status, 204, 'nothing refers to it any more')
   },
 
   'a concurrent deletion leaves no reference to a missing category': async (t, app) => {
@@ -278,7 +278,7 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
       const answers = await Promise.all(
         Array.from({ length: 10 }, (_, n) =>
           n === 4
-            ? ask(app, 'DELETE', urlOf(id))
+            ? ask(app, 'DELETE', buildUrl(id))
             : n % 2
               ? ask(app, 'POST', '/api/products/', { name: 'p', price: 1, category: id })
               : post(app, { name: `child ${n}`, parent: id }),
@@ -289,7 +289,7 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
         [],
         'each request gets an answer',
       )
-      const gone = (await get(app, urlOf(id))).status === 404
+      const gone = (await get(app, buildUrl(id))).status === 404
       t.equal(gone, answers[4]?.status === 204)
       const referring = (await get(app, `/api/products/?category=${id}`)).body.count + (await get(app, `${LIST}?parent=${id}`)).body.count
       t.equal(referring, answers.filter(({ status }) => status === 201).length)

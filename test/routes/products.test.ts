@@ -13,31 +13,31 @@ const send = (app: App, method: InjectOptions['method'], url: string, json: stri
   ask(app, method, url, json, { 'content-type': type })
 
 /** Repeats a request that answers 503. A slow machine cannot serve 500 writers of one row before some of them time out. */
-async function persist(...request: Parameters<typeof ask>): Promise<Answer> {
+async function askUntilServed(...request: Parameters<typeof ask>): Promise<Answer> {
   for (;;) {
     const answer = await ask(...request)
     if (answer.status !== 503) return answer
   }
 }
 
-const urlOf = ({ id }: { id: number }) => `${LIST}${id}/`
+const buildUrl = ({ id }: { id: number }) => `${LIST}${id}/`
 
-async function made(app: App, url: string, body: object) {
+async function createRecord(app: App, url: string, body: object) {
   const answer = await ask(app, 'POST', url, body)
   if (answer.status !== 201) throw new Error(`${answer.status} ${JSON.stringify(answer.body)}`)
   return answer.body
 }
 
-const make = (app: App, members: object = {}) => made(app, LIST, { name: 'Shirt', price: '5', ...members })
-const makeCategory = async (app: App, name: string): Promise<number> => (await made(app, '/api/categories/', { name })).id
+const make = (app: App, members: object = {}) => createRecord(app, LIST, { name: 'Shirt', price: '5', ...members })
+const makeCategory = async (app: App, name: string): Promise<number> => (await createRecord(app, '/api/categories/', { name })).id
 
 /** Returns the places of faults: JSON Pointers, and parameter names after a question mark. */
-const places = ({ body }: Answer): string[] =>
+const listPlaces = ({ body }: Answer): string[] =>
   (body.errors ?? []).map(({ pointer, parameter }: { pointer?: string; parameter?: string }) => pointer ?? `?${parameter}`).sort()
 
-function refused(t: Test, answer: Answer, expected: string[], title: string): void {
+function checkRefusal(t: Test, answer: Answer, expected: string[], title: string): void {
   t.strictSame(
-    { status: answer.status, code: answer.body.code, places: places(answer) },
+    { status: answer.status, code: answer.body.code, places: listPlaces(answer) },
     { status: 400, code: 'invalid-request', places: expected },
     title,
   )
@@ -46,7 +46,7 @@ function refused(t: Test, answer: Answer, expected: string[], title: string): vo
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/
 
 /** Tests several subjects with one application, since building it takes longer than the requests. */
-function subjects(title: string, of: Record<string, (t: Test, app: App) => Promise<void>>): void {
+function testSubjects(title: string, of: Record<string, (t: Test, app: App) => Promise<void>>): void {
   onEach(title, async (t, dialect) => {
     const app = await build(t, dialect)
     for (const [subject, body] of Object.entries(of)) await t.test(subject, (t) => body(t, app))
@@ -83,7 +83,7 @@ onEach('POST stores the values sent, and defaults for the rest', async (t, diale
     t.ok(Number.isSafeInteger(id) && id > 0)
 
     const location = new URL(String(answer.headers.location))
-    t.equal(location.pathname, urlOf({ id }), 'Location is its URL')
+    t.equal(location.pathname, buildUrl({ id }), 'Location is its URL')
     t.strictSame((await get(app, location.pathname)).body, answer.body, 'a read returns the answer of the POST')
   }
   const { body: list } = await get(app, LIST)
@@ -206,7 +206,7 @@ const members: [member: string, json: string, stored: unknown][] = [
   ['category', '[1]', REFUSED],
 ]
 
-subjects('bodies of products', {
+testSubjects('bodies of products', {
   'POST, PUT and PATCH accept the same values of each member': async (t, app) => {
     t.equal(await makeCategory(app, 'The only one'), 1)
     const base = { name: 'Base', price: '1.00' }
@@ -217,13 +217,13 @@ subjects('bodies of products', {
       const others = JSON.stringify({ ...base, [member]: undefined })
       const whole = `${others.slice(0, -1)}${others === '{}' ? '' : ','}"${member}":${json}}`
       const posted = await send(app, 'POST', LIST, whole)
-      if (stored !== REFUSED) await ask(app, 'DELETE', urlOf(posted.body))
-      const patched = await send(app, 'PATCH', urlOf(record), `{"${member}":${json}}`)
-      await send(app, 'PUT', urlOf(record), baseJson)
-      const put = await send(app, 'PUT', urlOf(record), whole)
-      await send(app, 'PUT', urlOf(record), baseJson)
+      if (stored !== REFUSED) await ask(app, 'DELETE', buildUrl(posted.body))
+      const patched = await send(app, 'PATCH', buildUrl(record), `{"${member}":${json}}`)
+      await send(app, 'PUT', buildUrl(record), baseJson)
+      const put = await send(app, 'PUT', buildUrl(record), whole)
+      await send(app, 'PUT', buildUrl(record), baseJson)
       if (stored === REFUSED) {
-        for (const answer of [posted, patched, put]) refused(t, answer, [`/${member}`], title)
+        for (const answer of [posted, patched, put]) checkRefusal(t, answer, [`/${member}`], title)
         continue
       }
       t.strictSame(
@@ -243,13 +243,13 @@ subjects('bodies of products', {
   'a missing body, or one that is no object, is refused': async (t, app) => {
     const { id } = await make(app)
     for (const json of ['[]', '[{"name":"a","price":1}]', '"name"', 'null', '1', 'true']) {
-      refused(t, await send(app, 'POST', LIST, json), [''], `POST ${json}`)
-      refused(t, await send(app, 'PUT', urlOf({ id }), json), [''], `PUT ${json}`)
-      refused(t, await send(app, 'PATCH', urlOf({ id }), json), [''], `PATCH ${json}`)
+      checkRefusal(t, await send(app, 'POST', LIST, json), [''], `POST ${json}`)
+      checkRefusal(t, await send(app, 'PUT', buildUrl({ id }), json), [''], `PUT ${json}`)
+      checkRefusal(t, await send(app, 'PATCH', buildUrl({ id }), json), [''], `PATCH ${json}`)
     }
-    refused(t, await ask(app, 'POST', LIST), [''], 'POST')
-    refused(t, await ask(app, 'PUT', urlOf({ id })), [''], 'PUT')
-    refused(t, await ask(app, 'PATCH', urlOf({ id })), [''], 'PATCH')
+    checkRefusal(t, await ask(app, 'POST', LIST), [''], 'POST')
+    checkRefusal(t, await ask(app, 'PUT', buildUrl({ id })), [''], 'PUT')
+    checkRefusal(t, await ask(app, 'PATCH', buildUrl({ id })), [''], 'PATCH')
   },
 
   'one answer names every fault of the body and the query string once': async (t, app) => {
@@ -265,8 +265,8 @@ subjects('bodies of products', {
       ['PATCH', '?x=%zz', '[]', ['', '?x']],
     ]
     for (const [method, query, json, expected] of rows) {
-      const url = method === 'POST' ? LIST : urlOf({ id })
-      refused(t, await send(app, method, url + query, json), expected, `${method} ${query} ${json}`)
+      const url = method === 'POST' ? LIST : buildUrl({ id })
+      checkRefusal(t, await send(app, method, url + query, json), expected, `${method} ${query} ${json}`)
     }
     const { body } = await send(app, 'POST', LIST, JSON.stringify(Object.fromEntries(Array.from({ length: 150 }, (_, i) => [`m${i}`, i]))))
     t.equal(body.errors.length, 100, 'the number of listed faults is limited')
@@ -290,8 +290,8 @@ subjects('bodies of products', {
       ['\ud800', undefined],
     ]
     for (const [member, suggestion, pointer = `/${member}`] of rows) {
-      const answer = await send(app, 'PATCH', urlOf({ id }), `{${JSON.stringify(member)}:{"name":"a"}}`)
-      refused(t, answer, [pointer], JSON.stringify(member))
+      const answer = await send(app, 'PATCH', buildUrl({ id }), `{${JSON.stringify(member)}:{"name":"a"}}`)
+      checkRefusal(t, answer, [pointer], JSON.stringify(member))
       const [fault] = answer.body.errors
       t.equal(fault.suggestion, suggestion, `${JSON.stringify(member)}: the suggestion`)
       if (suggestion) t.match(fault.detail, `did you mean ${suggestion}?`)
@@ -320,7 +320,7 @@ subjects('bodies of products', {
       ['POST', 'application/jsonx', 415],
     ]
     for (const [method, type, status] of rows) {
-      const answer = await send(app, method, method === 'POST' ? LIST : urlOf({ id }), '{"name":"a","price":"1"}', type)
+      const answer = await send(app, method, method === 'POST' ? LIST : buildUrl({ id }), '{"name":"a","price":"1"}', type)
       t.equal(answer.status, status, `${method} ${type}`)
       const acceptPatch = status === 415 && method === 'PATCH' ? `${JSON_TYPE}, ${MERGE_PATCH}` : undefined
       t.equal(answer.headers['accept-patch'], acceptPatch, `${method} ${type}: Accept-Patch`)
@@ -328,18 +328,18 @@ subjects('bodies of products', {
   },
 })
 
-subjects('changes of products', {
+testSubjects('changes of products', {
   'read-only members are ignored, so that a record can be sent back': async (t, app) => {
     const record = await make(app, { sku: 'A', stock: 3, category: await makeCategory(app, 'C') })
     for (const method of ['PUT', 'PATCH'] as const) {
-      const answer = await ask(app, method, urlOf(record), record)
+      const answer = await ask(app, method, buildUrl(record), record)
       t.strictSame([answer.status, answer.body], [200, record], `${method} of the record as read changes nothing`)
     }
     const foreign = { id: 'x', created_at: null, updated_at: ['\0'], version: { a: 1 } }
     const { status, body } = await ask(app, 'POST', LIST, { name: 'a', price: 1, ...foreign })
     t.strictSame([status, body.version, typeof body.id], [201, 1, 'number'])
     t.match(body.created_at, TIME)
-    const changed = await ask(app, 'PATCH', urlOf(record), { ...record, ...foreign, stock: 4 })
+    const changed = await ask(app, 'PATCH', buildUrl(record), { ...record, ...foreign, stock: 4 })
     t.strictSame([changed.status, changed.body], [200, { ...record, stock: 4, version: 2, updated_at: changed.body.updated_at }])
   },
 
@@ -357,13 +357,13 @@ subjects('changes of products', {
     ]
     for (const [method, body, expected] of rows) {
       const before = await make(app, full)
-      const { status, body: after } = await ask(app, method, urlOf(before), body)
+      const { status, body: after } = await ask(app, method, buildUrl(before), body)
       const { id, created_at, updated_at, version, ...rest } = after
       t.strictSame([status, rest], [200, expected], `${method} ${JSON.stringify(body)}`)
       t.strictSame([id, created_at, version], [before.id, before.created_at, 2])
       t.ok(updated_at >= before.updated_at)
-      t.strictSame((await get(app, urlOf(before))).body, after)
-      await ask(app, 'DELETE', urlOf(before))
+      t.strictSame((await get(app, buildUrl(before))).body, after)
+      await ask(app, 'DELETE', buildUrl(before))
     }
   },
 
@@ -380,16 +380,16 @@ subjects('changes of products', {
       ['PUT', JSON.stringify({ ...required, sku: ' U', brand: 'é ', description: ' ', category: null })],
     ]
     for (const [method, json] of rows) {
-      const { status, body } = await send(app, method, urlOf(record), json)
+      const { status, body } = await send(app, method, buildUrl(record), json)
       t.strictSame([status, body], [200, record], `${method} ${json}`)
     }
-    const { body } = await send(app, 'PATCH', urlOf(record), '{"brand":"e\\u0301"}')
+    const { body } = await send(app, 'PATCH', buildUrl(record), '{"brand":"e\\u0301"}')
     t.strictSame([body.brand, body.version], ['e\u0301', 2], 'composed and decomposed letters are different values')
   },
 
   'search and filters find a changed record at once': async (t, app) => {
     const record = await make(app, { name: 'Straße', brand: 'Changing' })
-    await ask(app, 'PATCH', urlOf(record), { name: 'Alley', price: '7' })
+    await ask(app, 'PATCH', buildUrl(record), { name: 'Alley', price: '7' })
     for (const [query, count] of [
       ['search=straße', 0],
       ['search=alley', 1],
@@ -415,32 +415,32 @@ subjects('changes of products', {
       ['PATCH', { sku: 'T', name: 'its own' }, 200],
     ]
     for (const [method, body, status] of rows) {
-      const answer = await ask(app, method, method === 'POST' ? LIST : urlOf(second), body)
+      const answer = await ask(app, method, method === 'POST' ? LIST : buildUrl(second), body)
       t.equal(answer.status, status, `${method} ${JSON.stringify(body)}`)
       if (status !== 409) continue
-      t.strictSame([answer.body.code, places(answer)], ['not-unique', ['/sku']])
+      t.strictSame([answer.body.code, listPlaces(answer)], ['not-unique', ['/sku']])
       t.match(answer.body.errors[0].detail, `product ${first.id} `, 'the detail names the other product')
     }
-    t.equal((await get(app, urlOf(second))).body.name, 'its own', 'a refused change changes nothing')
+    t.equal((await get(app, buildUrl(second))).body.name, 'its own', 'a refused change changes nothing')
   },
 })
 
-subjects('URLs of products', {
+testSubjects('URLs of products', {
   'a deleted product is gone, and its id is never reused': async (t, app) => {
     const kept = await make(app, { name: 'Kept' })
     const gone = await make(app, { name: 'Vanishing', sku: 'V' })
-    const answer = await ask(app, 'DELETE', urlOf(gone))
+    const answer = await ask(app, 'DELETE', buildUrl(gone))
     t.strictSame([answer.status, answer.body, answer.headers['content-type']], [204, undefined, undefined])
     for (const [method, body] of [['GET'], ['HEAD'], ['PUT', { name: 'a', price: 1 }], ['PATCH', {}], ['DELETE']] as const) {
-      t.equal((await ask(app, method, urlOf(gone), body)).status, 404, `${method} of a deleted product`)
+      t.equal((await ask(app, method, buildUrl(gone), body)).status, 404, `${method} of a deleted product`)
     }
     const { body: list } = await get(app, LIST)
     t.strictSame([list.count, list.results], [1, [kept]])
     t.equal((await get(app, `${LIST}?search=vanishing`)).body.count, 0)
     const next = await make(app, { sku: 'V' })
     t.ok(next.id > gone.id, 'its sku is free, its id is not')
-    await ask(app, 'DELETE', urlOf(next))
-    await ask(app, 'DELETE', urlOf(kept))
+    await ask(app, 'DELETE', buildUrl(next))
+    await ask(app, 'DELETE', buildUrl(kept))
     t.ok((await make(app)).id > next.id, 'ids are not reused even after all products are deleted')
   },
 
@@ -501,7 +501,14 @@ subjects('URLs of products', {
 
   'HEAD answers like GET without the body': async (t, app) => {
     const { id } = await make(app, { name: '😀' })
-    for (const url of [LIST, `${LIST}?page_size=1&search=none`, urlOf({ id }), urlOf({ id: 999 }), `${LIST}?nonsense=1`, '/api/nothing/']) {
+    for (const url of [
+      LIST,
+      `${LIST}?page_size=1&search=none`,
+      buildUrl({ id }),
+      buildUrl({ id: 999 }),
+      `${LIST}?nonsense=1`,
+      '/api/nothing/',
+    ]) {
       const [{ headers: got, statusCode }, head] = [await app.inject(url), await app.inject({ method: 'HEAD', url })]
       const same = ({ date: _, 'x-request-id': __, 'cache-status': ___, age: ____, ...headers }: Record<string, unknown>) => headers
       t.equal(head.body, '', url)
@@ -511,7 +518,7 @@ subjects('URLs of products', {
   },
 })
 
-subjects('concurrent clients', {
+testSubjects('concurrent clients', {
   '500 concurrent changes of one product lose none': async (t, app) => {
     const before = await make(app)
     const absent = { sku: null, description: '', stock: 0, brand: '', category: null }
@@ -525,7 +532,7 @@ subjects('concurrent clients', {
       (n) => ['PUT', { name: `whole ${n}`, price: `${n}.75` }],
     ]
     const requests = Array.from({ length: 500 }, (_, n) => (changes[n % changes.length] as (typeof changes)[0])(n))
-    const answers = await Promise.all(requests.map(([method, body]) => persist(app, method, urlOf(before), body)))
+    const answers = await Promise.all(requests.map(([method, body]) => askUntilServed(app, method, buildUrl(before), body)))
     t.strictSame(new Set(answers.map(({ status }) => status)), new Set([200]))
 
     const order = answers.map(({ body }, n) => ({ body, request: requests[n] })).sort((a, b) => a.body.version - b.body.version)
@@ -540,24 +547,24 @@ subjects('concurrent clients', {
       expected,
       'each version is the previous one with one change applied',
     )
-    t.strictSame((await get(app, urlOf(before))).body, expected.at(-1))
+    t.strictSame((await get(app, buildUrl(before))).body, expected.at(-1))
   },
 
   'concurrent clients that set the same sku leave it to one of them': async (t, app) => {
     const records = await Promise.all(Array.from({ length: 10 }, () => make(app)))
-    const tally = (answers: Answer[]) =>
+    const countStatuses = (answers: Answer[]) =>
       Object.entries(Object.groupBy(answers, ({ status }) => status)).map(([status, of]) => [Number(status), of?.length])
     const created = await Promise.all(Array.from({ length: 30 }, () => ask(app, 'POST', LIST, { name: 'a', price: 1, sku: 'A' })))
-    t.strictSame(tally(created), [
+    t.strictSame(countStatuses(created), [
       [201, 1],
       [409, 29],
     ])
-    const changed = await Promise.all(records.map((record) => ask(app, 'PATCH', urlOf(record), { sku: 'B' })))
-    t.strictSame(tally(changed), [
+    const changed = await Promise.all(records.map((record) => ask(app, 'PATCH', buildUrl(record), { sku: 'B' })))
+    t.strictSame(countStatuses(changed), [
       [200, 1],
       [409, 9],
     ])
-    for (const answer of [...created, ...changed].filter(({ status }) => status === 409)) t.strictSame(places(answer), ['/sku'])
+    for (const answer of [...created, ...changed].filter(({ status }) => status === 409)) t.strictSame(listPlaces(answer), ['/sku'])
     t.equal((await get(app, `${LIST}?sku__in=A,B`)).body.count, 2)
   },
 
@@ -565,7 +572,7 @@ subjects('concurrent clients', {
     const record = await make(app, { name: 'Contested' })
     const answers = await Promise.all(
       Array.from({ length: 30 }, (_, n) =>
-        n % 3 === 2 ? ask(app, 'DELETE', urlOf(record)) : ask(app, 'PATCH', urlOf(record), { stock: n + 1 }),
+        n % 3 === 2 ? ask(app, 'DELETE', buildUrl(record)) : ask(app, 'PATCH', buildUrl(record), { stock: n + 1 }),
       ),
     )
     t.equal(answers.filter(({ status }) => status === 204).length, 1, 'it is deleted once')
@@ -573,7 +580,7 @@ subjects('concurrent clients', {
       answers.filter(({ status }) => ![200, 204, 404].includes(status)),
       [],
     )
-    t.equal((await get(app, urlOf(record))).status, 404)
+    t.equal((await get(app, buildUrl(record))).status, 404)
     t.equal((await get(app, `${LIST}?search=contested`)).body.count, 0)
   },
 })

@@ -21,7 +21,7 @@ async function show(title: string, dialect: Dialect, work: (scope: Scope, databa
   if (faults.length > 0) process.exitCode = 1
 }
 
-async function serving(
+async function startInstances(
   scope: Scope,
   database: string,
   instances: number,
@@ -43,11 +43,11 @@ for (const dialect of DIALECTS) {
   const bound = dialect.name === 'pg' ? BOUND : 0
   for (const [title, instances, env] of arrangements) {
     await show(`${title}, ${SECONDS} s`, dialect, async (scope, database) =>
-      consistency(scope, { ...(await serving(scope, database, instances, env)), bound, seconds: SECONDS }),
+      consistency(scope, { ...(await startInstances(scope, database, instances, env)), bound, seconds: SECONDS }),
     )
   }
   await show('an instance with nothing to do', dialect, async (scope, database) => {
-    const worst = Math.max(...(await quietLags(scope, await serving(scope, database, 2), QUIET_WRITES)))
+    const worst = Math.max(...(await quietLags(scope, await startInstances(scope, database, 2), QUIET_WRITES)))
     return { faults: worst > bound ? [`it is ${worst} ms behind`] : [], figures: { writes: QUIET_WRITES, 'worst lag': Math.round(worst) } }
   })
   await show(`${KILLS} kills`, dialect, (scope, database) => survivesKills(scope, database, KILLS))

@@ -39,7 +39,7 @@ process.stdout.write(`${ADDRESSES.toLocaleString('en')} addresses with one reque
 if (last !== LIMIT || oneMore <= LIMIT) process.exitCode = 1
 
 /** Measures the time of one request in the most frequent cases. */
-const timed = (title: string, times: number, work: (n: number) => void) => {
+const measure = (title: string, times: number, work: (n: number) => void) => {
   for (let n = 0; n < times / 10; n++) work(n)
   const start = performance.now()
   for (let n = 0; n < times; n++) work(n)
@@ -47,13 +47,13 @@ const timed = (title: string, times: number, work: (n: number) => void) => {
 }
 let now = 0
 const hot = new MemoryLog({ limit: 1_000, window: WINDOW, clock: () => now })
-timed('one client, below its limit', 1_000_000, () => {
+measure('one client, below its limit', 1_000_000, () => {
   now += 61
   hot.take('a')
 })
-timed('one client, refused', 1_000_000, () => log.take('192.0.2.1'))
+measure('one client, refused', 1_000_000, () => log.take('192.0.2.1'))
 const many = new MemoryLog({ limit: 1_000, window: WINDOW, clock: () => now })
-timed('50,000 clients in turn', 1_000_000, (n) => {
+measure('50,000 clients in turn', 1_000_000, (n) => {
   now += 1
   many.take(String(n % 50_000))
 })

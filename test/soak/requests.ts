@@ -13,7 +13,7 @@ export interface Request {
   cut?: boolean
 }
 
-export function bytesOf({ method, target, version, headers, body = '' }: Request): Buffer {
+export function encodeRequest({ method, target, version, headers, body = '' }: Request): Buffer {
   const lines = headers.map(([name, value]) => `${name}: ${value}\r\n`)
   return Buffer.from(`${method} ${target} ${version}\r\n${lines.join('')}\r\n${body}`, 'latin1')
 }

@@ -36,7 +36,7 @@ const articles = defineResource({
 const importArticles = createImporter(planImport(articles, { key: 'sku', path: 'category', tree: categories }))
 
 /** Opens a database with the table and one category, with the id 1. */
-async function articleDatabase(t: Test, dialect: Dialect): Promise<Database> {
+async function openArticles(t: Test, dialect: Dialect): Promise<Database> {
   const url = await dialect.create(t)
   await createExtraTables(dialect, url)
   const db = await open(url, { served: [categories.served, articles.served], tables })
@@ -46,7 +46,7 @@ async function articleDatabase(t: Test, dialect: Dialect): Promise<Database> {
   return db
 }
 
-const rowsOf = (db: Database) => db.read.select().from(db.tables.articles).orderBy(db.tables.articles.id)
+const readRows = (db: Database) => db.read.select().from(db.tables.articles).orderBy(db.tables.articles.id)
 
 const whole = { sku: 'A', name: 'a', price: '1.00', ean: '1', rating: 3, shelf: 1 }
 /** Second lines of the article, with the values that each changes. */
@@ -63,20 +63,20 @@ const changes: [line: object, changed: object][] = [
 ]
 
 onEach('null clears a column, and a value fills an empty one', async (t, dialect) => {
-  const db = await articleDatabase(t, dialect)
+  const db = await openArticles(t, dialect)
   for (const [line, changed] of changes) {
     await importArticles(db, lines([whole]))
-    const [before] = await rowsOf(db)
+    const [before] = await readRows(db)
     const isChanged = Object.keys(changed).length > 0
     t.match(await importArticles(db, lines([{ sku: 'A', ...line }])), { updated: isChanged ? 1 : 0, unchanged: isChanged ? 0 : 1 })
-    const [after] = await rowsOf(db)
+    const [after] = await readRows(db)
     t.match(after, { ...whole, ...changed, version: Number(before?.version) + (isChanged ? 1 : 0) }, JSON.stringify(line))
     t.match(await importArticles(db, lines([{ sku: 'A', ...line }])), { unchanged: 1 }, 'the same line changes nothing')
   }
 })
 
 onEach('a new record has null for null and omitted values', async (t, dialect) => {
-  const db = await articleDatabase(t, dialect)
+  const db = await openArticles(t, dialect)
   const given = { name: 'a', price: '1.00' }
   await importArticles(
     db,
@@ -86,16 +86,16 @@ onEach('a new record has null for null and omitted values', async (t, dialect) =
     ]),
   )
   const empty = { ean: null, rating: null, shelf: null, category: null }
-  t.match(await rowsOf(db), [
+  t.match(await readRows(db), [
     { sku: 'A', ...empty },
     { sku: 'B', ...empty },
   ])
 })
 
 onEach('unknown references and taken unique values are faults', async (t, dialect) => {
-  const db = await articleDatabase(t, dialect)
+  const db = await openArticles(t, dialect)
   await importArticles(db, lines([whole, { ...whole, sku: 'B', ean: '2' }]))
-  const before = await rowsOf(db)
+  const before = await readRows(db)
   const given = { name: 'a', price: '1.00' }
   const rows = [
     { sku: 'A', shelf: 9 },
@@ -113,6 +113,6 @@ onEach('unknown references and taken unique values are faults', async (t, dialec
     '  line 4: no shelf with the id 8 exists; ean "7" is on line 3 too',
     '  line 5: rating must be at most 5',
   ])
-  t.strictSame(await rowsOf(db), before)
+  t.strictSame(await readRows(db), before)
   t.match(await importArticles(db, lines([{ sku: 'A', ean: '1', shelf: 1 }])), { unchanged: 1 }, 'its own value is not taken')
 })

@@ -20,10 +20,10 @@ import { create, merge, remove } from '../records.ts'
 
 type Row = Record<string, unknown>
 
-const rowsOf = async (db: Database): Promise<Row[]> => db.read.select().from(db.tables.products).orderBy(db.tables.products.id)
+const readRows = async (db: Database): Promise<Row[]> => db.read.select().from(db.tables.products).orderBy(db.tables.products.id)
 
 /** Returns the path of every category, in the order of ids. */
-async function tree(db: Database): Promise<string[]> {
+async function readPaths(db: Database): Promise<string[]> {
   const all = await db.read.select().from(db.tables.categories).orderBy(db.tables.categories.id)
   const path = (id: number | null): string[] => {
     const category = all.find((other) => other.id === id)
@@ -33,7 +33,7 @@ async function tree(db: Database): Promise<string[]> {
 }
 
 /** Returns everything that an import could change, as text. */
-async function content(db: Database): Promise<string> {
+async function dumpTables(db: Database): Promise<string> {
   const tables = ['products', 'categories', 'products_search', 'categories_search', 'stockroom_counters']
   return JSON.stringify(await Promise.all(tables.map((table) => db.read.all(sql.raw(`select * from ${table} order by 1, 2`)))))
 }
@@ -57,22 +57,22 @@ onEach('an import creates new products, changes known ones and leaves equal ones
     ...{ created: 3, updated: 0, unchanged: 0 },
     referred: { table: 'categories', count: 2, names: ['Clothes', 'Shirts'] },
   })
-  const before = await rowsOf(db)
+  const before = await readRows(db)
   t.match(before, [
     { id: 1, sku: 'A', name: 'Red', description: 'd', price: '29.90', stock: 3, brand: 'Acme', category: 2, version: 1 },
     { id: 2, sku: 'B', name: 'Blue', description: '', price: '5.00', stock: 0, brand: '', category: null, version: 1 },
     { id: 3, sku: 'C', price: '0.10', category: 1 },
   ])
   const same = [{ sku: 'A' }, { sku: ' B ', name: '  Blue ', price: '5.0', stock: 0 }, { ...first[2], price: 0.1 }]
-  const unchanged = await content(db)
+  const unchanged = await dumpTables(db)
   t.same(await importProducts(db, lines(first)), { created: 0, updated: 0, unchanged: 3 })
   t.same(await importProducts(db, lines(same)), { created: 0, updated: 0, unchanged: 3 }, 'in another form')
-  t.equal(await content(db), unchanged, 'version, times and counters are unchanged')
+  t.equal(await dumpTables(db), unchanged, 'version, times and counters are unchanged')
 
   await setTimeout(2)
   const mixed = [{ sku: 'B', price: '5.01' }, { sku: 'D', name: 'New', price: 1 }, { sku: 'C' }]
   t.same(await importProducts(db, lines(mixed)), { created: 1, updated: 1, unchanged: 1 })
-  const after = await rowsOf(db)
+  const after = await readRows(db)
   t.match(after[1], { ...before[1], price: '5.01', version: 2, updated_at: String })
   t.ok(String(after[1]?.updated_at) > String(before[1]?.updated_at))
   t.equal(after[1]?.created_at, before[1]?.created_at)
@@ -98,11 +98,11 @@ onEach('omitted members keep their values', async (t, dialect) => {
   const { db } = await build(t, dialect)
   for (const [what, line, changed] of changes) {
     await importProducts(db, lines([{ sku: what, ...whole }]))
-    const before = (await rowsOf(db)).at(-1)
+    const before = (await readRows(db)).at(-1)
     const different = Object.keys(changed).length > 0
     const result = await importProducts(db, lines([{ sku: what, ...line }]))
     t.match(result, { created: 0, updated: different ? 1 : 0, unchanged: different ? 0 : 1 }, what)
-    const after = (await rowsOf(db)).at(-1)
+    const after = (await readRows(db)).at(-1)
     t.same({ ...after, updated_at: null }, { ...before, ...changed, version: different ? 2 : 1, updated_at: null }, what)
   }
 })
@@ -129,7 +129,7 @@ onEach('category paths form a tree', async (t, dialect) => {
       ),
     ]),
   )
-  const made = await tree(db)
+  const made = await readPaths(db)
   t.same(made.slice(0, 10), [
     'Clothes',
     'Garden',
@@ -144,7 +144,7 @@ onEach('category paths form a tree', async (t, dialect) => {
   ])
   t.equal(made.length, 30)
   t.same(
-    (await rowsOf(db)).map(({ category }) => (typeof category === 'number' ? made[category - 1] : category)),
+    (await readRows(db)).map(({ category }) => (typeof category === 'number' ? made[category - 1] : category)),
     [
       'Garden > Tools > Rakes',
       'Garden > Tools',
@@ -165,9 +165,9 @@ onEach('category paths form a tree', async (t, dialect) => {
     all.slice(1, 7).map(({ slug }) => slug),
     ['garden', 'tools', 'rakes', 'tools-2', 'tools-3', 'garden-2'],
   )
-  const before = await content(db)
+  const before = await dumpTables(db)
   await importProducts(db, lines([line('a', ['Garden', 'Tools', 'Rakes']), line('d', ['Tools'])]))
-  t.equal(await content(db), before, 'nothing is created the second time')
+  t.equal(await dumpTables(db), before, 'nothing is created the second time')
 })
 
 onEach('ids follow the order of the lines', async (t, dialect) => {
@@ -178,7 +178,7 @@ onEach('ids follow the order of the lines', async (t, dialect) => {
   const rows = skus.map((sku) => ({ sku, name: sku, price: 1 }))
   t.same(await importProducts(db, lines(rows), { onProgress: (line) => progress.push(line) }), { created: 1_100, updated: 0, unchanged: 0 })
   t.same(
-    (await rowsOf(db)).map(({ id, sku }) => [id, sku]),
+    (await readRows(db)).map(({ id, sku }) => [id, sku]),
     skus.map((sku, index) => [index + 1, sku]),
   )
   t.same(progress.slice(0, 2), [500, 1_000], 'progress is reported at intervals')
@@ -258,7 +258,7 @@ const bad: [what: string, file: (string | Buffer)[], says: RegExp][] = [
 onEach('a bad line is reported with the reason, and nothing is changed', async (t, dialect) => {
   const { db } = await build(t, dialect)
   await importProducts(db, lines([{ sku: 'OLD', name: 'Old', price: 1, category: ['Old'] }]))
-  const before = await content(db)
+  const before = await dumpTables(db)
   for (const [what, file, says] of bad) {
     // The other lines would create, change and move products.
     const good = ['{"sku": "OLD", "price": 2, "category": ["New"]}', '{"sku": "M", "name": "m", "price": 1}'].map((line) => `${line}\n`)
@@ -269,7 +269,7 @@ onEach('a bad line is reported with the reason, and nothing is changed', async (
       t.match(message, says, `${what}, ${where}`)
     }
   }
-  t.equal(await content(db), before)
+  t.equal(await dumpTables(db), before)
 })
 
 /** Bad lines of each kind, with their number. */
@@ -315,27 +315,27 @@ onEach('faults of every kind are reported in one run', async (t, dialect) => {
 
 const row = (sku: string) => ({ sku, name: 'n', price: 1 })
 const json = (sku: string) => JSON.stringify(row(sku))
-const found = (...lines: [number, string][]) => lines.map(([number, sku]) => ({ number, value: row(sku) }))
+const createLines = (...lines: [number, string][]) => lines.map(([number, sku]) => ({ number, value: row(sku) }))
 const files: [what: string, chunks: (string | Buffer)[], expected: Line[]][] = [
   ['nothing', [], []],
   ['an empty chunk', [''], []],
   ['blank lines only', ['\n \n\t\r\n\n'], []],
-  ['no newline at the end', [json('a'), '\n', json('b')], found([1, 'a'], [2, 'b'])],
-  ['a newline at the end', [`${json('a')}\n${json('b')}\n`], found([1, 'a'], [2, 'b'])],
-  ['CRLF', [`${json('a')}\r\n${json('b')}\r\n`], found([1, 'a'], [2, 'b'])],
-  ['CR and LF in two chunks', [`${json('a')}\r`, `\n${json('b')}\r`, '\n'], found([1, 'a'], [2, 'b'])],
-  ['blank lines, which count', [`\n\n${json('a')}\n  \n${json('b')}\n\n`], found([3, 'a'], [5, 'b'])],
-  ['a byte order mark', ['\ufeff', json('a')], found([1, 'a'])],
-  ['a line of exactly the longest length', [json('a').padEnd(MIB), '\n', json('b')], found([1, 'a'], [2, 'b'])],
+  ['no newline at the end', [json('a'), '\n', json('b')], createLines([1, 'a'], [2, 'b'])],
+  ['a newline at the end', [`${json('a')}\n${json('b')}\n`], createLines([1, 'a'], [2, 'b'])],
+  ['CRLF', [`${json('a')}\r\n${json('b')}\r\n`], createLines([1, 'a'], [2, 'b'])],
+  ['CR and LF in two chunks', [`${json('a')}\r`, `\n${json('b')}\r`, '\n'], createLines([1, 'a'], [2, 'b'])],
+  ['blank lines, which count', [`\n\n${json('a')}\n  \n${json('b')}\n\n`], createLines([3, 'a'], [5, 'b'])],
+  ['a byte order mark', ['\ufeff', json('a')], createLines([1, 'a'])],
+  ['a line of exactly the longest length', [json('a').padEnd(MIB), '\n', json('b')], createLines([1, 'a'], [2, 'b'])],
   [
     'one byte more',
     [json('a').padEnd(MIB + 1), '\n', json('b')],
-    [{ number: 1, fault: 'is longer than 1048576 bytes' }, ...found([2, 'b'])],
+    [{ number: 1, fault: 'is longer than 1048576 bytes' }, ...createLines([2, 'b'])],
   ],
   [
     'long lines in small pieces',
     [...Array(100).fill(' '.repeat(20_000)), '\n', json('b'), ' '.repeat(MIB), '\n', json('c')],
-    [{ number: 1, fault: 'is longer than 1048576 bytes' }, { number: 2, fault: 'is longer than 1048576 bytes' }, ...found([3, 'c'])],
+    [{ number: 1, fault: 'is longer than 1048576 bytes' }, { number: 2, fault: 'is longer than 1048576 bytes' }, ...createLines([3, 'c'])],
   ],
 ]
 for (const [what, chunks, expected] of files) {
@@ -365,10 +365,10 @@ onEach('the sample is the same every time', async (t, dialect) => {
   const { db } = await build(t, dialect)
   t.match(await importProducts(db, sampleProducts(1_000)), { created: 1_000, updated: 0, unchanged: 0 })
   t.same(await importProducts(db, sampleProducts(1_000)), { created: 0, updated: 0, unchanged: 1_000 })
-  const all = await rowsOf(db)
+  const all = await readRows(db)
   t.equal(all.filter(({ stock }) => stock === 0).length, 100)
   t.equal(all.filter(({ category }) => category === null).length, 20)
-  t.ok((await tree(db)).some((path) => path.includes(' > ')))
+  t.ok((await readPaths(db)).some((path) => path.includes(' > ')))
 })
 
 t.test('a large sample stays varied and believable', async (t) => {
@@ -405,7 +405,7 @@ t.test('a smaller sample is the beginning of a larger one', async (t) => {
 })
 
 /** Returns new products, by default more than two batches of them. */
-const many = (count = 1_000) => Array.from({ length: count }, (_, index) => ({ sku: `S${index}`, name: 'Shirt', price: 1 }))
+const createRows = (count = 1_000) => Array.from({ length: count }, (_, index) => ({ sku: `S${index}`, name: 'Shirt', price: 1 }))
 
 onEach('other programs can write between two batches', async (t, dialect) => {
   const { db, config } = await build(t, dialect)
@@ -423,7 +423,7 @@ onEach('other programs can write between two batches', async (t, dialect) => {
     seen.push(written)
     void write(merged.push(lines))
   }
-  t.same(await importProducts(db, lines(many()), { onMerged }), { created: 1_000, updated: 0, unchanged: 0 })
+  t.same(await importProducts(db, lines(createRows()), { onMerged }), { created: 1_000, updated: 0, unchanged: 0 })
   t.ok(merged.length > 1, 'there are several batches')
   t.equal(merged.at(-1), 1_000)
   t.ok(Number(seen.at(-1)) > 0, 'a write that began after the first batch ended before the last')
@@ -433,12 +433,12 @@ onEach('an atomic import is one batch', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const merged: number[] = []
   const onMerged = (lines: number) => merged.push(lines)
-  t.same(await importProducts(db, lines(many()), { atomic: true, onMerged }), { created: 1_000, updated: 0, unchanged: 0 })
+  t.same(await importProducts(db, lines(createRows()), { atomic: true, onMerged }), { created: 1_000, updated: 0, unchanged: 0 })
   t.same(merged, [1_000])
 })
 
 /** Checks that every product has a search text and one entry in the change log. Returns the number of products. */
-async function consistent(t: Test, db: Database): Promise<number> {
+async function checkConsistency(t: Test, db: Database): Promise<number> {
   const [counted] = await db.read.all<Record<string, number>>(sql`select (select count(*) from products) as products,
     (select count(*) from products join products_search on products_search.id = products.id) as found,
     (select count(*) from changes where resource = 'products' and operation = 'create')
@@ -453,11 +453,11 @@ onEach('repeating an interrupted import completes it', async (t, dialect) => {
   const onMerged = () => {
     throw new Error('stopped')
   }
-  await t.rejects(importProducts(db, lines(many()), { onMerged }), /stopped/)
-  const count = await consistent(t, db)
+  await t.rejects(importProducts(db, lines(createRows()), { onMerged }), /stopped/)
+  const count = await checkConsistency(t, db)
   t.ok(count > 0 && count < 1_000)
-  t.same(await importProducts(db, lines(many())), { created: 1_000 - count, updated: 0, unchanged: count })
-  t.equal(await consistent(t, db), 1_000)
+  t.same(await importProducts(db, lines(createRows())), { created: 1_000 - count, updated: 0, unchanged: count })
+  t.equal(await checkConsistency(t, db), 1_000)
 })
 
 onEach('a line that another write has invalidated stops the import at its batch', async (t, dialect) => {
@@ -467,12 +467,12 @@ onEach('a line that another write has invalidated stops the import at its batch'
   const onMerged = () => {
     removed ??= remove(db, products, known.id, [])
   }
-  const error = await importProducts(db, lines([...many(), { sku: 'KNOWN', stock: 1 }]), { onMerged }).catch((error) => error)
+  const error = await importProducts(db, lines([...createRows(), { sku: 'KNOWN', stock: 1 }]), { onMerged }).catch((error) => error)
   await removed
   t.type(error, ImportStopped)
   const [, last] = /^The lines up to (\d+) were imported, and the others were not\./.exec(error.message) ?? []
   t.match(error.message, /\n {2}line 1001: name is required for a new product; price is required for a new product$/)
-  t.equal(await consistent(t, db), Number(last))
+  t.equal(await checkConsistency(t, db), Number(last))
 })
 
 onEach('an import includes writes that others make while it reads its lines', async (t, dialect) => {
@@ -490,7 +490,7 @@ onEach('an import includes writes that others make while it reads its lines', as
     yield { number: 1_002, value: { sku: 'KNOWN', name: 'After' } }
   }
   t.same(await importProducts(db, slow()), { created: 1_000, updated: 2, unchanged: 0 })
-  const all = await rowsOf(db)
+  const all = await readRows(db)
   t.match(
     ['KNOWN', 'MADE', 'SAME'].map((name) => all.find(({ sku }) => sku === name)),
     [
@@ -520,7 +520,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     while ((await query(LOCKED)).length === 0) await setTimeout(5)
     await holder('commit')
     t.same(await imported, { created: 0, updated: 2, unchanged: 0 })
-    t.match(await rowsOf(db), [
+    t.match(await readRows(db), [
       { sku: 'A', name: 'After' },
       { sku: 'B', name: 'Imported', price: '2.00', version: 2 },
     ])
@@ -551,7 +551,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     await holder('commit')
     t.match(await imported, { unchanged: 0 })
     await made
-    t.match(await rowsOf(db), [
+    t.match(await readRows(db), [
       { sku: 'A', name: 'After' },
       { sku: 'B', name: 'Imported', price: '2.00' },
     ])

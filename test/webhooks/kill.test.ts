@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { type Answer, ask, type Served, serve } from '../consistency.ts'
 import { connect, type Dialect, type Query } from '../dialects.ts'
 import { onEach } from '../helper.ts'
-import { LOCAL, type Received, Receiver, verified } from './receiver.ts'
+import { LOCAL, type Received, Receiver, verify } from './receiver.ts'
 
 // Most of each test is waiting.
 t.jobs = 2
@@ -31,11 +31,11 @@ interface Ledger {
   acknowledged: Set<string>
 }
 
-const nameOf = ({ product, stock }: Written): string => `${product}:${stock}`
-const nameIn = ({ event }: Received): string => nameOf({ product: event.data.id, stock: event.data.record.stock })
+const formatName = ({ product, stock }: Written): string => `${product}:${stock}`
+const readName = ({ event }: Received): string => formatName({ product: event.data.id, stock: event.data.record.stock })
 
 /** Waits for work of a killed process that may still run in the database server. */
-async function connectionsEnded(query: Query): Promise<void> {
+async function waitForConnections(query: Query): Promise<void> {
   const others = 'select 1 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
   while ((await query(others)).length > 0) await setTimeout(10)
 }
@@ -63,7 +63,7 @@ class Service {
       await served.kill()
       this.#agent.destroy()
       this.#agent = new Agent({ keepAlive: true })
-      if (this.#database.startsWith('postgres')) await connectionsEnded(this.#query)
+      if (this.#database.startsWith('postgres')) await waitForConnections(this.#query)
       return this.#serve()
     })()
     await this.#served
@@ -79,7 +79,7 @@ class Service {
     }
   }
 
-  async made(path: string, body: unknown): Promise<Record<string, unknown>> {
+  async create(path: string, body: unknown): Promise<Record<string, unknown>> {
     const { status, text } = await this.ask('POST', path, { body, headers: { 'idempotency-key': `"${randomUUID()}"` } })
     if (status !== 201) throw new Error(`${path}: ${status} ${text}`)
     return JSON.parse(text)
@@ -94,10 +94,10 @@ class Service {
 async function write(service: Service, { asked, acknowledged }: Ledger, updates: Written[], onAcknowledged: () => void): Promise<void> {
   for (let update = updates.shift(); update; update = updates.shift()) {
     const { product, stock } = update
-    asked.add(nameOf(update))
+    asked.add(formatName(update))
     const { status, text } = await service.ask('PATCH', `/api/products/${product}/`, { body: { stock } })
     if (status !== 200) throw new Error(`${status} ${text}`)
-    acknowledged.add(nameOf(update))
+    acknowledged.add(formatName(update))
     onAcknowledged()
   }
 }
@@ -116,8 +116,8 @@ onEach(`${UPDATES} acknowledged updates are all delivered despite ${KILLS} kills
     return response.end()
   })
   const service = new Service(t, database, query)
-  const { secret } = await service.made('/api/webhooks/', { url: receiver.url, events: ['products.updated'] })
-  for (let n = 1; n <= WRITERS; n++) await service.made('/api/products/', { sku: `P${n}`, name: 'Shirt', price: 1 })
+  const { secret } = await service.create('/api/webhooks/', { url: receiver.url, events: ['products.updated'] })
+  for (let n = 1; n <= WRITERS; n++) await service.create('/api/products/', { sku: `P${n}`, name: 'Shirt', price: 1 })
 
   // Each update sets a unique stock. A few requests are refused and must cause no delivery.
   const updates = Array.from({ length: UPDATES }, (_, n): Written => ({ product: (n % WRITERS) + 1, stock: n + 1 }))
@@ -134,13 +134,13 @@ onEach(`${UPDATES} acknowledged updates are all delivered despite ${KILLS} kills
       })
     }
   }
-  const refused = async () => {
+  const sendRefused = async () => {
     for (let n = 0; n < 10; n++) {
       const { status } = await service.ask('PATCH', '/api/products/1/', { body: { stock: 1_000_000 + n, category: 99 } })
       t.equal(status, 400)
     }
   }
-  await Promise.all([refused(), ...parts.map((part) => write(service, ledger, part, onAcknowledged))])
+  await Promise.all([sendRefused(), ...parts.map((part) => write(service, ledger, part, onAcknowledged))])
   await killing
   t.equal(moments.length, 0, 'every kill was done')
   t.equal(ledger.acknowledged.size, UPDATES)
@@ -148,7 +148,7 @@ onEach(`${UPDATES} acknowledged updates are all delivered despite ${KILLS} kills
   // Back-off takes minutes and hours in production, so failed deliveries are made due here.
   const past = dialect.name === 'pg' ? "now() - interval '1 second'" : String(Date.now() - 1_000)
   const missing = () => {
-    const names = new Set([...taken.values()].map(nameIn))
+    const names = new Set([...taken.values()].map(readName))
     return [...ledger.acknowledged].filter((name) => !names.has(name))
   }
   const begun = Date.now()
@@ -162,14 +162,14 @@ onEach(`${UPDATES} acknowledged updates are all delivered despite ${KILLS} kills
 
   t.strictSame(missing(), [], 'each acknowledged update arrived')
   t.ok(failed > 0, 'some attempts failed')
-  const never = receiver.all.filter((received) => !ledger.asked.has(nameIn(received)))
-  t.strictSame(never.map(nameIn), [], 'nothing arrived that was never written')
+  const never = receiver.all.filter((received) => !ledger.asked.has(readName(received)))
+  t.strictSame(never.map(readName), [], 'nothing arrived that was never written')
   const bodies = new Map<string, string>()
   const faults: string[] = []
   for (const received of receiver.all) {
     const { message, body } = received
     try {
-      verified(String(secret), received)
+      verify(String(secret), received)
     } catch (error) {
       faults.push(`${message}: ${error}`)
     }
@@ -188,7 +188,7 @@ onEach(`${UPDATES} acknowledged updates are all delivered despite ${KILLS} kills
     'each message that arrived belongs to one delivery',
   )
   // Each state has one id.
-  const names = [...taken.values()].map(nameIn)
+  const names = [...taken.values()].map(readName)
   t.equal(new Set(names).size, names.length)
   await service.end()
 })

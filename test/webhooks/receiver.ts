@@ -83,7 +83,7 @@ export class Receiver {
 }
 
 /** Verifies the signature with an independent library. Throws if it is invalid. */
-export const verified = (secret: string, { body, headers }: Received): unknown =>
+export const verify = (secret: string, { body, headers }: Received): unknown =>
   new Webhook(secret).verify(body, headers as Record<string, string>)
 
 /** Settings that allow receivers on this machine. */
@@ -93,26 +93,26 @@ export const WORKS = { WORKER: 'true', ...LOCAL }
 export type Options = Partial<AppOptions> & { env?: Record<string, string> }
 
 /** Builds the application with a worker. */
-export const working = (t: Test, dialect: Dialect, { env, ...options }: Options = {}): Promise<App> =>
+export const buildWithWorker = (t: Test, dialect: Dialect, { env, ...options }: Options = {}): Promise<App> =>
   build(t, dialect, { ...options, env: { ...WORKS, ...env } })
 
 /** Returns a dialect for another application on the same database. */
-export const beside = (app: App): Dialect => existing({ name: 'the same', skip: false }, app.config.DATABASE_URL)
+export const onSameDatabase = (app: App): Dialect => existing({ name: 'the same', skip: false }, app.config.DATABASE_URL)
 
-export interface Made {
+export interface CreatedWebhook {
   id: number
   secret: string
 }
 
 /** Creates a webhook. Throws if it is refused. */
-export async function webhook(app: App, url: string, more: Record<string, unknown> = {}): Promise<Made> {
+export async function createWebhook(app: App, url: string, more: Record<string, unknown> = {}): Promise<CreatedWebhook> {
   const { status, body } = await ask(app, 'POST', '/api/webhooks/', { url, events: ['*'], ...more })
   if (status !== 201) throw new Error(`${status} ${JSON.stringify(body)}`)
   return body
 }
 
 /** Polls until `find` returns a value. Throws after PATIENCE. */
-export async function until<T>(find: () => Promise<T | undefined | false>, what = 'what was expected'): Promise<T> {
+export async function waitFor<T>(find: () => Promise<T | undefined | false>, what = 'what was expected'): Promise<T> {
   const end = Date.now() + PATIENCE
   for (;;) {
     const found = await find()
@@ -126,13 +126,13 @@ export async function until<T>(find: () => Promise<T | undefined | false>, what 
 export type Body = any
 
 /** Waits until a delivery meets `where`, and returns it. */
-export const deliveryWhere = (app: App, query: string, where: (delivery: Body) => boolean): Promise<Body> =>
-  until(async () => (await ask(app, 'GET', `/api/deliveries/?page_size=100&${query}`)).body.results.find(where), `a delivery (${query})`)
+export const waitForDelivery = (app: App, query: string, where: (delivery: Body) => boolean): Promise<Body> =>
+  waitFor(async () => (await ask(app, 'GET', `/api/deliveries/?page_size=100&${query}`)).body.results.find(where), `a delivery (${query})`)
 
 /** Waits until the worker has read the whole change log and no delivery is pending. */
-export async function settled(app: App, webhook?: number): Promise<void> {
+export async function waitForDeliveries(app: App, webhook?: number): Promise<void> {
   const { consumer_offsets: offsets, changes } = app.db.tables
-  await until(async () => {
+  await waitFor(async () => {
     const rows = await app.db.read.select({ id: changes.id }).from(changes)
     const newest = Math.max(0, ...rows.map(({ id }) => id))
     const [cursor] = await app.db.read.select().from(offsets)

@@ -7,7 +7,17 @@ import t, { type Test } from 'tap'
 import type { App } from '../../src/http/routes.ts'
 import { connect, type Dialect } from '../dialects.ts'
 import { ask, get, onEach } from '../helper.ts'
-import { type Body, deliveryWhere, type Options, Receiver, settled, until, verified, webhook, working } from './receiver.ts'
+import {
+  type Body,
+  buildWithWorker,
+  createWebhook,
+  type Options,
+  Receiver,
+  verify,
+  waitFor,
+  waitForDeliveries,
+  waitForDelivery,
+} from './receiver.ts'
 
 // Most of each test is waiting.
 t.jobs = 4
@@ -19,7 +29,7 @@ const DAY = 86_400_000
 const QUICK: Options['webhooks'] = { schedule: [0, ...Array(9).fill(40)] }
 
 async function start(t: Test, dialect: Dialect, options: Options = { webhooks: QUICK }): Promise<App> {
-  const app = await working(t, dialect, options)
+  const app = await buildWithWorker(t, dialect, options)
   await ask(app, 'POST', LIST, { sku: 'A', name: 'Shirt', price: 1 })
   return app
 }
@@ -27,7 +37,7 @@ async function start(t: Test, dialect: Dialect, options: Options = { webhooks: Q
 const change = (app: App, stock: number) => ask(app, 'PATCH', `${LIST}1/`, { stock })
 
 /** Returns a generator of numbers from 0 to 1, the same each time. */
-function chance(seed: number): () => number {
+function createRandom(seed: number): () => number {
   let state = seed
   return () => {
     state = (state * 1_664_525 + 1_013_904_223) % 2 ** 32
@@ -35,13 +45,13 @@ function chance(seed: number): () => number {
   }
 }
 
-const stateOf = async (app: App, id: number): Promise<Body> => (await get(app, `/api/webhooks/${id}/`)).body
-const deliveriesOf = async (app: App, id: number): Promise<Body[]> =>
+const readWebhook = async (app: App, id: number): Promise<Body> => (await get(app, `/api/webhooks/${id}/`)).body
+const readDeliveries = async (app: App, id: number): Promise<Body[]> =>
   (await get(app, `/api/deliveries/?webhook=${id}&ordering=id&page_size=100`)).body.results
 
 onEach('an unreliable receiver gets every message, each under one id', async (t, dialect) => {
   const app = await start(t, dialect)
-  const random = chance(7)
+  const random = createRandom(7)
   const taken = new Set<string>()
   const receiver = await Receiver.start(t, (response, { message }) => {
     const fails = random() < 0.3
@@ -51,18 +61,18 @@ onEach('an unreliable receiver gets every message, each under one id', async (t,
     else if (random() < 0.5) response.writeHead(500).end('Sorry')
     else response.destroy()
   })
-  const { id, secret } = await webhook(app, receiver.url)
+  const { id, secret } = await createWebhook(app, receiver.url)
   for (let stock = 1; stock <= 60; stock++) await change(app, stock)
-  await until(async () => taken.size === 60, '60 deliveries')
-  await settled(app)
-  const all = await deliveriesOf(app, id)
+  await waitFor(async () => taken.size === 60, '60 deliveries')
+  await waitForDeliveries(app)
+  const all = await readDeliveries(app, id)
   t.equal(all.length, 60)
   t.ok(all.every(({ status }) => status === 'delivered'))
   t.strictSame(all.map(({ message }) => message).sort(), [...taken].sort())
   t.ok(receiver.all.length > 60, 'some messages were sent again', { attempts: receiver.all.length })
   const bodies = new Map<string, string>()
   for (const received of receiver.all) {
-    verified(secret, received)
+    verify(secret, received)
     t.equal(bodies.get(received.message) ?? received.body, received.body)
     bodies.set(received.message, received.body)
   }
@@ -70,24 +80,24 @@ onEach('an unreliable receiver gets every message, each under one id', async (t,
     t.equal(receiver.all.filter((received) => received.message === message).length, attempts)
     t.equal(history.length, attempts)
   }
-  t.match(await stateOf(app, id), { enabled: true, failing_since: null, disabled_reason: null })
+  t.match(await readWebhook(app, id), { enabled: true, failing_since: null, disabled_reason: null })
 })
 
 onEach('a receiver that was down gets its messages after its return', async (t, dialect) => {
   const app = await start(t, dialect)
   const receiver = new Receiver()
   const close = await receiver.listen(t)
-  const { id } = await webhook(app, receiver.url)
+  const { id } = await createWebhook(app, receiver.url)
   await close()
   await change(app, 1)
-  const down = await deliveryWhere(app, `webhook=${id}`, ({ attempts }) => attempts > 1)
+  const down = await waitForDelivery(app, `webhook=${id}`, ({ attempts }) => attempts > 1)
   t.match(down, { response_status: null, error: /ECONNREFUSED/ })
-  t.type((await stateOf(app, id)).failing_since, 'string')
+  t.type((await readWebhook(app, id)).failing_since, 'string')
   await receiver.listen(t, receiver.port)
   await receiver.count(1)
-  await settled(app)
-  t.match(await deliveriesOf(app, id), [{ status: 'delivered', response_status: 200, error: null, due_at: null }])
-  t.equal((await stateOf(app, id)).failing_since, null)
+  await waitForDeliveries(app)
+  t.match(await readDeliveries(app, id), [{ status: 'delivered', response_status: 200, error: null, due_at: null }])
+  t.equal((await readWebhook(app, id)).failing_since, null)
 })
 
 /** Attempts never time out. */
@@ -97,12 +107,12 @@ onEach('a hanging receiver delays neither writers nor other receivers', async (t
   const app = await start(t, dialect, PATIENT)
   const hanging = await Receiver.start(t, () => {})
   const other = await Receiver.start(t)
-  const slow = await webhook(app, hanging.url)
-  await webhook(app, other.url)
+  const slow = await createWebhook(app, hanging.url)
+  await createWebhook(app, other.url)
   for (let stock = 1; stock <= 30; stock++) t.equal((await change(app, stock)).status, 200)
   await hanging.count(10)
   await other.count(30)
-  const ended = (await deliveriesOf(app, slow.id)).filter(({ attempts }) => attempts > 0)
+  const ended = (await readDeliveries(app, slow.id)).filter(({ attempts }) => attempts > 0)
   t.strictSame(ended, [], 'deliveries to the other receiver end while those to the first are in progress')
   t.equal(hanging.all.length, 10, 'concurrent attempts to one receiver are limited')
   t.equal((await ask(app, 'DELETE', `/api/webhooks/${slow.id}/`)).status, 204)
@@ -110,9 +120,9 @@ onEach('a hanging receiver delays neither writers nor other receivers', async (t
 
 onEach('an attempt without an answer ends at its timeout', async (t, dialect) => {
   const app = await start(t, dialect, { webhooks: { ...QUICK, timeout: 1_000 } })
-  const { id } = await webhook(app, (await Receiver.start(t, () => {})).url)
+  const { id } = await createWebhook(app, (await Receiver.start(t, () => {})).url)
   await change(app, 1)
-  const given = await deliveryWhere(app, `webhook=${id}`, ({ attempts }) => attempts > 0)
+  const given = await waitForDelivery(app, `webhook=${id}`, ({ attempts }) => attempts > 0)
   t.match(given, { response_status: null, error: 'no response within 1 s' })
   t.ok(given.latency_ms >= 990, 'the latency', { latency: given.latency_ms })
 })
@@ -121,10 +131,10 @@ onEach('a hanging receiver does not delay another one on its origin', async (t, 
   const app = await start(t, dialect, PATIENT)
   const unanswered: ServerResponse[] = []
   const receiver = await Receiver.start(t, (response, { url }) => (url === '/hook/hangs' ? unanswered.push(response) : response.end()))
-  await webhook(app, `${receiver.url}/hangs`)
+  await createWebhook(app, `${receiver.url}/hangs`)
   for (let stock = 1; stock <= 12; stock++) await change(app, stock)
   await receiver.count(10, ({ url }) => url === '/hook/hangs')
-  await webhook(app, `${receiver.url}/answers`)
+  await createWebhook(app, `${receiver.url}/answers`)
   await change(app, 13)
   const [answered] = await receiver.count(1, ({ url }) => url === '/hook/answers')
   t.equal(answered?.event.data.record.stock, 13)
@@ -136,7 +146,7 @@ onEach('an outcome is not recorded after another instance has claimed the delive
   const app = await start(t, dialect, PATIENT)
   const unanswered: ServerResponse[] = []
   const receiver = await Receiver.start(t, (response) => unanswered.push(response))
-  const { id } = await webhook(app, receiver.url)
+  const { id } = await createWebhook(app, receiver.url)
   await change(app, 1)
   const [first] = await receiver.count(1)
   const query = await connect(t, app.config.DATABASE_URL)
@@ -146,13 +156,13 @@ onEach('an outcome is not recorded after another instance has claimed the delive
   await change(app, 2)
   await receiver.count(2)
   for (const response of unanswered) response.end()
-  await deliveryWhere(app, `webhook=${id}`, ({ message, status }) => message !== first?.message && status === 'delivered')
-  await until(async () => {
+  await waitForDelivery(app, `webhook=${id}`, ({ message, status }) => message !== first?.message && status === 'delivered')
+  await waitFor(async () => {
     const { body } = await get(app, '/api/jobs/?kind=webhooks.deliver')
     return body.results.every(({ status }: Body) => status === 'done')
   }, 'the end of the job that delivers')
   t.match(
-    (await deliveriesOf(app, id)).find(({ message }) => message === first?.message),
+    (await readDeliveries(app, id)).find(({ message }) => message === first?.message),
     { status: 'sending', attempts: 0, history: [] },
   )
 })
@@ -161,26 +171,26 @@ onEach('a redirect counts as a failure and is not followed', async (t, dialect) 
   const app = await start(t, dialect)
   const elsewhere = await Receiver.start(t)
   const receiver = await Receiver.start(t, (response) => response.writeHead(308, { location: elsewhere.url }).end())
-  const { id } = await webhook(app, receiver.url)
+  const { id } = await createWebhook(app, receiver.url)
   await change(app, 1)
-  const failed = await deliveryWhere(app, `webhook=${id}`, ({ status }) => status === 'failed')
+  const failed = await waitForDelivery(app, `webhook=${id}`, ({ status }) => status === 'failed')
   t.match(failed, { attempts: 10, response_status: 308, error: 'the receiver answered 308', due_at: null })
   t.equal(elsewhere.all.length, 0)
   t.equal(receiver.all.length, 10)
-  t.match(await stateOf(app, id), { enabled: true }, 'failed deliveries alone do not disable the webhook')
+  t.match(await readWebhook(app, id), { enabled: true }, 'failed deliveries alone do not disable the webhook')
 })
 
 onEach('a webhook whose receiver answers 410 is disabled', async (t, dialect) => {
   const app = await start(t, dialect)
   const receiver = await Receiver.start(t, (response) => response.writeHead(410).end('moved away'))
-  const { id } = await webhook(app, receiver.url)
+  const { id } = await createWebhook(app, receiver.url)
   await change(app, 1)
-  const state = await until(async () => {
-    const state = await stateOf(app, id)
+  const state = await waitFor(async () => {
+    const state = await readWebhook(app, id)
     return state.enabled === false && state
   })
   t.equal(state.disabled_reason, 'The receiver answered 410 (Gone).')
-  t.match(await deliveriesOf(app, id), [{ status: 'failed', response_status: 410, attempts: 1 }])
+  t.match(await readDeliveries(app, id), [{ status: 'failed', response_status: 410, attempts: 1 }])
   const log = await app.db.read.select().from(app.db.tables.changes)
   t.match(
     log.filter(({ resource, operation }) => resource === 'webhooks' && operation === 'update'),
@@ -207,24 +217,24 @@ for (const [title, status, header] of [
       told = Date.now()
       return response.writeHead(status, { 'retry-after': header() }).end()
     })
-    const { id } = await webhook(app, receiver.url)
+    const { id } = await createWebhook(app, receiver.url)
     await change(app, 1)
     await receiver.count(1)
-    await deliveryWhere(app, `webhook=${id}`, ({ attempts }) => attempts === 1)
+    await waitForDelivery(app, `webhook=${id}`, ({ attempts }) => attempts === 1)
     await change(app, 2)
     await change(app, 3)
     const all = await receiver.count(4)
     for (const { at } of all.slice(1))
       t.ok(at - Number(told) >= 2_900, 'nothing is sent before the pause ends', { waited: at - Number(told) })
-    await settled(app)
+    await waitForDeliveries(app)
     t.match(
-      (await deliveriesOf(app, id)).map(({ status, attempts }) => `${status} ${attempts}`),
+      (await readDeliveries(app, id)).map(({ status, attempts }) => `${status} ${attempts}`),
       ['delivered 2', 'delivered 1', 'delivered 1'],
     )
   })
 
 /** Starts a server that answers with raw bytes. */
-async function raw(t: Test, answer: (socket: Socket) => unknown): Promise<string> {
+async function startRawServer(t: Test, answer: (socket: Socket) => unknown): Promise<string> {
   const server = createServer((socket) => {
     socket.on('error', () => {})
     socket.once('data', () => answer(socket))
@@ -239,7 +249,7 @@ async function raw(t: Test, answer: (socket: Socket) => unknown): Promise<string
 onEach('an answer of 50 MB is not read', async (t, dialect) => {
   const app = await start(t, dialect)
   let written = 0
-  const url = await raw(t, async (socket) => {
+  const url = await startRawServer(t, async (socket) => {
     const chunk = Buffer.alloc(65_536, 'x')
     socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${50 * 1_048_576}\r\n\r\n`)
     for (let sent = 0; sent < 800 && !socket.destroyed; sent++) {
@@ -248,9 +258,9 @@ onEach('an answer of 50 MB is not read', async (t, dialect) => {
       if (!free) await Promise.race([once(socket, 'drain'), once(socket, 'close')]).catch(() => {})
     }
   })
-  const { id } = await webhook(app, url)
+  const { id } = await createWebhook(app, url)
   await change(app, 1)
-  const delivered = await deliveryWhere(app, `webhook=${id}`, ({ status }) => status === 'delivered')
+  const delivered = await waitForDelivery(app, `webhook=${id}`, ({ status }) => status === 'delivered')
   t.equal(delivered.history[0].response, 'x'.repeat(1_000))
   t.ok(written < 20 * 1_048_576, 'only the buffers of the system are filled', { written })
 })
@@ -271,13 +281,13 @@ onEach('malformed and incomplete answers are recorded as failures', async (t, di
     'another protocol': (socket) => socket.end('HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n'),
   }
   const ids: Record<string, number> = {}
-  for (const [name, answer] of Object.entries(answers)) ids[name] = (await webhook(app, await raw(t, answer))).id
+  for (const [name, answer] of Object.entries(answers)) ids[name] = (await createWebhook(app, await startRawServer(t, answer))).id
   const good = await Receiver.start(t)
-  await webhook(app, good.url)
+  await createWebhook(app, good.url)
   await change(app, 1)
   await good.count(1)
   for (const [name, id] of Object.entries(ids)) {
-    const delivery = await deliveryWhere(app, `webhook=${id}`, ({ attempts }) => attempts >= 2)
+    const delivery = await waitForDelivery(app, `webhook=${id}`, ({ attempts }) => attempts >= 2)
     t.type(delivery.error, 'string', name)
     t.ok(delivery.error.length > 0 && delivery.error.length <= 1_000, `${name}: ${delivery.error}`)
     t.notOk(delivery.error.includes('\0'))
@@ -290,7 +300,7 @@ onEach('malformed and incomplete answers are recorded as failures', async (t, di
 onEach('a delivery records the status, error, response and latency of each attempt', async (t, dialect) => {
   const app = await start(t, dialect)
   const receiver = await Receiver.start(t)
-  const { id } = await webhook(app, receiver.url)
+  const { id } = await createWebhook(app, receiver.url)
   const answers: [status: number, text: string | Buffer][] = [
     [500, 'a\0b'],
     [404, 'x'.repeat(5_000)],
@@ -303,7 +313,7 @@ onEach('a delivery records the status, error, response and latency of each attem
     response.writeHead(status).end(text)
   }
   await change(app, 1)
-  const delivered = await deliveryWhere(app, `webhook=${id}`, ({ status }) => status === 'delivered')
+  const delivered = await waitForDelivery(app, `webhook=${id}`, ({ status }) => status === 'delivered')
   t.match(
     delivered.history.map(({ status, error, response }: Body) => ({ status, error, response })),
     [
@@ -326,16 +336,16 @@ onEach('a delivery records the status, error, response and latency of each attem
 onEach('a webhook that fails for days is disabled with the reason', async (t, dialect) => {
   const app = await start(t, dialect)
   const receiver = await Receiver.start(t, (response) => response.writeHead(500).end())
-  const { id } = await webhook(app, receiver.url)
+  const { id } = await createWebhook(app, receiver.url)
   await change(app, 1)
-  await deliveryWhere(app, `webhook=${id}`, ({ status }) => status === 'failed')
-  t.match(await stateOf(app, id), { enabled: true, disabled_reason: null })
+  await waitForDelivery(app, `webhook=${id}`, ({ status }) => status === 'failed')
+  t.match(await readWebhook(app, id), { enabled: true, disabled_reason: null })
   const query = await connect(t, app.config.DATABASE_URL)
   const since = Date.now() - 4 * DAY
   await query(`update webhooks set failing_since = ${dialect.name === 'pg' ? `to_timestamp(${since / 1_000})` : since} where id = ${id}`)
   await change(app, 2)
-  const state = await until(async () => {
-    const state = await stateOf(app, id)
+  const state = await waitFor(async () => {
+    const state = await readWebhook(app, id)
     return state.enabled === false && state
   })
   t.equal(state.disabled_reason, `No delivery has arrived since ${new Date(since).toISOString()}: the receiver answered 500.`)
@@ -347,10 +357,10 @@ onEach('replay sends deliveries again under their ids, singly or by time', async
   const app = await start(t, dialect, { webhooks: { schedule: [0, 20] } })
   const receiver = await Receiver.start(t, (response, { event }) => response.writeHead(event.data.record.stock % 2 ? 200 : 500).end())
   const since = new Date().toISOString()
-  const { id } = await webhook(app, receiver.url)
+  const { id } = await createWebhook(app, receiver.url)
   for (let stock = 1; stock <= 6; stock++) await change(app, stock)
-  await settled(app)
-  const before = await deliveriesOf(app, id)
+  await waitForDeliveries(app)
+  const before = await readDeliveries(app, id)
   t.equal(before.length, 6)
   t.strictSame(before.map(({ status }) => status).sort(), ['delivered', 'delivered', 'delivered', 'failed', 'failed', 'failed'])
   const failed = before.filter(({ status }) => status === 'failed').map(({ message }) => message)
@@ -361,30 +371,30 @@ onEach('replay sends deliveries again under their ids, singly or by time', async
   const arrived = times(first.message)
   const one = await ask(app, 'POST', `/api/deliveries/${first.id}/replay/`)
   t.match(one, { status: 202, body: { delivery: first.id }, headers: { location: new RegExp(`/api/deliveries/${first.id}/$`) } })
-  await until(async () => times(first.message) === arrived + 1)
-  await settled(app)
+  await waitFor(async () => times(first.message) === arrived + 1)
+  await waitForDeliveries(app)
 
   const replay = async (body: object) => {
     const { status, body: job } = await ask(app, 'POST', `/api/webhooks/${id}/replay/`, body)
     t.equal(status, 202)
-    return until(async () => {
+    return waitFor(async () => {
       const { body } = await get(app, `/api/jobs/${job.id}/`)
       return body.status === 'done' && body.result
     })
   }
   t.strictSame(await replay({ since }), { deliveries: 3 })
-  await settled(app)
+  await waitForDeliveries(app)
   for (const message of failed) t.equal(times(message), 3, 'two failed attempts and one successful')
-  t.ok((await deliveriesOf(app, id)).every(({ status, attempts }) => status === 'delivered' && attempts === 1))
-  t.equal((await deliveriesOf(app, id))[0].history.length, arrived + 1, 'the history is kept')
+  t.ok((await readDeliveries(app, id)).every(({ status, attempts }) => status === 'delivered' && attempts === 1))
+  t.equal((await readDeliveries(app, id))[0].history.length, arrived + 1, 'the history is kept')
   const count = receiver.all.length
   t.strictSame(await replay({ since }), { deliveries: 0 })
   t.strictSame(await replay({ since, until: since, only: 'all' }), { deliveries: 0 })
   t.strictSame(await replay({ since, only: 'all' }), { deliveries: 6 })
   await receiver.count(count + 6)
-  await settled(app)
+  await waitForDeliveries(app)
   t.equal(new Set(receiver.all.map(({ message }) => message)).size, 6)
-  t.equal((await deliveriesOf(app, id)).length, 6)
+  t.equal((await readDeliveries(app, id)).length, 6)
   await ask(app, 'PATCH', `/api/webhooks/${id}/`, { enabled: false })
   const disabled = { status: 409, body: { code: 'webhook-disabled' } }
   t.match(await ask(app, 'POST', `/api/webhooks/${id}/replay/`, { since }), disabled)

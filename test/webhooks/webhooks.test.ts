@@ -11,23 +11,35 @@ import { findDueWork } from '../../src/webhooks/due.ts'
 import { Sender } from '../../src/webhooks/send.ts'
 import { connect } from '../dialects.ts'
 import { ask, build, get, lines, onEach } from '../helper.ts'
-import { type Body, beside, deliveryWhere, LOCAL, type Received, Receiver, settled, until, verified, webhook, working } from './receiver.ts'
+import {
+  type Body,
+  buildWithWorker,
+  createWebhook,
+  LOCAL,
+  onSameDatabase,
+  type Received,
+  Receiver,
+  verify,
+  waitFor,
+  waitForDeliveries,
+  waitForDelivery,
+} from './receiver.ts'
 
 const LIST = '/api/products/'
 const shirt = { sku: 'A', name: 'Shirt', price: '29.90', stock: 1 }
 
-const typesOf = (received: readonly Received[]) => received.map(({ event }) => event.type)
+const listTypes = (received: readonly Received[]) => received.map(({ event }) => event.type)
 /** Summarises events: the type, the id and the stock of the record. */
-const told = (received: readonly Received[]) =>
+const summarise = (received: readonly Received[]) =>
   received.map(({ event }) => `${event.type.split('.')[1]} ${event.data.record.id} ${event.data.record.stock}`).sort()
 /** Whether an event is of the record that marks the end of the writes. */
 const isLast = ({ event }: Received) => event.data.record?.sku === 'LAST'
-const last = (app: App) => ask(app, 'POST', LIST, { sku: 'LAST', name: 'Shirt', price: 100, stock: 10, brand: 'Acme' })
+const createLast = (app: App) => ask(app, 'POST', LIST, { sku: 'LAST', name: 'Shirt', price: 100, stock: 10, brand: 'Acme' })
 
 onEach('events are delivered and signed by Standard Webhooks', async (t, dialect) => {
-  const app = await working(t, dialect, { env: { PUBLIC_URL: 'https://shop.example' } })
+  const app = await buildWithWorker(t, dialect, { env: { PUBLIC_URL: 'https://shop.example' } })
   const receiver = await Receiver.start(t)
-  const { id, secret } = await webhook(app, receiver.url, { events: ['products.created', 'products.updated', 'products.deleted'] })
+  const { id, secret } = await createWebhook(app, receiver.url, { events: ['products.created', 'products.updated', 'products.deleted'] })
   const { body: made } = await ask(app, 'POST', LIST, shirt)
   await ask(app, 'POST', '/api/categories/', { name: 'Not subscribed to' })
   await receiver.count(1)
@@ -49,14 +61,14 @@ onEach('events are delivered and signed by Standard Webhooks', async (t, dialect
   t.strictSame(Object.keys(all[0]?.event), ['type', 'timestamp', 'data'])
   t.strictSame(Object.keys(all[0]?.event.data), ['id', 'version', 'record'])
   for (const received of all) {
-    t.strictSame(verified(secret, received), received.event, 'the signature is valid')
-    t.throws(() => verified(secret, { ...received, body: `${received.body} ` }), 'not with another body')
-    t.throws(() => verified(secret, { ...received, headers: { ...received.headers, 'webhook-id': 'msg_other' } }), 'not with another id')
+    t.strictSame(verify(secret, received), received.event, 'the signature is valid')
+    t.throws(() => verify(secret, { ...received, body: `${received.body} ` }), 'not with another body')
+    t.throws(() => verify(secret, { ...received, headers: { ...received.headers, 'webhook-id': 'msg_other' } }), 'not with another id')
     t.match(received, { method: 'POST', url: '/hook', headers: { 'content-type': 'application/json', 'user-agent': /^Stockroom\// } })
     t.match(received.message, /^msg_[\da-f]{32}$/)
   }
   t.equal(new Set(all.map(({ message }) => message)).size, 3)
-  await settled(app)
+  await waitForDeliveries(app)
   const { body } = await get(app, `/api/deliveries/?webhook=${id}&ordering=id`)
   t.match(
     body.results,
@@ -66,7 +78,7 @@ onEach('events are delivered and signed by Standard Webhooks', async (t, dialect
 })
 
 onEach('a secret is shown once, and both secrets sign during a rotation', async (t, dialect) => {
-  const app = await working(t, dialect)
+  const app = await buildWithWorker(t, dialect)
   const receiver = await Receiver.start(t)
   const key = { 'idempotency-key': '"make"' }
   const make = () => ask(app, 'POST', '/api/webhooks/', { url: receiver.url, events: ['*'] }, key)
@@ -83,8 +95,8 @@ onEach('a secret is shown once, and both secrets sign during a rotation', async 
   await ask(app, 'POST', LIST, shirt)
   const [first] = (await receiver.count(1)) as [Received]
   t.equal(String(first.headers['webhook-signature']).split(' ').length, 2)
-  for (const secret of [made.secret, rotated.secret]) t.strictSame(verified(secret, first), first.event)
-  t.throws(() => verified(`whsec_${Buffer.alloc(32).toString('base64')}`, first))
+  for (const secret of [made.secret, rotated.secret]) t.strictSame(verify(secret, first), first.event)
+  t.throws(() => verify(`whsec_${Buffer.alloc(32).toString('base64')}`, first))
 
   const query = await connect(t, app.config.DATABASE_URL)
   const words = [made.secret, rotated.secret].map((secret: string) => secret.slice('whsec_'.length))
@@ -109,8 +121,8 @@ onEach('a secret is shown once, and both secrets sign during a rotation', async 
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 2 })
   const [, second] = (await receiver.count(2)) as [Received, Received]
   t.equal(String(second.headers['webhook-signature']).split(' ').length, 1)
-  t.strictSame(verified(rotated.secret, second), second.event)
-  t.throws(() => verified(made.secret, second), 'the old secret no longer signs')
+  t.strictSame(verify(rotated.secret, second), second.event)
+  t.throws(() => verify(made.secret, second), 'the old secret no longer signs')
 })
 
 /** Filters, with the events that each passes from the writes below. */
@@ -138,8 +150,8 @@ onEach('a filter works like that of lists, on the state after a change', async (
   const events = ['products.created', 'products.updated', 'products.deleted']
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
   await ask(app, 'POST', '/api/categories/', { name: 'Shirts', parent: 1 })
-  for (const [index, [filter]] of FILTERS.entries()) await webhook(app, `${receiver.url}/${index}`, { events, filter })
-  await webhook(app, `${receiver.url}/last`, { events, filter: 'sku=LAST' })
+  for (const [index, [filter]] of FILTERS.entries()) await createWebhook(app, `${receiver.url}/${index}`, { events, filter })
+  await createWebhook(app, `${receiver.url}/last`, { events, filter: 'sku=LAST' })
   // All writes are done before the worker starts.
   await ask(app, 'POST', LIST, { ...shirt, category: 2 })
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 2, category: 1 })
@@ -147,41 +159,41 @@ onEach('a filter works like that of lists, on the state after a change', async (
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 4, name: 'Hat', category: null })
   await ask(app, 'POST', LIST, { name: 'Ärmel', price: 5, stock: 5 })
   await ask(app, 'DELETE', `${LIST}2/`)
-  await last(app)
-  const worker = await working(t, beside(app))
+  await createLast(app)
+  const worker = await buildWithWorker(t, onSameDatabase(app))
   await receiver.count(1, ({ url }) => url === '/hook/last')
-  await settled(worker)
+  await waitForDeliveries(worker)
   for (const [index, [filter, expected]] of FILTERS.entries()) {
     const received = receiver.all.filter((one) => one.url === `/hook/${index}` && !isLast(one))
-    t.strictSame(told(received), expected, filter)
+    t.strictSame(summarise(received), expected, filter)
     for (const { event } of received) if (event.type === 'products.updated') t.equal(event.data.changes.stock[1], event.data.record.stock)
   }
 })
 
 onEach('a webhook gets the event types that it names, or all', async (t, dialect) => {
-  const app = await working(t, dialect)
+  const app = await buildWithWorker(t, dialect)
   const receiver = await Receiver.start(t)
   const at = (path: string) => receiver.all.filter(({ url }) => url === `/hook/${path}`)
-  await webhook(app, `${receiver.url}/deleted`, { events: ['products.deleted', 'categories.updated'] })
-  await webhook(app, `${receiver.url}/all`, { events: ['*'] })
-  await webhook(app, `${receiver.url}/some`, { events: ['*'], filter: 'price__gte=10' })
+  await createWebhook(app, `${receiver.url}/deleted`, { events: ['products.deleted', 'categories.updated'] })
+  await createWebhook(app, `${receiver.url}/all`, { events: ['*'] })
+  await createWebhook(app, `${receiver.url}/some`, { events: ['*'], filter: 'price__gte=10' })
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
   await ask(app, 'PATCH', '/api/categories/1/', { name: 'Clothes' })
   await ask(app, 'POST', LIST, shirt)
   await ask(app, 'DELETE', `${LIST}1/`)
   await issueKey(app.db, { name: 'Nobody is told', role: 'read' }, COMMAND_LINE)
   await receiver.count(8)
-  await settled(app)
+  await waitForDeliveries(app)
   const all = ['categories.created', 'categories.updated', 'products.created', 'products.deleted']
-  t.strictSame(typesOf(at('all')).sort(), all)
-  t.strictSame(typesOf(at('deleted')).sort(), ['categories.updated', 'products.deleted'])
-  t.strictSame(typesOf(at('some')).sort(), ['products.created', 'products.deleted'], 'resources without the filtered field are left out')
+  t.strictSame(listTypes(at('all')).sort(), all)
+  t.strictSame(listTypes(at('deleted')).sort(), ['categories.updated', 'products.deleted'])
+  t.strictSame(listTypes(at('some')).sort(), ['products.created', 'products.deleted'], 'resources without the filtered field are left out')
 })
 
 onEach('rolled back writes send no events, and bulk writes and imports send all of theirs', async (t, dialect) => {
-  const app = await working(t, dialect)
+  const app = await buildWithWorker(t, dialect)
   const receiver = await Receiver.start(t)
-  await webhook(app, receiver.url)
+  await createWebhook(app, receiver.url)
   t.equal((await ask(app, 'POST', LIST, { ...shirt, category: 9 })).status, 400)
   const operations = [
     { op: 'create', body: { sku: 'B1', name: 'Hat', price: 1 } },
@@ -202,7 +214,7 @@ onEach('rolled back writes send no events, and bulk writes and imports send all 
   await receiver.count(303)
   await importProducts(app.db, lines(rows.slice(0, 150).map((row, n) => ({ ...row, stock: n }))))
   await receiver.count(303 + 149)
-  await settled(app)
+  await waitForDeliveries(app)
   const skus = receiver.all.filter(({ event }) => event.type === 'products.created').map(({ event }) => event.data.record.sku)
   t.strictSame(skus.sort(), ['B1', 'B2', ...rows.map(({ sku }) => sku)].sort())
   const updated = receiver.all.filter(({ event }) => event.type === 'products.updated')
@@ -215,9 +227,9 @@ onEach('rolled back writes send no events, and bulk writes and imports send all 
 })
 
 onEach('a large record is replaced by its URL', async (t, dialect) => {
-  const app = await working(t, dialect, { env: { PUBLIC_URL: 'https://shop.example' } })
+  const app = await buildWithWorker(t, dialect, { env: { PUBLIC_URL: 'https://shop.example' } })
   const receiver = await Receiver.start(t)
-  const { secret } = await webhook(app, receiver.url)
+  const { secret } = await createWebhook(app, receiver.url)
   const description = 'ä'.repeat(9_000)
   await ask(app, 'POST', LIST, { ...shirt, description })
   const [whole] = (await receiver.count(1)) as [Received]
@@ -226,7 +238,7 @@ onEach('a large record is replaced by its URL', async (t, dialect) => {
   const [, thin] = (await receiver.count(2)) as [Received, Received]
   t.strictSame(thin.event.data, { id: 1, version: 2, url: 'https://shop.example/api/products/1/' })
   t.ok(Buffer.byteLength(thin.body) < 20_000)
-  t.strictSame(verified(secret, thin), thin.event)
+  t.strictSame(verify(secret, thin), thin.event)
   await ask(app, 'PATCH', `${LIST}1/`, { description: 'ä'.repeat(10_000) })
   t.equal((await ask(app, 'POST', `${LIST}1/notify_update/`, { message: 'Look' })).status, 202)
   const notified = ({ event }: Received) => event.type === 'products.notified'
@@ -235,10 +247,10 @@ onEach('a large record is replaced by its URL', async (t, dialect) => {
 })
 
 onEach('notify_update and test send messages on request', async (t, dialect) => {
-  const app = await working(t, dialect)
+  const app = await buildWithWorker(t, dialect)
   const receiver = await Receiver.start(t)
   await ask(app, 'POST', LIST, shirt)
-  const { id, secret } = await webhook(app, receiver.url, { events: ['products.notified'], filter: 'stock__lt=5' })
+  const { id, secret } = await createWebhook(app, receiver.url, { events: ['products.notified'], filter: 'stock__lt=5' })
   const notify = (body?: object, headers?: Record<string, string>) => ask(app, 'POST', `${LIST}1/notify_update/`, body, headers)
   const first = await notify({ message: 'Back in stock' }, { 'idempotency-key': '"once"' })
   t.match(first, { status: 202, body: { kind: 'products.notify', status: 'waiting', attempts: 0 } })
@@ -246,9 +258,9 @@ onEach('notify_update and test send messages on request', async (t, dialect) => 
   const [one] = (await receiver.count(1)) as [Received]
   const { body: record } = await get(app, `${LIST}1/`)
   t.strictSame(one.event.data, { id: 1, version: 1, message: 'Back in stock', record })
-  t.strictSame(verified(secret, one), one.event)
+  t.strictSame(verify(secret, one), one.event)
   const location = String(first.headers.location)
-  const job = await until(async () => {
+  const job = await waitFor(async () => {
     const { body } = await get(app, new URL(location).pathname)
     return body.status === 'done' && body
   })
@@ -265,7 +277,7 @@ onEach('notify_update and test send messages on request', async (t, dialect) => 
   t.equal((await ask(app, 'POST', `${LIST}9/notify_update/`)).status, 404)
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 7 })
   const unmatched = await notify()
-  const ended = await until(async () => {
+  const ended = await waitFor(async () => {
     const { body } = await get(app, `/api/jobs/${unmatched.body.id}/`)
     return body.status === 'done' && body
   })
@@ -276,8 +288,8 @@ onEach('notify_update and test send messages on request', async (t, dialect) => 
   t.equal(asked.status, 202)
   const [, , , trial] = (await receiver.count(4)) as [Received, Received, Received, Received]
   t.match(trial.event, { type: 'webhooks.test', data: { webhook: id, request: 'trial' } })
-  t.strictSame(verified(secret, trial), trial.event)
-  t.match(await deliveryWhere(app, `id=${asked.body.delivery}`, ({ status }) => status === 'delivered'), { message: trial.message })
+  t.strictSame(verify(secret, trial), trial.event)
+  t.match(await waitForDelivery(app, `id=${asked.body.delivery}`, ({ status }) => status === 'delivered'), { message: trial.message })
   t.equal((await ask(app, 'POST', '/api/webhooks/99/test/')).status, 404)
 
   await ask(app, 'PATCH', `/api/webhooks/${id}/`, { enabled: false })
@@ -293,8 +305,8 @@ for (const alone of [true, false]) {
     const receiver = await Receiver.start(t)
     const at = (path: string) => receiver.all.filter(({ url }) => url === `/hook/${path}`)
     await ask(app, 'POST', LIST, { ...shirt, sku: 'BEFORE' })
-    if (!alone) await webhook(app, `${receiver.url}/other`)
-    const { id } = await webhook(app, `${receiver.url}/one`, { enabled: false })
+    if (!alone) await createWebhook(app, `${receiver.url}/other`)
+    const { id } = await createWebhook(app, `${receiver.url}/one`, { enabled: false })
     // No event is dispatched before the writes are done. On PostgreSQL an open transaction also holds the log back.
     const holder = dialect.name === 'pg' ? await connect(t, app.config.DATABASE_URL) : undefined
     await holder?.('begin')
@@ -304,9 +316,9 @@ for (const alone of [true, false]) {
     t.match(enabled, { status: 200, body: { enabled: true } })
     await ask(app, 'POST', LIST, { ...shirt, sku: 'AFTER' })
     await holder?.('commit')
-    const worker = await working(t, beside(app))
+    const worker = await buildWithWorker(t, onSameDatabase(app))
     await receiver.count(1, ({ url }) => url === '/hook/one')
-    await settled(worker)
+    await waitForDeliveries(worker)
     t.strictSame(
       at('one').map(({ event }) => event.data.record.sku),
       ['AFTER'],
@@ -315,7 +327,7 @@ for (const alone of [true, false]) {
     await ask(app, 'POST', LIST, { ...shirt, sku: 'DISABLED AGAIN' })
     // Another webhook still gets the event.
     if (alone) await setTimeout(600)
-    else await settled(worker)
+    else await waitForDeliveries(worker)
     t.equal(at('one').length, 1)
     t.equal(at('other').length, alone ? 0 : 3)
   })
@@ -323,27 +335,27 @@ for (const alone of [true, false]) {
 
 onEach('an empty change log needs no dispatch', async (t, dialect) => {
   const app = await build(t, dialect, { env: LOCAL })
-  await webhook(app, 'http://127.0.0.1:9/')
+  await createWebhook(app, 'http://127.0.0.1:9/')
   const means = { resources: app.resources, origin: '', signal: new AbortController().signal }
   await ask(app, 'POST', LIST, shirt)
-  await until(async () => (await findDueWork(app.db)).dispatch, 'a change that can be read')
-  await until(async () => (await dispatch(app.db, means)) > 0)
-  await until(async () => {
+  await waitFor(async () => (await findDueWork(app.db)).dispatch, 'a change that can be read')
+  await waitFor(async () => (await dispatch(app.db, means)) > 0)
+  await waitFor(async () => {
     await dispatch(app.db, means)
     return !(await findDueWork(app.db)).dispatch
   })
   await app.db.write((tx) => tx.delete(app.db.tables.changes))
   t.match(await findDueWork(app.db), { dispatch: false })
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 2 })
-  await until(async () => (await findDueWork(app.db)).dispatch)
-  t.equal(await until(() => dispatch(app.db, means)), 1)
+  await waitFor(async () => (await findDueWork(app.db)).dispatch)
+  t.equal(await waitFor(() => dispatch(app.db, means)), 1)
 })
 
 onEach('a failing job is delayed before its retry', async (t, dialect) => {
   const app = await build(t, dialect, { env: LOCAL })
-  const { id } = await webhook(app, 'http://127.0.0.1:9/')
+  const { id } = await createWebhook(app, 'http://127.0.0.1:9/')
   await ask(app, 'POST', LIST, shirt)
-  await until(async () => (await findDueWork(app.db)).dispatch, 'a change that can be read')
+  await waitFor(async () => (await findDueWork(app.db)).dispatch, 'a change that can be read')
   await app.db.write((tx) => tx.run(sql`alter table deliveries rename to lost`))
   for (const work of [
     (signal: AbortSignal) => dispatch(app.db, { resources: app.resources, origin: '', signal }),
@@ -361,22 +373,22 @@ onEach('a failing job is delayed before its retry', async (t, dialect) => {
 })
 
 onEach('deleting a webhook cancels its deliveries', async (t, dialect) => {
-  const app = await working(t, dialect)
+  const app = await buildWithWorker(t, dialect)
   const receiver = await Receiver.start(t, (response) => response.writeHead(500).end())
-  const { id } = await webhook(app, receiver.url)
+  const { id } = await createWebhook(app, receiver.url)
   const other = await Receiver.start(t)
-  await webhook(app, other.url)
+  await createWebhook(app, other.url)
   await ask(app, 'POST', LIST, shirt)
   await receiver.count(1)
-  await deliveryWhere(app, `webhook=${id}`, ({ status, attempts }) => status === 'pending' && attempts === 1)
+  await waitForDelivery(app, `webhook=${id}`, ({ status, attempts }) => status === 'pending' && attempts === 1)
   t.equal((await ask(app, 'DELETE', `/api/webhooks/${id}/`)).status, 204)
-  const cancelled = await deliveryWhere(app, `webhook=${id}`, ({ status }) => status === 'cancelled')
+  const cancelled = await waitForDelivery(app, `webhook=${id}`, ({ status }) => status === 'cancelled')
   t.match(cancelled, { due_at: null, attempts: 1, response_status: 500 })
   t.equal((await get(app, `/api/webhooks/${id}/`)).status, 404)
   t.match(await ask(app, 'POST', `/api/deliveries/${cancelled.id}/replay/`), { status: 409, body: { code: 'webhook-disabled' } })
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 5 })
   await other.count(2)
-  await settled(app)
+  await waitForDeliveries(app)
   t.equal(receiver.all.length, 1)
 })
 
@@ -408,7 +420,7 @@ onEach('invalid webhooks are refused', async (t, dialect) => {
     const answer = await make(body)
     t.match(answer, { status: 400, body: { code: 'invalid-request', errors: [{ pointer, ...more }] } }, JSON.stringify(body))
   }
-  const { id } = await webhook(app, good.url, { events: ['categories.updated'], filter: 'name=A' })
+  const { id } = await createWebhook(app, good.url, { events: ['categories.updated'], filter: 'name=A' })
   const patch = (body: object) => ask(app, 'PATCH', `/api/webhooks/${id}/`, body)
   t.match(await patch({ filter: 'price=1' }), { status: 400, body: { errors: [{ pointer: '/filter' }] } })
   t.match(await patch({ filter: 'parent=1', events: ['products.updated'] }), { status: 400, body: { errors: [{ pointer: '/filter' }] } })
