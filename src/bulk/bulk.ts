@@ -1,4 +1,4 @@
-// Runs the operations of a bulk request: all of them or none, or each for itself.
+// Runs the operations of a bulk request, in one transaction or each on its own.
 import { setImmediate } from 'node:timers/promises'
 import { inArray, sql } from 'drizzle-orm'
 import { columnsByName, type Queries } from '../../drizzle/database.ts'
@@ -20,13 +20,13 @@ import {
 import { type BulkBody, type Envelope, MAX_ATOMIC_BYTES } from './schemas.ts'
 import { measureWrittenText, refuseTooMuchText } from './slices.ts'
 
-/** Milliseconds of work after which the event loop turns. One operation on a large record takes some itself. */
+/** Milliseconds of work before the event loop gets a turn. One operation on a large record already takes a few. */
 const MAX_TURN = 5
 
-/** Faults that are named of one operation, where each stands for itself. */
+/** Faults listed per operation, if operations run each on its own. */
 const MAX_LISTED_FAULTS = 10
 
-/** Returns a function to await between two pieces of work: it lets the event loop turn where the last turn is long ago. */
+/** Returns a function to await between two pieces of work. It lets the event loop turn if the last turn is MAX_TURN ago. */
 function createYielder(): () => Promise<void> {
   let since = performance.now()
   return async () => {
@@ -42,45 +42,47 @@ export interface OperationResult extends Record<string, unknown> {
 }
 
 export interface BulkContext extends OperationContext {
-  /** The id of the request, for the problems in its answer. */
+  /** Id of the request, for the problems in the response. */
   instance: string
 }
 
-/** An operation with the faults that can be found without the database. Pointers begin at it. */
+/** An operation with the faults found without the database. Their pointers are relative to the operation. */
 export interface CheckedOperation {
+  /** Index in the request. */
   place: number
-  given: unknown
+  input: unknown
   op: BulkOperationName | null
   faults: readonly Fault[]
-  /** How many of its faults its own problem lists. */
-  listed: number
+  /** Number of faults that the problem of this operation may list. */
+  maxListed: number
 }
 
-/** Its faults, with pointers that begin at the whole body. */
+/** Returns the faults of an operation with pointers relative to the whole body. */
 export const locateFaults = ({ place, faults }: CheckedOperation): Fault[] =>
   faults.map((fault) => prefixPointer(`/operations/${place}`, fault))
 
-/** Checks the operations of a request, before any transaction. */
+/** Checks the operations of a request. Call it outside transactions. */
 export async function checkBulk(resource: Resource, body: BulkBody, { repeated }: Envelope): Promise<CheckedOperation[]> {
   const check = checkOperation(resource)
-  const share = createYielder()
+  const yieldTurn = createYielder()
   const checked: CheckedOperation[] = []
   let left = MAX_FAULTS
-  for (const [place, given] of body.operations.entries()) {
-    await share()
-    const faults = [...check(given), ...(repeated.get(place) ?? [])]
-    const { op } = (given ?? {}) as Partial<BulkOperation>
-    // An answer must not give back more than was sent.
-    const listed = Math.min(MAX_LISTED_FAULTS, left)
-    left -= Math.min(listed, faults.length)
-    checked.push({ place, given, op: isOperationName(op) ? op : null, faults, listed })
+  for (const [place, input] of body.operations.entries()) {
+    await yieldTurn()
+    const faults = [...check(input), ...(repeated.get(place) ?? [])]
+    const { op } = (input ?? {}) as Partial<BulkOperation>
+    // A response must not be much larger than its request.
+    const maxListed = Math.min(MAX_LISTED_FAULTS, left)
+    left -= Math.min(maxListed, faults.length)
+    checked.push({ place, input, op: isOperationName(op) ? op : null, faults, maxListed })
   }
   return checked
 }
 
 /**
- * Runs all operations, and throws one problem with the faults of all that fail, as if those were left out. A request with faults is 400
- * whatever else is wrong; otherwise the first operation that fails decides. `faults` are known before.
+ * Runs all operations in the caller's transaction. After a failure the rest still runs, and one problem with the faults of all failed
+ * operations is thrown. Its code is `invalid-request` if any operation has that code, and otherwise that of the first failed operation.
+ * `faults` are those of the body around the operations.
  */
 export async function runAtomic(
   writing: WriteContext,
@@ -89,23 +91,23 @@ export async function runAtomic(
   faults: readonly Fault[],
 ): Promise<OperationResult[]> {
   await lockRecords(writing, checked)
-  const share = createYielder()
+  const yieldTurn = createYielder()
   const results: OperationResult[] = []
   const problems = faults.length > 0 ? [invalid(faults)] : []
   let characters = 0
-  for (const one of checked) {
+  for (const operation of checked) {
     if (problems.reduce((sum, problem) => sum + problem.faults.length, 0) > MAX_FAULTS) break
-    await share()
+    await yieldTurn()
     try {
-      const done = await runOperation(writing, one, context, Number.POSITIVE_INFINITY)
-      characters += measureWrittenText(writing.resource, one.given as BulkOperation, done)
-      results.push(buildResult(done))
+      const applied = await runOperation(writing, operation, context, Number.POSITIVE_INFINITY)
+      characters += measureWrittenText(writing.resource, operation.input as BulkOperation, applied)
+      results.push(buildResult(applied))
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       problems.push(error)
     }
     if (characters <= MAX_ATOMIC_BYTES) continue
-    problems.push(refuseTooMuchText(one.place))
+    problems.push(refuseTooMuchText(operation.place))
     break
   }
   if (problems.length > 0) throw mergeProblems(problems)
@@ -120,7 +122,7 @@ function mergeProblems(problems: readonly Problem[]): Problem {
   return new Problem(code, message, { faults: faults.slice(0, MAX_FAULTS), members, cause })
 }
 
-/** Runs operations of which each may fail by itself. */
+/** Runs operations, each of which can fail on its own. Their results include the problems. */
 export async function runEach(
   writing: WriteContext,
   checked: readonly CheckedOperation[],
@@ -128,15 +130,17 @@ export async function runEach(
 ): Promise<OperationResult[]> {
   const { db, tx } = writing
   await lockRecords(writing, checked)
-  const share = createYielder()
+  const yieldTurn = createYielder()
   const results: OperationResult[] = []
-  for (const one of checked) {
-    await share()
+  for (const operation of checked) {
+    await yieldTurn()
     try {
-      results.push(buildResult(await withRetry(db, () => runInSavepoint(tx, () => runOperation(writing, one, context, one.listed)))))
+      results.push(
+        buildResult(await withRetry(db, () => runInSavepoint(tx, () => runOperation(writing, operation, context, operation.maxListed)))),
+      )
     } catch (error) {
       if (!(error instanceof Problem)) throw error
-      const { op } = one
+      const { op } = operation
       results.push({ ...(op && { op }), status: errors[error.code].status, problem: problemDocument(error, context.instance) })
     }
   }
@@ -147,15 +151,20 @@ export interface AppliedOperation extends OperationEffect {
   op: BulkOperationName
 }
 
-/** Throws a problem whose pointers begin at the whole body. It lists so many faults. */
-async function runOperation(writing: WriteContext, one: CheckedOperation, context: BulkContext, listed: number): Promise<AppliedOperation> {
-  const { place, given, op, faults } = one
+/** Runs one operation. Throws a problem with up to `maxListed` faults, whose pointers are relative to the whole body. */
+async function runOperation(
+  writing: WriteContext,
+  checked: CheckedOperation,
+  context: BulkContext,
+  maxListed: number,
+): Promise<AppliedOperation> {
+  const { place, input, op, faults } = checked
   const at = `/operations/${place}`
-  const operation = given as BulkOperation
+  const operation = input as BulkOperation
   if (op === null || faults.length > 0) {
     const further = op === null ? [] : await findOperationFaults(writing, operation, faults)
-    const all = [...locateFaults(one), ...further.map((fault) => prefixPointer(`${at}/body`, fault))]
-    throw invalid(all, all.slice(0, listed))
+    const all = [...locateFaults(checked), ...further.map((fault) => prefixPointer(`${at}/body`, fault))]
+    throw invalid(all, all.slice(0, maxListed))
   }
   try {
     return { op, ...(await operations[op].run(writing, operation, context)) }
@@ -168,28 +177,28 @@ async function runOperation(writing: WriteContext, one: CheckedOperation, contex
 }
 
 /**
- * Two bulk requests could deadlock: so all locks are taken up front, in one global order. Values in which no two records are equal are
- * names, since a record that is to be made cannot be locked yet.
+ * Two bulk requests could deadlock. Takes all locks up front, in one global order. Unique values are locked by name, since a record that
+ * does not exist yet cannot be locked.
  */
 async function lockRecords({ db, tx, table, resource }: WriteContext, checked: readonly CheckedOperation[]): Promise<void> {
-  const given = checked.filter(({ faults }) => faults.length === 0).map((one) => one.given as BulkOperation)
+  const valid = checked.filter(({ faults }) => faults.length === 0).map((one) => one.input as BulkOperation)
   const key = upsertKey(resource)
   const fields = resource.unique.flatMap((unique) => (unique.length === 1 ? unique : []))
-  const names = given.flatMap(({ body = {} }) =>
+  const names = valid.flatMap(({ body = {} }) =>
     fields.flatMap((field) => (typeof body[field] === 'string' ? [`${resource.table} ${field} ${body[field]}`] : [])),
   )
   if (names.length > 0) await db.dialect.lockNames(tx, names)
-  const ids = given.flatMap(({ id }) => (id === undefined ? [] : [id]))
-  const values = given.flatMap(({ op, body }) => (op === 'upsert' && key ? [body[key]] : []))
+  const ids = valid.flatMap(({ id }) => (id === undefined ? [] : [id]))
+  const values = valid.flatMap(({ op, body }) => (op === 'upsert' && key ? [body[key]] : []))
   const column = key === undefined ? undefined : columnsByName(table)[key]
   if (column && values.length > 0) {
-    const known = await tx.select({ id: table.id }).from(table).where(inArray(column, values))
-    ids.push(...known.map(({ id }) => Number(id)))
+    const existing = await tx.select({ id: table.id }).from(table).where(inArray(column, values))
+    ids.push(...existing.map(({ id }) => Number(id)))
   }
   if (ids.length > 1) await tx.all(sql`select id from ${table} where ${inArray(table.id, ids)} order by id${db.dialect.forUpdate}`)
 }
 
-/** Undoes what fails, and the transaction goes on. */
+/** Runs work in a savepoint. A failure undoes that work only, and the transaction can go on. */
 async function runInSavepoint<T>(tx: Queries, work: () => Promise<T>): Promise<T> {
   await tx.run(sql`savepoint operation`)
   try {

@@ -1,5 +1,4 @@
-// What can be done in bulk: for each operation the members that say what, and how it is done.
-
+// The operations of a bulk request: the members of each, and the function that runs it.
 import { type TSchema, Type } from '@sinclair/typebox'
 import { inArray } from 'drizzle-orm'
 import { type Column, columnsByName } from '../../drizzle/database.ts'
@@ -17,31 +16,32 @@ import { compileBody, MAX_MEMBERS, type Validator } from '../validate.ts'
 
 export interface BulkOperation {
   op: BulkOperationName
-  /** There where its schema says so. */
+  /** Present if the schema of the operation has it. */
   id: number
   body: Body
   if_match?: string
 }
 
-/** Who writes, and how. */
 export interface OperationContext {
   resources: readonly Resource[]
   by: Actor
-  /** How a record has to be, where an operation says `if_match` and where it does not. */
-  expecting(conditions: Preconditions | undefined): Precondition
+  /** Returns the precondition of an operation, with or without `if_match`. */
+  preconditionFor(conditions: Preconditions | undefined): Precondition
 }
 
-/** What was done, with the record as it is now, or as it was where it was deleted. */
+/** Result of one operation. */
 export interface OperationEffect {
   status: 200 | 201 | 204
   id: number
+  /** The record after the operation. */
   row?: Row
+  /** The record before its deletion. */
   removed?: Row
 }
 
 interface OperationKind {
   description(resource: Resource): string
-  /** The members beside `op`. `of` is how a schema stands among them: itself, or by its name. */
+  /** Returns the members beside `op`. `of` places a schema among them: inline, or as a reference. */
   members(resource: Resource, of: (schema: TSchema) => TSchema): Record<string, TSchema>
   run(writing: WriteContext, operation: BulkOperation, context: OperationContext): Promise<OperationEffect>
 }
@@ -51,16 +51,16 @@ const if_match = Type.Optional(
   Type.String({
     minLength: 1,
     maxLength: 200,
-    description: 'As the header `If-Match`: the `ETag` of the record, with its quotes',
+    description: 'Same as the header `If-Match`: the `ETag` of the record, with its quotes',
     examples: ['"3-Wb1yKcyzTJq2pN0a"'],
   }),
 )
 
-const readPrecondition = ({ if_match }: BulkOperation, { expecting }: OperationContext): Precondition =>
-  expecting(if_match === undefined ? undefined : preconditionsOf({ 'if-match': if_match }))
+const readPrecondition = ({ if_match }: BulkOperation, { preconditionFor }: OperationContext): Precondition =>
+  preconditionFor(if_match === undefined ? undefined : preconditionsOf({ 'if-match': if_match }))
 
 const create: OperationKind = {
-  description: () => 'As `POST`',
+  description: () => 'Same as `POST`',
   members: ({ schemas }, of) => ({ body: of(schemas.create) }),
   async run(writing, { body }, { by }) {
     const row = await createRecord(writing, body, by)
@@ -69,7 +69,7 @@ const create: OperationKind = {
 }
 
 const update: OperationKind = {
-  description: () => 'As `PATCH`',
+  description: () => 'Same as `PATCH`',
   members: ({ schemas }, of) => ({ id, body: of(schemas.merge), if_match }),
   async run(writing, operation, context) {
     const { id, body } = operation
@@ -78,7 +78,7 @@ const update: OperationKind = {
 }
 
 const upsert: OperationKind = {
-  description: (resource) => `As \`update\` of the record with this \`${upsertKey(resource)}\`, or as \`create\` where there is none`,
+  description: (resource) => `Same as \`update\` of the record with this \`${upsertKey(resource)}\`, or as \`create\` if there is none`,
   members: ({ schemas }, of) => ({ body: of(schemas.merge), if_match }),
   async run(writing, operation, context) {
     const { resource } = writing
@@ -86,8 +86,8 @@ const upsert: OperationKind = {
     const id = await findByKey(writing, key, operation.body[key])
     if (id !== undefined) return update.run(writing, { ...operation, id }, context)
     if (operation.if_match !== undefined)
-      throw new Problem('precondition-failed', `No ${resource.singular} has this ${key}, and so none is the one that was read.`)
-    // Merged into nothing: null removes a member of a JSON value here too.
+      throw new Problem('precondition-failed', `If-Match failed: no ${resource.singular} with this ${key} exists.`)
+    // Merging into an empty record drops members that are null in JSON values (RFC 7396).
     const { values: body } = mergeInto(resource, operation.body, { id: 0 })
     const faults = getBodyValidator(resource)(body)
     if (faults.length > 0) throw invalid([...faults, ...(await findFurtherFaults(writing, 'create', body, listMembers(faults)))])
@@ -97,15 +97,15 @@ const upsert: OperationKind = {
 
 async function findByKey({ tx, table }: WriteContext, key: string, value: unknown): Promise<number | undefined> {
   const column = columnsByName(table)[key] as Column
-  const [known] = await tx
+  const [record] = await tx
     .select({ id: table.id })
     .from(table)
     .where(inArray(column, [value]))
-  return known && Number(known.id)
+  return record && Number(record.id)
 }
 
 const remove: OperationKind = {
-  description: () => 'As `DELETE`',
+  description: () => 'Same as `DELETE`',
   members: () => ({ id, if_match }),
   async run(writing, operation, context) {
     const removed = await removeRecord(writing, operation.id, context.resources, context.by, readPrecondition(operation, context))
@@ -113,7 +113,7 @@ const remove: OperationKind = {
   },
 }
 
-/** By the `op` that asks for it. */
+/** Operations by `op`. */
 export const operations = { create, update, upsert, delete: remove } satisfies Record<string, OperationKind>
 
 export type BulkOperationName = keyof typeof operations
@@ -125,7 +125,7 @@ const listKinds = (resource: Resource): [BulkOperationName, OperationKind][] =>
     ([name]) => name !== 'upsert' || upsertKey(resource) !== undefined,
   )
 
-/** The operations of a resource as the OpenAPI document shows them. */
+/** Builds the schema of an operation for the OpenAPI document. */
 export const buildOperationSchema = (resource: Resource): TSchema =>
   Type.Unsafe({
     oneOf: listKinds(resource).map(([name, { description, members }]) =>
@@ -145,7 +145,7 @@ function getBodyValidator(resource: Resource): Validator {
   return validate
 }
 
-/** Finds the faults of an operation, with pointers that begin at it. Texts and decimals are put into their one spelling. */
+/** Returns a function that finds the faults of an operation, with pointers relative to it. It brings texts and decimals into canonical form. */
 export function checkOperation(resource: Resource): (operation: unknown) => Fault[] {
   const validate = validators.get(resource) ?? compileOperation(resource)
   validators.set(resource, validate)
@@ -172,18 +172,18 @@ function compileOperation(resource: Resource): (operation: unknown) => Fault[] {
       return [{ pointer: '/op', ...(op === undefined ? { detail: 'is required', allowed: names } : describeNotAllowed(op, names)) }]
     for (const [pointer, value] of Object.entries({ '': operation, '/body': body })) {
       const members = typeof value === 'object' && value !== null ? Object.keys(value).length : 0
-      if (members > MAX_MEMBERS) return [{ pointer, detail: `has ${members} members: at most ${MAX_MEMBERS} are read` }]
+      if (members > MAX_MEMBERS) return [{ pointer, detail: `has ${members} members: send at most ${MAX_MEMBERS}` }]
     }
     const faults = validate(operation)
     if (faults.length > 0 || op !== 'upsert' || key === undefined) return faults
     const value = body?.[key]
-    return value === undefined || value === null ? [{ pointer: `/body/${key}`, detail: 'is required, to find the record by' }] : []
+    return value === undefined || value === null ? [{ pointer: `/body/${key}`, detail: 'is required: upsert finds the record by it' }] : []
   }
 }
 
 const isObject = (value: unknown): value is Body => typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** Finds what only the database can tell of an operation that has other faults. Pointers begin at its body. */
+/** Finds the faults that need the database, of an operation that has other faults. Pointers are relative to its body. */
 export async function findOperationFaults(writing: WriteContext, operation: BulkOperation, faults: readonly Fault[]): Promise<Fault[]> {
   const { op, body } = operation
   const faulty = listMembers(faults)

@@ -1,4 +1,4 @@
-// The route of bulk requests.
+// The route `POST …/bulk/`.
 import type { FastifySchema, FastifySchemaCompiler } from 'fastify'
 import type { Queries } from '../../drizzle/database.ts'
 import { createSemaphore } from '../../drizzle/semaphore.ts'
@@ -13,19 +13,19 @@ import { checkBulk, locateFaults, type OperationResult, runAtomic, runEach } fro
 import { type BulkBody, buildBulkInput, MAX_ATOMIC_BYTES, OPERATIONS_PER_REQUEST, readEnvelope } from './schemas.ts'
 import { takeSlice } from './slices.ts'
 
-/** Bulk requests that write at the same time, and that wait for one of them: others are to have a connection too. */
+/** Bulk requests that write at the same time. More would leave no connection to other writes. */
 const MAX_BULKS = 2
 const MAX_WAITING_BULKS = 64
-/** Milliseconds. */
+/** Milliseconds that a bulk request waits to begin. */
 const BULK_PATIENCE = 15_000
 
 function refuseBulk(): never {
-  throw new Problem('overloaded', 'There are more bulk requests than can be done. Try again later.', { headers: { 'retry-after': '5' } })
+  throw new Problem('overloaded', 'Too many bulk requests are running. Retry after 5 seconds.', { headers: { 'retry-after': '5' } })
 }
 
-/** Up to 1,000 operations in one request. Every body is checked by the schema of its own operation, so that each can fail by itself. */
+/** Adds the route of bulk requests to a resource. */
 export function bulkRoute(app: App, resource: Resource): void {
-  // For a request whose query has faults, which never comes to the handler.
+  // Validation calls this for a request whose query string has faults, which never reaches the handler.
   const findFaults: FindFaults = async ({ body }) => {
     const envelope = readEnvelope(body)
     return [...envelope.faults, ...(await checkBulk(resource, body as BulkBody, envelope)).flatMap(locateFaults)]
@@ -34,10 +34,10 @@ export function bulkRoute(app: App, resource: Resource): void {
     schema: bulkSchema(resource, buildBulkInput(resource)),
     config: { access: resource.access.write, findFaults },
     bodyLimit: app.config.BULK_BODY_LIMIT,
-    // By the schema of the document, one operation with a fault would refuse them all.
+    // The schema in the OpenAPI document would refuse all operations for a fault in one of them. The handler checks each on its own.
     validatorCompiler: validateAllButBody(app),
   }
-  const { REQUIRE_IF_MATCH: needed } = app.config
+  const { REQUIRE_IF_MATCH: isRequired } = app.config
   const bulks = createSemaphore(MAX_BULKS, MAX_WAITING_BULKS)
   app.post('/', options, async (request, reply) => {
     refuseConditions(request)
@@ -51,33 +51,36 @@ export function bulkRoute(app: App, resource: Resource): void {
     const context = {
       resources: app.resources,
       by: actorOf(request),
-      expecting: (conditions: Preconditions | undefined) => expecting(conditions, needed),
+      preconditionFor: (conditions: Preconditions | undefined) => expecting(conditions, isRequired),
       instance: request.id,
     }
-    const all = async (tx: Queries) =>
-      buildAnswer(await runAtomic(buildWriteContext(tx, app.db, resource), checked, context, envelope.faults))
-    const part = async (tx: Queries, progress?: { results?: OperationResult[] }) => {
-      const { results: done = [] } = progress ?? {}
-      const results = [...done, ...(await runEach(buildWriteContext(tx, app.db, resource), takeSlice(checked, done.length), context))]
-      return results.length < checked.length ? unfinished({ results }) : buildAnswer(results)
+    const runAll = async (tx: Queries) =>
+      buildResponse(await runAtomic(buildWriteContext(tx, app.db, resource), checked, context, envelope.faults))
+    const runPart = async (tx: Queries, progress?: { results?: OperationResult[] }) => {
+      const { results: previous = [] } = progress ?? {}
+      const results = [
+        ...previous,
+        ...(await runEach(buildWriteContext(tx, app.db, resource), takeSlice(checked, previous.length), context)),
+      ]
+      return results.length < checked.length ? unfinished({ results }) : buildResponse(results)
     }
     const attempt = attemptOf(request)
-    // The reply is sent after the turn has ended: a client that reads slowly must not keep others waiting.
-    const answer = await bulks.run(performance.now() + BULK_PATIENCE, () =>
-      isAtomic ? once(app.db, attempt, all) : onceInSteps(app.db, attempt, part),
+    // The semaphore is released before the response is sent: a slow reader must not delay other bulk requests.
+    const response = await bulks.run(performance.now() + BULK_PATIENCE, () =>
+      isAtomic ? once(app.db, attempt, runAll) : onceInSteps(app.db, attempt, runPart),
     )
-    return sendPost(reply, answer ?? refuseBulk())
+    return sendPost(reply, response ?? refuseBulk())
   })
 }
 
-function buildAnswer(results: readonly OperationResult[]): PostAnswer {
+function buildResponse(results: readonly OperationResult[]): PostAnswer {
   const failed = results.filter(({ status }) => status >= 400).length
   return { status: failed > 0 ? 207 : 200, headers: {}, body: { results, succeeded: results.length - failed, failed } }
 }
 
 const TOO_LARGE = new Problem(
   'body-too-large',
-  `The body is larger than ${MAX_ATOMIC_BYTES} bytes (${MAX_ATOMIC_BYTES / 1_024} KiB), the limit of a bulk request in one transaction. Send several, or set "atomic": false.`,
+  `The body is larger than ${MAX_ATOMIC_BYTES} bytes (${MAX_ATOMIC_BYTES / 1_024} KiB), the limit of an atomic bulk request. Split the request, or set "atomic": false.`,
 )
 
 const validateAllButBody =

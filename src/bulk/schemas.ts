@@ -1,4 +1,4 @@
-// What a bulk request and its answer look like, and how large a request may be.
+// Schemas and size limits of bulk requests and their responses.
 import { Type } from '@sinclair/typebox'
 import { type Fault, invalid } from '../errors.ts'
 import { repeatedMembers } from '../http/json.ts'
@@ -6,13 +6,13 @@ import type { Resource } from '../query/resource.ts'
 import { compileBody, MAX_MEMBERS } from '../validate.ts'
 import { buildOperationSchema } from './operations.ts'
 
-/** Operations of one request. */
+/** Most operations in one request. */
 export const MAX_OPERATIONS = 1_000
 
-/** Operations that count as one request against the limit of a key. */
+/** Operations that count as one request for rate limits. */
 export const OPERATIONS_PER_REQUEST = 10
 
-/** Bytes of a request that is done in one transaction: other writers wait for it on SQLite. */
+/** Largest atomic request in bytes. Its transaction blocks other writes on one engine. */
 export const MAX_ATOMIC_BYTES = 524_288
 
 export interface BulkBody {
@@ -23,12 +23,12 @@ export interface BulkBody {
 const atomic = Type.Optional(
   Type.Boolean({
     default: true,
-    description: `\`true\`: everything is one transaction. Where an operation fails, nothing is done, and the answer lists what is wrong with all of them. Such a request may have ${MAX_ATOMIC_BYTES / 1_024} KiB. \`false\`: each operation stands for itself`,
+    description: `\`true\`: all operations are one transaction. If any fails, none is applied, and the response lists the faults of all. Such a request may have ${MAX_ATOMIC_BYTES / 1_024} KiB. \`false\`: each operation succeeds or fails on its own`,
   }),
 )
 const bounds = { minItems: 1, maxItems: MAX_OPERATIONS }
 
-/** As the OpenAPI document shows it. */
+/** Builds the schema of a request body for the OpenAPI document. */
 export const buildBulkInput = (resource: Resource) =>
   Type.Unsafe<BulkBody>(
     Type.Object(
@@ -37,7 +37,7 @@ export const buildBulkInput = (resource: Resource) =>
     ),
   )
 
-/** A request that creates a record, made of the examples of its fields. Returns none where a required field has no example. */
+/** Builds an example that creates a record, from the examples of its fields. Returns none if a required field has no example. */
 function buildExamples({ writable, contract }: Resource): { examples?: BulkBody[] } {
   const fields = [...writable].map(([field, { default: fallback }]) => ({ field, fallback, examples: contract[field]?.examples }))
   if (fields.some(({ fallback, examples }) => fallback === undefined && !examples)) return {}
@@ -49,14 +49,14 @@ const checkBody = compileBody(Type.Object({ operations: Type.Array(Type.Unknown(
 
 const OPERATION = /^\/operations\/(\d+)(\/.*)$/
 
-/** The faults of a body that are not those of an operation, and the members that each operation gives more than once. */
+/** Faults of a body outside its operations, and duplicate members inside them. */
 export interface Envelope {
   faults: Fault[]
-  /** By the place of the operation; pointers begin at it. */
+  /** Faults for duplicate members, by index of the operation. Their pointers are relative to the operation. */
   repeated: ReadonlyMap<number, Fault[]>
 }
 
-/** Looks at a body, but not into its operations. Throws `invalid-request` where there are none that could be looked at. */
+/** Checks a body without its operations. Throws `invalid-request` if `operations` is no valid list. */
 export function readEnvelope(body: unknown): Envelope {
   if (!hasFewMembers(body)) throw invalid([{ pointer: '', detail: 'must be a JSON object with `operations`' }])
   const faults = checkBody(body)
@@ -78,16 +78,16 @@ export const BulkResult = Type.Object(
     results: Type.Array(
       Type.Object(
         {
-          op: Type.Optional(Type.String({ description: 'Left out where it is none' })),
-          status: Type.Integer({ description: 'As the operation by itself would have been answered with' }),
-          id: Type.Optional(Type.Integer({ description: 'Of the record' })),
+          op: Type.Optional(Type.String({ description: 'Omitted if the request has no valid `op`' })),
+          status: Type.Integer({ description: 'Status that a request with only this operation would get' }),
+          id: Type.Optional(Type.Integer({ description: 'Id of the record' })),
           version: Type.Optional(Type.Integer()),
-          etag: Type.Optional(Type.String({ description: 'The `ETag` of the record as it is now' })),
+          etag: Type.Optional(Type.String({ description: '`ETag` of the record after the operation' })),
           problem: Type.Optional(Type.Ref('Problem')),
         },
         { additionalProperties: false },
       ),
-      { description: 'One for each operation, in their order' },
+      { description: 'One result for each operation, in the same order' },
     ),
     succeeded: Type.Integer(),
     failed: Type.Integer(),

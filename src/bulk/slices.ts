@@ -1,25 +1,26 @@
-// How much one transaction of a bulk request does. Where operations stand each for itself, it is a part of them, and others write in between.
+// Bounds the work of one transaction of a bulk request. A request that is not atomic runs in slices, so that others write in between.
 import { invalid, type Problem } from '../errors.ts'
 import type { Resource } from '../query/resource.ts'
 import type { AppliedOperation, CheckedOperation } from './bulk.ts'
 import type { BulkOperation } from './operations.ts'
 import { MAX_ATOMIC_BYTES } from './schemas.ts'
 
-/** Operations of one part, and characters of their texts, of which each takes time to be made searchable. */
+/** Most operations in a slice. */
 const MAX_SLICE_OPERATIONS = 100
+/** Most characters of text in a slice: the search index costs time per character. */
 const MAX_SLICE_CHARACTERS = 131_072
 
-/** The operations of a part, beginning with the one at `start`. There is at least one. */
+/** Returns the operations of the slice that begins at `start`, at least one. */
 export function takeSlice(checked: readonly CheckedOperation[], start: number): readonly CheckedOperation[] {
   let end = start
   for (let characters = 0; end < Math.min(checked.length, start + MAX_SLICE_OPERATIONS); end++) {
-    characters += measureText(checked[end]?.given)
+    characters += measureText(checked[end]?.input)
     if (end > start && characters > MAX_SLICE_CHARACTERS) break
   }
   return checked.slice(start, end)
 }
 
-/** The length of the texts in a value. It may be nested too deeply for a recursive function. */
+/** Sums the lengths of all texts in a value. Iterates, since the value may be too deep for recursion. */
 function measureText(value: unknown): number {
   const rest = [value]
   let length = 0
@@ -31,10 +32,10 @@ function measureText(value: unknown): number {
   return length
 }
 
-/** A text that stays as it is costs so much less than one that is made searchable, or is so no longer. */
+/** Cost of an unchanged text relative to one that is added to or removed from the search index. */
 const UNCHANGED_SHARE = 0.25
 
-/** The characters of searchable text that an operation has written, by what they cost. */
+/** Counts the characters of searchable text that an operation has written, weighted by cost. */
 export function measureWrittenText(
   { served: { foldedFields: folded } }: Resource,
   { body = {} }: BulkOperation,
@@ -46,6 +47,6 @@ export function measureWrittenText(
 }
 
 export function refuseTooMuchText(place: number): Problem {
-  const detail = `is too much for one transaction: the texts of the records up to here have more than ${MAX_ATOMIC_BYTES} characters. Send several requests, or say "atomic": false`
+  const detail = `exceeds the limit of one transaction: the texts of the records up to here have more than ${MAX_ATOMIC_BYTES} characters. Split the request, or set "atomic": false`
   return invalid([{ pointer: `/operations/${place}`, detail }])
 }

@@ -1,4 +1,4 @@
-// Imports a file, and shows on a terminal how far it is.
+// Imports a file, with a progress bar on a terminal.
 import { constants, createReadStream } from 'node:fs'
 import { access, stat } from 'node:fs/promises'
 import { Presets, SingleBar } from 'cli-progress'
@@ -12,14 +12,14 @@ interface FileOptions extends Pick<ImportOptions, 'atomic'> {
   stderr: { isTTY?: boolean }
 }
 
-/** Imports `file`, or standard input for `-`. Throws ImportRefused for a file that cannot be read. */
+/** Imports `file`, or standard input for `-`. Throws ImportRefused if the file cannot be read. */
 export async function importFile(db: Database, file: string, { stdin, stderr, atomic = false }: FileOptions): Promise<ImportResult> {
-  // Asked first: a stream of a file that is not there fails before anyone listens.
+  // Check first: the stream of a missing file would fail before anyone listens for errors.
   const size = file === '-' ? 0 : await measureFile(file)
   const input = file === '-' ? stdin : createReadStream(file)
   const bar = new SingleBar({ format: '{bar} {percentage}% | {lines} lines', hideCursor: true, noTTYOutput: false }, Presets.shades_classic)
   let bytes = 0
-  async function* counted() {
+  async function* countBytes() {
     for await (const chunk of input) {
       bytes += chunk.length
       yield chunk as Buffer
@@ -27,7 +27,7 @@ export async function importFile(db: Database, file: string, { stdin, stderr, at
   }
   if (stderr.isTTY && size > 0) bar.start(size, 0, { lines: 0 })
   try {
-    return await importProducts(db, readNdjson(counted()), { atomic, onProgress: (lines) => bar.update(bytes, { lines }) })
+    return await importProducts(db, readNdjson(countBytes()), { atomic, onProgress: (lines) => bar.update(bytes, { lines }) })
   } finally {
     bar.stop()
   }
@@ -39,7 +39,7 @@ const reasons: Record<string, string> = {
   EACCES: 'cannot be read by this user',
 }
 
-/** Returns the size of a file in bytes. Throws ImportRefused where it cannot be read. */
+/** Returns the size of a file in bytes. Throws ImportRefused if it cannot be read. */
 async function measureFile(file: string): Promise<number> {
   try {
     await access(file, constants.R_OK)

@@ -1,4 +1,4 @@
-// Imports products from lines of JSON: a new `sku` is created, a known one is changed, and where any line is bad nothing is done at all.
+// Imports products from lines of JSON. A new `sku` creates a product, an existing one updates it. One faulty line refuses the whole import.
 import { sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { type Actor, COMMAND_LINE } from '../changelog/record.ts'
@@ -15,36 +15,36 @@ export interface ImportResult {
   created: number
   updated: number
   unchanged: number
-  /** Records of another resource that the import created because lines name them; undefined where it created none. */
+  /** Records of another resource that lines name and that did not exist; undefined if there are none. */
   alsoCreated?: {
     table: string
     count: number
-    /** The first names. */
+    /** First MAX_NAMES names. */
     names: readonly string[]
   }
 }
 
-/** Names in a result. */
+/** Most names in a result. */
 const MAX_NAMES = 20
 
 export interface ImportOptions {
-  /** Merges in one transaction, however long others wait for it. */
+  /** Merges in one transaction, which blocks other writes as long as it takes. */
   atomic?: boolean
   by?: Actor
-  /** Called after each batch of lines that was read. */
+  /** Called after each batch of lines, with the number of lines read. */
   onProgress?(lines: number): void
-  /** Called after each batch of lines that was merged, with the number of all lines. */
-  onMerged?(lines: number, of: number): void
+  /** Called after each merged batch, with the number of merged lines and of all lines. */
+  onMerged?(lines: number, total: number): void
 }
 
-/** Milliseconds for which a batch holds the database, as far as the last one tells. */
+/** Target duration of a batch in milliseconds. Its size follows from the duration of the previous batch. */
 const BATCH_TIME = 100
-/** Lines of the first batch, and the bounds of the others. */
+/** Lines of the first batch, and bounds for the others. */
 const FIRST_BATCH = 200
 const MIN_BATCH = 20
 const MAX_BATCH = 10_000
 
-/** Returns a function that imports records of a resource. It throws ImportRefused, and ImportStopped after the first batch. */
+/** Returns a function that imports records. It throws ImportRefused, or ImportStopped once a batch is merged. */
 export function createImporter(plan: ImportPlan) {
   return (db: Database, lines: AsyncIterable<Line>, options: ImportOptions = {}): Promise<ImportResult> =>
     db.runBulk(async (staging, merge) => {
@@ -70,26 +70,22 @@ interface MergeOptions extends ImportOptions {
   count: number
 }
 
-/** Merges batch by batch, so that others write in between. A batch that fails leaves those before it. */
+/** Merges the lines in batches, so that others write in between. A failed batch leaves the earlier ones merged. */
 async function mergeAll(
   db: Database,
   plan: ImportPlan,
   { staging, merge, count, atomic, by = COMMAND_LINE, onMerged }: MergeOptions,
 ): Promise<ImportResult> {
   const result = { created: 0, updated: 0 }
-  const referred = { table: plan.tree.table, count: 0, names: [] as string[] }
+  const alsoCreated = { table: plan.tree.table, count: 0, names: [] as string[] }
   let merged = 0
   let after = 0
   for (let size = atomic ? count : FIRST_BATCH; merged < count; ) {
     const { range, lines } = await nextBatch(staging, after, size)
-    let begun = 0
-    const {
-      created,
-      updated,
-      createdNames: named,
-    } = await withRetry(db, () =>
+    let start = 0
+    const { created, updated, createdNames } = await withRetry(db, () =>
       merge((tx) => {
-        begun = performance.now()
+        start = performance.now()
         return mergeLines(tx, db, plan, range, by)
       }),
     ).catch((error) => {
@@ -97,15 +93,15 @@ async function mergeAll(
     })
     result.created += created
     result.updated += updated
-    referred.count += named.length
-    referred.names.push(...named.slice(0, MAX_NAMES - referred.names.length))
+    alsoCreated.count += createdNames.length
+    alsoCreated.names.push(...createdNames.slice(0, MAX_NAMES - alsoCreated.names.length))
     merged += lines
     after = range.last
     onMerged?.(merged, count)
-    const fitting = Math.round((lines * BATCH_TIME) / (performance.now() - begun))
+    const fitting = Math.round((lines * BATCH_TIME) / (performance.now() - start))
     size = Math.max(MIN_BATCH, Math.min(fitting, 2 * size, MAX_BATCH))
   }
-  return { ...result, unchanged: count - result.created - result.updated, ...(referred.count > 0 && { alsoCreated: referred }) }
+  return { ...result, unchanged: count - result.created - result.updated, ...(alsoCreated.count > 0 && { alsoCreated }) }
 }
 
 async function nextBatch(staging: Queries, after: number, size: number): Promise<{ range: LineRange; lines: number }> {
@@ -119,7 +115,10 @@ function explainStop(line: number, error: unknown): unknown {
   const reasons = error instanceof Error ? error.message.split('\n') : [String(error)]
   if (line === 0) return error instanceof ImportRefused ? new ImportRefused(['Nothing was imported:', ...reasons].join('\n  ')) : error
   return new ImportStopped(
-    [`The lines up to ${line} were imported, and the others were not. Import the same file again to go on:`, ...reasons].join('\n  '),
+    [
+      `The import stopped after line ${line}: the lines up to there were imported, the rest was not. Import the same file again to continue:`,
+      ...reasons,
+    ].join('\n  '),
     { cause: error },
   )
 }

@@ -1,4 +1,4 @@
-// The second half of an import: from the staged lines into the tables, inside a transaction.
+// The second half of an import: merges the staged lines into the tables, inside a transaction.
 import { type SQL, sql } from 'drizzle-orm'
 import { type Column, columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
@@ -18,32 +18,32 @@ import {
   nextValue,
   stagedValue,
 } from './plan.ts'
-import { recordCreated, recordUpdated } from './recorded.ts'
+import { recordCreated, recordUpdated } from './record-changes.ts'
 
 export interface MergeResult {
   created: number
   updated: number
-  /** Names of the records that were created because a path names them, in the order of the lines. */
+  /** Names of the records created for paths, in the order of the lines. */
   createdNames: readonly string[]
 }
 
-/** Merges the lines in a range. Throws ImportRefused for lines that what others have written meanwhile does not allow. */
+/** Merges the lines in a range. Throws ImportRefused if concurrent writes have made lines invalid. */
 export async function mergeLines(tx: Queries, db: Database, plan: ImportPlan, range: LineRange, by: Actor): Promise<MergeResult> {
   await findConflicts(tx, plan, range)
   const faults = await describeFaults(tx, plan)
   if (faults.length > 0) throw new ImportRefused(faults.join('\n'))
-  const named = await createPaths(tx, db, plan, range, by)
+  const createdNames = await createPaths(tx, db, plan, range, by)
   const columns = columnsByName(db.tables[plan.resource.table])
   const now = sql.param(new Date().toISOString(), columns.updated_at)
-  // In this order: what another transaction creates after the first statement is seen by the second.
+  // The order matters: the copy also sees records that another transaction creates after the insert.
   const created = await insertNew(tx, plan, range, now, columns)
   await copyChanging(tx, db, plan, range)
   await updateChanging(tx, plan, range, now)
   await recordCreated(tx, db, plan.resource, created, by)
-  return { created: created.length, createdNames: named, updated: await recordUpdated(tx, db, plan.resource, range, by) }
+  return { created: created.length, createdNames, updated: await recordUpdated(tx, db, plan.resource, range, by) }
 }
 
-/** Creates the records that are missing from every path, and stores the id at the end of each. Returns the names that it created. */
+/** Creates the missing records of every path, and stores the id at its end. Returns the names of the new records. */
 async function createPaths(tx: Queries, db: Database, plan: ImportPlan, range: LineRange, by: Actor): Promise<string[]> {
   const created: string[] = []
   const find = createPathFinder(plan)
@@ -79,14 +79,14 @@ function createPathFinder({ tree }: ImportPlan): (tx: Queries, parent: number | 
   }
 }
 
-/** The id at the end of the path of a line; null for the path without names. */
+/** SQL for the id at the end of the path of a line; null for an empty path. */
 const PATH_ID = sql`(select staged_paths.id from staged_paths where staged_paths.path = staged.staged_path)`
 
 const pathColumn = (plan: ImportPlan): SQL => sql`${sql.identifier(plan.path)}`
 
 /**
- * Copies the records that will change as they are, for the change log, and locks them. Others are left alone, with their version.
- * Copies stay in their table: PostgreSQL does not reuse the space of what is deleted from a temporary one.
+ * Locks the records that will change, and copies their state for the change log. Unchanged records keep their version. Copies are never
+ * deleted: temporary tables do not reuse space on every engine.
  */
 async function copyChanging(tx: Queries, db: Database, plan: ImportPlan, range: LineRange): Promise<void> {
   const differs = plan.fields.map((field) => sql`${nextValue(plan, field)} is distinct from ${currentValue(plan, field)}`)
@@ -95,7 +95,7 @@ async function copyChanging(tx: Queries, db: Database, plan: ImportPlan, range: 
       (staged.staged_path is not null and ${currentValue(plan, plan.path)} is distinct from ${PATH_ID}))${db.dialect.forUpdate}`)
 }
 
-/** Changes only what was copied: another record may have come to differ since. */
+/** Updates the copied records only. Others may differ from their lines since the copy, but are not locked. */
 async function updateChanging(tx: Queries, plan: ImportPlan, range: LineRange, now: unknown): Promise<void> {
   const values = plan.fields.map((field) => sql`${sql.identifier(field)} = ${nextValue(plan, field)}`)
   await tx.run(
@@ -107,7 +107,7 @@ async function updateChanging(tx: Queries, plan: ImportPlan, range: LineRange, n
   )
 }
 
-/** In the order of the lines, so that ids follow it. */
+/** Inserts new records in the order of the lines, so that ids follow it. Returns the ids. */
 async function insertNew(
   tx: Queries,
   plan: ImportPlan,

@@ -1,15 +1,15 @@
 // Reads newline-delimited JSON as a stream.
 import { parseBody, repeatedMembers } from '../http/json.ts'
 
-/** One line: what it holds, or why it cannot be read. */
+/** A line: its value, or why it cannot be read. */
 export type Line = { number: number } & ({ value: unknown } | { fault: string })
 
-/** Larger than any record; a file without line ends must not be read into memory whole. */
+/** Longest line in bytes, longer than any record. Without a limit, a file without line ends would fill the memory. */
 const MAX_LINE_BYTES = 1_048_576
 
 const NEWLINE = 0x0a
 
-/** The lines that are not blank, counted from 1. */
+/** Yields the lines that are not blank. Numbers start at 1 and count blank lines. */
 export async function* readNdjson(chunks: AsyncIterable<Buffer>): AsyncGenerator<Line> {
   let number = 0
   for await (const bytes of splitLines(chunks)) {
@@ -31,7 +31,7 @@ function parse(bytes: Buffer | undefined): { value: unknown } | { fault: string 
   }
 }
 
-/** Gives undefined for a line that is too long. */
+/** Yields the bytes of each line, or undefined for a line that is too long. */
 async function* splitLines(chunks: AsyncIterable<Buffer>): AsyncGenerator<Buffer | undefined> {
   let pending: Buffer[] = []
   let size = 0

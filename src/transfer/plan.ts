@@ -1,4 +1,4 @@
-// Describes the import of a resource: which members a line has, and how they become columns. Compiled once.
+// The plan of an import, built once per resource: the members of a line and their columns.
 import { type TSchema, Type } from '@sinclair/typebox'
 import { type SQL, type SQLChunk, sql } from 'drizzle-orm'
 import type { ServedName } from '../../drizzle/tables.ts'
@@ -6,29 +6,29 @@ import { meta, text } from '../query/fields.ts'
 import type { Resource } from '../query/resource.ts'
 import { compileBody, type Validator } from '../validate.ts'
 
-/** Levels of a path. */
+/** Most levels of a path. */
 const MAX_DEPTH = 20
 
 export interface ImportPlan {
   resource: Resource
-  /** The field that identifies a record. Every line has it. */
+  /** Field that identifies a record. Every line has it. */
   key: string
-  /** The field that names a row of `tree`, which a line gives as the path of names from the root. */
+  /** Field that refers to a record of `tree`. A line gives it as a path of names from the root. */
   path: string
   tree: Resource
-  /** The other writable fields, the key included. A line gives their values as a body does. */
+  /** All writable fields but `path`. A line gives their values as a body does. */
   fields: readonly string[]
-  /** Fields that a new record needs. */
+  /** Fields that a new record must have. */
   required: readonly string[]
   /** References to other records, by id. */
   references: readonly { field: string; target: ServedName }[]
-  /** Unique fields besides the key. Sets of several are left to the database. */
+  /** Unique fields besides the key. The database checks unique sets of several fields. */
   unique: readonly string[]
-  /** Checks a line. What a line leaves out keeps its value, or has its default in a new record. */
+  /** Checks a line. A field that it omits keeps its value, or gets its default in a new record. */
   validate: Validator
-  /** SQL that is true where the line says null for the field; undefined where it cannot. */
+  /** Returns SQL that is true if the line sets the field to null; undefined if the field is not nullable. */
   isNull(field: string): SQL | undefined
-  /** The mask of the fields of a line that are null, for `isNull`. */
+  /** Returns the bit mask of the null fields of a line, for `isNull`. */
   nullMask(values: Record<string, unknown>): number
 }
 
@@ -74,14 +74,14 @@ export const stagedValue = (field: string): SQL => sql`staged.${sql.identifier(f
 export const currentValue = (plan: ImportPlan, field: string): SQL => sql`${importTable(plan)}.${sql.identifier(field)}`
 export const isSameKey = (plan: ImportPlan): SQL => sql`${currentValue(plan, plan.key)} = ${stagedValue(plan.key)}`
 
-/** The value of a known record after the import. */
+/** Builds SQL for the value of an existing record after the import. */
 export function nextValue(plan: ImportPlan, field: string): SQL {
-  const kept = sql`coalesce(${stagedValue(field)}, ${currentValue(plan, field)})`
+  const value = sql`coalesce(${stagedValue(field)}, ${currentValue(plan, field)})`
   const isNull = plan.isNull(field)
-  return isNull ? sql`case when ${isNull} then null else ${kept} end` : kept
+  return isNull ? sql`case when ${isNull} then null else ${value} end` : value
 }
 
-/** Lines behind `after`, up to `last`. */
+/** Lines after `after`, up to and including `last`. */
 export interface LineRange {
   after: number
   last: number

@@ -7,5 +7,5 @@ const CONTROL = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
 export const escapeControls = (text: string): string =>
   text.replaceAll(CONTROL, (character) => `\\u{${character.codePointAt(0)?.toString(16)}}`)
 
-/** Does the same for each line, and keeps the ends of lines. */
+/** Escapes control characters in a text of several lines, and keeps the line ends. */
 export const escapeLines = (text: string): string => text.split('\n').map(escapeControls).join('\n')

@@ -6,7 +6,7 @@ export interface Random {
   pick<T>(items: readonly T[]): T
 }
 
-/** Mulberry32. */
+/** Returns a generator of pseudo-random numbers (Mulberry32). */
 export function createRandom(seed: number): Random {
   let state = seed
   const whole = (below: number) => {

@@ -4,7 +4,7 @@ import { createRandom, type Random } from './random.ts'
 import departments from './sample-departments.json' with { type: 'json' }
 
 const SEED = 20_260_101
-/** One product in 50 has no category, and one in 10 is sold out. */
+/** Every 50th product has no category, and every 10th is sold out. */
 const WITHOUT_CATEGORY = 50
 const SOLD_OUT = 10
 /** Draws before a product may repeat another one's brand and name. */

@@ -1,4 +1,4 @@
-// The first half of an import: reads the lines into a temporary table, while others write.
+// The first half of an import: reads the lines into a temporary table, without blocking other writes.
 import { sql } from 'drizzle-orm'
 import { columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { buildInserter, toDriverValue } from '../../drizzle/rows.ts'
@@ -8,7 +8,7 @@ import { addFaults, createFaults } from './faults.ts'
 import type { Line } from './ndjson.ts'
 import { type ImportPlan, importTable } from './plan.ts'
 
-/** Creates the temporary tables. Their own columns have a prefix, since they have those of the resource too. */
+/** Creates the temporary tables. Their additional columns have a prefix that keeps them apart from those of the resource. */
 export async function createStaging(staging: Queries, plan: ImportPlan): Promise<void> {
   const copy = sql`as select * from ${importTable(plan)} where false`
   await staging.run(sql`create temporary table staged ${copy}`)
@@ -43,15 +43,15 @@ export async function stageLines(
   }
   for await (const line of lines) {
     last = line.number
-    const found = 'fault' in line ? [] : plan.validate(line.value)
-    const detail = 'fault' in line ? line.fault : found.map(describe).join('; ')
+    const lineFaults = 'fault' in line ? [] : plan.validate(line.value)
+    const detail = 'fault' in line ? line.fault : lineFaults.map(describe).join('; ')
     if (detail !== '') faults.push({ line: line.number, detail })
-    const row = 'fault' in line ? undefined : buildRow(plan, line.number, line.value, found)
+    const row = 'fault' in line ? undefined : buildRow(plan, line.number, line.value, lineFaults)
     if (row) rows.push(row)
     if (rows.length === BATCH || faults.length === BATCH) await flush()
   }
   await flush()
-  // PostgreSQL would otherwise read all lines for each batch: it never looks at temporary tables by itself.
+  // Without statistics a planner may scan all lines for each batch, and autovacuum never analyses temporary tables.
   await staging.run(sql`analyze staged`)
 }
 
@@ -61,11 +61,11 @@ const formatPointer = (fault: Fault) => ('pointer' in fault ? fault.pointer.slic
 interface StagedRow {
   line: number
   values: Record<string, unknown>
-  /** Bits of the required fields that the line leaves out. */
+  /** Bit mask of the required fields that the line omits. */
   absent: number
 }
 
-/** A line with its good members: a bad one is staged too, to find what else is wrong with it. Undefined where it has no good key. */
+/** Builds a row from the valid members of a line. Faulty lines are staged too, to find further faults. Returns undefined without a valid key. */
 function buildRow(plan: ImportPlan, line: number, value: unknown, faults: readonly Fault[]): StagedRow | undefined {
   const bad = new Set(faults.map((fault) => formatPointer(fault).split('/')[0]))
   if (bad.has('') || bad.has(plan.key)) return undefined

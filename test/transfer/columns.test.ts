@@ -109,7 +109,7 @@ onEach('unknown references and taken unique values are faults', async (t, dialec
   t.strictSame(message.split('\n'), [
     'Nothing was imported:',
     '  line 1: no shelf with the id 9 exists',
-    '  line 2: ean "2" is that of the article 2',
+    '  line 2: ean "2" belongs to article 2',
     '  line 4: no shelf with the id 8 exists; ean "7" is on line 3 too',
     '  line 5: rating must be at most 5',
   ])

@@ -55,7 +55,7 @@ onEach('an import creates new products, changes known ones and leaves equal ones
   ]
   t.same(await importProducts(db, lines(first)), {
     ...{ created: 3, updated: 0, unchanged: 0 },
-    referred: { table: 'categories', count: 2, names: ['Clothes', 'Shirts'] },
+    alsoCreated: { table: 'categories', count: 2, names: ['Clothes', 'Shirts'] },
   })
   const before = await readRows(db)
   t.match(before, [
@@ -470,7 +470,7 @@ onEach('a line that another write has invalidated stops the import at its batch'
   const error = await importProducts(db, lines([...createRows(), { sku: 'KNOWN', stock: 1 }]), { onMerged }).catch((error) => error)
   await removed
   t.type(error, ImportStopped)
-  const [, last] = /^The lines up to (\d+) were imported, and the others were not\./.exec(error.message) ?? []
+  const [, last] = /^The import stopped after line (\d+): /.exec(error.message) ?? []
   t.match(error.message, /\n {2}line 1001: name is required for a new product; price is required for a new product$/)
   t.equal(await checkConsistency(t, db), Number(last))
 })

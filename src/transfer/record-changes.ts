@@ -1,4 +1,4 @@
-// What an import did gets its search text and its entries in the change log, a batch at a time.
+// Writes the search texts and the change log entries of an import, in batches.
 import { inArray, sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { BATCH, indexRows } from '../../drizzle/search.ts'
@@ -9,25 +9,30 @@ import type { Resource } from '../query/resource.ts'
 import { columnsOf, type Row, shownOf } from '../query/rows.ts'
 import type { LineRange } from './plan.ts'
 
-/** `ids` are of the records that were created. */
+/** Records the creation of the records with these ids. */
 export async function recordCreated(tx: Queries, db: Database, resource: Resource, ids: readonly number[], by: Actor): Promise<void> {
   const table: ServedTable = db.tables[resource.table]
-  const made = (row: Row) => created(resource, row)
   for (let start = 0; start < ids.length; start += BATCH) {
-    const some = inArray(table.id, ids.slice(start, start + BATCH))
-    const rows = (await tx.select(columnsOf(db, resource)).from(table).where(some).orderBy(table.id)) as Row[]
+    const isInBatch = inArray(table.id, ids.slice(start, start + BATCH))
+    const rows = (await tx.select(columnsOf(db, resource)).from(table).where(isInBatch).orderBy(table.id)) as Row[]
     await indexRows(tx, resource.served, rows)
-    await recordChanges(tx, db, resource, by, rows.map(made))
+    await recordChanges(
+      tx,
+      db,
+      resource,
+      by,
+      rows.map((row) => created(resource, row)),
+    )
   }
 }
 
-/** Records the changes of the lines in a range, whose records are in `staged_before` as they had been. Returns how many there are. */
+/** Records the updates by the lines in a range, and returns their number. `staged_before` holds the states before the updates. */
 export async function recordUpdated(tx: Queries, db: Database, resource: Resource, range: LineRange, by: Actor): Promise<number> {
   const { columns, place, toRow } = shownOf(db, resource)
   const shown = sql.join([...columns], sql`, `)
   const batch = sql`staged_line > ${placeholder(0)} and staged_line <= ${placeholder(1)} order by staged_line limit ${sql.raw(String(BATCH))}`
   const table = sql.identifier(resource.table)
-  // Under the name of the table, by which the columns are called.
+  // The alias is the name of the table, by which the columns are qualified.
   const before = sql`select ${shown}, staged_line from staged_before as ${table} where ${batch}`
   const after = sql`select ${shown} from ${table} where id in (select id from staged_before where ${batch}) order by id`
   let count = 0
