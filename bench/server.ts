@@ -1,7 +1,7 @@
 // A child process: Stockroom as it is, but that it caches answers and counts requests only where it is told to: a load asks for the same
 // again and again, and more often than anyone may.
 import { buildApp } from '../src/app.ts'
-import { firstKey } from '../src/auth/keys.ts'
+import { createFirstKey } from '../src/auth/keys.ts'
 import { loadConfig } from '../src/config.ts'
 import { inputOf } from './child.ts'
 import { KEY } from './key.ts'
@@ -31,5 +31,5 @@ if (body !== undefined) {
     app.get(`/${access}`, { config: { access } }, (_request, reply) => reply.type('application/json; charset=utf-8').send(bytes))
 }
 await app.ready()
-await firstKey(app.db, KEY)
+await createFirstKey(app.db, KEY)
 await serve(app)

@@ -1,22 +1,22 @@
 // Who asks, and whether they may: the key of a request, counted against its limit, and the role that the route needs.
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
-import { type Key, Keyring, type Verdict } from '../src/auth/keyring.ts'
+import { type ApiKey, Keyring, type Verdict } from '../src/auth/keyring.ts'
 import { parseToken } from '../src/auth/token.ts'
 import { Problem } from '../src/errors.ts'
 import { countHeaders } from '../src/http/limits.ts'
-import { addressOf } from '../src/limits/address.ts'
-import { type Access, includes, type Role } from '../src/roles.ts'
+import { identifyAddress } from '../src/limits/address.ts'
+import { type Access, hasRole, type Role } from '../src/roles.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     keyring: Keyring
     /** The key of a request that goes on for long, as it is now. Undefined where it holds no longer, or may no longer do this. */
-    presentKey(request: FastifyRequest): Promise<Key | undefined>
+    verifyCurrentKey(request: FastifyRequest): Promise<ApiKey | undefined>
   }
   interface FastifyRequest {
     /** Null for a request without a key. */
-    key: Key | null
+    key: ApiKey | null
   }
   interface FastifyContextConfig {
     access?: Access
@@ -26,17 +26,17 @@ declare module 'fastify' {
 /** The scheme of RFC 6750, in any case. */
 const BEARER = /^bearer +(\S+)$/i
 
-const tokenIn = (authorization = '') => BEARER.exec(authorization)?.[1] ?? ''
+const readToken = (authorization = '') => BEARER.exec(authorization)?.[1] ?? ''
 
 const HOW_TO_GET_ONE =
   'Send "Authorization: Bearer stk_…". Who runs the service makes keys with "stockroom keys create", or at /api/keys/ with an admin key.'
 
-const unauthorised = (code: 'key-required' | 'key-refused', detail: string, error = '') =>
+const createUnauthorized = (code: 'key-required' | 'key-refused', detail: string, error = '') =>
   new Problem(code, `${detail} ${HOW_TO_GET_ONE}`, { headers: { 'www-authenticate': `Bearer realm="Stockroom"${error}` } })
 
-const refused = (detail: string) => unauthorised('key-refused', detail, ', error="invalid_token"')
+const createKeyRefused = (detail: string) => createUnauthorized('key-refused', detail, ', error="invalid_token"')
 
-const reasons: Record<Extract<Verdict, { refused: string }>['refused'], string> = {
+const REFUSALS: Record<Extract<Verdict, { refused: string }>['refused'], string> = {
   unknown: 'The key is not known.',
   revoked: 'The key was revoked.',
   expired: 'The key has expired.',
@@ -47,9 +47,9 @@ export default fp(
     const keyring = new Keyring(app.db, (error) => app.log.warn({ err: error }, 'the use of a key could not be noted'))
     app.decorate('keyring', keyring)
     app.decorateRequest('key', null)
-    app.decorate('presentKey', async ({ headers, routeOptions }) => {
-      const verdict = await keyring.verify(tokenIn(headers.authorization))
-      return 'key' in verdict && includes(verdict.key.role, neededFor(routeOptions.config.access) ?? 'read') ? verdict.key : undefined
+    app.decorate('verifyCurrentKey', async ({ headers, routeOptions }) => {
+      const verdict = await keyring.verify(readToken(headers.authorization))
+      return 'key' in verdict && hasRole(verdict.key.role, findRequiredRole(routeOptions.config.access) ?? 'read') ? verdict.key : undefined
     })
     const inTurn = queues()
     const { anonymous, authenticated, 'failed-authentication': failures } = app.limits
@@ -58,7 +58,7 @@ export default fp(
       const access = route.config?.access ?? (isPreflight(route) ? 'unchecked' : undefined)
       if (!access) throw new TypeError(`${route.method} ${route.url} does not say who may call it: give it config.access`)
       route.config = { ...route.config, access }
-      if (!route.schema?.hide) route.schema = { ...route.schema, security: securityOf(neededFor(access)) }
+      if (!route.schema?.hide) route.schema = { ...route.schema, security: describeSecurity(findRequiredRole(access)) }
     })
 
     app.addHook('onRequest', async (request, reply) => {
@@ -71,34 +71,34 @@ export default fp(
           await anonymous.take(request, reply)
           throw new Problem('malformed-request', 'The request has more than one Authorization header.')
         }
-        const token = tokenIn(authorization)
-        request.key = keyring.recall(token) ?? (await keyOf(token, request, reply))
+        const token = readToken(authorization)
+        request.key = keyring.getCached(token) ?? (await verifyKey(token, request, reply))
         await authenticated.take(request, reply)
       }
     })
     // Before the body is read, and after `routing`: who asks for what is not there learns that first.
     app.addHook('preParsing', (request, _reply, _payload, done) => {
-      const needed = neededFor(request.routeOptions.config.access)
+      const needed = findRequiredRole(request.routeOptions.config.access)
       if (needed) authorise(request.key, needed)
       done()
     })
     // Before the database is closed, whose hook was added earlier.
     app.addHook('onClose', () => keyring.close())
 
-    const neededFor = (access: Access = 'admin'): Role | undefined => {
+    const findRequiredRole = (access: Access = 'admin'): Role | undefined => {
       if (access === 'unchecked' || access === 'anyone') return undefined
       if (access === 'key') return 'read'
       return access === 'read' && !app.config.REQUIRE_KEY_TO_READ ? undefined : access
     }
 
     /** Throws `key-refused`, or `quota-exceeded` after too many failures of this address. A valid key passes whatever came before it. */
-    async function keyOf(token: string, request: FastifyRequest, reply: FastifyReply): Promise<Key> {
+    async function verifyKey(token: string, request: FastifyRequest, reply: FastifyReply): Promise<ApiKey> {
       const lookUp = () => keyring.verify(token)
-      const isImmediate = keyring.wasGood(token) || parseToken(token) === undefined
-      const verdict = isImmediate ? await lookUp() : await inTurn(addressOf(request.ip, request.socket.remoteAddress), lookUp)
+      const isImmediate = keyring.wasRecentlyValid(token) || parseToken(token) === undefined
+      const verdict = isImmediate ? await lookUp() : await inTurn(identifyAddress(request.ip, request.socket.remoteAddress), lookUp)
       if ('key' in verdict) return verdict.key
       await (verdict.guessed ? failures : anonymous).take(request, reply)
-      throw refused(token === '' ? 'The Authorization header has no bearer token.' : reasons[verdict.refused])
+      throw createKeyRefused(token === '' ? 'The Authorization header has no bearer token.' : REFUSALS[verdict.refused])
     }
   },
   { name: 'auth', dependencies: ['db', 'rate-limit'] },
@@ -107,14 +107,14 @@ export default fp(
 /** The answers to preflights are a route of a package, which does not say who may call it. */
 const isPreflight = ({ method, schema }: RouteOptions) => method === 'OPTIONS' && schema?.hide === true
 
-function authorise(key: Key | null, needed: Role): void {
-  if (!key) throw unauthorised('key-required', `This needs a key whose role is ${needed}${needed === 'admin' ? '' : ' or more'}.`)
-  if (!includes(key.role, needed))
+function authorise(key: ApiKey | null, needed: Role): void {
+  if (!key) throw createUnauthorized('key-required', `This needs a key whose role is ${needed}${needed === 'admin' ? '' : ' or more'}.`)
+  if (!hasRole(key.role, needed))
     throw new Problem('forbidden', `This needs a key whose role is ${needed}${needed === 'admin' ? '' : ' or more'}; yours is ${key.role}.`)
 }
 
 /** For the OpenAPI document. Where no key is needed, one may be sent all the same: its limit is higher. */
-const securityOf = (needed: Role | undefined): Record<string, string[]>[] => (needed ? [{ key: [needed] }] : [{}, { key: [] }])
+const describeSecurity = (needed: Role | undefined): Record<string, string[]>[] => (needed ? [{ key: [needed] }] : [{}, { key: [] }])
 
 /** Runs the work of each client one after the other: guesses of one address then occupy one database connection at most. */
 function queues() {

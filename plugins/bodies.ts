@@ -5,7 +5,7 @@ import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
 import { Admission, type Place } from '../src/http/admission.ts'
 import { BODYLESS, LARGE_BODIES, LARGE_BODY, TIMEOUTS } from '../src/http/limits.ts'
-import { addressOf } from '../src/limits/address.ts'
+import { identifyAddress } from '../src/limits/address.ts'
 
 export interface BodiesOptions {
   timeouts?: Partial<typeof TIMEOUTS> | undefined
@@ -14,7 +14,7 @@ export interface BodiesOptions {
 export default fp(
   async function bodies(app: FastifyInstance, { timeouts }: BodiesOptions) {
     const { admission: patience, body: time } = { ...TIMEOUTS, ...timeouts }
-    const admission = new Admission({ ...LARGE_BODIES, patience })
+    const admission = new Admission({ ...LARGE_BODIES, maxWait: patience })
     // After `auth`: nobody waits, or has others wait, without the key that the route needs.
     app.addHook('preParsing', (request, { raw }, payload, done) => {
       if (!isLarge(request)) return done()
@@ -37,15 +37,15 @@ function isLarge({ method, headers, routeOptions }: FastifyRequest): boolean {
   return Number(length) > LARGE_BODY && Number(length) <= routeOptions.bodyLimit
 }
 
-const identifyClient = ({ key, ip, socket }: FastifyRequest): string => (key ? `key ${key.id}` : addressOf(ip, socket.remoteAddress))
+const identifyClient = ({ key, ip, socket }: FastifyRequest): string => (key ? `key ${key.id}` : identifyAddress(ip, socket.remoteAddress))
 
 async function admit(place: Place, payload: Readable, time: number): Promise<Readable> {
-  if (await place.granted) return within(time, payload)
+  if (await place.granted) return limitTime(time, payload)
   throw new Problem('overloaded', 'There are more large bodies than can be read. Try again later.', { headers: { 'retry-after': '5' } })
 }
 
 /** The payload, which fails if its end has not come after `time` milliseconds. */
-function within(time: number, payload: Readable): Readable {
+function limitTime(time: number, payload: Readable): Readable {
   const body = new PassThrough()
   const timer = setTimeout(() => {
     payload.unpipe(body)

@@ -6,7 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { docsFiles, docsPage } from '../src/docs/files.ts'
 import { Problem } from '../src/errors.ts'
-import { codingOf } from '../src/http/cached-response.ts'
+import { negotiateCoding } from '../src/http/cached-response.ts'
 
 /** Its routes are in no document. */
 const OPTIONS = { schema: { hide: true }, config: { access: 'anyone' } } as const
@@ -17,12 +17,12 @@ const KEEP_FOR_EVER = 'public, max-age=31536000, immutable'
 export default fp(
   async function docs(app) {
     // A scope of its own: helmet is for what a browser shows, and costs half the speed of a route.
-    await app.register(reference)
+    await app.register(addReferencePage)
   },
   { name: 'docs', dependencies: ['auth', 'errors'] },
 )
 
-async function reference(app: FastifyInstance) {
+async function addReferencePage(app: FastifyInstance) {
   await setHeaders(app)
   for (const url of ['/docs', '/docs/'])
     app.get(url, OPTIONS, async (_request, reply) => {
@@ -32,7 +32,7 @@ async function reference(app: FastifyInstance) {
   app.get<{ Params: { file: string } }>('/docs/static/:file', OPTIONS, async (request, reply) => {
     const file = Object.values(await docsFiles()).find(({ name }) => name === request.params.file)
     if (!file) throw new Problem('not-found', 'The documentation page has no such file.')
-    const coding = codingOf(request)
+    const coding = negotiateCoding(request)
     const encoded = coding && file.encoded[coding]
     if (encoded) reply.header('content-encoding', coding)
     const vary = reply.getHeader('vary')

@@ -33,7 +33,7 @@ export default fp(
       done()
     })
     app.setErrorHandler(async (error, request, reply) => {
-      const problem = await withAllFaults(toProblem(error, { app, request }), error, request)
+      const problem = await addOtherFaults(toProblem(error, { app, request }), error, request)
       if (errors[problem.code].status >= 500 && !UNREPORTED.includes(problem.code)) request.log.error({ err: error }, problem.message)
       return send(reply, request, problem)
     })
@@ -59,11 +59,11 @@ export function clientErrorHandler(this: FastifyInstance, error: ConnectionError
   if (error.code === 'ECONNRESET' || !socket.writable) return
   // On a connection that has had an answer, another would be taken for that of a request that was never made, or of another client.
   if (socket.bytesWritten > 0) return void socket.destroy()
-  const [code, detail] = unreadable[error.code] ?? ['malformed-request', 'The request is not HTTP/1.1.']
-  answerRaw(this, socket, new Problem(code, detail, { cause: error.code }))
+  const [code, detail] = NODE_PROBLEMS[error.code] ?? ['malformed-request', 'The request is not HTTP/1.1.']
+  sendRaw(this, socket, new Problem(code, detail, { cause: error.code }))
 }
 
-const unreadable: Record<string, [ErrorCode, string]> = {
+const NODE_PROBLEMS: Record<string, [ErrorCode, string]> = {
   HPE_HEADER_OVERFLOW: ['headers-too-large', 'The URL and the headers together are larger than 16 KiB.'],
   HPE_INVALID_URL: ['malformed-request', 'The URL has a character that must be percent-encoded.'],
   ERR_HTTP_REQUEST_TIMEOUT: ['request-timeout', 'The request did not arrive in time.'],
@@ -73,12 +73,12 @@ const unreadable: Record<string, [ErrorCode, string]> = {
 export const unmetExpectation = new Problem('expectation-failed', 'Only "Expect: 100-continue" is understood.')
 
 /** For Node's `connect`. */
-export const noProxy = new Problem('malformed-request', 'CONNECT is for proxies.')
+export const connectRefused = new Problem('malformed-request', 'CONNECT is for proxies.')
 
 /** Milliseconds in which a client that goes on sending can read the answer. */
 const LINGER = 1_000
 
-export function answerRaw({ log }: FastifyInstance, socket: Duplex, problem: Problem): void {
+export function sendRaw({ log }: FastifyInstance, socket: Duplex, problem: Problem): void {
   const id = randomUUID()
   const { status } = errors[problem.code]
   log.info({ reqId: id, res: { statusCode: status }, code: problem.code, cause: problem.cause }, 'what is no request was answered')
@@ -97,12 +97,12 @@ export function answerRaw({ log }: FastifyInstance, socket: Duplex, problem: Pro
   setTimeout(() => socket.destroy(), LINGER).unref()
 }
 
-interface Circumstances {
+interface ErrorContext {
   app?: FastifyInstance
   request?: FastifyRequest
 }
 
-function toProblem(error: unknown, { app, request }: Circumstances = {}): Problem {
+function toProblem(error: unknown, { app, request }: ErrorContext = {}): Problem {
   if (error instanceof Problem) return error
   const { code, statusCode = 500 } = (error ?? {}) as Partial<FastifyError>
   const known = frameworkProblems[code ?? ''] ?? databaseProblems[app?.db?.classifyFailure(error) as Failure]
@@ -115,7 +115,7 @@ function toProblem(error: unknown, { app, request }: Circumstances = {}): Proble
 }
 
 /** Fastify stops at the first part of a request that has faults. The client is to see them all, and those that only the database can tell. */
-async function withAllFaults(problem: Problem, error: unknown, request: FastifyRequest): Promise<Problem> {
+async function addOtherFaults(problem: Problem, error: unknown, request: FastifyRequest): Promise<Problem> {
   if (problem.code !== 'invalid-request') return problem
   const { validationContext: part } = error as FastifyError
   if (part !== 'body' && part !== 'querystring') return problem
@@ -123,12 +123,12 @@ async function withAllFaults(problem: Problem, error: unknown, request: FastifyR
   const query =
     part === 'body' ? (request.getValidationFunction('querystring')?.(request.query) as { error?: Problem } | undefined) : undefined
   const inQuery = part === 'body' ? (query?.error?.faults ?? []) : problem.faults
-  const others = await furtherFaults(request, inBody)
+  const others = await findFurtherFaults(request, inBody)
   return query?.error || others.length > 0 ? invalid([...inBody, ...others, ...inQuery]) : problem
 }
 
 /** Nothing is looked up for a body whose members cannot be told apart. */
-async function furtherFaults(request: FastifyRequest, faults: readonly Fault[]): Promise<readonly Fault[]> {
+async function findFurtherFaults(request: FastifyRequest, faults: readonly Fault[]): Promise<readonly Fault[]> {
   const { findFaults } = request.routeOptions.config
   const { body } = request
   const faulty = listMembers(faults)

@@ -29,37 +29,37 @@ const MAX_TURNS = 1_000
 
 export default fp(
   async function health(app) {
-    let stopping = false
-    let lettingGo = false
+    let isStopping = false
+    let isClosingConnections = false
     app.decorate('drain', async (milliseconds: number, wait = setTimeout as (milliseconds: number) => Promise<unknown>) => {
-      stopping = true
+      isStopping = true
       await wait(milliseconds / 2)
-      lettingGo = true
+      isClosingConnections = true
       await wait(milliseconds / 2)
     })
     app.addHook('preClose', async () => {
-      stopping = true
-      lettingGo = true
-      await untilQuiet(app.server)
+      isStopping = true
+      isClosingConnections = true
+      await waitUntilQuiet(app.server)
     })
     // A connection kept alive would hold up the exit until its client lets go of it.
     app.addHook('onSend', (_request, reply, payload, done) => {
-      if (lettingGo) reply.header('connection', 'close')
+      if (isClosingConnections) reply.header('connection', 'close')
       done(null, payload)
     })
     /** Why the last check failed, in the words of the log. */
-    let told: string | undefined
+    let lastReason: string | undefined
     app.decorate('checkReady', async () => {
-      if (stopping) throw new Problem('not-ready', 'The service is stopping.')
+      if (isStopping) throw new Problem('not-ready', 'The service is stopping.')
       if (!app.load.hasSettled) throw new Problem('not-ready', 'The service has just started.')
       try {
-        const [lag] = await within(READY_LIMIT, Promise.all([logLag(app.db), app.db.checkReady()]))
-        told = undefined
+        const [lag] = await withReadyLimit(READY_LIMIT, Promise.all([logLag(app.db), app.db.checkReady()]))
+        lastReason = undefined
         return lag
       } catch (cause) {
         const reason = cause instanceof Error ? cause.message : String(cause)
-        if (reason !== told) app.log.warn({ err: cause }, 'not ready')
-        told = reason
+        if (reason !== lastReason) app.log.warn({ err: cause }, 'not ready')
+        lastReason = reason
         if (cause instanceof Problem) throw cause
         const failure = app.db.classifyFailure(cause)
         throw new Problem('not-ready', failure ? databaseProblems[failure][1] : 'The schema of the database is not that of the code.', {
@@ -72,7 +72,7 @@ export default fp(
 )
 
 /** Throws `not-ready` where `work` takes longer than a number of milliseconds. */
-async function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
+async function withReadyLimit<T>(milliseconds: number, work: Promise<T>): Promise<T> {
   const late = new AbortController()
   const limit = setTimeout(milliseconds, undefined, { signal: late.signal }).then(() => {
     throw new Problem('not-ready', `The database has not answered for ${milliseconds / 1_000} s.`)
@@ -89,7 +89,7 @@ async function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
  * Waits for turns of the event loop in which no connection and no request arrives. The kernel resets connections that wait for `accept`
  * when the listener closes, so `close` has to follow in the same turn.
  */
-async function untilQuiet(server: Server): Promise<void> {
+async function waitUntilQuiet(server: Server): Promise<void> {
   let quiet = 0
   const note = () => {
     quiet = 0

@@ -71,7 +71,7 @@ export default fp(
     app.addHook('onReady', async () => {
       if (!config.WORKER) return
       jobs.startWorker()
-      pulsing = pulse(app, stopping.signal)
+      pulsing = runPulse(app, stopping.signal)
     })
     // What runs has the time in which requests come to their end, and more; it is over before the database is closed, whose hook was added earlier.
     app.addHook('preClose', async () => {
@@ -83,9 +83,9 @@ export default fp(
 )
 
 /** Asks for the jobs that nobody else asks for: those that are due by the clock, and those that the change log and deliveries call for. */
-async function pulse({ db, jobs, log }: FastifyInstance, signal: AbortSignal): Promise<void> {
+async function runPulse({ db, jobs, log }: FastifyInstance, signal: AbortSignal): Promise<void> {
   const slots = new Map<string, number>()
-  const scheduled = async () => {
+  const enqueueScheduled = async () => {
     for (const [kind, every] of Object.entries(schedules)) {
       const slot = Math.floor(Date.now() / every)
       if (slots.get(kind) === slot) continue
@@ -93,7 +93,7 @@ async function pulse({ db, jobs, log }: FastifyInstance, signal: AbortSignal): P
       slots.set(kind, slot)
     }
   }
-  const called = async () => {
+  const enqueueDue = async () => {
     const { isEnabled, dispatch, deliver } = await findDueWork(db)
     if (!dispatch && deliver.length === 0) return isEnabled
     await db.write(async (tx) => {
@@ -106,8 +106,8 @@ async function pulse({ db, jobs, log }: FastifyInstance, signal: AbortSignal): P
   while (!signal.aborted) {
     let wait = PULSE
     try {
-      await scheduled()
-      if (!(await called())) wait = PULSE_WITHOUT_WEBHOOKS
+      await enqueueScheduled()
+      if (!(await enqueueDue())) wait = PULSE_WITHOUT_WEBHOOKS
     } catch (err) {
       if (!signal.aborted) log.warn({ err }, 'jobs could not be asked for')
       wait = RETRY_AFTER

@@ -36,7 +36,7 @@ export default fp(
     if (shedding === false) return load.stop()
     if (shedding === true) {
       // Not before: the start blocks the event loop.
-      app.addHook('onReady', async () => load.watch())
+      app.addHook('onReady', async () => load.start())
       app.addHook('onClose', async () => load.stop())
     }
     let told = Number.NEGATIVE_INFINITY

@@ -3,8 +3,8 @@ import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
-import { addressOf } from '../src/limits/address.ts'
-import { type Quota, type RequestLog, storeOf } from '../src/limits/log.ts'
+import { identifyAddress } from '../src/limits/address.ts'
+import { createStoreClass, type Quota, type RequestLog } from '../src/limits/log.ts'
 import { MemoryLog } from '../src/limits/memory.ts'
 import { RedisLog } from '../src/limits/redis.ts'
 
@@ -29,13 +29,13 @@ export interface Limit {
 const MAX_FAILURES = 10
 const FAILURES_WINDOW = 60
 
-const byAddress = (request: FastifyRequest) => addressOf(request.ip, request.socket.remoteAddress)
-const byKey = (request: FastifyRequest) => String(request.key?.id)
+const keyByAddress = (request: FastifyRequest) => identifyAddress(request.ip, request.socket.remoteAddress)
+const keyById = (request: FastifyRequest) => String(request.key?.id)
 
 const UNLIMITED: Limit = { take: async () => {}, takeFurther: async () => {} }
 
 /** Why a request is refused, in words. */
-const refusals: Record<Policy, (max: number, seconds: number) => string> = {
+const REFUSALS: Record<Policy, (max: number, seconds: number) => string> = {
   anonymous: (max, seconds) => `Without a key, an address may send ${max} requests in ${seconds} seconds.`,
   authenticated: (max, seconds) => `A key may send ${max} requests in ${seconds} seconds.`,
   'failed-authentication': (max, seconds) =>
@@ -60,38 +60,38 @@ export default fp(
       warned = performance.now()
       app.log.warn('more clients than can be remembered: those with the fewest requests are forgotten')
     }
-    const inMemory = ({ limit, window }: Quota) => new MemoryLog({ limit, window, onForget, ...(clock && { clock }) })
+    const createMemoryLog = ({ limit, window }: Quota) => new MemoryLog({ limit, window, onForget, ...(clock && { clock }) })
     const logs = new Map<string, RequestLog>()
-    const makeLog = (quota: Quota): RequestLog =>
-      redis ? new RedisLog(redis, quota, inMemory(quota), { ...(clock && { clock }) }) : inMemory(quota)
-    const logOf = (quota: Quota): RequestLog => {
-      const log = logs.get(quota.policy) ?? makeLog(quota)
+    const createLog = (quota: Quota): RequestLog =>
+      redis ? new RedisLog(redis, quota, createMemoryLog(quota), { ...(clock && { clock }) }) : createMemoryLog(quota)
+    const getLog = (quota: Quota): RequestLog => {
+      const log = logs.get(quota.policy) ?? createLog(quota)
       logs.set(quota.policy, log)
       return log
     }
-    await app.register(rateLimit, { global: false, store: storeOf(logOf) })
+    await app.register(rateLimit, { global: false, store: createStoreClass(getLog) })
 
-    const limit = (policy: Policy, max: number, seconds: number, keyGenerator: (request: FastifyRequest) => string): Limit => {
+    const createLimit = (policy: Policy, max: number, seconds: number, keyGenerator: (request: FastifyRequest) => string): Limit => {
       if (max === 0) return UNLIMITED
       const options = { max, timeWindow: seconds * 1_000, keyGenerator, policy }
       const count = app.createRateLimit(options)
-      const stated = `"${policy}";q=${max};w=${seconds}`
+      const policyHeader = `"${policy}";q=${max};w=${seconds}`
       const take = async (request: FastifyRequest, reply: FastifyReply) => {
         const usage = await count(request)
-        if (!usage.isAllowed) tell(reply, usage.remaining, usage.ttlInSeconds, usage.isExceeded)
+        if (!usage.isAllowed) reportUsage(reply, usage.remaining, usage.ttlInSeconds, usage.isExceeded)
       }
       const takeFurther = async (request: FastifyRequest, reply: FastifyReply, requests: number) => {
         // The request itself is counted already.
         const further = Math.min(requests, max - 1)
         if (further < 1) return
-        const { current, ttl } = await logOf({ policy, limit: max, window: seconds * 1_000 }).take(keyGenerator(request), further)
-        tell(reply, Math.max(0, max - current), Math.ceil(ttl / 1_000), current > max)
+        const { current, ttl } = await getLog({ policy, limit: max, window: seconds * 1_000 }).take(keyGenerator(request), further)
+        reportUsage(reply, Math.max(0, max - current), Math.ceil(ttl / 1_000), current > max)
       }
-      const tell = (reply: FastifyReply, remaining: number, wait: number, isExceeded: boolean) => {
-        reply.header('ratelimit-policy', stated)
+      const reportUsage = (reply: FastifyReply, remaining: number, wait: number, isExceeded: boolean) => {
+        reply.header('ratelimit-policy', policyHeader)
         reply.header('ratelimit', `"${policy}";r=${remaining};t=${wait}`)
         if (isExceeded)
-          throw new Problem('quota-exceeded', `${refusals[policy](max, seconds)} Try again in ${wait} second${wait === 1 ? '' : 's'}.`, {
+          throw new Problem('quota-exceeded', `${REFUSALS[policy](max, seconds)} Try again in ${wait} second${wait === 1 ? '' : 's'}.`, {
             headers: { 'retry-after': String(wait) },
             members: { 'violated-policies': [policy] },
           })
@@ -99,9 +99,9 @@ export default fp(
       return { take, takeFurther }
     }
     app.decorate('limits', {
-      anonymous: limit('anonymous', RATE_LIMIT_ANONYMOUS, RATE_LIMIT_WINDOW, byAddress),
-      authenticated: limit('authenticated', RATE_LIMIT_AUTHENTICATED, RATE_LIMIT_WINDOW, byKey),
-      'failed-authentication': limit('failed-authentication', MAX_FAILURES, FAILURES_WINDOW, byAddress),
+      anonymous: createLimit('anonymous', RATE_LIMIT_ANONYMOUS, RATE_LIMIT_WINDOW, keyByAddress),
+      authenticated: createLimit('authenticated', RATE_LIMIT_AUTHENTICATED, RATE_LIMIT_WINDOW, keyById),
+      'failed-authentication': createLimit('failed-authentication', MAX_FAILURES, FAILURES_WINDOW, keyByAddress),
     })
   },
   { name: 'rate-limit', dependencies: ['redis'] },

@@ -17,15 +17,15 @@ export default fp(
   // After `auth`, which counts these requests too.
   async function routing(app: FastifyInstance) {
     /** The methods of each URL without parameters: `/api/products/bulk` is not the record whose id is `bulk`, whatever the method. */
-    const fixed = new Map<string, Set<string>>()
+    const fixedUrls = new Map<string, Set<string>>()
     app.addHook('onRoute', ({ url, method }) => {
       if (/[:*]/.test(url)) return
-      const methods = fixed.get(withoutSlash(url)) ?? new Set()
+      const methods = fixedUrls.get(withoutSlash(url)) ?? new Set()
       for (const one of [method].flat()) methods.add(one)
-      fixed.set(withoutSlash(url), methods)
+      fixedUrls.set(withoutSlash(url), methods)
     })
-    const methodsOf = (url: string): readonly string[] => {
-      const own = fixed.get(withoutSlash(url))
+    const listMethods = (url: string): readonly string[] => {
+      const own = fixedUrls.get(withoutSlash(url))
       if (own) return METHODS.filter((method) => own.has(method))
       return METHODS.filter((method) => {
         const route = app.findRoute({ method, url })
@@ -33,30 +33,30 @@ export default fp(
       })
     }
     const isMistaken = ({ url, method, params }: FastifyRequest): boolean => {
-      for (const _ in params as object) return fixed.get(withoutSlash(pathOf(url)))?.has(method) === false
+      for (const _ in params as object) return fixedUrls.get(withoutSlash(readPath(url)))?.has(method) === false
       return false
     }
     app.decorateRequest('origin', '')
     app.addHook('onRequest', (request, reply, done) => {
       if (request.raw.rawHeaders.length > 2 * MAX_HEADERS)
         throw new Problem('headers-too-large', `The request has more than ${MAX_HEADERS} headers.`)
-      const origin = originOf(request)
+      const origin = readOrigin(request)
       request.origin = app.config.PUBLIC_URL || origin
       // What is sent to a URL that does not exist is of no interest. Only `cors` has a route for OPTIONS, which is every URL's.
       const { is404, method, params } = request
-      if (is404 || method === 'OPTIONS' || hasEmptySegment(params) || isMistaken(request)) unrouted(methodsOf, request, reply)
+      if (is404 || method === 'OPTIONS' || hasEmptySegment(params) || isMistaken(request)) sendUnrouted(listMethods, request, reply)
       else if (request.url.length > MAX_URL_LENGTH)
         throw new Problem('headers-too-large', `The URL is longer than ${MAX_URL_LENGTH} characters.`)
       else done()
     })
-    app.setNotFoundHandler((request, reply) => unrouted(methodsOf, request, reply))
+    app.setNotFoundHandler((request, reply) => sendUnrouted(listMethods, request, reply))
   },
   { name: 'routing', dependencies: ['errors', 'auth'] },
 )
 
 /** A URL that no route has, or has for other methods only (RFC 9110, 15.5.6), or is asked for them. */
-function unrouted(methodsOf: (url: string) => readonly string[], request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const url = pathOf(request.url)
+function sendUnrouted(methodsOf: (url: string) => readonly string[], request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const url = readPath(request.url)
   const methods = methodsOf(url)
   // A file of the documentation page that does not exist has a route, of all its files.
   if (methods.length === 0 || methods.some((method) => method === request.method))
@@ -66,7 +66,7 @@ function unrouted(methodsOf: (url: string) => readonly string[], request: Fastif
   throw new Problem('method-not-allowed', `${request.method} does not apply here.`, { headers: { allow } })
 }
 
-const pathOf = (url: string): string => url.split('?', 1)[0] ?? ''
+const readPath = (url: string): string => url.split('?', 1)[0] ?? ''
 
 const withoutSlash = (path: string): string => path.replace(/(.)\/$/, '$1')
 
@@ -82,17 +82,17 @@ function hasEmptySegment(params: unknown): boolean {
 const HOST = /^(?:[\w.~-]+|\[[\da-f:.]+\])(?::\d{1,5})?$/i
 
 /** What was found to be an origin last: nearly all requests come to the same. */
-let known = { protocol: '', host: '', origin: '' }
+let lastOrigin = { protocol: '', host: '', origin: '' }
 
 /** Links in answers begin with it, so it has to be a host and nothing more (RFC 9112, 3.2). Empty where a client of HTTP/1.0 names none. */
-function originOf({ host, protocol, raw }: FastifyRequest): string {
+function readOrigin({ host, protocol, raw }: FastifyRequest): string {
   const detail = 'The Host header is not the name of a host.'
   if (countHeaders(raw.rawHeaders, 'host') > 1) throw new Problem('malformed-request', detail)
-  if (host === known.host && protocol === known.protocol) return known.origin
+  if (host === lastOrigin.host && protocol === lastOrigin.protocol) return lastOrigin.origin
   const origin = `${protocol}://${host}`
   const old = raw.httpVersion === '1.0' && host === ''
   if (!/^https?$/.test(protocol) || !(old || (HOST.test(host) && URL.canParse(origin)))) throw new Problem('malformed-request', detail)
   if (old) return ''
-  known = { protocol, host, origin }
+  lastOrigin = { protocol, host, origin }
   return origin
 }

@@ -4,8 +4,8 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { BulkResult } from '../src/bulk/schemas.ts'
 import { invalid, Problem } from '../src/errors.ts'
-import { refuseKey } from '../src/http/idempotency.ts'
-import { isPoisoned, parseBody, repeatedMembers } from '../src/http/json.ts'
+import { rejectIdempotencyKey } from '../src/http/idempotency.ts'
+import { isPoisoned, listRepeatedMembers, parseBody } from '../src/http/json.ts'
 import { announcesBody, BODYLESS } from '../src/http/limits.ts'
 import { JobList, JobSchema } from '../src/jobs/schemas.ts'
 import { listOf, NoParameters } from '../src/openapi/operations.ts'
@@ -54,7 +54,7 @@ const parts: Record<string, (schema: TSchema) => Validate> = {
       if (members > MAX_MEMBERS)
         return { error: invalid([{ pointer: '', detail: `has ${members} members: at most ${MAX_MEMBERS} are read` }]) }
       if (body === null && schema['x-optional']) return { value: {} }
-      const faults = body === null ? [{ pointer: '', detail: 'must be a JSON object' }] : [...check(body), ...repeatedMembers(body)]
+      const faults = body === null ? [{ pointer: '', detail: 'must be a JSON object' }] : [...check(body), ...listRepeatedMembers(body)]
       return faults.length > 0 ? { error: invalid(faults) } : { value: body }
     }
   },
@@ -114,7 +114,7 @@ export default fp(
       const preferred = prefer === undefined ? undefined : preferredHandling(prefer)
       if (preferred) reply.header('preference-applied', `handling=${preferred}`)
       ;(request.query as RawQuery).handling = preferred ?? handling
-      if (CHANGING.has(request.method)) refuseKey(request)
+      if (CHANGING.has(request.method)) rejectIdempotencyKey(request)
       if (hasUnreadBody(request)) throw invalid([{ pointer: '', detail: 'is not read here: send no body' }])
       done()
     })

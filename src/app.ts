@@ -10,7 +10,7 @@ import caching from '../plugins/caching.ts'
 import cors from '../plugins/cors.ts'
 import db from '../plugins/db.ts'
 import docs from '../plugins/docs.ts'
-import problems, { answerRaw, clientErrorHandler, frameworkErrors, noProxy, unmetExpectation } from '../plugins/errors.ts'
+import problems, { clientErrorHandler, connectRefused, frameworkErrors, sendRaw, unmetExpectation } from '../plugins/errors.ts'
 import feed from '../plugins/feed.ts'
 import health from '../plugins/health.ts'
 import jobs, { type WebhookOptions } from '../plugins/jobs.ts'
@@ -22,11 +22,11 @@ import routing from '../plugins/routing.ts'
 import schemas from '../plugins/schemas.ts'
 import type { Config } from './config.ts'
 import { limitConnections } from './http/connections.ts'
-import { MAX_HEADER_SIZE, requestId, TIMEOUTS } from './http/limits.ts'
+import { MAX_HEADER_SIZE, readRequestId, TIMEOUTS } from './http/limits.ts'
 import type { App } from './http/routes.ts'
 import type { JobHandler } from './job-handlers.ts'
-import { networkTest } from './limits/address.ts'
-import { type LogStream, logger } from './logger.ts'
+import { createNetworkTest } from './limits/address.ts'
+import { createLoggerOptions, type LogStream } from './logger.ts'
 import { declaredResources } from './query/registry.ts'
 import type { Resource } from './query/resource.ts'
 
@@ -75,13 +75,13 @@ export async function buildApp({
   shedding,
   log,
 }: AppOptions): Promise<App> {
-  const { headers, request, idle, untaken, keepAlive, check } = { ...TIMEOUTS, ...timeouts }
-  const isProxy = networkTest(config.TRUST_PROXY)
+  const { headers, request, idle, stalled, keepAlive, check } = { ...TIMEOUTS, ...timeouts }
+  const isProxy = createNetworkTest(config.TRUST_PROXY)
   const app = Fastify({
-    logger: logger(config, log),
+    logger: createLoggerOptions(config, log),
     bodyLimit: config.BODY_LIMIT,
     trustProxy: config.TRUST_PROXY !== '' && isProxy,
-    genReqId: requestId,
+    genReqId: readRequestId,
     // A Host header that is missing, and a request while stopping, are answered by plugins/routing.ts and plugins/health.ts.
     http: { requireHostHeader: false, maxHeaderSize: MAX_HEADER_SIZE, headersTimeout: headers, connectionsCheckingInterval: check },
     return503OnClosing: false,
@@ -97,12 +97,12 @@ export async function buildApp({
   limitConnections(app.server, {
     perAddress: config.MAX_CONNECTIONS_PER_ADDRESS,
     isProxy,
-    untaken,
+    stalled,
     check,
     onRefuse: (client) => app.log.warn({ client }, 'connections refused: the address has MAX_CONNECTIONS_PER_ADDRESS already'),
   })
-  app.server.on('checkExpectation', (_request, { socket }) => socket && answerRaw(app, socket, unmetExpectation))
-  app.server.on('connect', (_request, socket) => answerRaw(app, socket, noProxy))
+  app.server.on('checkExpectation', (_request, { socket }) => socket && sendRaw(app, socket, unmetExpectation))
+  app.server.on('connect', (_request, socket) => sendRaw(app, socket, connectRefused))
   app.addHttpMethod('DELETE', { hasBody: false, overrideExisting: true })
   app.decorate('config', config)
   app.decorate('resources', resources ?? (await declaredResources()))

@@ -2,7 +2,7 @@
 import { type TSchema, Type } from '@sinclair/typebox'
 import type { Database } from '../drizzle/database.ts'
 import { pruneChanges } from './feed/prune.ts'
-import { KEPT_FOR, pruneAnswers } from './http/idempotency.ts'
+import { pruneResponses, RESPONSE_RETENTION } from './http/idempotency.ts'
 import type { Handler, JobKind } from './jobs/handler.ts'
 import type { Queue, RetryPolicy } from './jobs/queue.ts'
 import type { Resource } from './query/resource.ts'
@@ -31,7 +31,7 @@ export interface Services {
 export type JobHandler<S extends TSchema = TSchema> = Handler<Services, S>
 
 /** Returns its argument: `run` gets the type of its payload from the schema. */
-const handler = <S extends TSchema>(declaration: JobHandler<S>): JobHandler<S> => declaration
+const declareHandler = <S extends TSchema>(declaration: JobHandler<S>): JobHandler<S> => declaration
 
 /** Seconds and attempts that fit most. */
 const DEFAULT: RetryPolicy = { attempts: 10, delay: 5, maxDelay: 3_600, concurrency: 2, hasHistory: true }
@@ -48,7 +48,7 @@ const DAY = 24 * HOUR
 const NoPayload = Type.Object({}, { additionalProperties: false })
 
 export const handlers = {
-  'products.notify': handler({
+  'products.notify': declareHandler({
     payload: Type.Object({
       record: Type.Unsafe<Row>(Type.Object({ id: Type.Integer() })),
       message: Type.Optional(Type.String()),
@@ -61,22 +61,22 @@ export const handlers = {
       return { deliveries: await db.write((tx) => createDeliveries(tx, db, { events, resources, origin })) }
     },
   }),
-  'webhooks.dispatch': handler({
+  'webhooks.dispatch': declareHandler({
     payload: NoPayload,
     policy: { ...EPHEMERAL, concurrency: 1 },
     run: ({ db, resources, origin }, _payload, { signal }) => dispatch(db, { resources, origin, signal }),
   }),
-  'webhooks.deliver': handler({
+  'webhooks.deliver': declareHandler({
     payload: Type.Object({ webhook: Type.Integer() }),
     policy: { ...EPHEMERAL, concurrency: MAX_RECEIVERS },
     run: ({ db, sender, schedule }, { webhook }, { signal }) => deliverDue(db, { sender, schedule }, webhook, signal),
   }),
-  'webhooks.cancel': handler({
+  'webhooks.cancel': declareHandler({
     payload: Type.Object({ webhook: Type.Integer() }),
     policy: DEFAULT,
     run: async ({ db }, { webhook }, { signal }) => ({ deliveries: await cancelDeliveries(db, webhook, signal) }),
   }),
-  'webhooks.replay': handler({
+  'webhooks.replay': declareHandler({
     payload: Type.Object({
       webhook: Type.Integer(),
       since: Type.String(),
@@ -86,14 +86,14 @@ export const handlers = {
     policy: DEFAULT,
     run: async ({ db }, range, { signal }) => ({ deliveries: await replayRange(db, range, signal) }),
   }),
-  retention: handler({
+  retention: declareHandler({
     payload: NoPayload,
     policy: { ...DEFAULT, concurrency: 1 },
     async run({ db, queue, keepDays }, _payload, { signal }) {
       const before = (days: number) => new Date(Date.now() - days * DAY)
       const forgotten = {
         changes: keepDays.changes === 0 ? 0 : await pruneChanges(db, before(keepDays.changes), signal),
-        answers: await pruneAnswers(db, new Date(Date.now() - KEPT_FOR), signal),
+        answers: await pruneResponses(db, new Date(Date.now() - RESPONSE_RETENTION), signal),
         deliveries: await pruneDeliveries(db, before(keepDays.deliveries), signal),
         jobs: await queue.prune(before(keepDays.jobs)),
       }

@@ -22,7 +22,7 @@ const secrets: [sign: RegExp, pattern: RegExp, replacement: string][] = [
 ]
 
 /** Every line goes through here before it is written. */
-export const mask = (line: string): string =>
+export const maskSecrets = (line: string): string =>
   secrets.reduce((masked, [sign, pattern, replacement]) => (sign.test(masked) ? masked.replace(pattern, replacement) : masked), line)
 
 /** Where lines go. */
@@ -30,9 +30,9 @@ export interface LogStream {
   write(line: string): void
 }
 
-export const logger = ({ LOG_LEVEL }: Config, stream?: LogStream): FastifyServerOptions['logger'] => ({
+export const createLoggerOptions = ({ LOG_LEVEL }: Config, stream?: LogStream): FastifyServerOptions['logger'] => ({
   level: LOG_LEVEL,
   redact: { paths: SECRET_HEADERS.map((name) => `headers["${name}"]`), censor: REDACTED },
-  hooks: { streamWrite: mask },
+  hooks: { streamWrite: maskSecrets },
   ...(stream && { stream }),
 })

@@ -2,11 +2,11 @@
 import { Redis, type RedisOptions } from 'ioredis'
 
 /** Milliseconds in which Redis answers a command, or is away. */
-export const ANSWER_WITHIN = 200
+export const COMMAND_TIMEOUT = 200
 /** Milliseconds in which a connection has to be made, by TLS where the URL says so, and looked at. */
-const CONNECT_WITHIN = 1_000
+const CONNECT_TIMEOUT = 1_000
 /** Milliseconds for which Redis is left alone after it failed. */
-export const RETRY_AFTER = 1_000
+export const RETRY_DELAY = 1_000
 
 /** A connection that was lost is never made again: a new one takes its place, so that nothing that was sent on it is sent twice. */
 const OPTIONS: RedisOptions = {
@@ -15,7 +15,7 @@ const OPTIONS: RedisOptions = {
   enableReadyCheck: false,
   autoResendUnfulfilledCommands: false,
   retryStrategy: null,
-  connectTimeout: CONNECT_WITHIN,
+  connectTimeout: CONNECT_TIMEOUT,
 }
 
 export interface ConnectionOptions {
@@ -47,18 +47,18 @@ export class Connection {
     return connection
   }
 
-  get away(): boolean {
+  get isAway(): boolean {
     return this.#redis === undefined
   }
 
   /** What Redis answers; undefined where it is away, does not do it, or takes longer than ANSWER_WITHIN. Never rejects. */
-  async ask<T>(command: (redis: Redis) => Promise<T>): Promise<T | undefined> {
+  async run<T>(command: (redis: Redis) => Promise<T>): Promise<T | undefined> {
     const redis = this.#redis
     if (!redis) return undefined
     try {
-      return await within(command(redis), ANSWER_WITHIN)
+      return await withTimeout(command(redis), COMMAND_TIMEOUT)
     } catch (error) {
-      this.#lose(redis, reasonOf(error, redis))
+      this.#lose(redis, describeError(error, redis))
       return undefined
     }
   }
@@ -75,18 +75,18 @@ export class Connection {
     const redis = new Redis(this.#url, { ...OPTIONS, scripts: this.#options.scripts })
     let reason = ''
     redis.on('error', (error) => {
-      reason = reasonOf(error, redis)
+      reason = describeError(error, redis)
     })
     redis.on('end', () => this.#lose(redis, reason || 'the connection was closed'))
     try {
-      await within(redis.connect(), CONNECT_WITHIN)
-      await within(this.#options.probe(redis), ANSWER_WITHIN)
+      await withTimeout(redis.connect(), CONNECT_TIMEOUT)
+      await withTimeout(this.#options.probe(redis), COMMAND_TIMEOUT)
       if (this.#closed) return redis.disconnect()
       this.#redis = redis
       this.#tell(false, '')
     } catch (error) {
       redis.disconnect()
-      this.#leaveAlone(reason || reasonOf(error, redis))
+      this.#leaveAlone(reason || describeError(error, redis))
     }
   }
 
@@ -100,7 +100,7 @@ export class Connection {
   #leaveAlone(reason: string): void {
     if (this.#closed) return
     this.#tell(true, reason)
-    this.#retry = setTimeout(() => void this.#connect(), RETRY_AFTER).unref()
+    this.#retry = setTimeout(() => void this.#connect(), RETRY_DELAY).unref()
   }
 
   #tell(away: boolean, reason: string): void {
@@ -111,7 +111,7 @@ export class Connection {
 }
 
 /** Only text: an error of ioredis carries the command, which may be the one with the password. Redis may repeat that too. */
-function reasonOf(error: unknown, redis: Redis): string {
+function describeError(error: unknown, redis: Redis): string {
   const { message, code } = error as { message?: string; code?: string }
   const { password } = redis.options
   const reason = message || code || 'unknown'
@@ -119,7 +119,7 @@ function reasonOf(error: unknown, redis: Redis): string {
 }
 
 /** Rejects where there is no answer in time. One that has arrived, and was not read because this process was busy, is in time. */
-function within<T>(answer: Promise<T>, milliseconds: number): Promise<T> {
+function withTimeout<T>(answer: Promise<T>, milliseconds: number): Promise<T> {
   return new Promise((resolve, reject) => {
     const late = () => reject(new Error(`no answer within ${milliseconds} ms`))
     const timer = setTimeout(() => setImmediate(late), milliseconds)

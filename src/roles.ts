@@ -10,4 +10,4 @@ export type Role = (typeof ROLES)[number]
  */
 export type Access = 'unchecked' | 'anyone' | 'key' | Role
 
-export const includes = (role: Role, needed: Role): boolean => ROLES.indexOf(role) >= ROLES.indexOf(needed)
+export const hasRole = (role: Role, needed: Role): boolean => ROLES.indexOf(role) >= ROLES.indexOf(needed)

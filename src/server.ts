@@ -2,7 +2,7 @@
 import closeWithGrace from 'close-with-grace'
 import { listCauses } from '../drizzle/database.ts'
 import { buildApp } from './app.ts'
-import { firstKey } from './auth/keys.ts'
+import { createFirstKey } from './auth/keys.ts'
 import type { Config } from './config.ts'
 import { CannotListen } from './errors.ts'
 import type { App } from './http/routes.ts'
@@ -82,7 +82,7 @@ export async function serve(config: Readonly<Config>, { drain = DRAIN }: ServeOp
     stopBySignal(app, drain)
     await app.load.settled
     // Not before: where it cannot listen, nobody would be told.
-    const made = config.ADMIN_KEY ? undefined : await firstKey(app.db, '')
+    const made = config.ADMIN_KEY ? undefined : await createFirstKey(app.db, '')
     return { url, ...(made && { firstKey: made }) }
   } catch (error) {
     await app.close()
@@ -100,7 +100,7 @@ async function listen(app: App, { HOST, PORT }: Readonly<Config>): Promise<strin
 }
 
 async function adoptKey(app: App, key: string): Promise<void> {
-  if (await firstKey(app.db, key)) return
+  if (await createFirstKey(app.db, key)) return
   if ('refused' in (await app.keyring.verify(key)))
     app.log.warn('ADMIN_KEY is no key of this database, which has others: "stockroom keys create" makes one')
 }

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 import { buildApp } from '../src/app.ts'
-import { firstKey } from '../src/auth/keys.ts'
+import { createFirstKey } from '../src/auth/keys.ts'
 import { loadConfig } from '../src/config.ts'
 import { importProducts } from '../src/transfer/import.ts'
 import { sampleProducts } from '../src/transfer/sample.ts'
@@ -84,7 +84,7 @@ async function serveSample(t: Test): Promise<Run> {
   t.teardown(() => app.close())
   await app.ready()
   await importProducts(app.db, sampleProducts(SAMPLE_SIZE))
-  const KEY = (await firstKey(app.db, '')) ?? ''
+  const KEY = (await createFirstKey(app.db, '')) ?? ''
   const origin = await app.listen({ host: '127.0.0.1', port: 0 })
   const HEAD = join(t.testdir({ head: '' }), 'head')
   const env = { KEY, HEAD, DATABASE_URL, PATH: `${dirname(process.execPath)}:${process.env.PATH}` }

@@ -1,6 +1,6 @@
 // An answer names every fault of its request: faults of the schema, faults found in the database, and repeated members.
 import t from 'tap'
-import { parseBody, repeatedMembers } from '../src/http/json.ts'
+import { listRepeatedMembers, parseBody } from '../src/http/json.ts'
 import type { App } from '../src/http/routes.ts'
 import { DIALECTS, type Dialect } from './dialects.ts'
 import { type Answer, ask, build, get, onEach } from './helper.ts'
@@ -198,7 +198,7 @@ const bodies: [json: string, pointers: string[]][] = [
 
 t.test('repeated members are found at any depth', async (t) => {
   for (const [json, pointers] of bodies) {
-    const found = repeatedMembers(parseBody(Buffer.from(json)))
+    const found = listRepeatedMembers(parseBody(Buffer.from(json)))
     t.strictSame(
       found.map((fault) => 'pointer' in fault && fault.pointer),
       pointers,
@@ -206,10 +206,10 @@ t.test('repeated members are found at any depth', async (t) => {
     )
   }
   const deep = `${'{"a":'.repeat(100_000)}{"b":1,"b":2}${'}'.repeat(100_000)}`
-  const [{ pointer } = { pointer: '' }] = repeatedMembers(parseBody(Buffer.from(deep))) as { pointer: string }[]
+  const [{ pointer } = { pointer: '' }] = listRepeatedMembers(parseBody(Buffer.from(deep))) as { pointer: string }[]
   t.ok(pointer.startsWith('/a/a/a') && pointer.length <= 1_000, 'pointers are limited in length')
   const many = `{${'"a":1,'.repeat(1_000)}"b":[${Array(1_000).fill('{"c":1,"c":1}').join(',')}]}`
-  t.equal(repeatedMembers(parseBody(Buffer.from(many))).length, 100)
+  t.equal(listRepeatedMembers(parseBody(Buffer.from(many))).length, 100)
 })
 
 t.test('a repeated member is refused even where the schema allows unknown members', async (t) => {

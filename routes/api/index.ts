@@ -1,19 +1,19 @@
 import { Type } from '@sinclair/typebox'
-import type { Kept } from '../../src/cache/store.ts'
-import { answerWith } from '../../src/http/cached-response.ts'
+import type { CacheEntry } from '../../src/cache/store.ts'
+import { sendEntry } from '../../src/http/cached-response.ts'
 import { digest } from '../../src/http/etags.ts'
 import type { App } from '../../src/http/routes.ts'
 import { guard, headersOf, NONE_MATCH, notModified, responses } from '../../src/openapi/responses.ts'
 
 /** Returns the path of each list by its name, and those of the documentation. */
-const pathsOf = ({ resources }: App): Record<string, string> => ({
+const listPaths = ({ resources }: App): Record<string, string> => ({
   ...Object.fromEntries([...resources.map(({ table }) => table), 'changes', 'jobs'].map((name) => [name, `/api/${name}/`])),
   docs: '/docs/',
   openapi: '/openapi.json',
 })
 
 export default async function (app: App) {
-  const paths = Object.entries(pathsOf(app))
+  const paths = Object.entries(listPaths(app))
   const links = Type.Object(
     Object.fromEntries(
       paths.map(([name, path]) => [name, Type.String({ format: 'uri', examples: [`https://api.example.com${path}`], description: path })]),
@@ -31,13 +31,13 @@ export default async function (app: App) {
   }
 
   // Nearly all requests come to the same origin.
-  let last: { origin: string; kept: Kept } | undefined
-  const rootAt = (origin: string) => {
+  let last: { origin: string; kept: CacheEntry } | undefined
+  const renderRoot = (origin: string) => {
     const body = JSON.stringify(Object.fromEntries(paths.map(([name, path]) => [name, origin + path])))
-    return { origin, kept: app.answers.keep({ state: '', tag: digest(body), headers: {}, body }) }
+    return { origin, kept: app.responseCache.createEntry({ state: '', tag: digest(body), headers: {}, body }) }
   }
   app.get('/', { schema, config: { access: 'anyone' } }, ({ origin }, reply) => {
-    if (last?.origin !== origin) last = rootAt(origin)
-    return answerWith(reply.request, reply, '', { kept: last.kept, source: 'bypass' })
+    if (last?.origin !== origin) last = renderRoot(origin)
+    return sendEntry(reply.request, reply, '', { entry: last.kept, source: 'bypass' })
   })
 }

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
-import type { Kept } from '../../src/cache/store.ts'
-import { answerWith } from '../../src/http/cached-response.ts'
+import type { CacheEntry } from '../../src/cache/store.ts'
+import { sendEntry } from '../../src/http/cached-response.ts'
 import { digest } from '../../src/http/etags.ts'
 import type { App } from '../../src/http/routes.ts'
 import { guard, headersOf, NONE_MATCH, notModified, responses } from '../../src/openapi/responses.ts'
@@ -18,15 +18,15 @@ const schema = {
 }
 
 export default async function (app: App) {
-  let kept: Kept | undefined
+  let kept: CacheEntry | undefined
   app.get('/', { schema, config: { access: 'anyone' } }, (request, reply) => {
-    kept ??= documentOf(app)
-    return answerWith(request, reply, '', { kept, source: 'bypass' })
+    kept ??= renderDocument(app)
+    return sendEntry(request, reply, '', { entry: kept, source: 'bypass' })
   })
 }
 
 /** It is the same as long as the process runs. */
-function documentOf(app: App): Kept {
+function renderDocument(app: App): CacheEntry {
   const body = JSON.stringify(app.swagger())
-  return app.answers.keep({ state: '', tag: digest(body), headers: {}, body })
+  return app.responseCache.createEntry({ state: '', tag: digest(body), headers: {}, body })
 }

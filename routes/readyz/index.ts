@@ -25,6 +25,6 @@ const schema = {
 export default async function (app: App) {
   app.get('/', { schema, config: { access: 'unchecked' }, logLevel: 'warn' }, async (_request, reply) => {
     const feed_lag_seconds = await app.checkReady()
-    return reply.send({ status: 'ok', feed_lag_seconds, ...(app.redis && { redis: app.redis.away ? 'away' : 'ok' }) })
+    return reply.send({ status: 'ok', feed_lag_seconds, ...(app.redis && { redis: app.redis.isAway ? 'away' : 'ok' }) })
   })
 }

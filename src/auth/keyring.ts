@@ -8,20 +8,20 @@ import type { Role } from '../roles.ts'
 import { parseToken, sha256 } from './token.ts'
 
 /** Who a request comes from. */
-export interface Key {
+export interface ApiKey {
   id: number
   role: Role
 }
 
 /** What a token turned out to be. `guessed` where it is not, and never was, a key. */
-export type Verdict = { key: Key } | { refused: 'unknown' | 'revoked' | 'expired'; guessed: boolean }
+export type Verdict = { key: ApiKey } | { refused: 'unknown' | 'revoked' | 'expired'; guessed: boolean }
 
 /** Milliseconds in which what another instance or the command line did to a key may not be known here. */
-export const KEY_MEMORY = 1_000
+export const KEY_CACHE_TTL = 1_000
 /** Milliseconds for which a key that was valid is looked up without waiting for other look-ups of its address. */
-const TRIED_FOR = 10 * 60_000
+const RECENTLY_VALID = 10 * 60_000
 /** Keys that are remembered. */
-const MAX_REMEMBERED = 10_000
+const MAX_CACHED = 10_000
 /** Milliseconds between two writes of a key's `last_used_at`. */
 const LAST_USED_EVERY = 5 * 60_000
 
@@ -30,7 +30,7 @@ const UNKNOWN: Verdict = { refused: 'unknown', guessed: true }
 /** As long as a SHA-256 in hexadecimal, and equal to none. */
 const NO_HASH = '-'.repeat(64)
 
-interface Remembered extends Key {
+interface CachedKey extends ApiKey {
   /** By the monotonic clock. */
   verifiedAt: number
   /** By the wall clock; infinite for a key that does not expire. */
@@ -42,9 +42,9 @@ export class Keyring {
   readonly #byId: SQL
   readonly #onError: (error: unknown) => void
   /** By the SHA-256 of the token: how long a comparison takes then tells nothing of the token. */
-  readonly #remembered = new LRUCache<string, Remembered>({ max: MAX_REMEMBERED })
+  readonly #remembered = new LRUCache<string, CachedKey>({ max: MAX_CACHED })
   /** Of tokens that were good: to hash one takes as long as all else that is done with a key. A guess is never in it, however near it comes. */
-  readonly #digests = new LRUCache<string, string>({ max: MAX_REMEMBERED })
+  readonly #digests = new LRUCache<string, string>({ max: MAX_CACHED })
   readonly #noting = new Map<number, Promise<void>>()
   /** What was read before a key was changed must not be remembered after. */
   #changes = 0
@@ -59,16 +59,16 @@ export class Keyring {
   }
 
   /** The key of a token that was looked up within KEY_MEMORY. */
-  recall(token: string): Key | undefined {
+  getCached(token: string): ApiKey | undefined {
     const known = this.#remembered.get(this.#digests.get(token) ?? sha256(token))
-    if (!known || performance.now() - known.verifiedAt > KEY_MEMORY || known.expiresAt <= Date.now()) return undefined
+    if (!known || performance.now() - known.verifiedAt > KEY_CACHE_TTL || known.expiresAt <= Date.now()) return undefined
     return known
   }
 
   /** Whether the token was that of a key lately, and so is no guess. */
-  wasGood(token: string): boolean {
+  wasRecentlyValid(token: string): boolean {
     const known = this.#remembered.get(sha256(token))
-    return known !== undefined && performance.now() - known.verifiedAt < TRIED_FOR
+    return known !== undefined && performance.now() - known.verifiedAt < RECENTLY_VALID
   }
 
   /** Looks a token up. One that is right but holds no longer is no guess. */
@@ -88,19 +88,19 @@ export class Keyring {
     const changes = this.#changes
     const [row] = await this.#db.readRows(this.#byId, [parsed.id])
     // An unknown id is compared as well: timing must not tell which ids exist.
-    const isRight = isSame(String(row?.[0] ?? NO_HASH), sha256(parsed.secret))
+    const isRight = isSameHash(String(row?.[0] ?? NO_HASH), sha256(parsed.secret))
     if (!row || !isRight) return UNKNOWN
     const { keys } = this.#db.tables
     const [, role, expires, revoked, used] = row
-    const expiresAt = timeOf(keys.expires_at, expires) ?? Number.POSITIVE_INFINITY
-    const key: Key = { id: parsed.id, role: role as Role }
+    const expiresAt = parseTime(keys.expires_at, expires) ?? Number.POSITIVE_INFINITY
+    const key: ApiKey = { id: parsed.id, role: role as Role }
     if (revoked !== null || expiresAt <= Date.now()) return { refused: revoked === null ? 'expired' : 'revoked', guessed: false }
     if (changes === this.#changes) {
       const digest = sha256(token)
       this.#digests.set(token, digest)
       this.#remembered.set(digest, { ...key, verifiedAt, expiresAt })
     }
-    if (Date.now() - (timeOf(keys.last_used_at, used) ?? 0) > LAST_USED_EVERY) this.#note(key.id)
+    if (Date.now() - (parseTime(keys.last_used_at, used) ?? 0) > LAST_USED_EVERY) this.#note(key.id)
     return { key }
   }
 
@@ -135,8 +135,8 @@ export class Keyring {
   }
 }
 
-const timeOf = (column: Column, stored: unknown): number | undefined =>
+const parseTime = (column: Column, stored: unknown): number | undefined =>
   stored === null ? undefined : Date.parse(String(column.mapFromDriverValue(stored)))
 
 /** In a time that does not tell how much of it is. Both are SHA-256 in hexadecimal. */
-const isSame = (a: string, b: string): boolean => a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b))
+const isSameHash = (a: string, b: string): boolean => a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b))

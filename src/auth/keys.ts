@@ -10,7 +10,7 @@ import type { Row } from '../query/rows.ts'
 import { buildWriteContext, transact, type WriteContext, withRetry } from '../records/transaction.ts'
 import { createRecord, lockRecord, type Precondition, updateLocked } from '../records/write.ts'
 import { keys } from '../resources/keys.ts'
-import { newSecret, parseToken, sha256, writeToken } from './token.ts'
+import { formatToken, generateSecret, parseToken, sha256 } from './token.ts'
 
 /** The answer to who makes or rotates a key. */
 export const IssuedKey = Type.Object(
@@ -29,7 +29,7 @@ export const IssuedKey = Type.Object(
 )
 
 /** A key as it was made. The token is shown this once. */
-export interface Issued {
+export interface KeyWithToken {
   record: Row
   token: string
 }
@@ -39,11 +39,11 @@ export const findKeyFaults = ({ expires_at }: Body): Fault[] =>
   typeof expires_at === 'string' && Date.parse(expires_at) <= Date.now() ? [{ pointer: '/expires_at', detail: 'is past' }] : []
 
 /** Throws `invalid-request` for a key that has expired already. */
-export const issueKey = (db: Database, body: Body, actor: Actor): Promise<Issued> =>
+export const issueKey = (db: Database, body: Body, actor: Actor): Promise<KeyWithToken> =>
   withRetry(db, () => db.write((tx) => issueWithin(tx, db, body, actor)))
 
 /** The same as part of a transaction. */
-export async function issueWithin(tx: Queries, db: Database, body: Body, actor: Actor): Promise<Issued> {
+export async function issueWithin(tx: Queries, db: Database, body: Body, actor: Actor): Promise<KeyWithToken> {
   const faults = findKeyFaults(body)
   if (faults.length > 0) throw invalid(faults)
   const record = await createRecord(buildWriteContext(tx, db, keys), body, actor)
@@ -51,10 +51,11 @@ export async function issueWithin(tx: Queries, db: Database, body: Body, actor: 
 }
 
 /** Gives the key another secret, and says which. The old one holds no longer. Throws `not-found`, and `key-revoked`. */
-export const rotateKey = (db: Database, id: number, actor: Actor): Promise<Issued> => db.write((tx) => rotateWithin(tx, db, id, actor))
+export const rotateKey = (db: Database, id: number, actor: Actor): Promise<KeyWithToken> =>
+  db.write((tx) => rotateWithin(tx, db, id, actor))
 
 /** The same as part of a transaction. */
-export async function rotateWithin(tx: Queries, db: Database, id: number, actor: Actor, expected?: Precondition): Promise<Issued> {
+export async function rotateWithin(tx: Queries, db: Database, id: number, actor: Actor, expected?: Precondition): Promise<KeyWithToken> {
   const record = await lockRecord(buildWriteContext(tx, db, keys), id, expected)
   if (record.revoked_at !== null) throw new Problem('key-revoked', `The key ${id} was revoked. Make another one.`)
   await recordChanges(tx, db, keys, actor, [
@@ -100,18 +101,18 @@ async function hasValidAdmin(tx: Queries, { tables: { keys: table } }: Database)
 }
 
 /** Returns the token. */
-async function setSecret(tx: Queries, db: Database, id: number, secret = newSecret()): Promise<string> {
+async function setSecret(tx: Queries, db: Database, id: number, secret = generateSecret()): Promise<string> {
   const { key_secrets } = db.tables
   await tx.delete(key_secrets).where(eq(key_secrets.key, id))
   await tx.insert(key_secrets).values({ key: id, sha256: sha256(secret) })
-  return writeToken({ id, secret })
+  return formatToken({ id, secret })
 }
 
 /**
  * Makes an admin key in a database that never had a key, or takes `given` (`stk_1_<secret>`) for it. Returns its token; undefined where
  * there are keys.
  */
-export function firstKey(db: Database, given: string): Promise<string | undefined> {
+export function createFirstKey(db: Database, given: string): Promise<string | undefined> {
   const { keys: table } = db.tables
   return db.write(async (tx) => {
     // Of several instances that start together, one makes it.

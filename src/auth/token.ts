@@ -13,7 +13,7 @@ export interface Token {
   secret: string
 }
 
-export const newSecret = (): string => randomBytes(SECRET_BYTES).toString('hex')
+export const generateSecret = (): string => randomBytes(SECRET_BYTES).toString('hex')
 
 /** Undefined for what is no key. */
 export function parseToken(text: string): Token | undefined {
@@ -21,6 +21,6 @@ export function parseToken(text: string): Token | undefined {
   return id === undefined || secret === undefined ? undefined : { id: Number(id), secret }
 }
 
-export const writeToken = ({ id, secret }: Token): string => `stk_${id}_${secret}`
+export const formatToken = ({ id, secret }: Token): string => `stk_${id}_${secret}`
 
 export const sha256 = (text: string): string => hash('sha256', text)

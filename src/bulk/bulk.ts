@@ -3,8 +3,8 @@ import { setImmediate } from 'node:timers/promises'
 import { inArray, sql } from 'drizzle-orm'
 import { columnsByName, type Queries } from '../../drizzle/database.ts'
 import { errors, type Fault, invalid, MAX_FAULTS, Problem, problemDocument } from '../errors.ts'
-import { recordTag } from '../http/etags.ts'
-import { quoted } from '../http/preconditions.ts'
+import { computeRecordTag } from '../http/etags.ts'
+import { quoteTag } from '../http/preconditions.ts'
 import { type Resource, upsertKey } from '../query/resource.ts'
 import { type WriteContext, withRetry } from '../records/transaction.ts'
 import {
@@ -216,7 +216,7 @@ const buildResult = ({ op, status, id, row }: AppliedOperation): OperationResult
   op,
   status,
   id,
-  ...(row && { version: row.version, etag: quoted(recordTag(row)) }),
+  ...(row && { version: row.version, etag: quoteTag(computeRecordTag(row)) }),
 })
 
 const prefixPointer = (pointer: string, fault: Fault): Fault =>

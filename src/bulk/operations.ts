@@ -5,7 +5,7 @@ import { type Column, columnsByName } from '../../drizzle/database.ts'
 import type { Actor } from '../changelog/record.ts'
 import { describeNotAllowed } from '../did-you-mean.ts'
 import { type Fault, invalid, listMembers, Problem } from '../errors.ts'
-import { type Preconditions, preconditionsOf } from '../http/preconditions.ts'
+import { type Preconditions, readPreconditions } from '../http/preconditions.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
 import { type Body, type Resource, upsertKey } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
@@ -57,7 +57,7 @@ const if_match = Type.Optional(
 )
 
 const readPrecondition = ({ if_match }: BulkOperation, { preconditionFor }: OperationContext): Precondition =>
-  preconditionFor(if_match === undefined ? undefined : preconditionsOf({ 'if-match': if_match }))
+  preconditionFor(if_match === undefined ? undefined : readPreconditions({ 'if-match': if_match }))
 
 const create: OperationKind = {
   description: () => 'Same as `POST`',

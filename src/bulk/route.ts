@@ -3,9 +3,17 @@ import type { FastifySchema, FastifySchemaCompiler } from 'fastify'
 import type { Queries } from '../../drizzle/database.ts'
 import { createSemaphore } from '../../drizzle/semaphore.ts'
 import { Problem } from '../errors.ts'
-import { once, onceInSteps, type PostAnswer, unfinished } from '../http/idempotency.ts'
+import { continueFrom, type PostResponse, runIdempotent, runIdempotentSteps } from '../http/idempotency.ts'
 import type { Preconditions } from '../http/preconditions.ts'
-import { type App, actorOf, attemptOf, expecting, type FindFaults, refuseConditions, sendPost } from '../http/routes.ts'
+import {
+  type App,
+  createPrecondition,
+  type FindFaults,
+  readActor,
+  readIdempotentRequest,
+  rejectConditions,
+  sendPost,
+} from '../http/routes.ts'
 import { bulkSchema } from '../openapi/operations.ts'
 import type { Resource } from '../query/resource.ts'
 import { buildWriteContext } from '../records/transaction.ts'
@@ -40,7 +48,7 @@ export function bulkRoute(app: App, resource: Resource): void {
   const { REQUIRE_IF_MATCH: isRequired } = app.config
   const bulks = createSemaphore(MAX_BULKS, MAX_WAITING_BULKS)
   app.post('/', options, async (request, reply) => {
-    refuseConditions(request)
+    rejectConditions(request)
     const envelope = readEnvelope(request.body)
     const isAtomic = envelope.faults.length > 0 || request.body.atomic !== false
     if (isAtomic && (request.bytes?.length ?? 0) > MAX_ATOMIC_BYTES) throw TOO_LARGE
@@ -50,8 +58,8 @@ export function bulkRoute(app: App, resource: Resource): void {
     const checked = await checkBulk(resource, request.body, envelope)
     const context = {
       resources: app.resources,
-      by: actorOf(request),
-      preconditionFor: (conditions: Preconditions | undefined) => expecting(conditions, isRequired),
+      by: readActor(request),
+      preconditionFor: (conditions: Preconditions | undefined) => createPrecondition(conditions, isRequired),
       instance: request.id,
     }
     const runAll = async (tx: Queries) =>
@@ -62,18 +70,18 @@ export function bulkRoute(app: App, resource: Resource): void {
         ...previous,
         ...(await runEach(buildWriteContext(tx, app.db, resource), takeSlice(checked, previous.length), context)),
       ]
-      return results.length < checked.length ? unfinished({ results }) : buildResponse(results)
+      return results.length < checked.length ? continueFrom({ results }) : buildResponse(results)
     }
-    const attempt = attemptOf(request)
+    const attempt = readIdempotentRequest(request)
     // The semaphore is released before the response is sent: a slow reader must not delay other bulk requests.
     const response = await bulks.run(performance.now() + BULK_PATIENCE, () =>
-      isAtomic ? once(app.db, attempt, runAll) : onceInSteps(app.db, attempt, runPart),
+      isAtomic ? runIdempotent(app.db, attempt, runAll) : runIdempotentSteps(app.db, attempt, runPart),
     )
     return sendPost(reply, response ?? refuseBulk())
   })
 }
 
-function buildResponse(results: readonly OperationResult[]): PostAnswer {
+function buildResponse(results: readonly OperationResult[]): PostResponse {
   const failed = results.filter(({ status }) => status >= 400).length
   return { status: failed > 0 ? 207 : 200, headers: {}, body: { results, succeeded: results.length - failed, failed } }
 }

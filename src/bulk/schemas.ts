@@ -1,7 +1,7 @@
 // Schemas and size limits of bulk requests and their responses.
 import { Type } from '@sinclair/typebox'
 import { type Fault, invalid } from '../errors.ts'
-import { repeatedMembers } from '../http/json.ts'
+import { listRepeatedMembers } from '../http/json.ts'
 import type { Resource } from '../query/resource.ts'
 import { compileBody, MAX_MEMBERS } from '../validate.ts'
 import { buildOperationSchema } from './operations.ts'
@@ -61,7 +61,7 @@ export function readEnvelope(body: unknown): Envelope {
   if (!hasFewMembers(body)) throw invalid([{ pointer: '', detail: 'must be a JSON object with `operations`' }])
   const faults = checkBody(body)
   const repeated = new Map<number, Fault[]>()
-  for (const fault of repeatedMembers(body)) {
+  for (const fault of listRepeatedMembers(body)) {
     const [, place, pointer] = ('pointer' in fault && OPERATION.exec(fault.pointer)) || []
     if (place === undefined || pointer === undefined) faults.push(fault)
     else repeated.set(Number(place), [...(repeated.get(Number(place)) ?? []), { pointer, detail: fault.detail }])

@@ -3,15 +3,15 @@ import type { AbstractCacheCompliantObject } from '@fastify/caching'
 import { getTableColumns } from 'drizzle-orm'
 import type { Database } from '../../drizzle/database.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
-import type { Kept, Store } from './store.ts'
+import type { CacheEntry, Store } from './store.ts'
 
 /** The segment names the tables that a value is read from: `products`, or `categories+products`. */
-type Key = string | { id: string; segment: string }
+type ExplicitKey = string | { id: string; segment: string }
 /** The segment in which @fastify/caching looks for what a client names. */
 const PLUGIN = 'fastify-caching'
 
-type Found<T> = { item: T; stored: number; ttl: number } | null
-type Done<T> = (error: unknown, found: T) => void
+type CachedItem<T> = { item: T; stored: number; ttl: number } | null
+type Callback<T> = (error: unknown, found: T) => void
 
 /**
  * A value is gone as soon as one of its tables was written to. `get` comes first: what was read after it may be set under the same key
@@ -27,9 +27,9 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
     this.#store = store
   }
 
-  get<T>(key: Key, done: Done<Found<T>>): void
-  get<T>(key: Key): Promise<Found<T>>
-  get<T>(key: Key, done?: Done<Found<T>>): Promise<Found<T>> | undefined {
+  get<T>(key: ExplicitKey, done: Callback<CachedItem<T>>): void
+  get<T>(key: ExplicitKey): Promise<CachedItem<T>>
+  get<T>(key: ExplicitKey, done?: Callback<CachedItem<T>>): Promise<CachedItem<T>> | undefined {
     // @fastify/caching looks every If-None-Match up before anybody has been asked for a key. In its segment nothing is ever found.
     const tables = this.#tablesOf(key)
     if (!tables && done) {
@@ -49,11 +49,11 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
    * Keeps a value as JSON, and an answer (`Answers.keep`) as it is. `ttl` is in milliseconds. Throws a TypeError for a key that was not
    * asked for before.
    */
-  set(key: Key, value: unknown, ttl: number, done?: Done<unknown>): void {
+  set(key: ExplicitKey, value: unknown, ttl: number, done?: Callback<unknown>): void {
     const state = typeof key === 'object' ? this.#states.get(key) : undefined
     if (!this.#tablesOf(key) || state === undefined || typeof key === 'string')
       throw new TypeError('get comes before set, with the same key object, whose segment names the tables that the value is read from')
-    const asValue = (): Kept => ({
+    const asValue = (): CacheEntry => ({
       kind: 'value',
       state,
       tag: '',
@@ -62,20 +62,20 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
       stored: Date.now(),
       ttl,
     })
-    this.#store?.set(nameOf(key), isAnswer(value) ? { ...value, ttl } : asValue())
+    this.#store?.set(buildStoreKey(key), isAnswer(value) ? { ...value, ttl } : asValue())
     done?.(null, undefined)
   }
 
-  async #find<T>(key: Key, tables: ServedName[] | undefined): Promise<Found<T>> {
+  async #find<T>(key: ExplicitKey, tables: ServedName[] | undefined): Promise<CachedItem<T>> {
     if (!tables || typeof key === 'string') return null
     const state = await this.#db.readState(tables)
     this.#states.set(key, state)
-    const kept = this.#store?.near(nameOf(key), state) ?? (await this.#store?.get(nameOf(key), state))
+    const kept = this.#store?.getLocal(buildStoreKey(key), state) ?? (await this.#store?.getRemote(buildStoreKey(key), state))
     if (!kept) return null
     return { item: (kept.kind === 'answer' ? kept : JSON.parse(kept.body.toString())) as T, stored: kept.stored, ttl: kept.ttl }
   }
 
-  #tablesOf(key: Key): ServedName[] | undefined {
+  #tablesOf(key: ExplicitKey): ServedName[] | undefined {
     // That of the plugin, which asks at every request with an If-None-Match.
     if (typeof key === 'string' || key.segment === PLUGIN) return undefined
     const names = key.segment.split('+')
@@ -83,7 +83,8 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
   }
 }
 
-const isAnswer = (value: unknown): value is Kept => typeof value === 'object' && value !== null && (value as Kept).kind === 'answer'
+const isAnswer = (value: unknown): value is CacheEntry =>
+  typeof value === 'object' && value !== null && (value as CacheEntry).kind === 'answer'
 
 /** Only what is served has a state. */
 const isServed = ({ tables }: Database, name: string) =>
@@ -92,4 +93,4 @@ const isServed = ({ tables }: Database, name: string) =>
   'updated_at' in getTableColumns(tables[name as ServedName])
 
 /** What the store calls it. No URL begins like this. */
-export const nameOf = ({ segment, id }: Exclude<Key, string>) => `explicit ${segment} ${id}`
+export const buildStoreKey = ({ segment, id }: Exclude<ExplicitKey, string>) => `explicit ${segment} ${id}`

@@ -1,7 +1,7 @@
 // Keeps answers in Redis, for all instances. One that is away, or slow, has nothing: the database is then asked instead.
 import { hash } from 'node:crypto'
 import type { Connection } from '../redis.ts'
-import { type Kept, leftOf, type Store } from './store.ts'
+import { type CacheEntry, getRemainingTtl, type Store } from './store.ts'
 
 /** Every key begins with it. A hash of what is asked for follows, and the state. */
 export const PREFIX = 'stockroom:cache:'
@@ -23,22 +23,22 @@ export class RedisStore implements Store {
     this.#prefix = prefix
   }
 
-  near(): undefined {}
+  getLocal(): undefined {}
 
-  async get(key: string, state: string): Promise<Kept | undefined> {
-    if (this.#connection.away) return undefined
-    const bytes = await soon(this.#connection.ask((redis) => redis.getBuffer(this.#keyOf(key, state))))
+  async getRemote(key: string, state: string): Promise<CacheEntry | undefined> {
+    if (this.#connection.isAway) return undefined
+    const bytes = await soon(this.#connection.run((redis) => redis.getBuffer(this.#keyOf(key, state))))
     const kept = bytes ? parse(bytes) : undefined
-    return kept?.state === state && leftOf(kept) > 0 ? kept : undefined
+    return kept?.state === state && getRemainingTtl(kept) > 0 ? kept : undefined
   }
 
-  set(key: string, kept: Kept): boolean {
+  set(key: string, kept: CacheEntry): boolean {
     const { body, ...rest } = kept
-    const left = leftOf(kept)
-    if (this.#connection.away || left === 0 || body.length > MAX_ENTRY) return false
+    const left = getRemainingTtl(kept)
+    if (this.#connection.isAway || left === 0 || body.length > MAX_ENTRY) return false
     const bytes = Buffer.concat([Buffer.from(`${JSON.stringify({ ...rest, encoded: undefined })}\n`), body])
     // Whoever asks meanwhile asks the database.
-    void this.#connection.ask((redis) => redis.set(this.#keyOf(key, kept.state), bytes, 'PX', Math.ceil(left)))
+    void this.#connection.run((redis) => redis.set(this.#keyOf(key, kept.state), bytes, 'PX', Math.ceil(left)))
     return true
   }
 
@@ -52,10 +52,10 @@ export class RedisStore implements Store {
 }
 
 /** The first line is what is known of the answer, the rest is the answer. Undefined for what another program wrote. */
-function parse(bytes: Buffer): Kept | undefined {
+function parse(bytes: Buffer): CacheEntry | undefined {
   try {
     const end = bytes.indexOf(LINE_FEED)
-    return { ...(JSON.parse(bytes.toString('utf8', 0, end)) as Omit<Kept, 'body'>), body: bytes.subarray(end + 1) }
+    return { ...(JSON.parse(bytes.toString('utf8', 0, end)) as Omit<CacheEntry, 'body'>), body: bytes.subarray(end + 1) }
   } catch {
     return undefined
   }

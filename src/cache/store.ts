@@ -3,7 +3,7 @@
 export type Coding = 'br' | 'gzip'
 
 /** An answer as it is sent, or a value as JSON, with what it was read from. */
-export interface Kept {
+export interface CacheEntry {
   kind: 'answer' | 'value'
   /** Of the tables that it was read from (`Database.state`). It holds as long as they have that state. */
   state: string
@@ -22,24 +22,24 @@ export interface Kept {
 /** What is not there, is too old or belongs to another state is undefined. Nothing throws. */
 export interface Store {
   /** What is in this process, and need not be waited for. */
-  near(key: string, state: string): Kept | undefined
+  getLocal(key: string, state: string): CacheEntry | undefined
   /** What is elsewhere. */
-  get(key: string, state: string): Kept | undefined | Promise<Kept | undefined>
+  getRemote(key: string, state: string): CacheEntry | undefined | Promise<CacheEntry | undefined>
   /** Whether it can be kept here. */
-  set(key: string, kept: Kept): boolean
+  set(key: string, kept: CacheEntry): boolean
   /** The answer has come to take more bytes, unless it is no longer here. */
-  resize(key: string, kept: Kept): void
+  resize(key: string, kept: CacheEntry): void
 }
 
 /** Milliseconds for which it is still kept; none where that is over. */
-export const leftOf = ({ stored, ttl }: Kept, now = Date.now()): number => Math.max(0, stored + ttl - now)
+export const getRemainingTtl = ({ stored, ttl }: CacheEntry, now = Date.now()): number => Math.max(0, stored + ttl - now)
 
 /** A near store that takes over what a far one has. */
-export function tiers(near: Store, far: Store): Store {
+export function combineStores(near: Store, far: Store): Store {
   return {
-    near: (key, state) => near.near(key, state),
-    async get(key, state) {
-      const kept = await far.get(key, state)
+    getLocal: (key, state) => near.getLocal(key, state),
+    async getRemote(key, state) {
+      const kept = await far.getRemote(key, state)
       if (kept) near.set(key, kept)
       return kept
     },

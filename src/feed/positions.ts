@@ -21,7 +21,7 @@ const CHECK_LENGTH = 8
 const FORM = new RegExp(`^([1-9]\\d{0,15})-([\\w-]{${CHECK_LENGTH}})$`)
 
 /** What a position is made of. */
-type Named = Pick<Stored, 'id' | 'resource' | 'record' | 'operation' | 'version' | 'at'>
+type PositionSource = Pick<Stored, 'id' | 'resource' | 'record' | 'operation' | 'version' | 'at'>
 
 /** Of the table `stockroom_feed`. */
 export interface Marks {
@@ -32,22 +32,22 @@ export interface Marks {
 }
 
 /** The position behind an entry. */
-export function positionOf({ id, resource, record, operation, version, at }: Named, { restored }: Marks): Position {
+export function computePosition({ id, resource, record, operation, version, at }: PositionSource, { restored }: Marks): Position {
   const named = [id, resource, record, operation, version, at, ...(id <= restored.id ? [restored.check] : [])]
   return { id, check: digest(JSON.stringify(named)).slice(0, CHECK_LENGTH) }
 }
 
-export const writePosition = ({ id, check }: Position): string => (id === 0 ? '0' : `${id}-${check}`)
+export const formatPosition = ({ id, check }: Position): string => (id === 0 ? '0' : `${id}-${check}`)
 
 /** Undefined for what is no position. */
-export function readPosition(text: string): Position | undefined {
+export function parsePosition(text: string): Position | undefined {
   if (text === '0') return BEGINNING
   const [, id, check] = FORM.exec(text) ?? []
   return id === undefined || check === undefined ? undefined : { id: Number(id), check }
 }
 
 /** The parameter by which a client says where it is. `absent` is what is meant without it. */
-export const sinceParameter = (absent: string) =>
+export const buildSinceParameter = (absent: string) =>
   parameter<Position | 'now'>(
     {
       type: 'string',
@@ -56,45 +56,45 @@ export const sinceParameter = (absent: string) =>
     },
     {
       read(text) {
-        const position = text === 'now' ? text : readPosition(text)
+        const position = text === 'now' ? text : parsePosition(text)
         if (!position) throw new Unreadable('is no position: take one from an answer as it is, or write now')
         return position
       },
-      write: (value) => (value === 'now' ? value : writePosition(value)),
+      write: (value) => (value === 'now' ? value : formatPosition(value)),
     },
   )
 
 const MARKS = sql`select name, change, digest from stockroom_feed`
 
-export async function marksOf(on: Queries | Pick<Database, 'readRows'>): Promise<Marks> {
+export async function readMarks(on: Queries | Pick<Database, 'readRows'>): Promise<Marks> {
   const rows = 'readRows' in on ? await on.readRows(MARKS, []) : await on.runPrepared(MARKS, [])
   const marks = new Map(rows.map(([name, id, check]) => [name, { id: Number(id), check: String(check) }]))
   return { pruned: marks.get('pruned') ?? BEGINNING, restored: marks.get('restored') ?? BEGINNING }
 }
 
 /** Remembers the last entry that was forgotten, in the transaction that forgets it. */
-export async function markPruned(tx: Queries, entry: Named): Promise<void> {
-  const { id, check } = positionOf(entry, await marksOf(tx))
+export async function markPruned(tx: Queries, entry: PositionSource): Promise<void> {
+  const { id, check } = computePosition(entry, await readMarks(tx))
   await tx.run(sql`insert into stockroom_feed (name, change, digest) values ('pruned', ${id}, ${check})
     on conflict (name) do update set change = excluded.change, digest = excluded.digest`)
 }
 
 /** Behind the last entry that can be read. */
-export async function endOf(db: Database): Promise<Position> {
+export async function readEnd(db: Database): Promise<Position> {
   const newest = await newestEntry(db, db)
-  const marks = await marksOf(db)
-  return newest ? positionOf(newest, marks) : marks.pruned
+  const marks = await readMarks(db)
+  return newest ? computePosition(newest, marks) : marks.pruned
 }
 
 /**
  * Throws `position-gone` where entries behind a position were forgotten, or it is none of this log. They are forgotten in their order:
  * where one is still there, so is all that comes after it.
  */
-export async function checkKept(db: Database, { id, check }: Position): Promise<void> {
+export async function checkAvailable(db: Database, { id, check }: Position): Promise<void> {
   const entry = await entryWith(db, db, id)
   // Only now: an entry that was forgotten meanwhile is found to be so.
-  const marks = await marksOf(db)
-  const known = entry ? positionOf(entry, marks) : marks.pruned
+  const marks = await readMarks(db)
+  const known = entry ? computePosition(entry, marks) : marks.pruned
   if (known.id === id && known.check === check) return
   throw new Problem(
     'position-gone',

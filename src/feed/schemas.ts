@@ -9,14 +9,14 @@ import { numberParameter, parameter } from '../query/querystring.ts'
 import type { Resource } from '../query/resource.ts'
 import { Unreadable } from '../query/values.ts'
 import type { Access } from '../roles.ts'
-import { type Position, sinceParameter } from './positions.ts'
+import { buildSinceParameter, type Position } from './positions.ts'
 
 export const DEFAULT_FEED_PAGE = 100
 export const MAX_FEED_PAGE = 1_000
 export const DEFAULT_HISTORY_PAGE = 20
 export const MAX_HISTORY_PAGE = 100
 
-const resourceParameter = (resources: readonly Resource[]) => {
+const buildResourceParameter = (resources: readonly Resource[]) => {
   const names = resources.map(({ table }) => String(table))
   return parameter<string>(
     { type: 'string', enum: names, description: 'Only what was done to records of this resource' },
@@ -37,7 +37,7 @@ export interface FeedQuery {
   page_size?: number
 }
 
-const closed = <T>(parameters: Record<string, object>) =>
+const buildQuerySchema = <T>(parameters: Record<string, object>) =>
   Type.Unsafe<T>(
     Type.Object(Object.fromEntries(Object.entries(parameters).map(([name, schema]) => [name, Type.Optional(schema as TObject)])), {
       additionalProperties: false,
@@ -47,7 +47,7 @@ const closed = <T>(parameters: Record<string, object>) =>
 const nullable = (type: string, description: string) => Type.Unsafe({ type: [type, 'null'], description })
 
 /** Of an entry, in the feed and in a record's history. */
-const members = (record: object) => ({
+const buildEntryMembers = (record: object) => ({
   operation: Type.Unsafe({ type: 'string', enum: ['create', 'update', 'delete', 'rotate'] }),
   version: Type.Unsafe({ type: 'integer', minimum: 1, maximum: MAX_INTEGER, description: 'Of the record afterwards or, deleted, before' }),
   at: Type.Unsafe({ type: 'string', format: 'date-time', description: 'When it was done' }),
@@ -70,7 +70,7 @@ const FeedEntry = Type.Object(
     position: Type.String({ description: 'Behind this entry' }),
     resource: Type.String(),
     id: Type.Integer({ minimum: 1, description: 'Of the record' }),
-    ...members({ type: ['object', 'null'] }),
+    ...buildEntryMembers({ type: ['object', 'null'] }),
   },
   { additionalProperties: false },
 )
@@ -89,7 +89,7 @@ const FeedPage = Type.Object(
   { additionalProperties: false },
 )
 
-const feed = (name: string, summary: string, description: string) => ({
+const buildOperation = (name: string, summary: string, description: string) => ({
   tags: ['changes'],
   operationId: `changes.${name}`,
   summary,
@@ -98,15 +98,15 @@ const feed = (name: string, summary: string, description: string) => ({
 
 const FEED_ERRORS: readonly ErrorCode[] = [...guard('key'), ...READING, 'query-too-expensive', 'position-gone']
 
-export const feedSchema = (resources: readonly Resource[]) => ({
-  ...feed(
+export const buildFeedSchema = (resources: readonly Resource[]) => ({
+  ...buildOperation(
     'feed',
     'What was created, changed and deleted, in order',
     'Who follows `next` misses nothing and sees nothing twice. What only admins may read is shown to them alone. A page ends before its changes and records exceed 1 MiB, and has at least one entry. With `resource`, or without the role `admin`, a page may be empty while `more` is true: `position` has moved on.',
   ),
-  querystring: closed<FeedQuery>({
-    since: sinceParameter('from the first change that is kept'),
-    resource: resourceParameter(resources),
+  querystring: buildQuerySchema<FeedQuery>({
+    since: buildSinceParameter('from the first change that is kept'),
+    resource: buildResourceParameter(resources),
     page_size: numberParameter(MAX_FEED_PAGE, 'Changes on a page', DEFAULT_FEED_PAGE),
   }),
   response: responses(200, { description: 'Changes, the oldest first', schema: FeedPage }, FEED_ERRORS),
@@ -119,17 +119,17 @@ const STREAM_HEADERS = {
 /** The media type of Server-Sent Events. */
 export const EVENT_STREAM = 'text/event-stream'
 
-export function streamSchema(resources: readonly Resource[]) {
+export function buildStreamSchema(resources: readonly Resource[]) {
   const events = { description: 'Events, for as long as the client reads them', schema: Type.String(), headers: STREAM_HEADERS }
   return {
-    ...feed(
+    ...buildOperation(
       'stream',
       'The same as Server-Sent Events, as it happens',
       'Each `data` is an entry as in the list, each `id` its position, each `event` the resource and the operation: `products.update`. `gone` is the last event where the position is no longer kept.',
     ),
-    querystring: closed<Omit<FeedQuery, 'page_size'>>({
-      since: sinceParameter('from now on'),
-      resource: resourceParameter(resources),
+    querystring: buildQuerySchema<Omit<FeedQuery, 'page_size'>>({
+      since: buildSinceParameter('from now on'),
+      resource: buildResourceParameter(resources),
     }),
     headers: headersOf({
       'Last-Event-ID': { type: 'string', description: 'The `id` that the client has seen last. It goes before `since`' },
@@ -144,24 +144,26 @@ export interface HistoryQuery {
 }
 
 /** An entry of a record's history: `ProductChange`. */
-const historyOf = ({ schemas: { record } }: Resource) =>
+const buildHistorySchema = ({ schemas: { record } }: Resource) =>
   Type.Object(
     {
       next: Type.Unsafe({ type: ['string', 'null'], format: 'uri', description: 'The page with what was before' }),
-      results: Type.Array(Type.Object(members({ anyOf: [{ $ref: `${record.$id}#` }, { type: 'null' }] }), { additionalProperties: false })),
+      results: Type.Array(
+        Type.Object(buildEntryMembers({ anyOf: [{ $ref: `${record.$id}#` }, { type: 'null' }] }), { additionalProperties: false }),
+      ),
     },
     { additionalProperties: false },
   )
 
 /** Old prices, reasons and deleted records are not public, so history needs a key even where records do not. */
-export const historyAccess = ({ access: { read } }: Resource): Access => (read === 'read' || read === 'anyone' ? 'key' : read)
+export const computeHistoryAccess = ({ access: { read } }: Resource): Access => (read === 'read' || read === 'anyone' ? 'key' : read)
 
-export const historySchema = (resource: Resource) => ({
+export const buildHistoryRouteSchema = (resource: Resource) => ({
   ...readSchema(resource, 'history', 'What was done to'),
   description:
     'The newest first, as far back as changes are kept. That of a record that was deleted is there too. It needs a key, of any role.',
   headers: headersOf({}),
-  querystring: closed<HistoryQuery>({
+  querystring: buildQuerySchema<HistoryQuery>({
     before: numberParameter(MAX_INTEGER, 'Only what was done before this version'),
     page_size: numberParameter(
       MAX_HISTORY_PAGE,
@@ -169,8 +171,8 @@ export const historySchema = (resource: Resource) => ({
       DEFAULT_HISTORY_PAGE,
     ),
   }),
-  response: responses(200, { description: 'What was done', schema: historyOf(resource) }, [
-    ...guard(historyAccess(resource)),
+  response: responses(200, { description: 'What was done', schema: buildHistorySchema(resource) }, [
+    ...guard(computeHistoryAccess(resource)),
     ...READING,
     'query-too-expensive',
     'not-found',
@@ -189,7 +191,7 @@ export const RestoreInput = Type.Object(
   { $id: 'RestoreInput', additionalProperties: false },
 )
 
-export const restoreSchema = (resource: Resource) => ({
+export const buildRestoreSchema = (resource: Resource) => ({
   ...actionSchema(
     resource,
     {

@@ -1,9 +1,9 @@
 // The feed as Server-Sent Events: it is read on and on, from where the client is, and no faster than it reads.
 import type { Database } from '../../drizzle/database.ts'
-import type { Key } from '../auth/keyring.ts'
+import type { ApiKey } from '../auth/keyring.ts'
 import { Problem } from '../errors.ts'
 import { type Reader, readPage } from './page.ts'
-import { type Position, writePosition } from './positions.ts'
+import { formatPosition, type Position } from './positions.ts'
 import { Watch } from './watch.ts'
 
 /** Milliseconds between two signs of life. Proxies end connections on which nothing comes for half a minute, or longer. */
@@ -13,17 +13,17 @@ const RETRY = 1_000
 /** Seconds after which one that was refused may ask again. */
 const RETRY_AFTER = '5'
 /** Changes that are read at a time for one client. */
-const AT_ONCE = 100
+const PAGE_SIZE = 100
 /** Streams of a process, and of one key. Each has its connection, and reads for itself. */
 const MAX_STREAMS = 200
 const MAX_STREAMS_OF_KEY = 10
 
 /** What a stream is of. */
-export interface Streaming extends Reader {
-  key: Key
+export interface StreamOptions extends Reader {
+  key: ApiKey
   since: Position
   /** The key as it is now; undefined where it may no longer read. Asked at each heartbeat. */
-  presentKey(): Promise<Key | undefined>
+  verifyKey(): Promise<ApiKey | undefined>
 }
 
 export class Streams {
@@ -53,7 +53,7 @@ export class Streams {
       )
     const controller = new AbortController()
     this.#open.set(controller, key)
-    const stopWatching = this.#watch.begin()
+    const stopWatching = this.#watch.addWatcher()
     const end = () => {
       if (!this.#open.delete(controller)) return
       controller.abort()
@@ -65,29 +65,29 @@ export class Streams {
   }
 
   /** The blocks of a stream, until `signal` says so, the key holds no longer or the position is gone. */
-  async *events({ since, presentKey, ...reader }: Streaming, signal: AbortSignal): AsyncGenerator<string> {
+  async *events({ since, verifyKey, ...reader }: StreamOptions, signal: AbortSignal): AsyncGenerator<string> {
     let position = since
     let { key } = reader
-    let told = writePosition(position)
+    let told = formatPosition(position)
     yield `retry: ${RETRY}\nid: ${told}\n\n`
     let beat = performance.now() + this.#heartbeat
     while (!signal.aborted) {
       // Before reading: what comes while it is read wakes too.
-      const { turn } = this.#watch
-      const page = await readPage(this.#db, position, AT_ONCE, { ...reader, key }).catch(gone)
+      const { version: turn } = this.#watch
+      const page = await readPage(this.#db, position, PAGE_SIZE, { ...reader, key }).catch(ignorePositionGone)
       if (!page) return yield 'event: gone\ndata: {"code":"position-gone"}\n\n'
       position = page.position
       let blocks = page.results.map(({ position, event, json }) => `id: ${position}\nevent: ${event}\ndata: ${json}\n\n`).join('')
-      const last = writePosition(position)
+      const last = formatPosition(position)
       // What was passed over is not to be looked at again by who comes back.
       if (last !== (page.results.at(-1)?.position ?? told)) blocks += `id: ${last}\n\n`
       told = last
       if (blocks !== '') yield blocks
-      if (!page.more) await this.#watch.passed(turn, beat - performance.now(), signal)
+      if (!page.more) await this.#watch.waitForChange(turn, beat - performance.now(), signal)
       if (performance.now() < beat || signal.aborted) continue
-      const present = await presentKey()
-      if (!present) return
-      key = present
+      const current = await verifyKey()
+      if (!current) return
+      key = current
       yield ':\n\n'
       beat = performance.now() + this.#heartbeat
     }
@@ -101,6 +101,6 @@ export class Streams {
   }
 }
 
-function gone(error: unknown): undefined {
+function ignorePositionGone(error: unknown): undefined {
   if (!(error instanceof Problem) || error.code !== 'position-gone') throw error
 }

@@ -4,7 +4,7 @@ import type { Database } from '../../drizzle/database.ts'
 import { newestChange } from '../changelog/read.ts'
 
 /** Milliseconds between two looks. */
-const EVERY = 200
+const POLL_INTERVAL = 200
 
 export class Watch {
   readonly #db: Database
@@ -18,12 +18,12 @@ export class Watch {
   }
 
   /** Another one whenever something has come. Who waits takes it before reading, so that nothing falls between. */
-  get turn(): number {
+  get version(): number {
     return this.#turn
   }
 
   /** Waits until the turn is another one, for so many milliseconds at most, or until `signal` says so. */
-  async passed(turn: number, milliseconds: number, signal: AbortSignal): Promise<void> {
+  async waitForChange(turn: number, milliseconds: number, signal: AbortSignal): Promise<void> {
     if (turn !== this.#turn || milliseconds <= 0 || signal.aborted) return
     await new Promise<void>((resolve) => {
       const done = () => {
@@ -39,7 +39,7 @@ export class Watch {
   }
 
   /** From now on there is somebody to wake, until the function that it returns is called. */
-  begin(): () => void {
+  addWatcher(): () => void {
     this.#watchers++
     this.#looking ??= this.#look().finally(() => {
       this.#looking = undefined
@@ -62,7 +62,7 @@ export class Watch {
         this.#turn++
         for (const wake of [...this.#waiting]) wake()
       }
-      await pause(EVERY)
+      await pause(POLL_INTERVAL)
     }
   }
 }

@@ -8,7 +8,7 @@ export interface AdmissionLimits {
   waiting: number
   waitingPerClient: number
   /** Milliseconds that a request waits. */
-  patience: number
+  maxWait: number
 }
 
 export interface Place {
@@ -34,12 +34,12 @@ export class Admission {
   }
 
   enter(client: string): Place {
-    const { waiting, waitingPerClient, patience } = this.#limits
+    const { waiting, waitingPerClient, maxWait: patience } = this.#limits
     const { promise, resolve } = Promise.withResolvers<boolean>()
     const entry = { client, resolve, timer: setTimeout(() => this.#leave(entry), patience) }
     this.#waiting.add(entry)
     this.#admit()
-    const isRefused = this.#waiting.size > waiting || countOf(this.#waiting, client) > waitingPerClient
+    const isRefused = this.#waiting.size > waiting || countEntries(this.#waiting, client) > waitingPerClient
     if (isRefused && this.#waiting.has(entry)) this.#leave(entry)
     return { granted: promise, leave: () => this.#leave(entry) }
   }
@@ -56,7 +56,7 @@ export class Admission {
     const { places, placesPerClient } = this.#limits
     for (const entry of this.#waiting) {
       if (this.#admitted.size >= places) return
-      if (countOf(this.#admitted, entry.client) >= placesPerClient) continue
+      if (countEntries(this.#admitted, entry.client) >= placesPerClient) continue
       clearTimeout(entry.timer)
       this.#waiting.delete(entry)
       this.#admitted.add(entry)
@@ -65,7 +65,7 @@ export class Admission {
   }
 }
 
-function countOf(entries: ReadonlySet<Entry>, client: string): number {
+function countEntries(entries: ReadonlySet<Entry>, client: string): number {
   let count = 0
   for (const entry of entries) if (entry.client === client) count++
   return count

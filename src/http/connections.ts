@@ -1,7 +1,7 @@
 // Bounds what the connections of clients can hold: one answer at a time, which has to be taken, and so many connections of one address.
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { addressOf } from '../limits/address.ts'
+import { identifyAddress } from '../limits/address.ts'
 
 /** Requests that a client may send ahead of an answer that it has not taken. They wait, unhandled. */
 export const MAX_AHEAD = 10
@@ -15,7 +15,7 @@ export interface ConnectionLimits {
   /** Whether an address is that of a proxy, which has the connections of many clients. */
   isProxy(address: string | undefined): boolean
   /** Milliseconds for which an answer may wait for its client without a byte taken. */
-  untaken: number
+  stalled: number
   /** Milliseconds between two checks of that. */
   check: number
   /** A connection of this client was refused. Called at most every WARN_EVERY. */
@@ -30,8 +30,8 @@ declare module 'node:net' {
 }
 
 export function limitConnections(server: Server, limits: ConnectionLimits): void {
-  answerInTurn(server)
-  endUntaken(server, limits)
+  handleInOrder(server)
+  closeStalled(server, limits)
   if (limits.perAddress > 0) limitPerAddress(server, limits)
 }
 
@@ -39,7 +39,7 @@ export function limitConnections(server: Server, limits: ConnectionLimits): void
  * Handles a request only after the answers to earlier ones of its connection have been written to the network, where Node would handle all
  * at once and keep the answers in memory. Reading pauses meanwhile. A connection that has sent more than MAX_AHEAD is ended.
  */
-function answerInTurn(server: Server): void {
+function handleInOrder(server: Server): void {
   const handlers = server.listeners('request')
   const handle = (request: IncomingMessage, response: ServerResponse) => {
     for (const handler of handlers) Reflect.apply(handler, server, [request, response])
@@ -64,14 +64,14 @@ function answerInTurn(server: Server): void {
 }
 
 /** Ends connections whose client takes nothing of its answer. What the client sends meanwhile does not count, as it does for Node's own limits. */
-function endUntaken(server: Server, { untaken, check }: ConnectionLimits): void {
+function closeStalled(server: Server, { stalled, check }: ConnectionLimits): void {
   const sockets = new Map<Socket, { queued: number; checks: number }>()
   server.on('connection', (socket) => {
     sockets.set(socket, { queued: 0, checks: 0 })
     socket.once('close', () => sockets.delete(socket))
   })
   // Checks are counted, not time: a busy event loop makes no client late.
-  const most = Math.ceil(untaken / check)
+  const most = Math.ceil(stalled / check)
   const look = () => {
     for (const [socket, last] of sockets) {
       const queued = socket._handle?.writeQueueSize ?? 0
@@ -92,7 +92,7 @@ function limitPerAddress(server: Server, { perAddress, isProxy, onRefuse }: Conn
   server.on('connection', (socket) => {
     const { remoteAddress } = socket
     if (isProxy(remoteAddress)) return
-    const client = addressOf(remoteAddress ?? '', undefined)
+    const client = identifyAddress(remoteAddress ?? '', undefined)
     const count = counts.get(client) ?? 0
     if (count >= perAddress) {
       if (performance.now() - warned > WARN_EVERY) {

@@ -13,17 +13,17 @@ export const digest = (content: string | Buffer): string => hash('sha256', conte
  * Of a record: its version and its bytes. They are the same again only where everything that it shows is, whatever backup was restored
  * and whoever wrote, so it needs nothing of the database but the row.
  */
-export const recordTag = (row: Row, json = JSON.stringify(row)): string => `${row.version}-${digest(json)}`
+export const computeRecordTag = (row: Row, json = JSON.stringify(row)): string => `${row.version}-${digest(json)}`
 
-export const validatorsOf = (row: Row): Validators => ({ tag: recordTag(row), modified: new Date(String(row.updated_at)) })
+export const computeValidators = (row: Row): Validators => ({ tag: computeRecordTag(row), modified: new Date(String(row.updated_at)) })
 
 /** As `Last-Modified` has it. */
-export const httpDate = (time: unknown): string => new Date(String(time)).toUTCString()
+export const formatHttpDate = (time: unknown): string => new Date(String(time)).toUTCString()
 
 const forms = new WeakMap<Resource, string>()
 
 /** How a resource is shown. What is kept elsewhere, by another version of the service, is told apart by it. */
-export function formOf(resource: Resource): string {
+export function computeSchemaDigest(resource: Resource): string {
   const form = forms.get(resource) ?? digest(JSON.stringify(resource.schemas.record))
   forms.set(resource, form)
   return form

@@ -9,10 +9,10 @@ import { Problem } from '../errors.ts'
 import { withRetry } from '../records/transaction.ts'
 
 /** Milliseconds for which an answer is kept. */
-export const KEPT_FOR = 24 * 3_600_000
+export const RESPONSE_RETENTION = 24 * 3_600_000
 
 /** What a POST is answered with. */
-export interface PostAnswer {
+export interface PostResponse {
   status: number
   headers: Record<string, string>
   body: Record<string, unknown>
@@ -21,7 +21,7 @@ export interface PostAnswer {
 }
 
 /** Who asks, by which key, and for what. */
-export interface Attempt {
+export interface IdempotentRequest {
   caller: number
   key: string
   fingerprint: string
@@ -35,7 +35,7 @@ const QUOTED = /^"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])+)"$/
 const PLAIN = /^[\w.:~+/=@-]+$/
 
 /** Throws `malformed-request`. */
-export function readKey(header: string): string {
+export function readIdempotencyKey(header: string): string {
   const [, quoted] = QUOTED.exec(header) ?? []
   const key = quoted?.replace(/\\(.)/g, '$1') ?? (PLAIN.test(header) ? header : '')
   if (key === '' || key.length > MAX_KEY_LENGTH)
@@ -47,7 +47,7 @@ export function readKey(header: string): string {
 }
 
 /** Throws `malformed-request` for a request whose key is not read: its sender would take a retry to be safe. */
-export function refuseKey({ headers, method }: Pick<FastifyRequest, 'headers' | 'method'>): void {
+export function rejectIdempotencyKey({ headers, method }: Pick<FastifyRequest, 'headers' | 'method'>): void {
   if (headers['idempotency-key'] === undefined) return
   const detail =
     method === 'POST'
@@ -57,7 +57,7 @@ export function refuseKey({ headers, method }: Pick<FastifyRequest, 'headers' | 
 }
 
 /** Of the request: the same for the same bytes. */
-export const fingerprintOf = (method: string, path: string, body: Uint8Array | null): string =>
+export const computeFingerprint = (method: string, path: string, body: Uint8Array | null): string =>
   hash('sha256', Buffer.concat([Buffer.from(`${method} ${path} `), body ?? Buffer.alloc(0)]))
 
 /** Characters of a body from which on it is stored compressed: the problems of a bulk request differ in a few characters only. */
@@ -83,18 +83,18 @@ const running = new WeakMap<Database, Map<string, Promise<unknown>>>()
  * has done nothing. Without an attempt it is just a transaction. Throws `idempotency-key-reused` where the key was used for something
  * else, `idempotency-key-in-use` where another instance is about it, and what `work` throws.
  */
-export async function once(
+export async function runIdempotent(
   db: Database,
-  attempt: Attempt | undefined,
-  work: (tx: Queries, progress?: Progress) => Promise<PostAnswer>,
-): Promise<PostAnswer & { replayed?: true }> {
+  attempt: IdempotentRequest | undefined,
+  work: (tx: Queries, progress?: Progress) => Promise<PostResponse>,
+): Promise<PostResponse & { replayed?: true }> {
   if (!attempt) return withRetry(db, () => db.write((tx) => work(tx)))
   const ofDatabase = running.get(db) ?? new Map<string, Promise<unknown>>()
   running.set(db, ofDatabase)
   const name = `${attempt.caller} ${attempt.key}`
   // Those that came before in this process: one after the other, each finds what the one before has left.
   const before = ofDatabase.get(name)
-  const answer = (before ?? Promise.resolve()).then(() => withRetry(db, () => db.write((tx) => claimed(tx, db, attempt, work))))
+  const answer = (before ?? Promise.resolve()).then(() => withRetry(db, () => db.write((tx) => runOrReplay(tx, db, attempt, work))))
   const settled = answer.then(
     () => {},
     () => {},
@@ -107,12 +107,12 @@ export async function once(
   }
 }
 
-async function claimed(
+async function runOrReplay(
   tx: Queries,
   db: Database,
-  attempt: Attempt,
-  work: (tx: Queries, progress?: Progress) => Promise<PostAnswer>,
-): Promise<PostAnswer & { replayed?: true }> {
+  attempt: IdempotentRequest,
+  work: (tx: Queries, progress?: Progress) => Promise<PostResponse>,
+): Promise<PostResponse & { replayed?: true }> {
   const { caller, key, fingerprint } = attempt
   const { idempotency_keys: table } = db.tables
   if (!(await db.dialect.tryLock(tx, `${caller} ${key}`)))
@@ -122,7 +122,7 @@ async function claimed(
   const same = and(eq(table.caller, caller), eq(table.key, key))
   const [known] = await tx.select().from(table).where(same)
   let progress: Progress | undefined
-  if (known && Date.parse(known.at) > Date.now() - KEPT_FOR) {
+  if (known && Date.parse(known.at) > Date.now() - RESPONSE_RETENTION) {
     if (known.fingerprint !== fingerprint)
       throw new Problem(
         'idempotency-key-reused',
@@ -151,26 +151,26 @@ type Progress = Record<string, unknown>
 /** The status that stands for the progress of a request, in place of its answer. */
 const UNFINISHED = 0
 
-export const unfinished = (progress: Progress): PostAnswer => ({ status: UNFINISHED, headers: {}, body: progress })
+export const continueFrom = (progress: Progress): PostResponse => ({ status: UNFINISHED, headers: {}, body: progress })
 
 /**
  * Runs `step` in one transaction after the other, each with what the one before has returned as `unfinished`, until it returns an answer.
  * Others write in between. With an attempt, progress is stored in the transaction that makes it: a request that was cut off and is sent
  * again goes on from there.
  */
-export async function onceInSteps(
+export async function runIdempotentSteps(
   db: Database,
-  attempt: Attempt | undefined,
-  step: (tx: Queries, progress?: Progress) => Promise<PostAnswer>,
-): Promise<PostAnswer & { replayed?: true }> {
+  attempt: IdempotentRequest | undefined,
+  step: (tx: Queries, progress?: Progress) => Promise<PostResponse>,
+): Promise<PostResponse & { replayed?: true }> {
   for (let progress: Progress | undefined; ; ) {
     const before = progress
-    const answer = await once(db, attempt, (tx, stored) => step(tx, stored ?? before))
+    const answer = await runIdempotent(db, attempt, (tx, stored) => step(tx, stored ?? before))
     if (answer.status !== UNFINISHED) return answer
     progress = answer.body
   }
 }
 
 /** Deletes answers that were stored before a time, as `pruneOld` does. */
-export const pruneAnswers = (db: Database, before: Date, signal?: AbortSignal): Promise<number> =>
+export const pruneResponses = (db: Database, before: Date, signal?: AbortSignal): Promise<number> =>
   pruneOld(db, 'idempotency_keys', before, signal)

@@ -6,16 +6,16 @@ import { escapePointer } from '../validate.ts'
 const UTF8 = new TextDecoder('utf-8', { fatal: true })
 
 /** Bodies that would change a prototype if they were copied: with a member `__proto__`, or `constructor` with `prototype` in it. */
-const poisoned = new WeakSet<object>()
-const repeated = new WeakMap<object, readonly string[]>()
+const poisonedBodies = new WeakSet<object>()
+const repeatedPointers = new WeakMap<object, readonly string[]>()
 
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
 
-export const isPoisoned = (body: unknown): boolean => isObject(body) && poisoned.has(body)
+export const isPoisoned = (body: unknown): boolean => isObject(body) && poisonedBodies.has(body)
 
 /** Faults of the members that a body gives more than once, at any depth. */
-export const repeatedMembers = (body: unknown): Fault[] =>
-  ((isObject(body) && repeated.get(body)) || []).map((pointer) => ({ pointer, detail: 'is given more than once' }))
+export const listRepeatedMembers = (body: unknown): Fault[] =>
+  ((isObject(body) && repeatedPointers.get(body)) || []).map((pointer) => ({ pointer, detail: 'is given more than once' }))
 
 /**
  * Throws a SyntaxError for what is not JSON, and a TypeError for what is not UTF-8: decoded leniently, bytes would be replaced and stored.
@@ -24,7 +24,7 @@ export const repeatedMembers = (body: unknown): Fault[] =>
 export function parseBody(bytes: Uint8Array): unknown {
   const text = UTF8.decode(bytes)
   const value = parseGuarded(text)
-  if (isObject(value) && countNames(bytes) !== countMembers(value)) repeated.set(value, findRepeated(text))
+  if (isObject(value) && countNames(bytes) !== countMembers(value)) repeatedPointers.set(value, findRepeated(text))
   return value
 }
 
@@ -33,7 +33,7 @@ function parseGuarded(text: string): unknown {
     return parseSecurely(text, { protoAction: 'error', constructorAction: 'error' })
   } catch {
     const value = JSON.parse(text)
-    poisoned.add(value)
+    poisonedBodies.add(value)
     return value
   }
 }
@@ -87,12 +87,12 @@ function findRepeated(text: string): string[] {
     const code = text.charCodeAt(at)
     const level = levels.at(-1)
     if (code === QUOTE) {
-      const end = endOfText(text, at)
+      const end = findStringEnd(text, at)
       if (level?.names && level.expectsName) {
-        const name = nameIn(text.slice(at, end + 1))
+        const name = parseName(text.slice(at, end + 1))
         level.place = name
         level.expectsName = false
-        if (level.names.get(name) === false) found.add(pointerTo(levels))
+        if (level.names.get(name) === false) found.add(buildPointer(levels))
         level.names.set(name, level.names.has(name))
       }
       at = end
@@ -107,10 +107,10 @@ function findRepeated(text: string): string[] {
   return [...found]
 }
 
-const nameIn = (text: string): string => (text.includes('\\') ? JSON.parse(text) : text.slice(1, -1))
+const parseName = (text: string): string => (text.includes('\\') ? JSON.parse(text) : text.slice(1, -1))
 
 /** Finds the quote that ends the text that begins at `start`. */
-function endOfText(text: string, start: number): number {
+function findStringEnd(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); ; end = text.indexOf('"', end + 1)) {
     let escapes = 0
     while (text.charCodeAt(end - 1 - escapes) === BACKSLASH) escapes++
@@ -121,7 +121,7 @@ function endOfText(text: string, start: number): number {
 /** Characters of a pointer. What lies deeper is named by what it lies in. */
 const MAX_POINTER = 1_000
 
-function pointerTo(levels: readonly Level[]): string {
+function buildPointer(levels: readonly Level[]): string {
   let pointer = ''
   for (const { place } of levels) {
     const longer = `${pointer}/${escapePointer(String(place))}`

@@ -14,7 +14,7 @@ export const TIMEOUTS = {
   /** In which nothing moves, neither way. No list takes as long (QUERY_TIMEOUT). */
   idle: 120_000,
   /** In which a client takes nothing of an answer that waits for it. */
-  untaken: 30_000,
+  stalled: 30_000,
   /** Without a request. Load balancers keep connections for up to 60 s, and would be told of the end of one just as they use it. */
   keepAlive: 72_000,
   /** Between two looks at who is late, so a request may take so much longer. */
@@ -42,7 +42,7 @@ export const MAX_HEADERS = 100
 /** A client's id is found again in the log, in answers and in the record of changes: one that is long or odd is not taken, nor is a key. */
 const REQUEST_ID = /^(?!.*stk_)[\w.:-]{1,64}$/
 
-export function requestId({ headers }: IncomingMessage): string {
+export function readRequestId({ headers }: IncomingMessage): string {
   const given = headers['x-request-id']
   return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID()
 }

@@ -32,7 +32,7 @@ export interface Gauges {
   heapLimit: number
 }
 
-const ownProcess: Gauges = {
+const processGauges: Gauges = {
   now: () => performance.now(),
   heapUsed: () => getHeapStatistics().used_heap_size,
   heapLimit: getHeapStatistics().heap_size_limit,
@@ -53,7 +53,7 @@ export class Load {
   #late = 0
   #timer: NodeJS.Timeout | undefined
 
-  constructor(gauges: Gauges = ownProcess) {
+  constructor(gauges: Gauges = processGauges) {
     this.#gauges = gauges
     const { promise, resolve } = Promise.withResolvers<void>()
     this.settled = promise
@@ -67,13 +67,13 @@ export class Load {
   }
 
   /** Begins, and looks until `stop`. */
-  watch(): void {
+  start(): void {
     this.begin()
-    const look = () => {
+    const sample = () => {
       this.look()
-      this.#timer = setTimeout(look, this.hasSettled ? EVERY : EVERY_AT_START).unref()
+      this.#timer = setTimeout(sample, this.hasSettled ? EVERY : EVERY_AT_START).unref()
     }
-    this.#timer = setTimeout(look, EVERY_AT_START).unref()
+    this.#timer = setTimeout(sample, EVERY_AT_START).unref()
   }
 
   stop(): void {

@@ -9,11 +9,11 @@ export interface Validators {
 }
 
 /** `*`, or the tags that were named, without quotes. A weak one is never the same in the strong comparison. */
-type Tags = '*' | { strong: readonly string[]; weak: readonly string[] }
+type TagList = '*' | { strong: readonly string[]; weak: readonly string[] }
 
 export interface Preconditions {
-  match?: Tags
-  noneMatch?: Tags
+  match?: TagList
+  noneMatch?: TagList
   /** Milliseconds since 1970. */
   modifiedSince?: number | undefined
   unmodifiedSince?: number | undefined
@@ -27,10 +27,10 @@ const CODING = /\.(?:br|gz)$/
 /** Behind the tag of a list that was not counted to the end: how far is no matter of its state, and what the client has is good. */
 const COUNTED = /\.~\d+$/
 
-export const quoted = (tag: string): string => `"${tag}"`
+export const quoteTag = (tag: string): string => `"${tag}"`
 
 /** Undefined where a request has none. Throws `malformed-request` for an `If-Match` that cannot be read: to pass it over would lose an update. */
-export function preconditionsOf(headers: IncomingHttpHeaders): Preconditions | undefined {
+export function readPreconditions(headers: IncomingHttpHeaders): Preconditions | undefined {
   const match = headers['if-match']
   const noneMatch = headers['if-none-match']
   const modified = headers['if-modified-since']
@@ -48,7 +48,7 @@ export function preconditionsOf(headers: IncomingHttpHeaders): Preconditions | u
   }
 }
 
-function readTags(text: string): Tags | undefined {
+function readTags(text: string): TagList | undefined {
   if (text.trim() === '*') return '*'
   const strong: string[] = []
   const weak: string[] = []
@@ -78,52 +78,52 @@ function readDate(text: string | undefined): number | undefined {
 /** Whether a tag that was given out in some coding, or of a list in some place of its count, is of this state. */
 const isSame = (given: string, tag: string) => given === tag || given.replace(CODING, '').replace(COUNTED, '') === tag.replace(COUNTED, '')
 
-const inWeak = (tags: Tags, tag: string) =>
+const matchesWeakly = (tags: TagList, tag: string) =>
   tags === '*' || tags.strong.some((given) => isSame(given, tag)) || tags.weak.some((given) => isSame(given, tag))
 
-const inStrong = (tags: Tags, tag: string) => tags === '*' || tags.strong.some((given) => isSame(given, tag))
+const matchesStrongly = (tags: TagList, tag: string) => tags === '*' || tags.strong.some((given) => isSame(given, tag))
 
 /** Dates in headers have no fraction of a second. */
-const seconds = (time: number | Date) => Math.floor(Number(time) / 1_000)
+const toSeconds = (time: number | Date) => Math.floor(Number(time) / 1_000)
 
 /**
  * The tag in If-None-Match that is of this state, as it was given out. Where that is all that the request is about, nothing else has to
  * be known to answer 304. Undefined where there is none, or another condition goes first.
  */
-export function tagOf(headers: IncomingHttpHeaders, tag: string): string | undefined {
+export function findMatchingTag(headers: IncomingHttpHeaders, tag: string): string | undefined {
   const given = headers['if-none-match']
   if (given === undefined || headers['if-match'] !== undefined || headers['if-unmodified-since'] !== undefined) return undefined
   // Nearly always it is the one that was given out last.
-  if (given.length === tag.length + 2 && given === quoted(tag)) return tag
+  if (given.length === tag.length + 2 && given === quoteTag(tag)) return tag
   const tags = readTags(given)
   return tags === undefined || tags === '*' ? undefined : [...tags.strong, ...tags.weak].find((one) => isSame(one, tag))
 }
 
 /** Whether the client has what is there: 304. Throws `precondition-failed`. In the order of RFC 9110, section 13.2.2. */
 export function isNotModified(conditions: Preconditions, there: Validators): boolean {
-  refuseOther(conditions, there)
+  checkMatch(conditions, there)
   const { noneMatch, modifiedSince } = conditions
-  if (noneMatch !== undefined) return inWeak(noneMatch, there.tag)
+  if (noneMatch !== undefined) return matchesWeakly(noneMatch, there.tag)
   if (modifiedSince === undefined || there.modified === undefined) return false
   // Within the second of a change there may be another, of which a date would not tell.
-  return seconds(there.modified) <= seconds(modifiedSince) && seconds(there.modified) < seconds(Date.now())
+  return toSeconds(there.modified) <= toSeconds(modifiedSince) && toSeconds(there.modified) < toSeconds(Date.now())
 }
 
 /** For a request that changes what is there. Throws `precondition-failed`. */
 export function checkUnchanged(conditions: Preconditions, there: Validators): void {
-  refuseOther(conditions, there)
-  if (conditions.noneMatch !== undefined && inWeak(conditions.noneMatch, there.tag)) throw failed('If-None-Match', there)
+  checkMatch(conditions, there)
+  if (conditions.noneMatch !== undefined && matchesWeakly(conditions.noneMatch, there.tag)) throw createFailure('If-None-Match', there)
 }
 
-function refuseOther({ match, unmodifiedSince }: Preconditions, there: Validators): void {
+function checkMatch({ match, unmodifiedSince }: Preconditions, there: Validators): void {
   if (match !== undefined) {
-    if (!inStrong(match, there.tag)) throw failed('If-Match', there)
-  } else if (unmodifiedSince !== undefined && there.modified !== undefined && seconds(there.modified) > seconds(unmodifiedSince)) {
-    throw failed('If-Unmodified-Since', there)
+    if (!matchesStrongly(match, there.tag)) throw createFailure('If-Match', there)
+  } else if (unmodifiedSince !== undefined && there.modified !== undefined && toSeconds(there.modified) > toSeconds(unmodifiedSince)) {
+    throw createFailure('If-Unmodified-Since', there)
   }
 }
 
-const failed = (header: string, { tag }: Validators) =>
+const createFailure = (header: string, { tag }: Validators) =>
   new Problem('precondition-failed', `${header} does not hold: this is not what you have read. Read it again, and decide anew.`, {
-    headers: { etag: quoted(tag) },
+    headers: { etag: quoteTag(tag) },
   })

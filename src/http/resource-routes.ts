@@ -1,8 +1,8 @@
 // The routes of a resource, all at once, for the route file in the folder of its name.
 import { bulkRoute } from '../bulk/route.ts'
-import { historyRoute, restoreRoute } from '../feed/history.ts'
+import { addHistoryRoute, addRestoreRoute } from '../feed/history.ts'
 import type { Resource } from '../query/resource.ts'
-import { type App, createRoute, listRoute, mergeRoute, readRoute, removeRoute, replaceRoute } from './routes.ts'
+import { type App, addCreateRoute, addListRoute, addMergeRoute, addReadRoute, addRemoveRoute, addReplaceRoute } from './routes.ts'
 
 interface Operation {
   /** Where it is below the URL of the resource. */
@@ -11,15 +11,15 @@ interface Operation {
 }
 
 const OPERATIONS = {
-  list: { path: '', add: listRoute },
-  create: { path: '', add: createRoute },
+  list: { path: '', add: addListRoute },
+  create: { path: '', add: addCreateRoute },
   bulk: { path: '/bulk', add: bulkRoute },
-  read: { path: '/:id', add: readRoute },
-  replace: { path: '/:id', add: replaceRoute },
-  merge: { path: '/:id', add: mergeRoute },
-  remove: { path: '/:id', add: removeRoute },
-  history: { path: '/:id/history', add: historyRoute },
-  restore: { path: '/:id/restore', add: restoreRoute },
+  read: { path: '/:id', add: addReadRoute },
+  replace: { path: '/:id', add: addReplaceRoute },
+  merge: { path: '/:id', add: addMergeRoute },
+  remove: { path: '/:id', add: addRemoveRoute },
+  history: { path: '/:id/history', add: addHistoryRoute },
+  restore: { path: '/:id/restore', add: addRestoreRoute },
 } as const satisfies Record<string, Operation>
 
 export type OperationName = keyof typeof OPERATIONS

@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest, RawServerDefault } from 'fastify'
 import type { Queries } from '../../drizzle/database.ts'
-import type { Made } from '../cache/answers.ts'
+import type { Rendered } from '../cache/answers.ts'
 import type { Actor } from '../changelog/record.ts'
 import { type Fault, Problem } from '../errors.ts'
 import { createSchema, listSchema, mergeSchema, readSchema, removeSchema, replaceSchema } from '../openapi/operations.ts'
@@ -25,27 +25,27 @@ import {
   type WriteMode,
 } from '../records/write.ts'
 import type { Access } from '../roles.ts'
-import { answer, type Question, tagAt } from './cached-response.ts'
-import { digest, formOf, httpDate, recordTag, validatorsOf } from './etags.ts'
-import { type Attempt, fingerprintOf, once, type PostAnswer, readKey } from './idempotency.ts'
-import { checkUnchanged, type Preconditions, preconditionsOf, quoted } from './preconditions.ts'
+import { appendState, type ResponseQuery, sendCached } from './cached-response.ts'
+import { computeRecordTag, computeSchemaDigest, computeValidators, digest, formatHttpDate } from './etags.ts'
+import { computeFingerprint, type IdempotentRequest, type PostResponse, readIdempotencyKey, runIdempotent } from './idempotency.ts'
+import { checkUnchanged, type Preconditions, quoteTag, readPreconditions } from './preconditions.ts'
 
 export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
 
 /** The absolute URL of a resource's list: PUBLIC_URL's, or where the client found it. */
-export const urlOf = ({ origin }: FastifyRequest, { table }: Resource): string => `${origin}/api/${table}/`
+export const buildListUrl = ({ origin }: FastifyRequest, { table }: Resource): string => `${origin}/api/${table}/`
 
 /** Who writes. */
-export const actorOf = ({ key, id }: FastifyRequest): Actor => ({ key: key?.id ?? null, request: id })
+export const readActor = ({ key, id }: FastifyRequest): Actor => ({ key: key?.id ?? null, request: id })
 
 /** How a client that changes a record has to know it. Throws `malformed-request` for an If-Match that cannot be read. */
-export function expectedOf({ headers, method, server: { config } }: FastifyRequest): Precondition {
+export function preconditionFor({ headers, method, server: { config } }: FastifyRequest): Precondition {
   const needed = config.REQUIRE_IF_MATCH && method !== 'POST'
-  return expecting(preconditionsOf(headers), needed)
+  return createPrecondition(readPreconditions(headers), needed)
 }
 
 /** Throws `precondition-required` where a condition is needed and there is none, and `precondition-failed`. */
-export const expecting =
+export const createPrecondition =
   (conditions: Preconditions | undefined, needed: boolean): Precondition =>
   (current) => {
     if (needed && conditions?.match === undefined)
@@ -53,62 +53,62 @@ export const expecting =
         'precondition-required',
         'Say by If-Match, with the ETag that the record was read with, which state of it you mean to change.',
       )
-    if (conditions) checkUnchanged(conditions, validatorsOf(current))
+    if (conditions) checkUnchanged(conditions, computeValidators(current))
   }
 
 /** The answer of a POST, from a transaction that is made once for each Idempotency-Key. `committed` runs before anybody is told. */
-export async function post(
+export async function handlePost(
   request: FastifyRequest,
   reply: FastifyReply,
-  work: (tx: Queries) => Promise<PostAnswer>,
+  work: (tx: Queries) => Promise<PostResponse>,
   committed?: () => void,
 ): Promise<FastifyReply> {
-  const answer = await once(request.server.db, attemptOf(request), work)
+  const answer = await runIdempotent(request.server.db, readIdempotentRequest(request), work)
   committed?.()
   return sendPost(reply, answer)
 }
 
-export function sendPost(reply: FastifyReply, { status, headers, body, replayed }: PostAnswer & { replayed?: true }): FastifyReply {
+export function sendPost(reply: FastifyReply, { status, headers, body, replayed }: PostResponse & { replayed?: true }): FastifyReply {
   if (replayed) reply.header('idempotency-replayed', 'true')
   return reply.code(status).headers(headers).send(body)
 }
 
-export function attemptOf({ headers, key, method, url, bytes }: FastifyRequest): Attempt | undefined {
+export function readIdempotentRequest({ headers, key, method, url, bytes }: FastifyRequest): IdempotentRequest | undefined {
   const given = headers['idempotency-key']
   if (given === undefined) return undefined
-  const idempotencyKey = readKey(String(given))
+  const idempotencyKey = readIdempotencyKey(String(given))
   // Of those without a key nobody can be told from another.
   if (!key) throw new Problem('key-required', 'An Idempotency-Key is remembered for who has an API key.')
-  return { caller: key.id, key: idempotencyKey, fingerprint: fingerprintOf(method, url.replace(/\/?(?:\?.*)?$/, ''), bytes) }
+  return { caller: key.id, key: idempotencyKey, fingerprint: computeFingerprint(method, url.replace(/\/?(?:\?.*)?$/, ''), bytes) }
 }
 
 /** What tells the client which state of a record it has. */
-export const stateHeaders = (record: Row) => ({
-  etag: quoted(recordTag(record)),
-  'last-modified': httpDate(record.updated_at),
+export const buildStateHeaders = (record: Row) => ({
+  etag: quoteTag(computeRecordTag(record)),
+  'last-modified': formatHttpDate(record.updated_at),
 })
 
 /** A record that was made. */
-export const madeAnswer = (request: FastifyRequest, resource: Resource, record: Row): PostAnswer => ({
+export const buildCreatedResponse = (request: FastifyRequest, resource: Resource, record: Row): PostResponse => ({
   status: 201,
-  headers: { location: `${urlOf(request, resource)}${record.id}/`, ...stateHeaders(record) },
+  headers: { location: `${buildListUrl(request, resource)}${record.id}/`, ...buildStateHeaders(record) },
   body: record,
 })
 
 /** What a query comes to for clients of one origin. A query that is asked again is the same object, so nothing of it is done twice. */
-interface Known {
+interface CompiledList {
   origin: string
-  question: Question
-  read(deadline: number): Promise<Made>
+  cacheQuery: ResponseQuery
+  read(deadline: number): Promise<Rendered>
 }
 
-export function listRoute(app: App, resource: Resource): void {
+export function addListRoute(app: App, resource: Resource): void {
   const { COUNT_LIMIT: countLimit, QUERY_TIMEOUT } = app.config
-  const form = formOf(resource)
-  const known = new WeakMap<ListQuery, Known>()
-  const knownOf = (request: FastifyRequest, query: ListQuery): Known => {
+  const form = computeSchemaDigest(resource)
+  const compiled = new WeakMap<ListQuery, CompiledList>()
+  const compileList = (request: FastifyRequest, query: ListQuery): CompiledList => {
     const { link, tables } = ask(app.db, resource, query)
-    const url = urlOf(request, resource)
+    const url = buildListUrl(request, resource)
     const key = `${form} ${countLimit} ${url}?${link}`
     // The state of the tables follows it.
     const tag = digest(key)
@@ -117,27 +117,27 @@ export function listRoute(app: App, resource: Resource): void {
       const { body, headers } = buildPageResponse(url, page)
       // How far a count came before it was given up is another time another.
       const counted = page.exact ? '' : `.~${page.count}`
-      return { state: page.state, tag: tagAt(tag, page.state) + counted, headers, body }
+      return { state: page.state, tag: appendState(tag, page.state) + counted, headers, body }
     }
-    return { origin: request.origin, question: { key, tables, tag }, read }
+    return { origin: request.origin, cacheQuery: { key, tables, tag }, read }
   }
   app.get('/', { schema: listSchema(resource), config: { access: resource.access.read } }, (request, reply) => {
     const { query } = request
-    let asked = known.get(query)
+    let asked = compiled.get(query)
     // Nearly all requests come to the same origin.
     if (asked?.origin !== request.origin) {
-      asked = knownOf(request, query)
-      known.set(query, asked)
+      asked = compileList(request, query)
+      compiled.set(query, asked)
     }
-    const { question, read } = asked
+    const { cacheQuery: question, read } = asked
     // It runs from the arrival of the request.
     const deadline = performance.now() - reply.elapsedTime + QUERY_TIMEOUT * 1_000
-    return answer(request, reply, question, () => read(deadline), deadline)
+    return sendCached(request, reply, question, () => read(deadline), deadline)
   })
 }
 
 /** Where records are only made, there is none that a condition could be about: to pass it over would be to do what was not meant. */
-export function refuseConditions({ headers }: FastifyRequest): void {
+export function rejectConditions({ headers }: FastifyRequest): void {
   if (headers['if-match'] !== undefined)
     throw new Problem(
       'malformed-request',
@@ -155,7 +155,7 @@ declare module 'fastify' {
 }
 
 /** The configuration of a route that writes a record. */
-export const writeConfig = (resource: Resource, mode: WriteMode): { access: Access; findFaults: FindFaults } => ({
+export const buildWriteConfig = (resource: Resource, mode: WriteMode): { access: Access; findFaults: FindFaults } => ({
   access: resource.access.write,
   async findFaults({ server: { db }, params, body }, faulty) {
     const context = buildWriteContext(db.read, db, resource)
@@ -164,54 +164,60 @@ export const writeConfig = (resource: Resource, mode: WriteMode): { access: Acce
   },
 })
 
-export function createRoute(app: App, resource: Resource): void {
-  app.post('/', { schema: createSchema(resource), config: writeConfig(resource, 'create') }, (request, reply) => {
-    refuseConditions(request)
-    return post(request, reply, async (tx) =>
-      madeAnswer(request, resource, await createRecord(buildWriteContext(tx, app.db, resource), request.body, actorOf(request))),
+export function addCreateRoute(app: App, resource: Resource): void {
+  app.post('/', { schema: createSchema(resource), config: buildWriteConfig(resource, 'create') }, (request, reply) => {
+    rejectConditions(request)
+    return handlePost(request, reply, async (tx) =>
+      buildCreatedResponse(
+        request,
+        resource,
+        await createRecord(buildWriteContext(tx, app.db, resource), request.body, readActor(request)),
+      ),
     )
   })
 }
 
 /** A record as it is kept. */
-export async function madeOf(app: FastifyInstance, resource: Resource, id: number): Promise<Made> {
+export async function renderRecord(app: FastifyInstance, resource: Resource, id: number): Promise<Rendered> {
   const { row, state } = await readWithState(app.db, resource, id)
   const body = JSON.stringify(row)
-  return { state, tag: recordTag(row, body), headers: { 'last-modified': httpDate(row.updated_at) }, body }
+  return { state, tag: computeRecordTag(row, body), headers: { 'last-modified': formatHttpDate(row.updated_at) }, body }
 }
 
-export function readRoute(app: App, resource: Resource): void {
+export function addReadRoute(app: App, resource: Resource): void {
   const tables = [resource.table]
   // Two resources never have the same: it has their fields.
-  const form = `${resource.table} ${formOf(resource)}`
+  const form = `${resource.table} ${computeSchemaDigest(resource)}`
   app.get('/', { schema: readSchema(resource), config: { access: resource.access.read } }, (request, reply) => {
     const { id } = request.params
-    return answer(request, reply, { key: `${form} ${id}`, tables }, () => madeOf(app, resource, id))
+    return sendCached(request, reply, { key: `${form} ${id}`, tables }, () => renderRecord(app, resource, id))
   })
 }
 
-export function replaceRoute(app: App, resource: Resource): void {
+export function addReplaceRoute(app: App, resource: Resource): void {
   // Its answer has no ETag: the record is not what was sent, but what was made of it (RFC 9110, section 9.3.4).
-  app.put('/', { schema: replaceSchema(resource), config: writeConfig(resource, 'replace') }, (request) => {
-    const precondition = expectedOf(request)
-    return transact(app.db, resource, (context) => replaceRecord(context, request.params.id, request.body, actorOf(request), precondition))
-  })
-}
-
-export function mergeRoute(app: App, resource: Resource): void {
-  app.patch('/', { schema: mergeSchema(resource), config: writeConfig(resource, 'merge') }, async (request, reply) => {
-    const precondition = expectedOf(request)
-    const record = await transact(app.db, resource, (context) =>
-      mergeRecord(context, request.params.id, request.body, actorOf(request), precondition),
+  app.put('/', { schema: replaceSchema(resource), config: buildWriteConfig(resource, 'replace') }, (request) => {
+    const precondition = preconditionFor(request)
+    return transact(app.db, resource, (context) =>
+      replaceRecord(context, request.params.id, request.body, readActor(request), precondition),
     )
-    return reply.headers(stateHeaders(record)).send(record)
   })
 }
 
-export function removeRoute(app: App, resource: Resource): void {
+export function addMergeRoute(app: App, resource: Resource): void {
+  app.patch('/', { schema: mergeSchema(resource), config: buildWriteConfig(resource, 'merge') }, async (request, reply) => {
+    const precondition = preconditionFor(request)
+    const record = await transact(app.db, resource, (context) =>
+      mergeRecord(context, request.params.id, request.body, readActor(request), precondition),
+    )
+    return reply.headers(buildStateHeaders(record)).send(record)
+  })
+}
+
+export function addRemoveRoute(app: App, resource: Resource): void {
   app.delete('/', { schema: removeSchema(resource, app.resources), config: { access: resource.access.write } }, async (request, reply) => {
-    const precondition = expectedOf(request)
-    await transact(app.db, resource, (context) => removeRecord(context, request.params.id, app.resources, actorOf(request), precondition))
+    const precondition = preconditionFor(request)
+    await transact(app.db, resource, (context) => removeRecord(context, request.params.id, app.resources, readActor(request), precondition))
     return reply.code(204).send()
   })
 }

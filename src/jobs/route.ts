@@ -1,8 +1,8 @@
 // The response to a POST that starts a job.
 import type { FastifyRequest } from 'fastify'
 import type { Queries } from '../../drizzle/database.ts'
-import type { PostAnswer } from '../http/idempotency.ts'
-import { actorOf } from '../http/routes.ts'
+import type { PostResponse } from '../http/idempotency.ts'
+import { readActor } from '../http/routes.ts'
 import type { Handlers, JobKind, JobPayload } from './handler.ts'
 import type { Jobs } from './jobs.ts'
 import type { Job } from './queue.ts'
@@ -14,8 +14,8 @@ export async function startJob<Services, H extends Handlers<Services>, K extends
   request: FastifyRequest,
   kind: K,
   payload: JobPayload<H, K>,
-): Promise<PostAnswer> {
-  const by = actorOf(request)
+): Promise<PostResponse> {
+  const by = readActor(request)
   const id = await jobs.enqueue(tx, kind, payload, { by })
   if (id === undefined) throw new Error(`Job of kind ${kind} was not enqueued, though it has no key.`)
   const now = new Date().toISOString()

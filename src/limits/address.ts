@@ -14,7 +14,7 @@ const LAST_PART_BITS = 0xff00
  * a /56 and may use any address in it; a larger network would put up to 256 subscribers under one limit. `ip` may be what a proxy wrote:
  * where that is no address, the one of the connection counts, so no text in a header makes another client.
  */
-export function addressOf(ip: string, connection: string | undefined): string {
+export function identifyAddress(ip: string, connection: string | undefined): string {
   const [, bracketed, dotted] = WITH_PORT.exec(ip) ?? []
   const address = [bracketed ?? dotted ?? ip, connection].find((text) => text !== undefined && isIP(text) !== 0)
   if (address === undefined) return 'unknown'
@@ -41,15 +41,15 @@ function parseNetwork(text: string): { address: string; bits: number; family: 'i
   return { address, bits: Number(bits ?? most), family: isIPv4(address) ? 'ipv4' : 'ipv6' }
 }
 
-const itemsOf = (list: string) => list.split(',').map((item) => item.trim())
+const splitList = (list: string) => list.split(',').map((item) => item.trim())
 
 /** Whether a text is a list of addresses, networks and names of networks, separated by commas. */
-export const isNetworkList = (list: string): boolean => itemsOf(list).every((item) => item in NAMED_NETWORKS || parseNetwork(item))
+export const isNetworkList = (list: string): boolean => splitList(list).every((item) => item in NAMED_NETWORKS || parseNetwork(item))
 
 /** Builds a test for addresses from such a list. An empty list has none. */
-export function networkTest(list: string): (address: string | undefined) => boolean {
+export function createNetworkTest(list: string): (address: string | undefined) => boolean {
   const networks = new BlockList()
-  for (const item of itemsOf(list).flatMap((item) => NAMED_NETWORKS[item] ?? item)) {
+  for (const item of splitList(list).flatMap((item) => NAMED_NETWORKS[item] ?? item)) {
     const network = parseNetwork(item)
     if (network) networks.addSubnet(network.address, network.bits, network.family)
   }

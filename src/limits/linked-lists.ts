@@ -6,7 +6,7 @@ export const NONE = 0
 const INITIAL = 16
 
 /** Each item is in one list at most. Whoever moves one says which list it is in. */
-export class Lists {
+export class LinkedLists {
   #first = new Int32Array(INITIAL)
   #last = new Int32Array(INITIAL)
   #before = new Int32Array(INITIAL)
@@ -24,12 +24,12 @@ export class Lists {
 
   append(list: number, item: number): void {
     if (list >= this.#first.length) {
-      this.#first = grown(this.#first, list)
-      this.#last = grown(this.#last, list)
+      this.#first = grow(this.#first, list)
+      this.#last = grow(this.#last, list)
     }
     if (item >= this.#after.length) {
-      this.#before = grown(this.#before, item)
-      this.#after = grown(this.#after, item)
+      this.#before = grow(this.#before, item)
+      this.#after = grow(this.#after, item)
     }
     const last = this.#last[list] ?? NONE
     this.#before[item] = last
@@ -50,7 +50,7 @@ export class Lists {
 }
 
 /** A copy that has a place for `index`, and twice as many as before; zeros are in the new ones. */
-export function grown<A extends Int32Array | Float64Array>(array: A, index: number): A {
+export function grow<A extends Int32Array | Float64Array>(array: A, index: number): A {
   const bigger = new (array.constructor as new (length: number) => A)(Math.max(index + 1, 2 * array.length))
   bigger.set(array)
   return bigger

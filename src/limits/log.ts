@@ -24,31 +24,31 @@ export interface RequestLog {
   peek(client: string): Usage | Promise<Usage>
 }
 
-type Done = Parameters<fastifyRateLimit.FastifyRateLimitStore['incr']>[1]
+type StoreCallback = Parameters<fastifyRateLimit.FastifyRateLimitStore['incr']>[1]
 
 /** The class that the plugin makes its stores of: a log for each limit, which `createRateLimit` describes by `policy`, `max` and `timeWindow`. */
-export function storeOf(logOf: (options: Quota) => RequestLog): fastifyRateLimit.FastifyRateLimitStoreCtor {
+export function createStoreClass(getLog: (options: Quota) => RequestLog): fastifyRateLimit.FastifyRateLimitStoreCtor {
   return class Store implements fastifyRateLimit.FastifyRateLimitStore {
     #log: RequestLog | undefined
 
     child(options: object): Store {
       const { policy, max, timeWindow } = options as { policy: string; max: number; timeWindow: number }
       const store = new Store()
-      store.#log = logOf({ policy, limit: max, window: timeWindow })
+      store.#log = getLog({ policy, limit: max, window: timeWindow })
       return store
     }
 
-    incr(client: string, done: Done): void {
-      answer(this.#log?.take(client), done)
+    incr(client: string, done: StoreCallback): void {
+      reportUsage(this.#log?.take(client), done)
     }
 
-    read(client: string, done: Done): void {
-      answer(this.#log?.peek(client), done)
+    read(client: string, done: StoreCallback): void {
+      reportUsage(this.#log?.peek(client), done)
     }
   }
 }
 
-function answer(usage: Usage | Promise<Usage> | undefined, done: Done): void {
+function reportUsage(usage: Usage | Promise<Usage> | undefined, done: StoreCallback): void {
   if (usage === undefined) done(new Error('requests are counted by the limits that createRateLimit makes'))
   else if (usage instanceof Promise) usage.then((usage) => done(null, usage), done)
   else done(null, usage)

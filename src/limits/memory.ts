@@ -1,5 +1,5 @@
 // Counts the requests of each client in this process, exactly, in memory that is bounded.
-import { grown, Lists, NONE } from './linked-lists.ts'
+import { grow, LinkedLists, NONE } from './linked-lists.ts'
 import type { Quota, RequestLog, Usage } from './log.ts'
 
 /** Clients and requests that a log remembers: at most 50 MB (measured: 32 MB of arrays, 16 MB of names). */
@@ -21,7 +21,7 @@ const EXPIRED_AT_ONCE = 500
 
 /** The lists in which requests are: numbers that are no request's, and all there are in the order of time. */
 const FREE = 0
-const KEPT = 1
+const RECORDED = 1
 
 /**
  * When it is full, and nothing has expired, a client is forgotten: of those with the fewest requests the one that has had as many for the
@@ -41,13 +41,13 @@ export class MemoryLog implements RequestLog {
   readonly #names: string[] = ['']
   #counts = new Int32Array(1)
   /** Clients by how many requests they have; those of the list 0 are no client's numbers. */
-  readonly #levels = new Lists()
+  readonly #levels = new LinkedLists()
 
   /** Requests have numbers too. */
   #times = new Float64Array(1)
   #owners = new Int32Array(1)
-  readonly #order = new Lists()
-  readonly #ofClient = new Lists()
+  readonly #order = new LinkedLists()
+  readonly #ofClient = new LinkedLists()
   #made = 0
   #kept = 0
 
@@ -107,7 +107,7 @@ export class MemoryLog implements RequestLog {
 
   /** The client's number, or NONE where it has asked nothing in the window. */
   #find(client: string, now: number): number {
-    for (let left = EXPIRED_AT_ONCE; left > 0 && this.#dropExpired(this.#order.first(KEPT), now); left--);
+    for (let left = EXPIRED_AT_ONCE; left > 0 && this.#dropExpired(this.#order.first(RECORDED), now); left--);
     const number = this.#numbers.get(client) ?? NONE
     while (this.#dropExpired(this.#ofClient.first(number), now));
     return this.#counts[number] ? number : NONE
@@ -120,7 +120,7 @@ export class MemoryLog implements RequestLog {
   }
 
   #makeRoom(asking: number, now: number): void {
-    if (this.#dropExpired(this.#order.first(KEPT), now)) return
+    if (this.#dropExpired(this.#order.first(RECORDED), now)) return
     // To look for the lowest level takes no longer than it took to record what the clients there have asked.
     let victim: number = NONE
     for (let level = 1; victim === NONE; level++) {
@@ -134,9 +134,9 @@ export class MemoryLog implements RequestLog {
   #admit(name: string): number {
     const vacant = this.#levels.first(0)
     const number = vacant === NONE ? this.#names.length : vacant
-    const own = copied(name)
+    const own = copyString(name)
     if (vacant !== NONE) this.#levels.remove(0, vacant)
-    if (number >= this.#counts.length) this.#counts = grown(this.#counts, number)
+    if (number >= this.#counts.length) this.#counts = grow(this.#counts, number)
     this.#names[number] = own
     this.#numbers.set(own, number)
     this.#levels.append(0, number)
@@ -148,12 +148,12 @@ export class MemoryLog implements RequestLog {
     const request = vacant === NONE ? ++this.#made : vacant
     if (vacant !== NONE) this.#order.remove(FREE, vacant)
     if (request >= this.#times.length) {
-      this.#times = grown(this.#times, request)
-      this.#owners = grown(this.#owners, request)
+      this.#times = grow(this.#times, request)
+      this.#owners = grow(this.#owners, request)
     }
     this.#times[request] = now
     this.#owners[request] = client
-    this.#order.append(KEPT, request)
+    this.#order.append(RECORDED, request)
     this.#ofClient.append(client, request)
     this.#kept++
     this.#setCount(client, (this.#counts[client] ?? 0) + 1)
@@ -161,7 +161,7 @@ export class MemoryLog implements RequestLog {
 
   #drop(request: number): void {
     const client = this.#owners[request] ?? NONE
-    this.#order.remove(KEPT, request)
+    this.#order.remove(RECORDED, request)
     this.#order.append(FREE, request)
     this.#ofClient.remove(client, request)
     this.#kept--
@@ -179,4 +179,4 @@ export class MemoryLog implements RequestLog {
 }
 
 /** An address may be a slice of a long header, which would stay in memory with it: V8 copies what it has to put together. */
-const copied = (text: string): string => ` ${text}`.slice(1)
+const copyString = (text: string): string => ` ${text}`.slice(1)

@@ -89,29 +89,29 @@ export class RedisLog implements RequestLog {
   constructor(connection: Connection, { policy, limit, window }: Quota, fallback: RequestLog, options: RedisLogOptions = {}) {
     this.#connection = connection
     this.#limit = limit
-    this.#window = inMicroseconds(window)
+    this.#window = toMicroseconds(window)
     this.#fallback = fallback
     this.#clock = options.clock
     this.#prefix = `${options.prefix ?? PREFIX}${policy}:`
   }
 
   take(client: string, requests = 1): Usage | Promise<Usage> {
-    if (this.#connection.away) return this.#fallback.take(client, requests)
+    if (this.#connection.isAway) return this.#fallback.take(client, requests)
     return this.#count(client, requests).then((usage) => usage ?? this.#fallback.take(client, requests))
   }
 
   peek(client: string): Usage | Promise<Usage> {
-    if (this.#connection.away) return this.#fallback.peek(client)
+    if (this.#connection.isAway) return this.#fallback.peek(client)
     return this.#count(client, 0).then((usage) => usage ?? this.#fallback.peek(client))
   }
 
   async #count(client: string, counting: number): Promise<Usage | undefined> {
-    const now = this.#clock ? inMicroseconds(this.#clock()) : ''
-    const answer = await this.#connection.ask((redis) =>
+    const now = this.#clock ? toMicroseconds(this.#clock()) : ''
+    const answer = await this.#connection.run((redis) =>
       redis.stockroomCount(this.#prefix + client, this.#limit, this.#window, counting, now),
     )
     return answer && { current: answer[0], ttl: answer[1] / 1_000 }
   }
 }
 
-const inMicroseconds = (milliseconds: number) => Math.round(milliseconds * 1_000)
+const toMicroseconds = (milliseconds: number) => Math.round(milliseconds * 1_000)

@@ -1,5 +1,5 @@
 // Reads newline-delimited JSON as a stream.
-import { parseBody, repeatedMembers } from '../http/json.ts'
+import { listRepeatedMembers, parseBody } from '../http/json.ts'
 
 /** A line: its value, or why it cannot be read. */
 export type Line = { number: number } & ({ value: unknown } | { fault: string })
@@ -24,7 +24,7 @@ function parse(bytes: Buffer | undefined): { value: unknown } | { fault: string 
   try {
     if (bytes.toString('latin1').trim() === '') return undefined
     const value = parseBody(bytes)
-    const [repeated] = repeatedMembers(value)
+    const [repeated] = listRepeatedMembers(value)
     return repeated && 'pointer' in repeated ? { fault: `${repeated.pointer.slice(1)} ${repeated.detail}` } : { value }
   } catch (error) {
     return { fault: error instanceof SyntaxError ? `is not JSON: ${error.message}` : 'is not UTF-8' }

@@ -4,8 +4,8 @@ import { syncBuiltinESMExports } from 'node:module'
 import { setTimeout } from 'node:timers/promises'
 import type { InjectOptions } from 'fastify'
 import type { Test } from 'tap'
-import { KEY_MEMORY } from '../../src/auth/keyring.ts'
-import { firstKey, issueKey, revokeKey, rotateKey } from '../../src/auth/keys.ts'
+import { KEY_CACHE_TTL } from '../../src/auth/keyring.ts'
+import { createFirstKey, issueKey, revokeKey, rotateKey } from '../../src/auth/keys.ts'
 import { sha256 } from '../../src/auth/token.ts'
 import { COMMAND_LINE } from '../../src/changelog/record.ts'
 import type { App } from '../../src/http/routes.ts'
@@ -187,7 +187,7 @@ onEach('a change of a key by another process takes effect within a second', asyn
     const { record, token } = await issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)
     t.equal(await readStatus(other, token), 200)
     await spoil(app.db, record.id, COMMAND_LINE)
-    await setTimeout(KEY_MEMORY + 1)
+    await setTimeout(KEY_CACHE_TTL + 1)
     t.equal(await readStatus(other, token), 401, spoil.name)
   }
 })
@@ -225,17 +225,17 @@ onEach('the first key', async (t, dialect) => {
   }
   await t.test('concurrent starts create one first key', async (t) => {
     const app = await open(t)
-    const made = await Promise.all(Array.from({ length: 5 }, () => firstKey(app.db, '')))
+    const made = await Promise.all(Array.from({ length: 5 }, () => createFirstKey(app.db, '')))
     const [token = '', ...others] = made.filter((token) => token !== undefined)
     t.strictSame(others, [])
     t.match(token, TOKEN)
     t.equal(await readStatus(app, token), 200)
-    t.equal(await firstKey(app.db, ''), undefined)
+    t.equal(await createFirstKey(app.db, ''), undefined)
   })
   await t.test('a configured first key is stored with the id in its text', async (t) => {
     const app = await open(t)
     const given = `stk_1_${'Ab3'.repeat(20)}`
-    t.equal(await firstKey(app.db, given), given)
+    t.equal(await createFirstKey(app.db, given), given)
     t.equal(await readStatus(app, given), 200)
     const query = await connect(t, app.config.DATABASE_URL)
     const logged = (await query('select operation, record_id from changes')).map(({ operation, record_id }) => [
@@ -245,7 +245,7 @@ onEach('the first key', async (t, dialect) => {
     t.strictSame(logged, [['create', 1]], 'the log records it')
     const { body } = await ask(app, 'POST', '/api/keys/', { name: 'Next', role: 'read' }, bearer(given))
     t.ok(body.id > 1, 'the next key gets another id')
-    t.equal(await firstKey(app.db, `stk_1_${'Xy9'.repeat(20)}`), undefined, 'an existing key is never replaced')
+    t.equal(await createFirstKey(app.db, `stk_1_${'Xy9'.repeat(20)}`), undefined, 'an existing key is never replaced')
     t.equal(await readStatus(app, given), 200)
   })
 })
@@ -265,7 +265,7 @@ onEach('a key revoked during its verification is not remembered as valid', async
     return found
   }
   t.match(await app.keyring.verify(token), { key: { id: record.id } }, 'the key was valid when its row was read')
-  t.equal(app.keyring.recall(token), undefined)
+  t.equal(app.keyring.getCached(token), undefined)
   t.match(await app.keyring.verify(token), { refused: 'revoked' })
 })
 

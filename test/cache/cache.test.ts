@@ -4,7 +4,7 @@ import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import type { InjectOptions } from 'fastify'
 import t, { type Test } from 'tap'
 import { issueKey } from '../../src/auth/keys.ts'
-import { Answers } from '../../src/cache/answers.ts'
+import { ResponseCache } from '../../src/cache/answers.ts'
 import { MemoryStore } from '../../src/cache/memory.ts'
 import { COMMAND_LINE } from '../../src/changelog/record.ts'
 import type { App } from '../../src/http/routes.ts'
@@ -278,18 +278,18 @@ onEach('concurrent requests for a list read it once', async (t, dialect) => {
 
 onEach('a read that began before a write is not shared with requests after it', async (t, dialect) => {
   const { db } = await build(t, dialect)
-  const answers = new Answers(db, new MemoryStore(1_000_000), 60_000)
+  const answers = new ResponseCache(db, new MemoryStore(1_000_000), 60_000)
   const asked = { key: 'a list', tables: ['products'] } as const
   const older = Promise.withResolvers<void>()
   const reading = (body: string, until?: Promise<void>) => async () => {
     await until
     return { state: body, tag: body, headers: {}, body }
   }
-  const before = answers.find(asked, 'before', reading('before', older.promise))
-  const after = answers.find(asked, 'after', reading('after'))
+  const before = answers.getOrRender(asked, 'before', reading('before', older.promise))
+  const after = answers.getOrRender(asked, 'after', reading('after'))
   older.resolve()
   const found = async (answered: typeof before) => {
-    const { kept, source } = await answered
+    const { entry: kept, source } = await answered
     return [String(kept.body), source]
   }
   t.strictSame(await found(before), ['before', 'stored'])

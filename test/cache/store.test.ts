@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { ExplicitCache } from '../../src/cache/explicit.ts'
 import { MemoryStore } from '../../src/cache/memory.ts'
 import { RedisStore } from '../../src/cache/redis.ts'
-import { type Kept, leftOf, type Store, tiers } from '../../src/cache/store.ts'
+import { type CacheEntry, combineStores, getRemainingTtl, type Store } from '../../src/cache/store.ts'
 import { Connection } from '../../src/redis.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { ask, build, onEach } from '../helper.ts'
@@ -13,7 +13,7 @@ import * as redis from '../redis.ts'
 const [embedded] = DIALECTS as [Dialect]
 const MINUTE = 60_000
 
-const createEntry = (body: string, rest: Partial<Kept> = {}): Kept => ({
+const createEntry = (body: string, rest: Partial<CacheEntry> = {}): CacheEntry => ({
   kind: 'answer',
   state: '1.7',
   tag: 'a',
@@ -35,13 +35,13 @@ async function openRedisStore(t: Test): Promise<Store> {
 const stores: Record<string, [skip: string | false, make: (t: Test) => Promise<Store>]> = {
   memory: [false, async () => new MemoryStore(1_000_000)],
   Redis: [redis.skip, openRedisStore],
-  'memory in front of Redis': [redis.skip, async (t) => tiers(new MemoryStore(1_000_000), await openRedisStore(t))],
+  'memory in front of Redis': [redis.skip, async (t) => combineStores(new MemoryStore(1_000_000), await openRedisStore(t))],
 }
 
 for (const [name, [skip, make]] of Object.entries(stores)) {
   t.test(`${name} returns an entry only for its key, its state and its lifetime`, { skip }, async (t) => {
     const store = await make(t)
-    const get = async (key: string, state = '1.7') => store.near(key, state) ?? store.get(key, state)
+    const get = async (key: string, state = '1.7') => store.getLocal(key, state) ?? store.getRemote(key, state)
     t.equal(await get('a'), undefined, 'the store is empty')
     const bodies = ['{"a":1}', '', 'ü😀\n\n\0{}', 'x'.repeat(50_000)]
     for (const [index, body] of bodies.entries()) {
@@ -58,7 +58,7 @@ for (const [name, [skip, make]] of Object.entries(stores)) {
     t.equal(await get('old'), undefined, 'an expired entry is not returned')
     const brief = createEntry('brief', { ttl: 50 })
     store.set('brief', brief)
-    while (leftOf(brief) > 0) await new Promise(setImmediate)
+    while (getRemainingTtl(brief) > 0) await new Promise(setImmediate)
     t.equal(await get('brief'), undefined)
     t.equal(store.set('huge', createEntry('x'.repeat(2_000_000))), false, 'an entry that is too large is not stored')
     t.equal(await get('huge'), undefined)
@@ -70,10 +70,10 @@ t.test('the least recently used entry is evicted first', async (t) => {
   const store = new MemoryStore(100_000)
   for (let n = 0; n < 30; n++) {
     store.set(`key ${n}`, createEntry('x'.repeat(5_000)))
-    t.ok(store.near('key 0', '1.7'), 'the entry in use stays')
+    t.ok(store.getLocal('key 0', '1.7'), 'the entry in use stays')
     t.ok(store.bytes <= 100_000)
   }
-  t.equal(store.near('key 1', '1.7'), undefined)
+  t.equal(store.getLocal('key 1', '1.7'), undefined)
   t.ok(store.size > 10)
 })
 
@@ -95,10 +95,10 @@ t.test('values of other programs in Redis are never returned as entries', { skip
   const prefix = redis.prefixFor(t)
   const store = new RedisStore(connection, prefix)
   store.set('a', createEntry('good'))
-  const [key = ''] = (await connection.ask((redis) => redis.keys(`${prefix}*`))) ?? []
+  const [key = ''] = (await connection.run((redis) => redis.keys(`${prefix}*`))) ?? []
   for (const bytes of ['', 'x', '\n', 'null\nx', '{}\nx', '[1]\n', '{"state":"1.8"}\nx', '{"state":"1.7"}\nx']) {
-    await connection.ask((redis) => redis.set(key, bytes))
-    t.equal(await store.get('a', '1.7'), undefined, JSON.stringify(bytes))
+    await connection.run((redis) => redis.set(key, bytes))
+    t.equal(await store.getRemote('a', '1.7'), undefined, JSON.stringify(bytes))
   }
 })
 
@@ -107,7 +107,7 @@ t.test('an unresponsive Redis is a miss and is not waited for', { skip: redis.sk
   t.teardown(() => closed.close())
   const away = new RedisStore(closed)
   t.equal(away.set('a', createEntry('a')), false)
-  t.equal(await away.get('a', '1.7'), undefined)
+  t.equal(await away.getRemote('a', '1.7'), undefined)
 
   // A proxy that can swallow what it receives.
   let silent = false
@@ -130,11 +130,11 @@ t.test('an unresponsive Redis is a miss and is not waited for', { skip: redis.sk
   t.teardown(() => connection.close())
   const store = new RedisStore(connection, redis.prefixFor(t))
   store.set('a', createEntry('a'))
-  t.ok(await store.get('a', '1.7'))
+  t.ok(await store.getRemote('a', '1.7'))
   silent = true
   let asked = 0
   const start = performance.now()
-  for (; !connection.away; asked++) t.equal(await store.get('a', '1.7'), undefined)
+  for (; !connection.isAway; asked++) t.equal(await store.getRemote('a', '1.7'), undefined)
   t.ok(asked > 3, `${asked} reads in ${performance.now() - start} ms until Redis was considered unavailable`)
 })
 

@@ -7,7 +7,7 @@ import { issueKey } from '../../src/auth/keys.ts'
 import { readLog } from '../../src/changelog/read.ts'
 import { COMMAND_LINE } from '../../src/changelog/record.ts'
 import { MAX_PAGE_BYTES, readPage } from '../../src/feed/page.ts'
-import { endOf } from '../../src/feed/positions.ts'
+import { readEnd } from '../../src/feed/positions.ts'
 import { pruneChanges } from '../../src/feed/prune.ts'
 import type { App } from '../../src/http/routes.ts'
 import { importProducts } from '../../src/transfer/import.ts'
@@ -196,7 +196,7 @@ onEach('a page is limited in bytes but has at least one entry', async (t, dialec
 onEach('a filter reads only the heads of skipped entries, and scans in slices', async (t, dialect) => {
   const app = await build(t, dialect)
   await waitForFeed(app)
-  const since = await endOf(app.db)
+  const since = await readEnd(app.db)
   await addLarge(app, 600, 10_000)
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
   await addLarge(app, 600, 10_000)

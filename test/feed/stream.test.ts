@@ -2,10 +2,10 @@
 import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import type { Database } from '../../drizzle/database.ts'
-import type { Key } from '../../src/auth/keyring.ts'
+import type { ApiKey } from '../../src/auth/keyring.ts'
 import { issueKey, revokeKey } from '../../src/auth/keys.ts'
 import { COMMAND_LINE } from '../../src/changelog/record.ts'
-import { endOf } from '../../src/feed/positions.ts'
+import { readEnd } from '../../src/feed/positions.ts'
 import { Streams } from '../../src/feed/streams.ts'
 import type { App } from '../../src/http/routes.ts'
 import { products } from '../../src/resources/products.ts'
@@ -169,7 +169,7 @@ onEach('an idle stream sends heartbeats', async (t, dialect) => {
 onEach('a change that is committed during a read of the log is sent without waiting for the heartbeat', async (t, dialect) => {
   const app = await build(t, dialect)
   await waitForFeed(app)
-  const since = await endOf(app.db)
+  const since = await readEnd(app.db)
   const seen = Promise.withResolvers<void>()
   const read = Promise.withResolvers<void>()
   let reads = 0
@@ -185,9 +185,9 @@ onEach('a change that is committed during a read of the log is sent without wait
   }
   const streams = new Streams({ ...app.db, readRows: rows }, 3_600_000)
   const { signal, end } = streams.open(1)
-  const presentKey = async () => undefined
-  const key = { id: 1, role: 'read' } as Key
-  const events = streams.events({ key, resources: app.resources, since, presentKey }, signal)
+  const verifyKey = async () => undefined
+  const key = { id: 1, role: 'read' } as ApiKey
+  const events = streams.events({ key, resources: app.resources, since, verifyKey }, signal)
   t.match((await events.next()).value, /^retry/)
   const next = events.next()
   await read.promise

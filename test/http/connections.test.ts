@@ -17,7 +17,7 @@ const LARGE = Buffer.alloc(16 * 1_024 * 1_024, 'a')
 /** Milliseconds of a timeout that a test must never reach. */
 const NEVER = 3_600_000
 
-const LIMITS: ConnectionLimits = { perAddress: 0, isProxy: () => false, untaken: NEVER, check: NEVER, onRefuse: () => {} }
+const LIMITS: ConnectionLimits = { perAddress: 0, isProxy: () => false, stalled: NEVER, check: NEVER, onRefuse: () => {} }
 
 interface Listening {
   server: Server
@@ -116,7 +116,7 @@ t.test('pipelined requests up to the limit are answered, and one more ends the c
 })
 
 t.test('a client that reads none of its answer is disconnected, whatever it sends', async (t) => {
-  const { server } = await listen(t, { untaken: 100, check: 10 }, answerWithUrl)
+  const { server } = await listen(t, { stalled: 100, check: 10 }, answerWithUrl)
   const gone = waitForEnd(server)
   const socket = await open(t, server)
   socket.write(get('/large'))
@@ -128,7 +128,7 @@ t.test('a client that reads none of its answer is disconnected, whatever it send
 })
 
 t.test('a client that reads its answer slowly gets all of it', async (t) => {
-  const limits = { untaken: 200, check: 20 }
+  const limits = { stalled: 200, check: 20 }
   const { server } = await listen(t, limits, answerWithUrl)
   const socket = await open(t, server)
   socket.write(get('/large', 'Connection: close'))

@@ -2,7 +2,7 @@
 import t, { type Test } from 'tap'
 import { issueKey } from '../../src/auth/keys.ts'
 import { COMMAND_LINE } from '../../src/changelog/record.ts'
-import { KEPT_FOR, pruneAnswers, readKey } from '../../src/http/idempotency.ts'
+import { pruneResponses, RESPONSE_RETENTION, readIdempotencyKey } from '../../src/http/idempotency.ts'
 import type { App } from '../../src/http/routes.ts'
 import { connect, DIALECTS, type Dialect } from '../dialects.ts'
 import { type Answer, ask, build, get, onEach } from '../helper.ts'
@@ -108,12 +108,12 @@ onEach('an idempotency key belongs to its caller and URL for a day', async (t, d
   t.equal((await post(app, LIST, { name: 'a', price: 2 }, '"K"')).status, 201, 'case counts')
 
   const query = await connect(t, app.config.DATABASE_URL)
-  const day = dialect === postgres ? `at - interval '${KEPT_FOR} milliseconds'` : `at - ${KEPT_FOR}`
+  const day = dialect === postgres ? `at - interval '${RESPONSE_RETENTION} milliseconds'` : `at - ${RESPONSE_RETENTION}`
   await query(`update idempotency_keys set at = ${day}`)
   const later = await post(app, LIST, { name: 'a', price: 1 }, '"k"')
   t.notOk(isReplayed(later), 'the key is free again after a day')
   t.equal(later.status, 201)
-  t.equal(await pruneAnswers(app.db, new Date(Date.now() - KEPT_FOR)), 2, 'pruning removes the expired answers')
+  t.equal(await pruneResponses(app.db, new Date(Date.now() - RESPONSE_RETENTION)), 2, 'pruning removes the expired answers')
   t.equal((await app.db.read.select().from(app.db.tables.idempotency_keys)).length, 1)
   t.ok(isReplayed(await post(app, LIST, { name: 'a', price: 1 }, '"k"')))
 })
@@ -216,7 +216,7 @@ t.test('Idempotency-Key accepts quoted and plain keys, and refuses others', asyn
     [String.raw`"a \"b\" \\ c"`, String.raw`a "b" \ c`],
     [`"${'a'.repeat(255)}"`, 'a'.repeat(255)],
   ] as const)
-    t.equal(readKey(header), key)
+    t.equal(readIdempotencyKey(header), key)
   const app = await build(t, embedded)
   for (const header of [
     '',
@@ -232,7 +232,7 @@ t.test('Idempotency-Key accepts quoted and plain keys, and refuses others', asyn
     String.raw`"a\b"`,
     '"a\tb"',
   ]) {
-    t.throws(() => readKey(header), { code: 'malformed-request' }, header)
+    t.throws(() => readIdempotencyKey(header), { code: 'malformed-request' }, header)
     if (!/[ü\t]/.test(header)) t.match(await post(app, LIST, shirt, header), { status: 400, body: { code: 'malformed-request' } }, header)
   }
   t.equal((await get(app, LIST)).body.count, 0)

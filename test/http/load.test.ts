@@ -68,7 +68,7 @@ for (const [what, looks, expected] of loads) {
 
 t.test('Load settles when it watches by itself and when it is stopped', async (t) => {
   const load = new Load()
-  load.watch()
+  load.start()
   t.equal(load.hasSettled, false)
   // The timers of Load do not keep the process alive.
   const alive = setInterval(() => {}, 1_000)

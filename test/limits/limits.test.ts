@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
-import { type Quota, type RequestLog, storeOf } from '../../src/limits/log.ts'
+import { createStoreClass, type Quota, type RequestLog } from '../../src/limits/log.ts'
 import { MemoryLog } from '../../src/limits/memory.ts'
 import { openRedis, RedisLog } from '../../src/limits/redis.ts'
 import { prefixFor, REDIS, skip } from '../redis.ts'
@@ -335,7 +335,7 @@ t.test('a stored client name does not retain the text that it was cut from', asy
 
 t.test('the plugin gets a log for each limit', async (t) => {
   const quotas: Quota[] = []
-  const Store = storeOf((quota) => {
+  const Store = createStoreClass((quota) => {
     quotas.push(quota)
     return new MemoryLog(quota)
   })
@@ -372,7 +372,7 @@ t.test('without Redis each process counts by itself, until Redis returns', { ski
   t.equal(await ask(), 1)
   await cut()
   t.equal(await ask(), 1, 'counted in this process')
-  t.equal(redis.away, true)
+  t.equal(redis.isAway, true)
   t.strictSame([await ask(), await ask(), await ask()], [2, 3, 4], 'limited in this process')
   const back = changed.promise
   await plug()
@@ -380,7 +380,7 @@ t.test('without Redis each process counts by itself, until Redis returns', { ski
   t.equal(await ask(), 2, 'the count in Redis continues')
   hold(true)
   t.equal((await log.take('b')).current, 1, 'an unresponsive Redis is not waited for')
-  t.equal(redis.away, true, 'the next requests do not use Redis')
+  t.equal(redis.isAway, true, 'the next requests do not use Redis')
   for (let n = 0; n < 20; n++) await log.take('c')
   const answered = changed.promise
   hold(false)
@@ -396,5 +396,5 @@ t.test('a process starts without a reachable Redis', async (t) => {
   t.teardown(() => redis.close())
   const log = new RedisLog(redis, { policy: 'never', limit: 1, window: WINDOW }, new MemoryLog({ limit: 1, window: WINDOW }))
   t.strictSame([(await log.take('a')).current, (await log.take('a')).current], [1, 2])
-  t.equal(redis.away, true)
+  t.equal(redis.isAway, true)
 })

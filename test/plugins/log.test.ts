@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { buildApp } from '../../src/app.ts'
 import { loadConfig } from '../../src/config.ts'
 import type { App } from '../../src/http/routes.ts'
-import { mask } from '../../src/logger.ts'
+import { maskSecrets } from '../../src/logger.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { authorization, build, onEach } from '../helper.ts'
 
@@ -110,7 +110,7 @@ const masked: [line: string, left: string][] = [
 ]
 
 t.test('masking removes only the secret from a line', async (t) => {
-  for (const [line, left] of masked) t.equal(mask(line), left)
+  for (const [line, left] of masked) t.equal(maskSecrets(line), left)
 })
 
 /** Sends text that may be no HTTP, and reads until the server closes the connection. */

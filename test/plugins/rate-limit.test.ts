@@ -6,7 +6,7 @@ import { issueKey } from '../../src/auth/keys.ts'
 import { COMMAND_LINE } from '../../src/changelog/record.ts'
 import { docsFiles } from '../../src/docs/files.ts'
 import type { App } from '../../src/http/routes.ts'
-import { addressOf } from '../../src/limits/address.ts'
+import { identifyAddress } from '../../src/limits/address.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { build } from '../helper.ts'
 import { REDIS, skip } from '../redis.ts'
@@ -262,7 +262,7 @@ t.test('an IPv4 address is limited by itself, and an IPv6 address by its network
     ['unknown', '::ffff:10.0.0.1', '10.0.0.1'],
     ['', undefined, 'unknown'],
   ] as const)
-    t.equal(addressOf(ip, connection), expected, ip)
+    t.equal(identifyAddress(ip, connection), expected, ip)
 })
 
 t.test('processes that share a Redis share the limits', { skip }, async (t) => {

@@ -120,7 +120,7 @@ t.test('a client that does not read its answer is disconnected before the idle t
   // More bytes than the buffers of both ends hold.
   const body = "export default async (app) => { app.get('/', { config: { access: 'unchecked' } }, async () => Buffer.alloc(33_554_432)) }"
   const routes = t.testdir({ large: { 'index.js': body } })
-  const app = await build(t, embedded, { routes, timeouts: { untaken: 200, check: 20 } })
+  const app = await build(t, embedded, { routes, timeouts: { stalled: 200, check: 20 } })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const accepted = once(app.server, 'connection')
   const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')

@@ -1,6 +1,6 @@
-import { feedRoute } from '../../../src/feed/routes.ts'
+import { addFeedRoute } from '../../../src/feed/routes.ts'
 import type { App } from '../../../src/http/routes.ts'
 
 export default async function (app: App) {
-  feedRoute(app)
+  addFeedRoute(app)
 }

@@ -1,5 +1,5 @@
 import { findKeyFaults, IssuedKey, issueWithin } from '../../../src/auth/keys.ts'
-import { type App, actorOf, type FindFaults, listRoute, madeAnswer, post } from '../../../src/http/routes.ts'
+import { type App, addListRoute, buildCreatedResponse, type FindFaults, handlePost, readActor } from '../../../src/http/routes.ts'
 import { createSchema } from '../../../src/openapi/operations.ts'
 import type { Body } from '../../../src/query/resource.ts'
 import { keys } from '../../../src/resources/keys.ts'
@@ -7,14 +7,14 @@ import { keys } from '../../../src/resources/keys.ts'
 const findFaults: FindFaults = async ({ body }, faulty) => (faulty.has('expires_at') ? [] : findKeyFaults(body as Body))
 
 export default async function (app: App) {
-  listRoute(app, keys)
+  addListRoute(app, keys)
   app.post(
     '/',
     { schema: createSchema(keys, { schema: IssuedKey }), config: { access: keys.access.write, findFaults } },
     (request, reply) =>
-      post(request, reply, async (tx) => {
-        const { record, token } = await issueWithin(tx, app.db, request.body, actorOf(request))
-        const answer = madeAnswer(request, keys, record)
+      handlePost(request, reply, async (tx) => {
+        const { record, token } = await issueWithin(tx, app.db, request.body, readActor(request))
+        const answer = buildCreatedResponse(request, keys, record)
         return { ...answer, body: { ...answer.body, key: token }, secret: ['key'] }
       }),
   )

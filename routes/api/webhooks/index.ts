@@ -1,17 +1,17 @@
-import { type App, actorOf, listRoute, madeAnswer, post, refuseConditions } from '../../../src/http/routes.ts'
+import { type App, addListRoute, buildCreatedResponse, handlePost, readActor, rejectConditions } from '../../../src/http/routes.ts'
 import { createSchema } from '../../../src/openapi/operations.ts'
 import { webhooks } from '../../../src/resources/webhooks.ts'
 import { checkWebhook, createWebhook, findBodyFaults, IssuedWebhook } from '../../../src/webhooks/webhooks.ts'
 
 export default async function (app: App) {
-  listRoute(app, webhooks)
+  addListRoute(app, webhooks)
   const schema = { ...createSchema(webhooks, { schema: IssuedWebhook }, ['too-many-webhooks']) }
   app.post('/', { schema, config: { access: webhooks.access.write, findFaults: findBodyFaults } }, async (request, reply) => {
-    refuseConditions(request)
+    rejectConditions(request)
     await checkWebhook(request.body, app.resources, app.webhookPolicy)
-    return post(request, reply, async (tx) => {
-      const { record, secret } = await createWebhook(tx, app.db, request.body, actorOf(request))
-      const answer = madeAnswer(request, webhooks, record)
+    return handlePost(request, reply, async (tx) => {
+      const { record, secret } = await createWebhook(tx, app.db, request.body, readActor(request))
+      const answer = buildCreatedResponse(request, webhooks, record)
       return { ...answer, body: { ...answer.body, secret }, secret: ['secret'] }
     })
   })

@@ -1,6 +1,6 @@
-import { streamRoute } from '../../../../src/feed/routes.ts'
+import { addStreamRoute } from '../../../../src/feed/routes.ts'
 import type { App } from '../../../../src/http/routes.ts'
 
 export default async function (app: App) {
-  streamRoute(app)
+  addStreamRoute(app)
 }

@@ -1,5 +1,5 @@
 import { changeUnlessLastAdmin, revokeWithin } from '../../../../src/auth/keys.ts'
-import { type App, actorOf, expectedOf, readRoute, stateHeaders } from '../../../../src/http/routes.ts'
+import { type App, addReadRoute, buildStateHeaders, preconditionFor, readActor } from '../../../../src/http/routes.ts'
 import { mergeSchema, removeSchema } from '../../../../src/openapi/operations.ts'
 import { mergeRecord } from '../../../../src/records/write.ts'
 import { keys } from '../../../../src/resources/keys.ts'
@@ -9,18 +9,18 @@ const config = { access: keys.access.write }
 const LAST = ['last-admin-key'] as const
 
 export default async function (app: App) {
-  readRoute(app, keys)
+  addReadRoute(app, keys)
   app.patch('/', { schema: mergeSchema(keys, LAST), config }, async (request, reply) => {
     const { id } = request.params
     const record = await changeUnlessLastAdmin(app.db, id, (context) =>
-      mergeRecord(context, id, request.body, actorOf(request), expectedOf(request)),
+      mergeRecord(context, id, request.body, readActor(request), preconditionFor(request)),
     )
     app.keyring.forget(record.id)
-    return reply.headers(stateHeaders(record)).send(record)
+    return reply.headers(buildStateHeaders(record)).send(record)
   })
   app.delete('/', { schema: { ...removeSchema(keys, [], LAST), summary: 'Revoke a key', description }, config }, async (request, reply) => {
     const { id } = request.params
-    await changeUnlessLastAdmin(app.db, id, (context) => revokeWithin(context, id, actorOf(request), expectedOf(request)))
+    await changeUnlessLastAdmin(app.db, id, (context) => revokeWithin(context, id, readActor(request), preconditionFor(request)))
     app.keyring.forget(id)
     return reply.code(204).send()
   })

@@ -1,4 +1,4 @@
-import { type App, actorOf, expectedOf, readRoute, stateHeaders } from '../../../../src/http/routes.ts'
+import { type App, addReadRoute, buildStateHeaders, preconditionFor, readActor } from '../../../../src/http/routes.ts'
 import { mergeSchema, removeSchema } from '../../../../src/openapi/operations.ts'
 import { read } from '../../../../src/query/list.ts'
 import { webhooks } from '../../../../src/resources/webhooks.ts'
@@ -7,18 +7,18 @@ import { checkWebhook, findBodyFaults, removeWebhook, updateWebhook } from '../.
 const config = { access: webhooks.access.write }
 
 export default async function (app: App) {
-  readRoute(app, webhooks)
+  addReadRoute(app, webhooks)
   app.patch('/', { schema: mergeSchema(webhooks), config: { ...config, findFaults: findBodyFaults } }, async (request, reply) => {
     const { id } = request.params
     await checkWebhook(request.body, app.resources, app.webhookPolicy, await read(app.db, webhooks, id))
-    const record = await app.db.write((tx) => updateWebhook(tx, app.db, id, request.body, actorOf(request), expectedOf(request)))
-    return reply.headers(stateHeaders(record)).send(record)
+    const record = await app.db.write((tx) => updateWebhook(tx, app.db, id, request.body, readActor(request), preconditionFor(request)))
+    return reply.headers(buildStateHeaders(record)).send(record)
   })
   app.delete('/', { schema: { ...removeSchema(webhooks, []), description }, config }, async (request, reply) => {
     const { id } = request.params
     await app.db.write(async (tx) => {
-      await removeWebhook(tx, app.db, id, actorOf(request), expectedOf(request))
-      await app.jobs.enqueue(tx, 'webhooks.cancel', { webhook: id }, { by: actorOf(request) })
+      await removeWebhook(tx, app.db, id, readActor(request), preconditionFor(request))
+      await app.jobs.enqueue(tx, 'webhooks.cancel', { webhook: id }, { by: readActor(request) })
     })
     return reply.code(204).send()
   })

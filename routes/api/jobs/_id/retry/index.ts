@@ -1,11 +1,11 @@
 import { Problem } from '../../../../../src/errors.ts'
-import { refuseKey } from '../../../../../src/http/idempotency.ts'
+import { rejectIdempotencyKey } from '../../../../../src/http/idempotency.ts'
 import type { App } from '../../../../../src/http/routes.ts'
 import { retrySchema } from '../../../../../src/jobs/schemas.ts'
 
 export default async function (app: App) {
   app.post('/', { schema: retrySchema, config: { access: 'admin' } }, async (request, reply) => {
-    refuseKey(request)
+    rejectIdempotencyKey(request)
     const { id } = request.params
     const { queue } = app.jobs
     if (!(await queue.find(id))) throw new Problem('not-found', `There is no job with the id ${id}.`)

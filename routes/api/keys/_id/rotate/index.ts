@@ -1,5 +1,5 @@
 import { IssuedKey, rotateWithin } from '../../../../../src/auth/keys.ts'
-import { type App, actorOf, expectedOf, post, stateHeaders } from '../../../../../src/http/routes.ts'
+import { type App, buildStateHeaders, handlePost, preconditionFor, readActor } from '../../../../../src/http/routes.ts'
 import { actionSchema } from '../../../../../src/openapi/operations.ts'
 import { keys } from '../../../../../src/resources/keys.ts'
 
@@ -17,12 +17,12 @@ const schema = actionSchema(
 export default async function (app: App) {
   app.post('/', { schema, config: { access: keys.access.write } }, (request, reply) => {
     const { id } = request.params
-    return post(
+    return handlePost(
       request,
       reply,
       async (tx) => {
-        const { record, token } = await rotateWithin(tx, app.db, id, actorOf(request), expectedOf(request))
-        return { status: 200, headers: stateHeaders(record), body: { ...record, key: token }, secret: ['key'] }
+        const { record, token } = await rotateWithin(tx, app.db, id, readActor(request), preconditionFor(request))
+        return { status: 200, headers: buildStateHeaders(record), body: { ...record, key: token }, secret: ['key'] }
       },
       () => app.keyring.forget(id),
     )

@@ -1,8 +1,8 @@
-import { nameOf } from '../../../../../src/cache/explicit.ts'
-import type { Kept } from '../../../../../src/cache/store.ts'
-import { answerWith } from '../../../../../src/http/cached-response.ts'
-import { formOf } from '../../../../../src/http/etags.ts'
-import { type App, madeOf } from '../../../../../src/http/routes.ts'
+import { buildStoreKey } from '../../../../../src/cache/explicit.ts'
+import type { CacheEntry } from '../../../../../src/cache/store.ts'
+import { sendEntry } from '../../../../../src/http/cached-response.ts'
+import { computeSchemaDigest } from '../../../../../src/http/etags.ts'
+import { type App, renderRecord } from '../../../../../src/http/routes.ts'
 import { readSchema } from '../../../../../src/openapi/operations.ts'
 import { products } from '../../../../../src/resources/products.ts'
 
@@ -15,11 +15,11 @@ export default async function (app: App) {
   app.get('/', { schema, config: { access: products.access.read } }, async (request, reply) => {
     const { id } = request.params
     // The segment names the table: whatever is written to it, the answer is gone.
-    const key = { segment: products.table, id: `cached_detail ${formOf(products)} ${id}` }
-    const found = await app.cache.get<Kept>(key)
-    if (found) return answerWith(request, reply, nameOf(key), { kept: found.item, source: 'hit' })
-    const kept = app.answers.keep(await madeOf(app, products, id))
+    const key = { segment: products.table, id: `cached_detail ${computeSchemaDigest(products)} ${id}` }
+    const found = await app.cache.get<CacheEntry>(key)
+    if (found) return sendEntry(request, reply, buildStoreKey(key), { entry: found.item, source: 'hit' })
+    const kept = app.responseCache.createEntry(await renderRecord(app, products, id))
     app.cache.set(key, kept, kept.ttl)
-    return answerWith(request, reply, nameOf(key), { kept, source: app.config.CACHE_TTL === 0 ? 'bypass' : 'stored' })
+    return sendEntry(request, reply, buildStoreKey(key), { entry: kept, source: app.config.CACHE_TTL === 0 ? 'bypass' : 'stored' })
   })
 }

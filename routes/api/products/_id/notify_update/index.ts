@@ -1,4 +1,4 @@
-import { type App, expectedOf, post } from '../../../../../src/http/routes.ts'
+import { type App, handlePost, preconditionFor } from '../../../../../src/http/routes.ts'
 import { startJob } from '../../../../../src/jobs/route.ts'
 import { buildWriteContext } from '../../../../../src/records/transaction.ts'
 import { lockRecord } from '../../../../../src/records/write.ts'
@@ -7,11 +7,11 @@ import { notifySchema } from '../../../../../src/webhooks/schemas.ts'
 
 export default async function (app: App) {
   app.post('/', { schema: notifySchema, config: { access: products.access.write } }, (request, reply) =>
-    post(
+    handlePost(
       request,
       reply,
       async (tx) => {
-        const record = await lockRecord(buildWriteContext(tx, app.db, products), request.params.id, expectedOf(request))
+        const record = await lockRecord(buildWriteContext(tx, app.db, products), request.params.id, preconditionFor(request))
         return startJob(app.jobs, tx, request, 'products.notify', { record, at: new Date().toISOString(), ...request.body })
       },
       () => app.jobs.wake(),

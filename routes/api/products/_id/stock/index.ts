@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import { type App, actorOf, expectedOf, type FindFaults, post, stateHeaders } from '../../../../../src/http/routes.ts'
+import { type App, buildStateHeaders, type FindFaults, handlePost, preconditionFor, readActor } from '../../../../../src/http/routes.ts'
 import { actionSchema } from '../../../../../src/openapi/operations.ts'
 import { WITH_BODY } from '../../../../../src/openapi/responses.ts'
 import { changeStock, findStockFaults, StockChange } from '../../../../../src/records/stock.ts'
@@ -23,9 +23,9 @@ const findFaults: FindFaults = async ({ body }, faulty) => (faulty.has('delta') 
 
 export default async function (app: App) {
   app.post('/', { schema, config: { access: products.access.write, findFaults } }, (request, reply) =>
-    post(request, reply, async (tx) => {
-      const record = await changeStock(tx, app.db, request.params.id, request.body, actorOf(request), expectedOf(request))
-      return { status: 200, headers: stateHeaders(record), body: record }
+    handlePost(request, reply, async (tx) => {
+      const record = await changeStock(tx, app.db, request.params.id, request.body, readActor(request), preconditionFor(request))
+      return { status: 200, headers: buildStateHeaders(record), body: record }
     }),
   )
 }

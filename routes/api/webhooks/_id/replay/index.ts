@@ -1,5 +1,5 @@
 import { type Fault, invalid } from '../../../../../src/errors.ts'
-import { type App, expectedOf, post } from '../../../../../src/http/routes.ts'
+import { type App, handlePost, preconditionFor } from '../../../../../src/http/routes.ts'
 import { startJob } from '../../../../../src/jobs/route.ts'
 import { webhooks } from '../../../../../src/resources/webhooks.ts'
 import { replayWebhookSchema } from '../../../../../src/webhooks/schemas.ts'
@@ -12,9 +12,9 @@ export default async function (app: App) {
   app.post('/', { schema: replayWebhookSchema, config: { access: webhooks.access.write } }, (request, reply) => {
     const faults = findRangeFaults(request.body)
     if (faults.length > 0) throw invalid(faults)
-    return post(request, reply, async (tx) => {
+    return handlePost(request, reply, async (tx) => {
       const { id } = request.params
-      await lockEnabled(tx, app.db, id, expectedOf(request))
+      await lockEnabled(tx, app.db, id, preconditionFor(request))
       const { since, until = new Date().toISOString(), only = 'failed' } = request.body
       return startJob(app.jobs, tx, request, 'webhooks.replay', { webhook: id, since, until, only })
     })
