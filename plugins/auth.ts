@@ -7,6 +7,7 @@ import { Problem } from '../src/errors.ts'
 import { countHeaders } from '../src/http/limits.ts'
 import { identifyAddress } from '../src/limits/address.ts'
 import { type Access, hasRole, type Role } from '../src/roles.ts'
+import { createSerialiser } from '../src/serialise.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -51,7 +52,8 @@ export default fp(
       const verdict = await keyring.verify(readToken(headers.authorization))
       return 'key' in verdict && hasRole(verdict.key.role, findRequiredRole(routeOptions.config.access) ?? 'read') ? verdict.key : undefined
     })
-    const inTurn = queues()
+    // Guesses of one address occupy one database connection at most.
+    const serialise = createSerialiser()
     const { anonymous, authenticated, 'failed-authentication': failures } = app.limits
 
     app.addHook('onRoute', (route) => {
@@ -95,7 +97,7 @@ export default fp(
     async function verifyKey(token: string, request: FastifyRequest, reply: FastifyReply): Promise<ApiKey> {
       const lookUp = () => keyring.verify(token)
       const isImmediate = keyring.wasRecentlyValid(token) || parseToken(token) === undefined
-      const verdict = isImmediate ? await lookUp() : await inTurn(identifyAddress(request.ip, request.socket.remoteAddress), lookUp)
+      const verdict = isImmediate ? await lookUp() : await serialise(identifyAddress(request.ip, request.socket.remoteAddress), lookUp)
       if ('key' in verdict) return verdict.key
       await (verdict.guessed ? failures : anonymous).take(request, reply)
       throw createKeyRefused(token === '' ? 'The Authorization header has no bearer token.' : REFUSALS[verdict.refused])
@@ -115,18 +117,3 @@ function authorise(key: ApiKey | null, needed: Role): void {
 
 /** For the OpenAPI document. Where no key is needed, one may be sent all the same: its limit is higher. */
 const describeSecurity = (needed: Role | undefined): Record<string, string[]>[] => (needed ? [{ key: [needed] }] : [{}, { key: [] }])
-
-/** Runs the work of each client one after the other: guesses of one address then occupy one database connection at most. */
-function queues() {
-  const last = new Map<string, Promise<unknown>>()
-  return <T>(client: string, work: () => Promise<T>): Promise<T> => {
-    const result = (last.get(client) ?? Promise.resolve()).then(work)
-    const settled = result
-      .catch(() => {})
-      .finally(() => {
-        if (last.get(client) === settled) last.delete(client)
-      })
-    last.set(client, settled)
-    return result
-  }
-}

@@ -4,6 +4,7 @@ import type { ServerResponse } from 'node:http'
 import helmet from '@fastify/helmet'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
+import { memoize } from '../drizzle/memoize.ts'
 import { docsFiles, docsPage } from '../src/docs/files.ts'
 import { Problem } from '../src/errors.ts'
 import { negotiateCoding } from '../src/http/cached-response.ts'
@@ -26,7 +27,7 @@ async function addReferencePage(app: FastifyInstance) {
   await setHeaders(app)
   for (const url of ['/docs', '/docs/'])
     app.get(url, OPTIONS, async (_request, reply) => {
-      const page = docsPage(url.endsWith('/') ? '' : 'docs/', await docsFiles(), readNonce(reply.raw))
+      const page = docsPage(url.endsWith('/') ? '' : 'docs/', await docsFiles(), getNonce(reply.raw))
       return reply.type('text/html; charset=utf-8').header('cache-control', 'no-store').send(page)
     })
   app.get<{ Params: { file: string } }>('/docs/static/:file', OPTIONS, async (request, reply) => {
@@ -44,14 +45,8 @@ async function addReferencePage(app: FastifyInstance) {
   })
 }
 
-const nonces = new WeakMap<ServerResponse, string>()
-
-/** The nonce of an answer, for its page and its content security policy. */
-function readNonce(response: ServerResponse): string {
-  const nonce = nonces.get(response) ?? randomBytes(16).toString('base64url')
-  nonces.set(response, nonce)
-  return nonce
-}
+/** The nonce of a response, for its page and its content security policy. */
+const getNonce = memoize((_response: ServerResponse) => randomBytes(16).toString('base64url'))
 
 async function setHeaders(app: FastifyInstance) {
   // Set for every answer, and kept where helmet sets another.
@@ -67,7 +62,7 @@ async function setHeaders(app: FastifyInstance) {
         defaultSrc: ["'none'"],
         scriptSrc: ["'self'"],
         // `src/docs/page.js` gives the nonce to the styles that Scalar makes.
-        styleSrc: ["'self'", (_request, response) => `'nonce-${readNonce(response)}'`],
+        styleSrc: ["'self'", (_request, response) => `'nonce-${getNonce(response)}'`],
         imgSrc: ["'self'", 'data:'],
         // Operations are tried where the document says that the service is.
         connectSrc: ["'self'", ...(app.config.PUBLIC_URL ? [app.config.PUBLIC_URL] : [])],

@@ -1,5 +1,6 @@
 // Entity tags (RFC 9110, section 8.8.3): what tells one state of a record, or of a list, from all others.
 import { hash } from 'node:crypto'
+import { memoize } from '../../drizzle/memoize.ts'
 import type { Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
 import type { Validators } from './preconditions.ts'
@@ -20,11 +21,5 @@ export const computeValidators = (row: Row): Validators => ({ tag: computeRecord
 /** As `Last-Modified` has it. */
 export const formatHttpDate = (time: unknown): string => new Date(String(time)).toUTCString()
 
-const forms = new WeakMap<Resource, string>()
-
-/** How a resource is shown. What is kept elsewhere, by another version of the service, is told apart by it. */
-export function computeSchemaDigest(resource: Resource): string {
-  const form = forms.get(resource) ?? digest(JSON.stringify(resource.schemas.record))
-  forms.set(resource, form)
-  return form
-}
+/** Digest of the schema of a resource's records. Part of cache keys, so that versions of the service with other fields share no entries. */
+export const computeSchemaDigest = memoize((resource: Resource) => digest(JSON.stringify(resource.schemas.record)))

@@ -4,9 +4,11 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { and, eq } from 'drizzle-orm'
 import type { FastifyRequest } from 'fastify'
 import type { Database, Queries } from '../../drizzle/database.ts'
+import { memoize } from '../../drizzle/memoize.ts'
 import { pruneOld } from '../../drizzle/prune.ts'
 import { Problem } from '../errors.ts'
 import { withRetry } from '../records/transaction.ts'
+import { createSerialiser } from '../serialise.ts'
 
 /** Milliseconds for which an answer is kept. */
 export const RESPONSE_RETENTION = 24 * 3_600_000
@@ -75,8 +77,8 @@ function unpackBody(stored: string): Record<string, unknown> {
   return JSON.parse(json)
 }
 
-/** What runs in this process, by database, caller and key. */
-const running = new WeakMap<Database, Map<string, Promise<unknown>>>()
+/** Serialises requests with the same key in this process: each finds the response of the one before it. */
+const getSerialiser = memoize((_db: Database) => createSerialiser())
 
 /**
  * Runs `work` in a transaction and stores its answer there, or gives the answer that is stored. One that throws stores nothing and
@@ -89,22 +91,9 @@ export async function runIdempotent(
   work: (tx: Queries, progress?: Progress) => Promise<PostResponse>,
 ): Promise<PostResponse & { replayed?: true }> {
   if (!attempt) return withRetry(db, () => db.write((tx) => work(tx)))
-  const ofDatabase = running.get(db) ?? new Map<string, Promise<unknown>>()
-  running.set(db, ofDatabase)
-  const name = `${attempt.caller} ${attempt.key}`
-  // Those that came before in this process: one after the other, each finds what the one before has left.
-  const before = ofDatabase.get(name)
-  const answer = (before ?? Promise.resolve()).then(() => withRetry(db, () => db.write((tx) => runOrReplay(tx, db, attempt, work))))
-  const settled = answer.then(
-    () => {},
-    () => {},
+  return getSerialiser(db)(`${attempt.caller} ${attempt.key}`, () =>
+    withRetry(db, () => db.write((tx) => runOrReplay(tx, db, attempt, work))),
   )
-  ofDatabase.set(name, settled)
-  try {
-    return await answer
-  } finally {
-    if (ofDatabase.get(name) === settled) ofDatabase.delete(name)
-  }
 }
 
 async function runOrReplay(
