@@ -1,5 +1,5 @@
-// The reference page in a real browser: operations can be tried as they are offered, and nothing happens that the page's own rules forbid.
-// DOCS=all tries every operation.
+// The reference page in a real browser: its forms send working requests, and the page breaks none of its own security rules.
+// DOCS=all sends the form of every operation.
 import { existsSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
 import { type Browser, type CDPSession, chromium, type Locator, type Page, type Request } from 'playwright-core'
@@ -9,7 +9,7 @@ import { DIALECTS, type Dialect } from './dialects.ts'
 import { authorization, build, get } from './helper.ts'
 
 const CHROMIUM = '/usr/bin/chromium'
-/** By plain HTTP a browser trusts no name but localhost, and forbids more elsewhere. */
+/** Over plain HTTP browsers trust localhost only. Other names have stricter rules. */
 const ELSEWHERE = 'stockroom.test'
 const FLAGS = [
   `--host-resolver-rules=MAP ${ELSEWHERE} 127.0.0.1`,
@@ -21,17 +21,17 @@ const FLAGS = [
   '--disable-component-update',
   '--disable-sync',
 ]
-const skip = !existsSync(CHROMIUM) && process.env.CI !== 'true' && `there is no ${CHROMIUM}`
+const skip = !existsSync(CHROMIUM) && process.env.CI !== 'true' && `Chromium is missing: ${CHROMIUM}`
 
 const [sqlite] = DIALECTS as [Dialect]
 
-/** Only to end a hang. In milliseconds. */
+/** Ends a hang. In milliseconds. */
 t.setTimeout(600_000)
 const PATIENCE = 120_000
 
 const NO_JOB = '00000000-0000-4000-8000-000000000000'
 
-/** In an order in which each finds what it needs: the operation, the status of its answer, and what is filled in for parameters. */
+/** Operations in an order in which each finds the records that it needs: the status of the answer, and values for parameters. */
 const operations: [operation: string, status: number, values?: Record<string, string>][] = [
   ['categories.create', 201],
   ['categories.list', 200],
@@ -50,7 +50,7 @@ const operations: [operation: string, status: number, values?: Record<string, st
   ['products.history', 200],
   ['products.restore', 200],
   ['changes.feed', 200],
-  // The stream itself would not end: from a position that does not exist.
+  // A position that does not exist, because the stream itself would not end.
   ['changes.stream', 410, { since: '1-AAAAAAAA' }],
   ['products.remove', 204],
   ['products.bulk', 200],
@@ -82,25 +82,25 @@ const operations: [operation: string, status: number, values?: Record<string, st
   ['service.root', 200],
 ]
 
-/** One of each form: a body, a parameter in the path, a merge patch, an answer without a body. */
-const USUAL = ['products.create', 'products.read', 'products.merge', 'products.remove']
-const tried = process.env.DOCS === 'all' ? operations : operations.filter(([operation]) => USUAL.includes(operation))
+/** A sample with every form: a body, a parameter in the path, a merge patch, an answer without a body. */
+const ONE_OF_EACH_FORM = ['products.create', 'products.read', 'products.merge', 'products.remove']
+const selected = process.env.DOCS === 'all' ? operations : operations.filter(([operation]) => ONE_OF_EACH_FORM.includes(operation))
 
-interface Opened {
+interface OpenPage {
   page: Page
-  /** What could not be loaded, and what the browser complains of. An answer of 4xx is not to be complained of. */
+  /** URLs that failed to load, and messages of the browser, without those about answers of 4xx. */
   complaints: string[]
-  /** The URLs that were asked for. */
-  asked: string[]
+  /** The requested URLs. */
+  requestUrls: string[]
   cdp: CDPSession
 }
 
-async function open(browser: Browser, url: string, width = 1_280): Promise<Opened> {
+async function open(browser: Browser, url: string, width = 1_280): Promise<OpenPage> {
   const page = await browser.newPage({ viewport: { width, height: 900 } })
   page.setDefaultTimeout(PATIENCE)
   const complaints: string[] = []
-  const asked: string[] = []
-  page.on('request', (request) => asked.push(request.url()))
+  const requestUrls: string[] = []
+  page.on('request', (request) => requestUrls.push(request.url()))
   page.on('requestfailed', (request) => complaints.push(request.url()))
   page.on('pageerror', (error) => complaints.push(String(error)))
   page.on('console', (message) => {
@@ -111,33 +111,33 @@ async function open(browser: Browser, url: string, width = 1_280): Promise<Opene
   await cdp.send('Performance.enable', { timeDomain: 'threadTicks' })
   await page.goto(url)
   await page.getByRole('heading', { name: 'Stockroom', exact: true }).waitFor()
-  return { page, complaints, asked, cdp }
+  return { page, complaints, requestUrls, cdp }
 }
 
-let launched: Promise<Browser> | undefined
+let browser: Promise<Browser> | undefined
 
-/** One browser for all tests. */
+/** Starts the browser at the first call. All tests share it. */
 function launch(): Promise<Browser> {
-  launched ??= chromium.launch({ executablePath: CHROMIUM, args: FLAGS, timeout: PATIENCE })
-  return launched
+  browser ??= chromium.launch({ executablePath: CHROMIUM, args: FLAGS, timeout: PATIENCE })
+  return browser
 }
 
-t.teardown(async () => (await launched)?.close())
+t.teardown(async () => (await browser)?.close())
 
-/** Milliseconds of processor time that the page has taken. It is reported, and nothing depends on it. */
-async function spent(cdp: CDPSession): Promise<number> {
+/** Returns the processor time of the page, in milliseconds. It is reported, and no assertion depends on it. */
+async function measurePageTime(cdp: CDPSession): Promise<number> {
   const { metrics } = await cdp.send('Performance.getMetrics')
   return Math.round((metrics.find(({ name }) => name === 'TaskDuration')?.value ?? 0) * 1_000)
 }
 
-/** The same of all processes of the browser. */
-async function spentByAll(browser: Browser): Promise<number> {
+/** Returns the processor time of all processes of the browser, in milliseconds. */
+async function measureBrowserTime(browser: Browser): Promise<number> {
   const session = await browser.newBrowserCDPSession()
   const { processInfo } = await session.send('SystemInfo.getProcessInfo')
   return Math.round(processInfo.reduce((sum, { cpuTime }) => sum + cpuTime, 0) * 1_000)
 }
 
-/** Opens an operation, and gives its section of the page. */
+/** Opens an operation. Returns its section of the page. */
 async function show(page: Page, { method, tag, path }: Place): Promise<Locator> {
   const id = `tag/${tag}/${method}${path}`
   await page.evaluate(`location.hash = ${JSON.stringify(id)}`)
@@ -146,7 +146,7 @@ async function show(page: Page, { method, tag, path }: Place): Promise<Locator> 
   return section
 }
 
-/** The form in which the operation of a section is tried. */
+/** Opens the form that sends requests for the operation of a section. */
 async function openForm(section: Locator): Promise<Locator> {
   await section.getByRole('button', { name: /^Test Request/ }).click()
   const form = section.page().getByRole('dialog', { name: 'API Client' })
@@ -161,16 +161,16 @@ async function closeForm(form: Locator): Promise<void> {
   await form.waitFor({ state: 'hidden' })
 }
 
-const rowOf = (form: Locator, parameter: string) => form.getByRole('row', { name: `Include ${parameter} in request` })
+const findRow = (form: Locator, parameter: string) => form.getByRole('row', { name: `Include ${parameter} in request` })
 
 const fill = (form: Locator, parameter: string, value: string) =>
-  rowOf(form, parameter).getByRole('combobox', { name: 'Value' }).fill(value)
+  findRow(form, parameter).getByRole('combobox', { name: 'Value' }).fill(value)
 
-/** Sends the form. Gives what was asked for, and the status that the page shows. */
+/** Sends the form. Returns the request, and the status that the page shows. */
 async function send(form: Locator): Promise<{ request: Request; status: number }> {
-  const answered = form.page().waitForResponse((response) => response.request().resourceType() === 'fetch')
+  const answer = form.page().waitForResponse((response) => response.request().resourceType() === 'fetch')
   await form.getByRole('button', { name: SEND }).click()
-  const response = await answered
+  const response = await answer
   await form.getByRole('link', { name: new RegExp(`^${response.status()} `) }).waitFor()
   return { request: response.request(), status: response.status() }
 }
@@ -181,8 +181,8 @@ interface Place {
   path: string
 }
 
-/** Where each operation is on the page. */
-async function placesOf(app: App): Promise<Map<string, Place>> {
+/** Returns the place of each operation on the page. */
+async function findPlaces(app: App): Promise<Map<string, Place>> {
   const { paths } = (await get(app, '/openapi.json')).body as { paths: Record<string, Record<string, { operationId: string }>> }
   return new Map(
     Object.entries(paths).flatMap(([path, item]) =>
@@ -194,28 +194,28 @@ async function placesOf(app: App): Promise<Map<string, Place>> {
   )
 }
 
-t.test('operations can be tried on /docs/', { skip }, async (t) => {
-  // Without a look at what the names of webhooks stand for.
+t.test('every form of an operation on /docs/ sends a working request', { skip }, async (t) => {
+  // Names in URLs of webhooks are not looked up.
   const app = await build(t, sqlite, { env: { WEBHOOK_ALLOW_PRIVATE: 'true' } })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as AddressInfo
   const origin = `http://${ELSEWHERE}:${port}`
-  const places = await placesOf(app)
-  // What a declaration gives every resource is tried on those that have rows.
-  const untried = app.resources
+  const places = await findPlaces(app)
+  // Operations that every resource has are sent for the resources of the list only.
+  const otherTags = app.resources
     .map(({ table }) => table)
     .filter((tag) => !operations.some(([operation]) => operation.startsWith(`${tag}.`)))
-  const triable = [...places].filter(([, { tag }]) => !untried.some((name) => name === tag)).map(([operation]) => operation)
-  t.strictSame(triable.sort(), operations.map(([operation]) => operation).sort(), 'all are known to this test')
+  const listed = [...places].filter(([, { tag }]) => !otherTags.some((name) => name === tag)).map(([operation]) => operation)
+  t.strictSame(listed.sort(), operations.map(([operation]) => operation).sort(), 'the list has every operation')
   const place = (operation: string) => places.get(operation) as Place
-  const { page, complaints, asked, cdp } = await open(await launch(), `${origin}/docs/`)
-  t.comment(`processor time: ${await spent(cdp)} ms to load`)
+  const { page, complaints, requestUrls, cdp } = await open(await launch(), `${origin}/docs/`)
+  t.comment(`processor time: ${await measurePageTime(cdp)} ms to load`)
 
-  const before = await spent(cdp)
+  const before = await measurePageTime(cdp)
   const list = await show(page, place('products.list'))
-  t.comment(`processor time: ${(await spent(cdp)) - before} ms to open the list of products`)
+  t.comment(`processor time: ${(await measurePageTime(cdp)) - before} ms to open the list of products`)
   const form = await openForm(list)
-  t.comment(`processor time: ${(await spent(cdp)) - before} ms with its form`)
+  t.comment(`processor time: ${(await measurePageTime(cdp)) - before} ms with its form`)
   const anonymous = await send(form)
   t.equal(anonymous.status, 200, 'reading needs no key')
   t.equal(anonymous.request.headers().authorization, undefined, 'an empty key is not sent')
@@ -231,39 +231,39 @@ t.test('operations can be tried on /docs/', { skip }, async (t) => {
   await form.getByRole('textbox', { name: 'Bearer Token' }).fill(authorization(app).authorization.replace('Bearer ', ''))
   await closeForm(form)
 
-  for (const [operation, status, values = {}] of tried) {
+  for (const [operation, status, values = {}] of selected) {
     const form = await openForm(await show(page, place(operation)))
     const inPath = place(operation).path.includes('{id}') ? { id: '1' } : {}
     for (const [parameter, value] of Object.entries({ ...inPath, ...values })) await fill(form, parameter, value)
     t.equal((await send(form)).status, status, operation)
     await closeForm(form)
   }
-  t.same(complaints, [], 'nothing was asked for that could not be had, or must not be')
+  t.same(complaints, [], 'every request is allowed and succeeds')
   t.same(
-    asked.filter((url) => !url.startsWith(`${origin}/`) && !url.startsWith('data:') && !url.startsWith('blob:')),
+    requestUrls.filter((url) => !url.startsWith(`${origin}/`) && !url.startsWith('data:') && !url.startsWith('blob:')),
     [],
-    'nothing is asked of others',
+    'no request leaves the service',
   )
 
-  await t.test('no script runs that is not the page’s own', async (t) => {
+  await t.test('only the scripts of the page run', async (t) => {
     await page.evaluate(`{
       const add = (name, members) => document.body.append(Object.assign(document.createElement(name), members))
       add('script', { textContent: 'document.title = "inline"' })
       add('div', { innerHTML: '<img src="data:," onerror="document.title = 1">' })
       add('script', { src: 'http://${ELSEWHERE}/x.js' })
     }`)
-    const refused = () => complaints.filter((text) => /violates the following Content Security Policy/.test(text))
-    while (refused().length < 3) await page.waitForEvent('console')
+    const findViolations = () => complaints.filter((text) => /violates the following Content Security Policy/.test(text))
+    while (findViolations().length < 3) await page.waitForEvent('console')
     t.equal(await page.title(), 'Stockroom API')
   })
-  t.comment(`processor time: ${await spentByAll(await launch())} ms of the browser so far`)
+  t.comment(`processor time: ${await measureBrowserTime(await launch())} ms of the browser so far`)
   await page.close()
 })
 
-t.test('/docs/ shows first what is needed most, on a phone too', { skip }, async (t) => {
+t.test('/docs/ shows common parameters and resources first, on a phone too', { skip }, async (t) => {
   const app = await build(t, sqlite)
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
-  const places = await placesOf(app)
+  const places = await findPlaces(app)
   const { page, complaints } = await open(await launch(), `${url}/docs/`, 390)
   const list = await show(page, places.get('products.list') as Place)
   const parameters = await list.locator('[id*=".query."]').evaluateAll((items) => items.map(({ id }) => id.split('.query.')[1]))
@@ -271,11 +271,11 @@ t.test('/docs/ shows first what is needed most, on a phone too', { skip }, async
   t.strictSame(
     parameters.filter((name) => name?.endsWith('!')),
     [],
-    'negations are folded away',
+    'negations are hidden',
   )
   t.ok(await list.getByText('Auth Optional').isVisible(), 'reading needs no key')
   const create = await show(page, places.get('products.create') as Place)
-  t.ok(await create.getByText('Auth Required').isVisible(), 'writing needs one')
+  t.ok(await create.getByText('Auth Required').isVisible(), 'writing needs a key')
   t.equal(await page.evaluate('document.documentElement.scrollWidth'), 390, 'nothing is wider than the screen')
   await page.getByRole('button', { name: 'Open Menu' }).click()
   const links = page.getByRole('complementary').getByRole('link')
@@ -285,6 +285,6 @@ t.test('/docs/ shows first what is needed most, on a phone too', { skip }, async
   )
   const first = ['#tag/products', '#tag/categories', '#tag/changes']
   t.strictSame([tags[0], ...tags.slice(1).filter((tag) => first.includes(tag ?? ''))], first)
-  t.same(complaints, [], 'it loads from an address too')
-  t.comment(`processor time: ${await spentByAll(await launch())} ms of the browser without the first page`)
+  t.same(complaints, [], 'it also loads from an IP address')
+  t.comment(`processor time: ${await measureBrowserTime(await launch())} ms of the browser without the first page`)
 })
