@@ -1,15 +1,15 @@
-// The tables of what is done behind the requests: jobs, and webhooks with what is sent to them.
+// Tables of background work: jobs, webhooks and deliveries.
 import { sql } from 'drizzle-orm'
 import { defineStamps, type Kit } from './served.ts'
 
 export function defineBackgroundTables(kit: Kit) {
-  // Work that is to be done. On PostgreSQL it is in the tables of pg-boss, and this one stays empty.
+  // The queue of jobs on SQLite. PostgreSQL keeps jobs in the tables of pg-boss, and this one stays empty.
   const jobs = kit.table(
     'jobs',
     {
       id: kit.text().primaryKey(),
       kind: kit.text().notNull(),
-      // Of the jobs of a kind that wait, no two have the same.
+      // Unique among the waiting jobs of a kind.
       key: kit.text(),
       status: kit.text().notNull(),
       payload: kit.text().notNull(),
@@ -17,7 +17,7 @@ export function defineBackgroundTables(kit: Kit) {
       error: kit.text(),
       result: kit.text(),
       run_at: kit.time().notNull(),
-      // Who works on it, and until when that is believed.
+      // Token of the worker that runs the job, and the end of its lease.
       claim: kit.text(),
       leased_until: kit.time(),
       key_id: kit.integer(),
@@ -54,7 +54,7 @@ export function defineBackgroundTables(kit: Kit) {
       kit.index('webhooks_by_updated_at', t.updated_at, t.id),
     ],
   )
-  // Apart from what is served. The newest signs; those before it do so too until they expire.
+  // A table of its own, so that no list, log or export shows secrets. The newest secret signs, and so do older ones until they expire.
   const webhook_secrets = kit.table(
     'webhook_secrets',
     {
@@ -65,13 +65,13 @@ export function defineBackgroundTables(kit: Kit) {
     },
     (t) => [kit.index('webhook_secrets_by_webhook', t.webhook, t.id)],
   )
-  // Until when a receiver has asked to be left alone.
+  // Pauses that receivers asked for by `Retry-After`.
   const webhook_pauses = kit.table(
     'webhook_pauses',
     { webhook: kit.reference(() => webhooks.id).notNull(), until: kit.time().notNull() },
     (t) => [kit.uniqueIndex('webhook_pauses_webhook', t.webhook)],
   )
-  // What is sent to whom. The webhook is no reference: what was sent stays written down.
+  // Messages and their receivers. `webhook` is no foreign key: deliveries outlive their webhook.
   const deliveries = kit.table(
     'deliveries',
     {
@@ -79,12 +79,12 @@ export function defineBackgroundTables(kit: Kit) {
       webhook: kit.integer().notNull(),
       message: kit.text().notNull(),
       type: kit.text().notNull(),
-      // What it tells of: a webhook is told of it once.
+      // Identifies the event. A webhook gets each event once.
       event: kit.text().notNull(),
       record_id: kit.integer(),
       status: kit.text().notNull(),
       attempts: kit.integer().notNull().default(0),
-      // When it is to be sent; while it is being sent, when that is given up. Null once it has come to an end.
+      // Time to send the delivery; while it is being sent, time at which it counts as lost. NULL once it is finished.
       due_at: kit.time(),
       response_status: kit.integer(),
       latency_ms: kit.integer(),

@@ -1,15 +1,15 @@
-// Whether the schema of a database serves the running code: it is the code's own, or a newer one that older code can use (docs/operations.md).
+// Checks that the running code can use the schema of a database: its own, or a newer one that fits (docs/operations.md).
 import { sql } from 'drizzle-orm'
 import { DatabaseUnusable, type Queries } from './database.ts'
 import { computeHash, type DerivedPart, readMigrations, refuseChanged, type Step } from './migrations.ts'
 import type { SchemaParts } from './schema-parts.ts'
 
-/** Hashes in `stockroom_schema` by name, for each kind. */
+/** Hashes in `stockroom_schema` by kind and name. */
 type AppliedHashes = Record<'migration' | 'derived' | 'breaking', Map<string, string>>
 
 /**
- * Returns a function that throws unless the code can use the schema. It reads the files of the migrations at its first call, and looks at
- * tables and columns only where another version has changed the schema since its last call.
+ * Returns a function that throws DatabaseUnusable unless the code can use the schema. Its first call reads the files of the migrations.
+ * It looks at tables and columns only if another version has changed the schema since the last call.
  */
 export function createCompatibilityCheck(
   folder: URL,
@@ -17,18 +17,18 @@ export function createCompatibilityCheck(
   schema: SchemaParts,
 ): (tx: Queries) => Promise<void> {
   let migrations: Step[] | undefined
-  let checked: string | undefined
+  let lastState: string | undefined
   return async (tx) => {
     migrations ??= readMigrations(folder)
     const rows = await tx.all<{ kind: string; name: string; hash: string }>(
       sql`select kind, name, hash from stockroom_schema order by kind, name`,
     )
     const state = JSON.stringify(rows)
-    if (state === checked) return
+    if (state === lastState) return
     const applied: AppliedHashes = { migration: new Map(), derived: new Map(), breaking: new Map() }
     for (const { kind, name, hash } of rows) applied[kind as keyof AppliedHashes]?.set(name, hash)
     await check(tx, migrations, derived, schema, applied)
-    checked = state
+    lastState = state
   }
 }
 
@@ -44,12 +44,12 @@ async function check(
     ...migrations.filter(({ name }) => !applied.migration.has(name)),
     ...derived.filter(({ name }) => !applied.derived.has(name)),
   ]
-  // This version made its own when it started: whatever differs was made by another version since.
-  const others = derived.filter((part) => applied.derived.has(part.name) && applied.derived.get(part.name) !== computeHash(part))
+  // This version created its own parts at its start, so another version has changed those that differ.
+  const changed = derived.filter((part) => applied.derived.has(part.name) && applied.derived.get(part.name) !== computeHash(part))
   const newer = [...applied.migration.keys()].filter((name) => !migrations.some((migration) => migration.name === name))
-  if (others.length > 0 || newer.length > 0) {
+  if (changed.length > 0 || newer.length > 0) {
     const present = await schema.read(tx)
-    behind.push(...others.filter(({ needs }) => needs.some((part) => !present.has(part))))
+    behind.push(...changed.filter(({ needs }) => needs.some((part) => !present.has(part))))
   }
   if (behind.length > 0)
     throw new DatabaseUnusable(`The schema is behind the code (${behind.map(({ name }) => name).join(', ')}): run "stockroom migrate"`)
@@ -63,7 +63,7 @@ async function refuseIncompatible(tx: Queries, newer: readonly string[], schema:
     ...[...schema.declared.keys()].filter((part) => !present.has(part)).map((part) => `${part} is missing`),
     ...[...required]
       .filter(([part, { table }]) => schema.declared.has(`table ${table}`) && !schema.declared.has(part))
-      .map(([part]) => `${part} is required, and this version does not give it`),
+      .map(([part]) => `${part} is required, but this version does not write it`),
   ]
   if (faults.length > 0)
     throw new DatabaseUnusable(

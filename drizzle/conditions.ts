@@ -1,4 +1,4 @@
-// The conditions and the order of a list as SQL that both engines have in common.
+// Builds the conditions and the order of a list as SQL that both engines share.
 import { type SQL, sql } from 'drizzle-orm'
 import { type Clause, type Guard, listTables, type Selection } from './selection.ts'
 
@@ -10,10 +10,10 @@ export interface OrderKey {
   descending: boolean
 }
 
-/** Statements are told apart by it, and so are the values in them. */
+/** Builds the placeholder of the value at an index. */
 export type Placeholders = (index: number) => SQL
 
-/** Versions only grow: their sum does not repeat, unless a backup is restored, after which the nonces differ. */
+/** Versions only grow, so their sum does not repeat. After a backup is restored it may, and then the nonces differ. */
 const STATE = sql`sum(version) || '.' || sum(nonce)`
 
 const quoteText = (table: string) => sql.raw(`'${table}'`)
@@ -21,17 +21,17 @@ const quoteText = (table: string) => sql.raw(`'${table}'`)
 const matchTables = (tables: readonly string[]) =>
   tables.length === 1 ? sql`name = ${quoteText(tables[0] ?? '')}` : sql`name in (${sql.join(tables.map(quoteText), sql`, `)})`
 
-/** The state of tables, as `Database.state` gives it. */
+/** Builds a subquery for the state of tables, the text that `Database.readState` returns. */
 export const selectState = (tables: readonly string[]): SQL => sql`(select ${STATE} from stockroom_counters where ${matchTables(tables)})`
 
-/** One text of the state of all tables that decide which rows match, and of the number of rows of the list's own. */
+/** Builds a subquery for the head of a list: the state of all tables that decide which rows match, and the row count of its own table. */
 export function selectHead(selection: Selection): SQL {
   const tables = listTables(selection)
   const rows = tables.length === 1 ? sql`sum(row_count)` : sql`sum(case name when ${quoteText(selection.name)} then row_count else 0 end)`
   return sql`(select ${STATE} || ' ' || ${rows} from stockroom_counters where ${matchTables(tables)})`
 }
 
-/** What has to hold of a row, but for `except`. */
+/** Builds the conditions of all clauses but `except`. `byRow` chooses the clauses that are looked up row by row. */
 export function buildChecks({ clauses }: Selection, value: Placeholders, except?: number, byRow?: (clause: Clause) => boolean): SQL[] {
   let next = 0
   return clauses.flatMap((clause, index) => {
@@ -40,7 +40,7 @@ export function buildChecks({ clauses }: Selection, value: Placeholders, except?
   })
 }
 
-/** The ids of the rows for which one clause holds. */
+/** Builds the query for the ids of the rows that match the clause at `index`. */
 export function buildIdQuery({ table, clauses }: Selection, value: Placeholders, index: number, guard: Guard): SQL {
   const first = clauses.slice(0, index).reduce((sum, { values }) => sum + values.length, 0)
   const clause = clauses[index] as Clause
@@ -51,9 +51,10 @@ export function buildIdQuery({ table, clauses }: Selection, value: Placeholders,
   )
 }
 
+/** Joins conditions by AND. Returns TRUE for none. */
 export const joinAnd = (conditions: readonly SQL[]): SQL => (conditions.length === 0 ? sql`true` : sql.join([...conditions], sql` and `))
 
-/** NULLs first, and last when descending, said only where there can be any: PostgreSQL's indexes on other columns do not know of it. */
+/** Puts NULLs first, and last when descending. Only nullable columns say so, because PostgreSQL's indexes on the others would not match. */
 export function buildOrderBy(order: readonly OrderKey[]): SQL {
   const keys = order.map(({ column, nullable, descending }) => {
     if (!nullable) return descending ? sql`${column} desc` : sql`${column} asc`
@@ -62,7 +63,7 @@ export function buildOrderBy(order: readonly OrderKey[]): SQL {
   return sql`order by ${sql.join(keys, sql`, `)}`
 }
 
-/** The keys of a selection's order. */
+/** Builds the keys of a selection's order. */
 export const buildOrderKeys = ({ order }: Selection): OrderKey[] =>
   order.map(({ column, descending }) => ({
     name: column.name,
@@ -71,23 +72,23 @@ export const buildOrderKeys = ({ order }: Selection): OrderKey[] =>
     descending,
   }))
 
-/** One index serves the order: that of its only key beside the id, walked in one direction. */
+/** Returns whether one index serves the order: it has at most one key before the id, and both have the same direction. */
 export const canWalkIndex = (order: readonly OrderKey[]): boolean =>
   order.length === 1 || (order.length === 2 && order[0]?.descending === order[1]?.descending)
 
 export const reverseOrder = (order: readonly OrderKey[]): OrderKey[] => order.map((key) => ({ ...key, descending: !key.descending }))
 
 /**
- * The rows that come after one in `order`, as conditions each of which is one range of the first key's index: all of the first
- * come before those of the second. `keys` are that row's values. `apart` gives the rows that are equal in the first key a range of
- * their own: SQLite looks at all of these otherwise, while PostgreSQL begins at the very row, and plans one range better than two.
+ * Builds the conditions on the rows after a given row in `order`. Each condition is one range of the first key's index, and the ranges
+ * follow each other. `keys` are the values of the given row, `value` their placeholders. `splitEqual` gives the rows with an equal first
+ * key a range of their own. Without it SQLite visits all of them; PostgreSQL starts at the row itself, and plans one range better than two.
  */
 export function buildRangesAfter(
   order: readonly OrderKey[],
   keys: readonly unknown[],
   value: Placeholders,
   inclusive: boolean,
-  apart: boolean,
+  splitEqual: boolean,
 ): SQL[] {
   const [first, second] = order
   const one = value(0)
@@ -96,15 +97,15 @@ export function buildRangesAfter(
   const rest = buildConditionAfter(order.slice(1), keys.slice(1), (index) => value(index + 1), inclusive)
   const { column, nullable, descending } = first
   if (keys[0] === null) return [sql`${column} is null and (${rest})`, ...(descending ? [] : [sql`${column} is not null`])]
-  const further = apart
+  const ranges = splitEqual
     ? [sql`${column} = ${one} and (${rest})`, sql`${column} ${buildOperator(first, false)} ${one}`]
     : canWalkIndex(order)
       ? [sql`(${column}, ${second.column}) ${buildOperator(first, inclusive)} (${one}, ${value(1)})`]
       : [sql`${column} ${buildOperator(first, true)} ${one} and (${column} ${buildOperator(first, false)} ${one} or (${rest}))`]
-  return [...further, ...(descending && nullable ? [sql`${column} is null`] : [])]
+  return [...ranges, ...(descending && nullable ? [sql`${column} is null`] : [])]
 }
 
-/** The same as one condition, for the keys behind the first. */
+/** Builds one condition on the rows after a given row, for the keys behind the first. */
 function buildConditionAfter(order: readonly OrderKey[], keys: readonly unknown[], value: Placeholders, inclusive: boolean): SQL {
   const [first, ...others] = order as [OrderKey, ...OrderKey[]]
   const { column, nullable, descending } = first

@@ -1,9 +1,9 @@
-// Defaults of columns that store another value than they show.
+// Defaults of columns whose stored values differ from the values in rows.
 import { is, SQL, sql } from 'drizzle-orm'
 
 /**
- * Makes `.default(value)` of a column take the value as rows show it. drizzle-kit writes a default into the SQL as it is, so it has
- * to be the stored value. Throws a TypeError for a value that the column cannot store exactly.
+ * Makes `.default(value)` of a column accept the value as rows show it. drizzle-kit copies a default into the SQL, so the SQL needs the
+ * stored value. `.default` throws TypeError for a value that the column cannot store exactly.
  */
 export const encodeDefault = <T, B extends { default(value: T | SQL): unknown }>(
   builder: B,
@@ -17,6 +17,7 @@ export const encodeDefault = <T, B extends { default(value: T | SQL): unknown }>
 
 function formatDefault(value: unknown, stored: number | string): SQL {
   if (typeof stored === 'string') return sql.raw(`'${stored.replaceAll("'", "''")}'`)
-  if (!Number.isSafeInteger(stored)) throw new TypeError(`the default ${JSON.stringify(value)} is no value of its column`)
+  if (!Number.isSafeInteger(stored))
+    throw new TypeError(`The default ${JSON.stringify(value)} cannot be stored exactly: choose a value of the column`)
   return sql.raw(String(stored))
 }

@@ -1,10 +1,10 @@
-// What the feed of changes has to remember of entries that are no longer there.
+// The table of marks that tell the feed of changes which positions are gone.
 import type { DerivedPart } from './migrations.ts'
 import { describeColumns } from './schema-parts.ts'
 
 /**
- * `pruned` is the last entry that was forgotten: who had come just so far has missed nothing. Up to `restored` the log has another order
- * than it had in another cluster, so that positions of that time must not be taken for those of now.
+ * The mark `pruned` is the newest deleted entry: a client at that position has missed nothing. The mark `restored` is the newest entry whose
+ * order changed when the database moved to another cluster: positions up to it from before are invalid.
  */
 export const feedTable: DerivedPart = {
   name: 'stockroom_feed',

@@ -1,15 +1,15 @@
-// Memory of lists: the statements of a shape, how many rows a filter matched, and which pages took long.
+// Memory of lists: the statements of each shape, the count of each filter, and the slow pages.
 import { BYTES_PER_CHARACTER, Memory } from './memory.ts'
 import { computeShape, type Selection } from './selection.ts'
 import type { Statement } from './statement.ts'
 
-/** Milliseconds for which a page that took long is not tried where short ones are read. */
+/** Milliseconds for which a slow page is not tried among short reads. */
 const SLOW_TIME = 10_000
 
-/** Bytes of a statement beside its text. */
+/** Bytes of a statement without its text. */
 const STATEMENT_OVERHEAD = 200
 
-/** The keys under which a selection is remembered. */
+/** The keys of a selection in the memory. */
 export interface ListKeys {
   shape: string
   filter: string
@@ -23,17 +23,16 @@ export function buildListKeys(selection: Selection): ListKeys {
   }
 }
 
-/** The key of one page. */
 const buildPageKey = ({ shape, filter }: ListKeys, { place }: Selection): string => `${shape} ${filter} ${JSON.stringify(place)}`
 
-/** `S` is the statements of a shape, `K` what is known of a filter. */
+/** Memory of one database. `S` is the statements of a shape, `K` the count of a filter. */
 export class ListMemory<S extends { [name in keyof S]: Statement }, K extends object> {
   readonly counts = new Memory<K>()
   readonly #build: (selection: Selection) => S
   readonly #statements = new Memory<S>()
   readonly #slow = new Memory<number>()
 
-  /** `build` compiles the statements of a shape. */
+  /** `build` compiles the statements of a selection's shape. */
   constructor(build: (selection: Selection) => S) {
     this.#build = build
   }

@@ -1,27 +1,27 @@
-// Memory that outlives a request because clients ask for it: queries as they were read, statements, counts, cursors. All of it together is
-// bounded in bytes, so that no choice of requests fills the memory. Threads that read lists load it too.
+// Memory that outlives a request: parsed queries, statements, counts, cursors. All of it together is bounded in bytes, so that no choice of
+// requests fills the memory. Threads that read lists load this file too.
 import { LRUCache } from 'lru-cache'
 
-/** Bytes for all of it in one thread, ready answers excepted (CACHE_MAX_BYTES). An estimate that is rather too high. */
+/** Bytes of all memories of a thread, without cached answers (CACHE_MAX_BYTES). Sizes are estimates, rather too high than too low. */
 export const MEMORY_BYTES = 33_554_432
 
-/** Characters of a key, which is what a client asked for. A longer one is not remembered. */
+/** Maximum characters of a key. Clients choose keys, and longer ones are not remembered. */
 export const MAX_KEY_LENGTH = 2_000
 
-/** Part of the whole that one entry may take. */
+/** Largest share of a memory that one entry may take. */
 const MAX_SHARE = 1 / 16
 
-/** Bytes of an entry beside its texts. */
+/** Bytes of an entry without its texts. */
 const OVERHEAD = 400
 export const BYTES_PER_CHARACTER = 2
 
 interface Evictable {
   readonly bytes: number
-  /** Forgets the entry that was not asked for the longest. */
+  /** Evicts the least recently used entry. */
   evict(): void
 }
 
-/** Weakly, since each belongs to a database or a route that may be closed. */
+/** All memories of the thread. References are weak, because the database or route of a memory may be closed. */
 const memories = new Set<WeakRef<Evictable>>()
 
 function* listLive(): Generator<Evictable> {
@@ -32,14 +32,14 @@ function* listLive(): Generator<Evictable> {
   }
 }
 
-/** Bytes that all memories of this thread take together. */
+/** Adds up the bytes of all memories of this thread. */
 export function countMemoryBytes(): number {
   let bytes = 0
   for (const memory of listLive()) bytes += memory.bytes
   return bytes
 }
 
-/** The largest memory gives way: a flood of one kind does not push out the others. */
+/** Evicts from the largest memory, so that a flood of one kind does not push out the others. */
 function makeRoom(): void {
   while (countMemoryBytes() > MEMORY_BYTES) {
     let largest: Evictable | undefined
@@ -48,10 +48,11 @@ function makeRoom(): void {
   }
 }
 
+/** A map from text that evicts its least recently used entries. */
 export class Memory<V extends {}> implements Evictable {
   readonly #entries: LRUCache<string, V>
 
-  /** `maxBytes` is a bound of its own, below that of all together. */
+  /** `maxBytes` bounds this memory below the bound of all together. */
   constructor(maxBytes = MEMORY_BYTES) {
     this.#entries = new LRUCache({ maxSize: maxBytes, maxEntrySize: Math.floor(maxBytes * MAX_SHARE) })
     memories.add(new WeakRef(this))
@@ -61,7 +62,7 @@ export class Memory<V extends {}> implements Evictable {
     return this.#entries.get(key)
   }
 
-  /** Remembers a value of so many bytes, unless that is too much or the key too long. */
+  /** Stores a value of `bytes` bytes. It ignores values that are too large and keys that are too long. */
   set(key: string, value: V, bytes = 0): void {
     if (key.length > MAX_KEY_LENGTH) return
     this.#entries.set(key, value, { size: OVERHEAD + BYTES_PER_CHARACTER * key.length + bytes })

@@ -1,28 +1,29 @@
-// Brings a schema up to date: drizzle-kit's migrations in order, then what code makes (counters, triggers, search tables).
+// Brings a schema up to date: runs drizzle-kit's migrations in order, then creates the derived parts (counters, triggers, search tables).
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { sql } from 'drizzle-orm'
 import { DatabaseUnusable, listCauses, type Queries } from './database.ts'
 import type { SchemaPart, SchemaParts } from './schema-parts.ts'
 
-/** A step that is remembered by its name and its text. */
+/** A step of a migration. `stockroom_schema` records its name and a hash of its text. */
 export interface Step {
   name: string
   statements: string[]
 }
 
-/** A part of the schema that code makes. It is made anew whenever its text changed. */
+/** A part of the schema that code creates. It is created again whenever its text changes. */
 export interface DerivedPart extends Step {
-  /** Of what its contents were computed by, where that is not SQL. */
+  /** Version of the code that computes its contents, if that is not SQL. */
   version?: number
-  /** It has triggers on a served table, which a migration that rebuilds the table drops with it. */
+  /** Has triggers on a served table. A migration that rebuilds the table drops them. */
   isLostInRebuild: boolean
-  /** What the running code reads or writes of it, in the words of `SchemaParts`. A newer version may have made it otherwise. */
+  /** Descriptions, as in `SchemaParts`, of the parts that the running code uses. A newer version may have created others. */
   needs: readonly string[]
+  /** Fills the part after its statements ran. */
   fill(tx: Queries): Promise<unknown>
 }
 
-/** `folder` is what drizzle-kit wrote: a journal, and a file of SQL for each entry. */
+/** Reads the folder that drizzle-kit writes: a journal, and a file of SQL for each entry. */
 export function readMigrations(folder: URL): Step[] {
   const journal = JSON.parse(readFileSync(new URL('meta/_journal.json', folder), 'utf8')) as { entries: { tag: string }[] }
   return journal.entries.map(({ tag }) => ({
@@ -33,20 +34,20 @@ export function readMigrations(folder: URL): Step[] {
 
 const hashes = new WeakMap<Step, string>()
 
-/** Computes the SHA-256 of a step, once for each object: `/readyz` compares all of them. */
+/** Computes the SHA-256 of a step, once for each object, because `/readyz` compares all steps. */
 export function computeHash(step: Step & { version?: number }): string {
-  const known = hashes.get(step)
-  if (known !== undefined) return known
-  const computed = createHash('sha256')
+  const cached = hashes.get(step)
+  if (cached !== undefined) return cached
+  const hash = createHash('sha256')
     .update([...step.statements, ...(step.version ? [step.version] : [])].join('\n'))
     .digest('hex')
-  hashes.set(step, computed)
-  return computed
+  hashes.set(step, hash)
+  return hash
 }
 
 /**
- * Runs inside an exclusive transaction. Returns the names of what it did, which is nothing the second time. Throws DatabaseUnusable
- * where a part that `schema` declares is missing afterwards, or a migration removed a column whose values other migrations need.
+ * Migrates inside an exclusive transaction. Returns the names of the applied steps; a second call returns none. Throws DatabaseUnusable if
+ * a part that `schema` declares is missing afterwards, or if a migration removed a column with values that are still declared.
  */
 export async function migrate(tx: Queries, folder: URL, derived: DerivedPart[], schema: SchemaParts): Promise<string[]> {
   await tx.run(
@@ -56,8 +57,10 @@ export async function migrate(tx: Queries, folder: URL, derived: DerivedPart[], 
   const removed = await applyMigrations(tx, migrations, schema)
   await refuseMissing(tx, schema, removed)
 
-  const made = await readApplied(tx, 'derived')
-  const stale = derived.filter((part) => made.get(part.name) !== computeHash(part) || (part.isLostInRebuild && migrations.length > 0))
+  const hashesBefore = await readApplied(tx, 'derived')
+  const stale = derived.filter(
+    (part) => hashesBefore.get(part.name) !== computeHash(part) || (part.isLostInRebuild && migrations.length > 0),
+  )
   for (const part of stale) {
     await apply(tx, 'derived', part)
     await part.fill(tx)
@@ -65,17 +68,17 @@ export async function migrate(tx: Queries, folder: URL, derived: DerivedPart[], 
   return [...migrations, ...stale].map(({ name }) => name)
 }
 
-/** The migrations of `all` that the database has not. One that is ahead of the code, or was made by other files, is refused. */
+/** Lists the migrations of `all` that the database lacks. Throws if the database has an unknown migration, or one of another text. */
 async function listPending(tx: Queries, all: readonly Step[]): Promise<Step[]> {
   const done = await readApplied(tx, 'migration')
   const ahead = [...done.keys()].find((name) => !all.some((migration) => migration.name === name))
   if (ahead !== undefined)
-    throw new DatabaseUnusable(`The database has migration ${ahead}, which this version does not know: run the version that made it`)
+    throw new DatabaseUnusable(`Migration ${ahead} of the database is unknown to this version: run the version that applied it`)
   refuseChanged(all, done)
   return all.filter(({ name }) => !done.has(name))
 }
 
-/** Throws where a migration of `all` has another text than when it was applied. */
+/** Throws if the text of a migration of `all` has changed since it was applied. */
 export function refuseChanged(all: readonly Step[], done: ReadonlyMap<string, string>): void {
   const changed = all.find((migration) => done.has(migration.name) && done.get(migration.name) !== computeHash(migration))
   if (changed) throw new DatabaseUnusable(`Migration ${changed.name} was changed after it was applied: restore its file`)
@@ -86,7 +89,7 @@ async function readApplied(tx: Queries, kind: 'migration' | 'derived'): Promise<
   return new Map(rows.map((row) => [row.name, row.hash]))
 }
 
-/** Which migration removed which declared parts. */
+/** The declared parts that each migration removed. */
 type RemovedParts = Map<Step, string[]>
 
 async function applyMigrations(tx: Queries, migrations: readonly Step[], schema: SchemaParts): Promise<RemovedParts> {
@@ -112,14 +115,14 @@ async function refuseMissing(tx: Queries, schema: SchemaParts, removed: RemovedP
     for (const part of parts) if (isMissing(part) || (await losesValues(tx, migration, schema.declared.get(part)))) lost.push(part)
     if (lost.length > 0) throw explainRemoval(migration, lost)
   }
-  // A table that is missing stands for all that it has.
+  // Report a missing table without its columns and indexes.
   const missing = [...schema.declared].filter(
     ([part, { table }]) => isMissing(part) && (part === `table ${table}` || !isMissing(`table ${table}`)),
   )
   if (missing.length > 0) throw explainMissing(missing.map(([part]) => part))
 }
 
-/** A later migration may add the column again, without the values. A statement that drops or renames the column does so on purpose. */
+/** Returns whether a migration lost the values of a column that a later one adds again. A statement that drops or renames it is deliberate. */
 async function losesValues(tx: Queries, { statements }: Step, part: SchemaPart | undefined): Promise<boolean> {
   if (part?.column === undefined) return false
   const deliberate = new RegExp(`(drop|rename) column\\W+${part.column}\\b`, 'i')
@@ -130,7 +133,7 @@ async function losesValues(tx: Queries, { statements }: Step, part: SchemaPart |
 const explainFailure = ({ name }: Step, error: unknown) =>
   new DatabaseUnusable(`Migration ${name} failed, and nothing was migrated: ${[...listCauses(error)].at(-1)?.message}`, { cause: error })
 
-/** drizzle-kit rebuilds a table with the columns that it had when the migration was written. */
+/** Explains that drizzle-kit rebuilt a table with only the columns that it had when the migration was written. */
 const explainRemoval = ({ name }: Step, parts: readonly string[]) =>
   new DatabaseUnusable(
     `Migration ${name} removes ${parts.join(', ')}, which drizzle/tables.ts declares: nothing was migrated. ` +
@@ -141,19 +144,19 @@ const explainRemoval = ({ name }: Step, parts: readonly string[]) =>
 const explainMissing = (parts: readonly string[]) =>
   new DatabaseUnusable(
     `The database lacks ${parts.join(', ')}, which drizzle/tables.ts declares: nothing was migrated. ` +
-      'Write the migration that adds this: npm run migrations -- --name NAME. If a migration adds it already, it was removed by hand: add it again.',
+      'Write the migration that adds this: npm run migrations -- --name NAME. If a migration already adds it, someone removed it by hand: add it again.',
   )
 
-/** A line of a migration after which older versions cannot use the database, although all that they declare is there. */
+/** A line that marks a migration after which older versions cannot use the database, even if they find every part. */
 const BREAKING = /^-- stockroom: breaking$/m
 
 async function apply(tx: Queries, kind: 'migration' | 'derived', step: Step): Promise<void> {
   for (const statement of step.statements) await tx.run(sql.raw(statement))
-  await remember(tx, kind, step)
-  if (step.statements.some((statement) => BREAKING.test(statement))) await remember(tx, 'breaking', step)
+  await record(tx, kind, step)
+  if (step.statements.some((statement) => BREAKING.test(statement))) await record(tx, 'breaking', step)
 }
 
-async function remember(tx: Queries, kind: string, step: Step): Promise<void> {
+async function record(tx: Queries, kind: string, step: Step): Promise<void> {
   await tx.run(sql`insert into stockroom_schema (kind, name, hash) values (${kind}, ${step.name}, ${computeHash(step)})
     on conflict (kind, name) do update set hash = excluded.hash`)
 }

@@ -1,4 +1,4 @@
-// Opens the database that a URL names.
+// Opens the database of a URL.
 import type { Database } from './database.ts'
 import type { OpenOptions } from './engine.ts'
 import type { Kit } from './served.ts'
@@ -9,19 +9,22 @@ const QUERY_TIMEOUT = 2_000
 const sqlite = () => import('./sqlite/open.ts')
 const postgres = () => import('./pg/open.ts')
 
-/** Only that which is needed is loaded. */
+/** Engines by protocol. Only the engine in use is loaded. */
 const engines = { 'file:': sqlite, 'postgres:': postgres, 'postgresql:': postgres } as const
 
-/** The protocols of the databases that there are. */
+/** Protocols of the supported databases. */
 export const PROTOCOLS = Object.keys(engines)
 
-// An application that adds to Tables makes its own function too.
+// An application that adds tables to the interface `Tables` passes its own function.
 const ownTables = defineTables as (kit: Kit) => Tables
 
-/** Opens `url` (`file:./data/stockroom.db`, `postgres://user:password@host/database`). Throws DatabaseUnusable where it cannot serve. */
+/**
+ * Opens `url` (`file:./data/stockroom.db`, `postgres://user:password@host/database`). Throws DatabaseUnusable if the database cannot be used,
+ * and TypeError for another protocol.
+ */
 export async function open(url: string, { served, tables = ownTables, queryTimeout = QUERY_TIMEOUT }: OpenOptions): Promise<Database> {
   const engine = engines[url.slice(0, url.indexOf(':') + 1) as keyof typeof engines]
-  if (!engine) throw new TypeError(`a database URL begins with one of ${PROTOCOLS.join(', ')}`)
+  if (!engine) throw new TypeError(`A database URL must begin with one of ${PROTOCOLS.join(', ')}`)
   const { open } = await engine()
   return open(url, { served, tables, queryTimeout })
 }

@@ -1,19 +1,19 @@
-// What is computed once for a database and something that is used with it.
+// Caches values that are computed once for each database and key.
 import type { Database } from './database.ts'
 
-/** Returns `make` with a memory, which lasts as long as the database and the key do. */
-export function cachePerDatabase<K extends object, V>(make: (db: Database, key: K) => V): (db: Database, key: K) => V {
-  const made = new WeakMap<Database, WeakMap<K, V>>()
+/** Returns `compute` with a cache. An entry lasts as long as its database and its key. */
+export function cachePerDatabase<K extends object, V>(compute: (db: Database, key: K) => V): (db: Database, key: K) => V {
+  const caches = new WeakMap<Database, WeakMap<K, V>>()
   return (db, key) => {
-    let ofDatabase = made.get(db)
-    if (!ofDatabase) {
-      ofDatabase = new WeakMap()
-      made.set(db, ofDatabase)
+    let cache = caches.get(db)
+    if (!cache) {
+      cache = new WeakMap()
+      caches.set(db, cache)
     }
-    let value = ofDatabase.get(key)
+    let value = cache.get(key)
     if (value === undefined) {
-      value = make(db, key)
-      ofDatabase.set(key, value)
+      value = compute(db, key)
+      cache.set(key, value)
     }
     return value
   }

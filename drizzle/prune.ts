@@ -1,18 +1,18 @@
-// Deletes the oldest rows of a table that is written to at its end, a few at a time.
+// Deletes the oldest rows of an append-only table, in batches.
 import { inArray, type SQL, sql } from 'drizzle-orm'
 import { BATCH, runInBatches } from './batches.ts'
 import type { Database, Queries } from './database.ts'
 
 export interface PruneOptions {
-  /** For `order by`; otherwise the order of the ids. */
+  /** Keys of `order by`. Default: `id`. */
   order?: SQL
-  /** Deletes the rows with these ids, which another process may have done before, and what else belongs into that transaction. */
+  /** Deletes the rows with these ids, and does whatever belongs into that transaction. Another process may have deleted the rows already. */
   remove?: (tx: Queries, ids: number[]) => Promise<unknown>
 }
 
 /**
- * Deletes what was written before a time, the oldest first and up to the first that is newer. Ends early where `signal` says so.
- * Returns how many there were.
+ * Deletes rows older than `before`, oldest first, and stops at the first newer row or when `signal` aborts. Returns the number of deleted
+ * rows.
  */
 export async function pruneOld(
   db: Database,

@@ -1,8 +1,8 @@
-// Parts of a schema: what drizzle/tables.ts declares, and what a database has, in the same words, so that the two can be compared.
+// Describes the parts of a schema in the same words for drizzle/tables.ts and for a database, so that the two can be compared.
 import { getTableName, type SQL, type Table } from 'drizzle-orm'
 import type { Index, Queries, Reference } from './database.ts'
 
-/** Result of both engines' `getTableConfig`. */
+/** The result of `getTableConfig` of both engines. */
 interface TableConfig {
   name: string
   columns: readonly { name: string; isUnique: boolean; uniqueName?: string | undefined }[]
@@ -10,7 +10,7 @@ interface TableConfig {
   foreignKeys: readonly { reference(): { columns: readonly { name: string }[]; foreignTable: Table } }[]
 }
 
-/** Lists the indexes of a table, with those of columns that are declared `.unique()`. `print` writes SQL as text. */
+/** Reads the indexes of a table, with those of columns declared `.unique()`. `print` formats SQL as text. */
 export const readIndexes = ({ columns, indexes }: TableConfig, print: (where: SQL) => string): Index[] => [
   ...columns.flatMap(({ name, isUnique, uniqueName }) =>
     isUnique && uniqueName ? [{ name: uniqueName, unique: true, columns: [name] }] : [],
@@ -23,7 +23,7 @@ export const readIndexes = ({ columns, indexes }: TableConfig, print: (where: SQ
   })),
 ]
 
-/** Lists the foreign keys of a table. */
+/** Reads the foreign keys of a table. */
 export const readReferences = ({ foreignKeys }: TableConfig): Reference[] =>
   foreignKeys.map((key) => {
     const { columns, foreignTable } = key.reference()
@@ -37,25 +37,25 @@ export interface SchemaPart {
   column?: string
 }
 
-/** The parts by their description, such as `unique index products_sku on products (sku)`. */
+/** Parts by their descriptions, such as `unique index products_sku on products (sku)`. */
 export type SchemaPartMap = ReadonlyMap<string, SchemaPart>
 
 export interface SchemaParts {
   declared: SchemaPartMap
-  /** Reads the descriptions of what the database has. */
+  /** Reads the descriptions of the parts of a database. */
   read(tx: Queries): Promise<ReadonlySet<string>>
-  /** Reads the columns without which no row can be inserted: NOT NULL, and without a default. */
+  /** Reads the columns that every insert must set: NOT NULL without a default. */
   readRequired(tx: Queries): Promise<SchemaPartMap>
 }
 
 /** Describes columns. */
 export const describeColumns = (table: string, columns: readonly string[]): string[] => columns.map((column) => `column ${table}.${column}`)
 
-/** Rows of a query for required columns, as parts. */
+/** Parses the rows of a query for required columns. */
 export const parseRequired = (rows: readonly { table_name: string; column_name: string }[]): SchemaPartMap =>
   new Map(rows.map(({ table_name: table, column_name: column }) => [`column ${table}.${column}`, { table, column }]))
 
-/** Describes all that a table declares. `indexes` are those of `listIndexes`. The queries of each engine's `catalogue.ts` write the same words. */
+/** Describes all parts that a table declares. `indexes` come from `readIndexes`. The queries in `catalogue.ts` of each engine use the same words. */
 export function describeTable(config: TableConfig, indexes: readonly Index[]): [string, SchemaPart][] {
   const { name: table, columns } = config
   return [

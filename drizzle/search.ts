@@ -1,6 +1,7 @@
-// The search tables: beside each served table one that holds, per row, the folded text of its searchable fields.
+// Search tables: each served table has one, with the folded text of the searchable fields of every row.
 import { type SQL, type SQLChunk, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
+import { BATCH } from './batches.ts'
 import type { Database, Dialect, Queries, ServedResource } from './database.ts'
 import { fold } from './fold.ts'
 import type { Clause } from './selection.ts'
@@ -8,13 +9,10 @@ import { placeholder } from './statement.ts'
 
 export const nameSearchTable = (table: string) => `${table}_search`
 
-/** Rows handled by one statement where all of a table is read or written: bounds memory and, on SQLite, the parameters of a statement. */
-export const BATCH = 500
-
-/** A row with its folded fields still unfolded. */
+/** A row with the fields to fold. */
 export type SearchRow = { id: number } & Record<string, unknown>
 
-/** Writes the search text of `rows`, new or changed. */
+/** Writes the search text of new or changed rows. */
 export async function indexRows(tx: Queries, served: ServedResource, rows: readonly SearchRow[]): Promise<void> {
   if (served.foldedFields.length === 0) return
   const [only] = rows
@@ -44,11 +42,11 @@ function getSingleUpsert(served: ServedResource): SQL {
 }
 
 /**
- * Writes the search text of every row, by key, each batch inside a transaction that `write` runs: others write between two of
- * them, and none of what they write is undone. Returns how many rows there were.
+ * Writes the search text of every row in the order of the ids. `write` runs a transaction for each batch, so that other writers run in
+ * between; the batch locks its rows, so that none of their changes are undone. Returns the number of rows.
  */
 export async function reindex(write: Database['write'], { forUpdate }: Dialect, served: ServedResource): Promise<number> {
-  let done = 0
+  let count = 0
   for (let last: number | undefined = 0; last !== undefined; ) {
     const after: number = last
     const rows = await write(async (tx) => {
@@ -58,29 +56,35 @@ export async function reindex(write: Database['write'], { forUpdate }: Dialect, 
       await indexRows(tx, served, batch)
       return batch
     })
-    done += rows.length
+    count += rows.length
     last = rows.length === 0 ? undefined : Number(rows.at(-1)?.id)
   }
-  return done
+  return count
 }
 
-/** `field` is the same text as `term`, whatever the case of either. */
+/** Builds the clause that `field` equals `term`, ignoring case. */
 export const matchText = (table: string, id: SQLiteColumn, field: string, term: string): Clause =>
   buildIndexClause(table, id, [fold(term)], (term) => sql`${sql.identifier(field)} = ${term}`, true)
 
-/** `field` begins with `term`, whatever the case of either: a range of the field's index. */
+/** Builds the clause that `field` begins with `term`, ignoring case: a range of the field's index. */
 export function matchPrefix(table: string, id: SQLiteColumn, field: string, term: string): Clause {
   const column = sql.identifier(field)
-  const first = fold(term)
-  const past = computeSuccessor(first)
-  if (past === undefined) return { ...buildIndexClause(table, id, [first], (first) => sql`${column} >= ${first}`), variant: 'last' }
-  return buildIndexClause(table, id, [first, past], (first, past) => sql`${column} >= ${first} and ${column} < ${past}`)
+  const start = fold(term)
+  const end = computeSuccessor(start)
+  if (end === undefined) return { ...buildIndexClause(table, id, [start], (start) => sql`${column} >= ${start}`), variant: 'last' }
+  return buildIndexClause(table, id, [start, end], (start, end) => sql`${column} >= ${start} and ${column} < ${end}`)
 }
 
-/** A condition on the search table. */
-const buildIndexClause = (table: string, id: SQLiteColumn, values: string[], where: (...values: SQL[]) => SQL, byId = false): Clause => ({
+/** Builds a clause on the search table. */
+const buildIndexClause = (
+  table: string,
+  id: SQLiteColumn,
+  values: string[],
+  where: (...values: SQL[]) => SQL,
+  isOrderedById = false,
+): Clause => ({
   values,
-  isOrderedById: byId,
+  isOrderedById,
   isDefinite: true,
   lookUp: (...values) => sql`(select ${where(...values)} from ${identifySearchTable(table)} folded where folded.id = ${id})`,
   check: (...values) => sql`exists (select 1 from ${identifySearchTable(table)} folded where folded.id = ${id} and ${where(...values)})`,
@@ -91,7 +95,7 @@ const LAST_CODE_POINT = 0x10ffff
 const BEFORE_SURROGATES = 0xd7ff
 const AFTER_SURROGATES = 0xe000
 
-/** The first text, by code point, after all that begin with `prefix`; undefined where there is none. */
+/** Computes the first text, by code point, after all texts that begin with `prefix`. Returns undefined if there is none. */
 function computeSuccessor(prefix: string): string | undefined {
   const points = Array.from(prefix, (character) => character.codePointAt(0) as number)
   while (points.at(-1) === LAST_CODE_POINT) points.pop()
@@ -101,6 +105,6 @@ function computeSuccessor(prefix: string): string | undefined {
 }
 
 const identifySearchTable = (table: string) => sql.identifier(nameSearchTable(table))
-const listColumns = ({ foldedFields: folded }: ServedResource) => joinCommas(['id', ...folded].map((column) => sql.identifier(column)))
+const listColumns = ({ foldedFields }: ServedResource) => joinCommas(['id', ...foldedFields].map((column) => sql.identifier(column)))
 const joinCommas = (parts: SQLChunk[]) => sql.join(parts, sql`, `)
 const foldValue = (value: unknown) => (typeof value === 'string' ? fold(value) : null)

@@ -1,4 +1,4 @@
-// What the service signs with: made once, at the first migration, and kept in the database so that every instance has the same.
+// The secret for signatures. The first migration creates it in the database, so that every instance has the same.
 import { createSecretKey, type KeyObject, randomBytes } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import type { Queries } from './database.ts'
@@ -18,7 +18,7 @@ export const secretTable: DerivedPart = {
     ),
 }
 
-/** The secret that cursors are signed with. */
+/** Returns a function that loads the secret of cursors once, and again after a failure. */
 export function createSecretLoader(read: Queries): () => Promise<KeyObject> {
   let secret: Promise<KeyObject> | undefined
   const load = async () => {

@@ -1,161 +1,163 @@
-// What a list asks of a database, and what it gets. Threads that read lists load it: of Drizzle it imports nothing but types.
+// A list as a database reads it: the selection and its page. Threads that read lists load this file, so it imports only types of Drizzle.
 import type { SQL, SQLWrapper } from 'drizzle-orm'
 import type { SQLiteColumn, SQLiteTable } from 'drizzle-orm/sqlite-core'
 import type { ServedName } from './tables.ts'
 
-/** A condition on the rows of a table. The values stand beside the SQL, so that one statement serves all that differ in them only. */
+/** A condition on the rows of a table. Its values stand beside the SQL, so that one statement serves all values. */
 export interface Clause {
-  /** Tells apart clauses of one filter whose SQL differs. */
+  /** Distinguishes clauses of one filter with different SQL. */
   variant?: string
-  /** What is bound, as the driver takes it. */
+  /** Values to bind, encoded for the driver. */
   values: readonly unknown[]
-  /** Whether a row of the table holds. `values` are placeholders, in the same order. */
+  /** Builds the condition on a row of the table. `values` are placeholders in the order of the values. */
   check(...values: SQL[]): SQL
-  /** The ids (as `id`) of the rows that hold, from an index of their own, where `check` alone would not lead to one. `guard` has to hold for each id too. */
+  /** Selects the ids (as `id`) of the matching rows from an index that `check` alone would not use. It must check `guard` for each id. */
   selectIds?(guard: Guard, ...values: SQL[]): SQL
-  /** No index leads to the rows that hold: all have to be looked at. */
+  /** No index leads to the matching rows, so all rows must be visited. */
   isUnindexed?: boolean
-  /** `check` is true or false and never NULL, so that NOT is its opposite: PostgreSQL makes a join of NOT EXISTS. */
+  /** `check` is never NULL, so NOT negates it: PostgreSQL turns NOT EXISTS into a join. */
   isDefinite?: boolean
-  /** The same as `check` (or NULL for false), looked up for one row at a time. */
+  /** Builds the condition as a lookup for one row at a time. It may be NULL for false. */
   lookUp?(...values: SQL[]): SQL
-  /** The index has those rows in the order of their ids. */
+  /** The index yields the matching rows in the order of their ids. */
   isOrderedById?: boolean
-  /** Another table whose rows decide too. */
+  /** Another table whose rows decide which rows match. */
   readsTable?: ServedName
-  /** Posting lists that are read from end to end before the first row is seen, at worst. */
+  /** Maximum number of posting lists that are read completely before the first row is found. */
   postings?: number
 }
 
-/** A condition that always holds, and is asked for the row with an id while it is visited. */
+/** Builds a condition that is always true. SQLite evaluates it for each id that it visits. */
 export type Guard = (id: SQLWrapper) => SQL
 
 /**
- * Where a page begins: at a number, or beside a row, whose values of the ordering keys are given as the driver gave them. `inclusive`
- * takes that row too, if it is there.
+ * The start of a page: a page number, or a row, by the driver's values of its ordering keys. A `backward` page ends before the row.
+ * `inclusive` includes the row itself if it exists.
  */
 export type PagePlace = { page: number | 'last' } | { beside: readonly unknown[]; backward: boolean; inclusive: boolean }
 
-/** Milliseconds that a count may take which need not be exact: of the processor's time where it is counted in this process. */
+/** Milliseconds for a count that need not be exact. In this process they are CPU time. */
 export const COUNT_TIME = 200
 
-/** How far a count goes: to a limit of rows and of time, to the end, or no further than helps to choose a plan. */
+/** Extent of a count: `bounded` stops at a limit of rows and of time, `exact` goes to the end, `none` only as far as choosing a plan needs. */
 export type CountMode = 'bounded' | 'exact' | 'none'
 
+/** A page of a list: conditions, order, place and count. */
 export interface Selection {
   name: ServedName
   table: SQLiteTable & { id: SQLiteColumn }
   columns: readonly SQLiteColumn[]
   clauses: readonly Clause[]
-  /** Ends in the id. */
+  /** Ordering columns. The last one is the id. */
   order: readonly { column: SQLiteColumn; descending: boolean }[]
   place: PagePlace
   /** Rows of a page. */
   size: number
   count: CountMode
-  /** Matches up to which a bounded count is exact. */
+  /** Maximum number of matches that a bounded count counts exactly. */
   countLimit: number
-  /** The same for two selections that differ in values and places only. */
+  /** Key of the statements: selections that differ only in values and places share it. */
   shape: string
-  /** The same for two selections with the same clauses and values. */
+  /** Key of the count: selections with the same clauses and values share it. */
   filter: string
 }
 
-/** A number of rows: all that match, or as many as were seen before a limit. */
+/** A number of rows: all matches, or, if not `exact`, those found before a limit. */
 export interface Count {
   rows: number
   exact: boolean
 }
 
+/** A page that was read. */
 export interface ListPage {
   count: Count
-  /** As the driver gave them. Behind the columns may stand more. */
+  /** Rows with the driver's values. More values may follow those of the columns. */
   rows: unknown[][]
-  /** The number of the page, where it was found by that; else 0. */
+  /** The number of the page; 0 for a page beside a row. */
   page: number
-  /** Whether there are rows in front of these, and behind them. */
   hasBefore: boolean
   hasAfter: boolean
 }
 
-/** The same, with the state that the tables had at that moment. */
+/** A page with the state of the tables at the moment of reading. */
 export interface ListResult extends ListPage {
   state: string
 }
 
-/** The tables that decide which rows match: the list's own, and those that its clauses look into. */
+/** Lists the tables that decide which rows match: the list's own, and those that its clauses read. */
 export function listTables({ name, clauses }: Pick<Selection, 'name' | 'clauses'>): ServedName[] {
-  const others = clauses.flatMap(({ readsTable: reads }) => (reads === undefined || reads === name ? [] : [reads]))
+  const others = clauses.flatMap(({ readsTable }) => (readsTable === undefined || readsTable === name ? [] : [readsTable]))
   return [name, ...new Set(others)]
 }
 
-/** What was true when a row was read: it stands behind its columns. */
+/** Table version and row count, appended as the last column of each row. */
 export interface TableHead {
-  /** The state of the tables that decide which rows match. */
+  /** State of the tables that decide which rows match. */
   version: string
-  /** All rows of the table. */
+  /** Number of all rows of the table. */
   count: Count
 }
 
-/** Reads it from the text that both engines make of it. Undefined where there is no row to have it. */
+/** Parses the text of `selectHead`. Returns undefined if there is no row to carry it. */
 export function parseHead(text: unknown): TableHead | undefined {
   if (typeof text !== 'string') return undefined
   const end = text.indexOf(' ')
   return { version: text.slice(0, end), count: { rows: Number(text.slice(end + 1)), exact: true } }
 }
 
-/** The number of a page that is asked for by that; else 0. */
+/** Computes the number of a page. Returns 0 for a page beside a row. */
 export function computePageNumber({ place, size }: Pick<Selection, 'place' | 'size'>, count: Count): number {
   if (!('page' in place)) return 0
   return place.page === 'last' ? Math.max(1, Math.ceil(count.rows / size)) : place.page
 }
 
+/** Where the rows of a page stand in the list. */
 interface PagePosition {
   count: Count
-  /** Rows in front of the page, where it is found by its number. */
+  /** Number of rows before a page with a number. */
   offset: number
-  /** They were read from the end of the list. */
-  back: boolean
-  /** There are rows on the other side of the place. */
-  others: boolean
+  /** The rows were read from the end of the list. */
+  isFromEnd: boolean
+  /** The list has rows on the other side of the place. */
+  hasOthers: boolean
 }
 
-/** What `rows` come to, which are in the order in which they were read. */
+/** Builds a page from rows in the order of reading. */
 export function buildListPage(
   selection: Pick<Selection, 'place' | 'size'>,
   rows: unknown[][],
-  { count, offset, back, others }: PagePosition,
+  { count, offset, isFromEnd, hasOthers }: PagePosition,
 ): ListPage {
   const { place, size } = selection
   const page = computePageNumber(selection, count)
-  // Back from the end, the last page is what is left over by full ones before it.
-  if (back)
+  // Counted from the end, the last page has the rows that full pages leave over.
+  if (isFromEnd)
     return { count, rows: rows.slice(0, count.rows - offset).reverse(), page, hasBefore: true, hasAfter: count.rows - offset > size }
-  const more = rows.length > size
-  if (more) rows.pop()
-  if ('page' in place) return { count, rows, page, hasBefore: page > 1, hasAfter: more }
+  const hasMore = rows.length > size
+  if (hasMore) rows.pop()
+  if ('page' in place) return { count, rows, page, hasBefore: page > 1, hasAfter: hasMore }
   return place.backward
-    ? { count, rows: rows.reverse(), page, hasBefore: more, hasAfter: others }
-    : { count, rows, page, hasBefore: others, hasAfter: more }
+    ? { count, rows: rows.reverse(), page, hasBefore: hasMore, hasAfter: hasOthers }
+    : { count, rows, page, hasBefore: hasOthers, hasAfter: hasMore }
 }
 
-/** Matches at which sorting them costs as much as walking along an index to the first page of them. */
+/** Maximum number of matches to sort. Beyond it, walking along an index to the first page costs less. */
 export const MAX_SORTED = 2_000
 
-/** It is known that nothing matches. */
+/** Returns whether certainly no row matches. */
 export const isEmpty = ({ rows, exact }: Count): boolean => exact && rows === 0
 
-/** The page is the first, in front of which there is nothing to pass over. */
+/** Returns whether the page is page 1, which needs no offset. */
 export const isFirstPage = (place: PagePlace): boolean => 'page' in place && place.page === 1
 
-/** What tells the statements of a selection from those of others: a row's NULLs are compared by other SQL than its values. */
+/** Computes the key of a selection's statements. It tells which keys of a row are NULL, because SQL compares them in another way. */
 export function computeShape({ shape, place }: Selection): string {
   if ('page' in place) return isFirstPage(place) ? `${shape} first` : shape
   const nulls = place.beside.map((key) => (key === null ? '0' : '1')).join('')
   return `${shape} ${place.backward ? 'before' : 'after'}${place.inclusive ? '=' : ''} ${nulls}`
 }
 
-/** The values of a selection in the order in which the placeholders count them: of the clauses, then of the row that it is beside. */
+/** Lists the values of a selection in the order of the placeholders: those of the clauses, then those of the row beside the page. */
 export function listValues({ clauses, place }: Selection): unknown[] {
   const values: unknown[] = []
   for (const clause of clauses) values.push(...clause.values)
@@ -163,6 +165,6 @@ export function listValues({ clauses, place }: Selection): unknown[] {
   return values
 }
 
-/** Rows that a count need not go beyond. */
+/** Computes the number of rows at which a count may stop. */
 export const computeCountLimit = ({ count, countLimit }: Pick<Selection, 'count' | 'countLimit'>): number =>
   ({ bounded: countLimit, exact: Number.POSITIVE_INFINITY, none: MAX_SORTED })[count]

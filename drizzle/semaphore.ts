@@ -1,19 +1,19 @@
-// Lets some work go on at a time while the rest waits in a queue: one that has an end, a deadline, and can be closed.
+// A semaphore whose queue is bounded, has a deadline for each waiter, and can be closed.
 
 export interface Semaphore {
-  /** Undefined where it did not come to its turn: too many waited already, it waited until `deadline`, or the queue was closed. */
+  /** Runs `work` when a place is free. Returns undefined if the queue is full, `deadline` passes first, or the queue is closed. */
   run<T>(deadline: number, work: () => Promise<T>): Promise<T | undefined>
   close(): void
 }
 
-/** `max` at a time, while `maxQueue` wait. */
+/** Creates a semaphore that runs `max` pieces of work at a time, while `maxQueue` wait. */
 export function createSemaphore(max: number, maxQueue: number): Semaphore {
-  const waiting = new Set<(turn: boolean) => void>()
+  const waiting = new Set<(isFree: boolean) => void>()
   let free = max
-  let closed = false
+  let isClosed = false
 
-  async function take(deadline: number): Promise<boolean> {
-    if (closed) return false
+  async function acquire(deadline: number): Promise<boolean> {
+    if (isClosed) return false
     if (free > 0) {
       free--
       return true
@@ -25,12 +25,12 @@ export function createSemaphore(max: number, maxQueue: number): Semaphore {
     return promise.finally(() => clearTimeout(timer))
   }
 
-  function leave(resolve: (turn: boolean) => void, turn: boolean): void {
+  function leave(resolve: (isFree: boolean) => void, isFree: boolean): void {
     waiting.delete(resolve)
-    resolve(turn)
+    resolve(isFree)
   }
 
-  function pass(): void {
+  function release(): void {
     const [next] = waiting
     if (next) leave(next, true)
     else free++
@@ -38,15 +38,15 @@ export function createSemaphore(max: number, maxQueue: number): Semaphore {
 
   return {
     async run(deadline, work) {
-      if (!(await take(deadline))) return undefined
+      if (!(await acquire(deadline))) return undefined
       try {
         return await work()
       } finally {
-        pass()
+        release()
       }
     },
     close() {
-      closed = true
+      isClosed = true
       for (const resolve of waiting) leave(resolve, false)
     },
   }

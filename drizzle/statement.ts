@@ -1,19 +1,19 @@
-// Statements whose SQL is compiled once, and run with other values each time.
+// Statements: SQL that is compiled once and runs with other values each time.
 import { Placeholder, type SQL, sql } from 'drizzle-orm'
 
-/** SQL, and for each of its placeholders the place of the value to bind. */
+/** SQL text, and for each of its parameters the index of the value to bind. */
 export interface Statement {
   text: string
   binds: readonly number[]
 }
 
-/** Quotes the name of a table or column for SQL that is written as text: `order` and `from` are words of the language. */
+/** Quotes the name of a table or column. SQL reserves words such as `order` and `from`. */
 export const quoteName = (name: string): string => `"${name}"`
 
-/** Stands for the value with a number. */
+/** Builds the placeholder of the value at an index. */
 export const placeholder = (index: number): SQL => sql`${sql.placeholder(String(index))}`
 
-/** Returns a function that compiles SQL in which every value is a placeholder, each object of it once. */
+/** Returns a function that compiles SQL in which every value is a placeholder. It compiles each object once. */
 export function createCompiler(dialect: { sqlToQuery(query: SQL): { sql: string; params: unknown[] } }): (query: SQL) => Statement {
   const compiled = new WeakMap<SQL, Statement>()
   return (query) => {
@@ -28,6 +28,6 @@ export function createCompiler(dialect: { sqlToQuery(query: SQL): { sql: string;
 }
 
 function parsePlace(param: unknown, text: string): number {
-  if (!(param instanceof Placeholder)) throw new TypeError(`a value in place of a placeholder: ${text}`)
+  if (!(param instanceof Placeholder)) throw new TypeError(`A value instead of a placeholder: use placeholder() in ${text}`)
   return Number(param.name)
 }

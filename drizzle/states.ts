@@ -1,17 +1,17 @@
-// The counters of all tables as they were read at one moment, and the state of any of them as text.
+// The counters of all tables at one moment, and the state of any of them as text.
 
 export type Counter = readonly [version: number, nonce: number]
 
 export class TableStates {
   readonly #counters: ReadonlyMap<string, Counter>
-  /** By the tables asked for. There are as few of these as there are references between tables. */
+  /** Texts by the names of their tables. They are few, because references between tables are. */
   readonly #texts = new Map<string, string>()
 
   constructor(counters: Iterable<readonly [table: string, Counter]>) {
     this.#counters = new Map(counters)
   }
 
-  /** The same text as `stateOf` of `conditions.ts` makes in SQL. */
+  /** Formats the state of tables, as `selectState` in conditions.ts does in SQL. */
   format(tables: readonly string[]): string {
     const key = tables.length === 1 ? (tables[0] as string) : tables.join()
     let text = this.#texts.get(key)

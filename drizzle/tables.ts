@@ -1,4 +1,4 @@
-// Every table, once, as a function of a column kit. drizzle-kit makes both databases' migrations from it.
+// Defines every table once, as a function of a column kit. drizzle-kit writes the migrations of both databases from it.
 import { sql } from 'drizzle-orm'
 import type { AnySQLiteColumn } from 'drizzle-orm/sqlite-core'
 import { defineBackgroundTables } from './background.ts'
@@ -17,7 +17,7 @@ export function defineTables(kit: Kit) {
     (t) => [
       kit.uniqueIndex('categories_slug', t.slug),
       kit.uniqueIndex('categories_parent_name', t.parent, t.name),
-      // NULLs differ from each other in a unique index, so roots are compared among themselves by one of their own.
+      // A unique index takes NULLs for different, so roots need an index of their own.
       kit.uniqueIndex('categories_root_name', t.name).where(sql`parent is null`),
       kit.index('categories_by_name', t.name, t.id),
       kit.index('categories_by_parent', t.parent, t.id),
@@ -71,7 +71,7 @@ export function defineTables(kit: Kit) {
       kit.index('keys_by_updated_at', t.updated_at, t.id),
     ],
   )
-  // Apart from what is served, so that no list, log or export of keys can have them.
+  // A table of its own, so that no list, log or export of keys shows secrets.
   const key_secrets = kit.table(
     'key_secrets',
     {
@@ -81,7 +81,7 @@ export function defineTables(kit: Kit) {
     },
     (t) => [kit.uniqueIndex('key_secrets_key', t.key)],
   )
-  // Who did what. The key is no reference: what was done with it stays written down.
+  // The change log. `key_id` is no foreign key: entries outlive their key.
   const changes = kit.table(
     'changes',
     {
@@ -96,19 +96,19 @@ export function defineTables(kit: Kit) {
       at: kit.time().notNull(),
       fields: kit.text().notNull(),
       reason: kit.text(),
-      // The record as it was afterwards or, deleted, before.
+      // The record after the change; for a deletion, before it.
       state: kit.text(),
     },
     (t) => [kit.index('changes_by_record', t.resource, t.record_id, t.id), ...kit.logIndexes('changes', t)],
   )
-  // How far each consumer has read the change log.
+  // The last entry of the change log that each consumer has read.
   const consumer_offsets = kit.table('consumer_offsets', { name: kit.text().primaryKey(), change: kit.integer().notNull() })
-  // What a POST was answered with, for who asks again because the answer was lost on the way.
+  // Responses to POST requests, for clients that repeat a request because its response was lost.
   const idempotency_keys = kit.table(
     'idempotency_keys',
     {
       id: kit.id(),
-      // The id of an API key: no reference, for an answer outlives its key.
+      // Id of an API key. It is no foreign key: a response outlives its key.
       caller: kit.integer().notNull(),
       key: kit.text().notNull(),
       fingerprint: kit.text().notNull(),
@@ -125,5 +125,5 @@ export function defineTables(kit: Kit) {
 /** An interface, so that an application built on this one can add its own tables to it. */
 export interface Tables extends ReturnType<typeof defineTables> {}
 
-/** The tables that can be served as resources. */
+/** Names of the tables that can be served as resources. */
 export type ServedName = { [T in keyof Tables]: Tables[T] extends ServedTable ? T : never }[keyof Tables]

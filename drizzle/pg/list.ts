@@ -55,6 +55,7 @@ export interface ReadContext extends ReadPools, ReadTimes {
   isStopped: boolean
 }
 
+/** A list to read, with the statements of its shape. */
 export interface ListRequest {
   statements: Statements
   values: readonly unknown[]
@@ -64,7 +65,7 @@ export interface ListRequest {
   deadline: number
 }
 
-/** How a list is read in a snapshot. */
+/** Options of reading in a snapshot. */
 interface SnapshotOptions {
   /** Bounds the statements. Without it, the list is read on the short pool. */
   deadline?: number
@@ -91,8 +92,8 @@ export async function readInOneStatement(
   const page = buildListPage(selection, rows, {
     count: remembered?.count ?? head.count,
     offset,
-    back: false,
-    others: rows[0]?.at(-2) === true,
+    isFromEnd: false,
+    hasOthers: rows[0]?.at(-2) === true,
   })
   return { ...page, state: head.version }
 }
@@ -187,9 +188,9 @@ async function readPage(
   if ('page' in place && place.page === 'last' && !count.exact) return { ...empty, page: 0 }
   const offset = 'page' in place ? (page - 1) * size : 0
   if (count.exact && offset >= count.rows) return { ...empty, hasBefore: true }
-  const back = 'page' in place && count.exact && offset > count.rows / 2
-  const skipped = back ? Math.max(0, count.rows - offset - size) : offset
-  const read = (way: 'walk' | 'sort') => queryRows(client, statements[back ? (`${way}Back` as const) : way], [...values, skipped])
+  const isFromEnd = 'page' in place && count.exact && offset > count.rows / 2
+  const skipped = isFromEnd ? Math.max(0, count.rows - offset - size) : offset
+  const read = (way: 'walk' | 'sort') => queryRows(client, statements[isFromEnd ? (`${way}Back` as const) : way], [...values, skipped])
   const way = clauses.length > 0 && isSorted(count) ? 'sort' : 'walk'
   refuseStopped(context, deadline)
   const rows =
@@ -197,8 +198,8 @@ async function readPage(
       ? await read(way)
       : await readBefore(context, client, read, { way, canSort: way === 'walk' && clauses.length > 0, deadline })
   const [first] = rows
-  const others = (first ? first.at(-2) : (await queryRows(client, statements.others, values))[0]?.[0]) === true
-  return buildListPage(selection, rows, { count, offset, back, others })
+  const hasOthers = (first ? first.at(-2) : (await queryRows(client, statements.others, values))[0]?.[0]) === true
+  return buildListPage(selection, rows, { count, offset, isFromEnd, hasOthers })
 }
 
 /** Walks for a limited time, then sorts: all matches may be at the far end of the order. */
@@ -221,7 +222,7 @@ async function readBefore(
 
 /** Throws after `interrupt`, which cancels running statements but finds none between two: the next one must not be sent. */
 function refuseStopped({ isStopped }: ReadContext, deadline: number | undefined): void {
-  if (isStopped && deadline !== undefined) throw new QueryTooExpensive('a list was ended before its deadline')
+  if (isStopped && deadline !== undefined) throw new QueryTooExpensive('The list was interrupted before its deadline')
 }
 
 /** Whether so few rows match that finding and sorting them costs less than walking along the order until they come. */

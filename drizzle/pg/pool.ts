@@ -138,6 +138,6 @@ export const LOCK_SHARE = 0.75
 /** Lets the statements of a transaction run until `deadline`, and no longer than `most` milliseconds each. */
 export function buildTimeouts(deadline: number, most = Number.POSITIVE_INFINITY): string {
   const left = Math.ceil(Math.min(deadline - performance.now(), most))
-  if (left <= 0) throw new QueryTooExpensive('a list waited for longer than it may take')
+  if (left <= 0) throw new QueryTooExpensive('The list waited past its deadline')
   return `set local statement_timeout = ${left}; set local lock_timeout = ${Math.ceil(left * LOCK_SHARE)}`
 }

@@ -56,7 +56,7 @@ async function readList(context: ReadContext, selection: Selection, deadline: nu
     (selection.count === 'exact' || context.isStopped
       ? undefined
       : await unlessExpensive(readInSnapshot(context, request, { counts: false })))
-  if (!result) throw new QueryTooExpensive('a list took longer than it may')
+  if (!result) throw new QueryTooExpensive('The list exceeded its deadline')
   return result
 }
 

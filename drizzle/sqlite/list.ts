@@ -1,4 +1,4 @@
-// Reads a list on SQLite: counts what matches, and by that chooses between sorting it and walking along the order's index.
+// Reads a list on SQLite: counts the matches, and by their number chooses between sorting them and walking along the index of the order.
 import {
   buildListPage,
   type Count,
@@ -10,29 +10,31 @@ import {
   MAX_SORTED,
   parseHead,
   type Selection,
+  type TableHead,
 } from '../selection.ts'
 import type { Statement } from '../statement.ts'
 import { type BoundedReader, type Budget, BudgetExceeded, readCpuTime } from './reader.ts'
 
-/** What was found of a filter before, and the version of the table for which that holds. */
+/** Statistics of a filter, and the version of the tables that they hold for. */
 export interface FilterStats {
   version: string
   count: Count
-  /** The clause that the fewest rows hold for, where that was looked for. */
+  /** Index of the clause that the fewest rows match. Undefined if none matches few, or if that was not probed. */
   driver: number | undefined
-  /** Its posting lists were read to the end in little time. */
+  /** Its posting lists were read to the end within QUICK. */
   isQuick: boolean
-  /** Rows of the table, and rows visited to count those that match. */
+  /** Number of rows of the table. */
   rowCount: number
+  /** Rows visited to count the matches. */
   visitedForCount: number
 }
 
-/** All that is needed to read a list, as plain data: it may be sent to another thread. */
+/** Everything needed to read a list, as plain data that can be sent to another thread. */
 export interface ListJob {
   statements: Record<string, Statement>
   values: readonly unknown[]
-  /** For each clause that may drive, whether an index leads to its rows, and the posting lists that may be read before the first of them is seen. */
-  clauses: readonly { indexed: boolean; postings: number }[]
+  /** The clauses that may drive a statement. `postings` is `Clause.postings`, or 0. */
+  clauses: readonly { hasIndex: boolean; postings: number }[]
   place: Selection['place']
   size: number
   count: CountMode
@@ -40,15 +42,15 @@ export interface ListJob {
   stats: FilterStats | undefined
 }
 
-/** What may be spent on a job. */
+/** Limits on the work of a job. */
 export interface ReadLimits {
   count: Budget
   rows: Budget
-  /** What may be passed over where no budget sees it: rows by an offset, and entries of posting lists. */
+  /** Limits on work that no budget sees: rows skipped by an offset, and entries of posting lists. */
   unseen: { rows: number; postings: number }
-  /** Of a count that goes beyond its budget: `partial` takes what it has, `refused` ends the job, `none` does not begin. */
+  /** A count beyond its budget: `partial` keeps the matches so far, `refused` ends the job, `none` does not start counting. */
   counts: 'partial' | 'refused' | 'none'
-  /** Rows after which a walk along an index is given up for sorting all that matches. */
+  /** Visited rows after which a walk along an index is given up for sorting all matches. */
   walk: number
 }
 
@@ -59,35 +61,35 @@ export interface ReadResult {
   visited: number
 }
 
-/** Milliseconds of reading posting lists that the main thread can bear. */
+/** Milliseconds for which the main thread may read posting lists. */
 const QUICK = 8
 
-/** Reads a list, all of one moment. Throws Exceeded where that takes more than the limits allow. */
+/** Reads a list at one moment. Throws BudgetExceeded if that exceeds the limits. */
 export function readList(reader: BoundedReader, job: ListJob, limits: ReadLimits): ReadResult {
   return readInOneStatement(reader, job, limits) ?? reader.inSnapshot(() => readInSnapshot(reader, job, limits))
 }
 
-/** By one statement, where what was found before decides how and still holds; undefined where it does not. */
+/** Reads a list by one statement. Returns undefined if it needs statistics, and those at hand are missing or out of date. */
 function readInOneStatement(reader: BoundedReader, job: ListJob, limits: ReadLimits): ReadResult | undefined {
-  const { stats: known, place } = job
-  if (job.clauses.length > 0 && (!known || !canReadPostings(job, known.rowCount, limits))) return undefined
-  // The nearer end of the list is only known when it is counted.
+  const { stats, place } = job
+  if (job.clauses.length > 0 && (!stats || !canReadPostings(job, stats.rowCount, limits))) return undefined
+  // Only a count tells which end of the list is nearer.
   const offset = 'beside' in place ? 0 : place.page === 'last' ? Number.NaN : (place.page - 1) * job.size
   if (!(offset <= NEAR)) return undefined
-  const plan = { count: known?.count ?? MANY, driver: known?.driver, rowCount: known?.rowCount ?? 0 }
-  if (known && isEmpty(known.count)) return undefined
+  const plan = { count: stats?.count ?? UNKNOWN, driver: stats?.driver, rowCount: stats?.rowCount ?? 0 }
+  // Without a row there is no head, so the version of the statistics could not be compared.
+  if (stats && isEmpty(stats.count)) return undefined
   reader.visited = 0
-  const rows = reader.withBudget(limits.rows, () => readRows(reader, job, limits, plan, { name: 'rows', passed: offset }))
+  const rows = reader.withBudget(limits.rows, () => readRows(reader, job, limits, plan, { name: 'rows', skipped: offset }))
   const head = parseHead(rows[0]?.at(-1))
-  if (!head || (known && known.version !== head.version)) return undefined
-  const { version, count } = head
-  const found = known ?? describeUnfiltered(version, count)
-  const listed = buildListPage(job, rows, { count: found.count, offset, back: false, others: rows[0]?.at(-2) === 1 })
-  return { page: listed, stats: found, visited: reader.visited }
+  if (!head || (stats && stats.version !== head.version)) return undefined
+  const current = stats ?? describeUnfiltered(head)
+  const page = buildListPage(job, rows, { count: current.count, offset, isFromEnd: false, hasOthers: rows[0]?.at(-2) === 1 })
+  return { page, stats: current, visited: reader.visited }
 }
 
-/** What is known of a list without filters. */
-const describeUnfiltered = (version: string, count: Count): FilterStats => ({
+/** Builds the statistics of a list without filters. */
+const describeUnfiltered = ({ version, count }: TableHead): FilterStats => ({
   version,
   count,
   driver: undefined,
@@ -96,24 +98,24 @@ const describeUnfiltered = (version: string, count: Count): FilterStats => ({
   visitedForCount: 0,
 })
 
-/** Rows before a page up to which it does not matter from which end it is looked for. */
+/** Rows before a page up to which it does not matter from which end of the list it is read. */
 const NEAR = 2_000
-const MANY: Count = { rows: 0, exact: false }
+const UNKNOWN: Count = { rows: 0, exact: false }
 
-/** By several, inside a transaction: what matches is counted, which decides how the rest is read. */
+/** Counts the matches and reads the page. Call it inside a snapshot. */
 function readInSnapshot(reader: BoundedReader, job: ListJob, limits: ReadLimits): ReadResult {
   const [[text] = []] = reader.all(getStatement(job, 'head'), [])
-  const { version, count: all } = parseHead(text) ?? { version: '', count: { rows: 0, exact: true } }
-  if (!canReadPostings(job, all.rows, limits)) throw new BudgetExceeded()
-  const known = countMatches(reader, job, limits, describeUnfiltered(version, all))
+  const head = parseHead(text) ?? { version: '', count: { rows: 0, exact: true } }
+  if (!canReadPostings(job, head.count.rows, limits)) throw new BudgetExceeded()
+  const stats = countMatches(reader, job, limits, describeUnfiltered(head))
   const before = reader.visited
-  const listed = reader.withBudget(limits.rows, () => readPage(reader, job, limits, known))
-  return { page: listed, stats: known, visited: reader.visited - before }
+  const page = reader.withBudget(limits.rows, () => readPage(reader, job, limits, stats))
+  return { page, stats, visited: reader.visited - before }
 }
 
-/** Whether the posting lists are short enough, or were when they were read before. */
-function canReadPostings({ clauses, stats: known }: ListJob, rowCount: number, { unseen }: ReadLimits): boolean {
-  if (known?.isQuick) return true
+/** Returns whether the posting lists are short, or were quick to read the last time. */
+function canReadPostings({ clauses, stats }: ListJob, rowCount: number, { unseen }: ReadLimits): boolean {
+  if (stats?.isQuick) return true
   return rowCount * clauses.reduce((sum, { postings }) => sum + postings, 0) <= unseen.postings
 }
 
@@ -121,11 +123,10 @@ function getStatement({ statements }: ListJob, name: string, driver?: number): S
   return statements[driver === undefined ? name : `${name}:${driver}`] as Statement
 }
 
-/** `all` is what is known of all rows. */
+/** Counts the matches, unless the statistics at hand are current. `all` describes the list without filters. */
 function countMatches(reader: BoundedReader, job: ListJob, limits: ReadLimits, all: FilterStats): FilterStats {
-  const { stats: known } = job
   if (job.clauses.length === 0) return all
-  if (known?.version === all.version) return known
+  if (job.stats?.version === all.version) return job.stats
   if (limits.counts === 'none') throw new BudgetExceeded()
   const start = readCpuTime()
   let driver: number | undefined
@@ -145,9 +146,9 @@ function countMatches(reader: BoundedReader, job: ListJob, limits: ReadLimits, a
   }
 }
 
-/** The clause that few rows hold for; undefined where there is none, and the first with an index where it is the only clause. */
+/** Chooses the clause that the fewest rows match. A single clause drives if it has an index. Returns undefined if no clause matches few rows. */
 function chooseDriver(reader: BoundedReader, job: ListJob): number | undefined {
-  const indexed = [...job.clauses.keys()].filter((clause) => job.clauses[clause]?.indexed)
+  const indexed = [...job.clauses.keys()].filter((clause) => job.clauses[clause]?.hasIndex)
   if (job.clauses.length === 1) return indexed[0]
   let [driver, fewest]: [number | undefined, number] = [undefined, MAX_SORTED + 1]
   for (const clause of indexed) {
@@ -157,6 +158,7 @@ function chooseDriver(reader: BoundedReader, job: ListJob): number | undefined {
   return driver
 }
 
+/** Facts that decide how rows are read. */
 interface ReadPlan {
   count: Count
   driver: number | undefined
@@ -168,60 +170,65 @@ function readPage(reader: BoundedReader, job: ListJob, limits: ReadLimits, plan:
   const { count } = plan
   const page = computePageNumber(job, count)
   const empty: ListPage = { count, rows: [], page, hasBefore: page > 1, hasAfter: false }
-  // Where the end is not known, there is no page to call the last.
+  // The last page has no number if the end of the list is unknown.
   if ('page' in place && place.page === 'last' && !count.exact) return { ...empty, page: 0 }
   const offset = 'page' in place ? (page - 1) * size : 0
   if (count.exact && offset >= count.rows) return empty
-  // The nearer end of the list, where it is known.
-  const back = count.exact && offset > 0 && offset > count.rows / 2
-  const passed = back ? Math.max(0, count.rows - offset - size) : offset
-  if (passed > limits.unseen.rows) throw new BudgetExceeded()
-  const rows = readRows(reader, job, limits, plan, { name: back ? 'back' : 'rows', passed })
-  // Behind a row stands whether there are others; without one it has to be asked for.
+  // Read from the nearer end of the list.
+  const isFromEnd = count.exact && offset > 0 && offset > count.rows / 2
+  const skipped = isFromEnd ? Math.max(0, count.rows - offset - size) : offset
+  if (skipped > limits.unseen.rows) throw new BudgetExceeded()
+  const rows = readRows(reader, job, limits, plan, { name: isFromEnd ? 'back' : 'rows', skipped })
+  // Each row tells whether there are rows on the other side. An empty page needs a statement for that.
   const [first] = rows
-  const asked = () => ('beside' in place ? readRows(reader, job, limits, plan, { name: 'others', passed: 0 })[0]?.[0] : undefined)
-  return buildListPage(job, rows, { count, offset, back, others: (first ? first.at(-2) : asked()) === 1 })
+  const readOthers = () => ('beside' in place ? readRows(reader, job, limits, plan, { name: 'others', skipped: 0 })[0]?.[0] : undefined)
+  return buildListPage(job, rows, { count, offset, isFromEnd, hasOthers: (first ? first.at(-2) : readOthers()) === 1 })
 }
 
-/** Runs a statement in the way that visits the fewest rows. */
+/** Runs a statement in the way that visits the fewest rows: walks, and sorts if the walk takes too long. */
 function readRows(
   reader: BoundedReader,
   job: ListJob,
   limits: ReadLimits,
   plan: ReadPlan,
-  { name, passed }: { name: 'rows' | 'back' | 'others'; passed: number },
+  { name, skipped }: { name: 'rows' | 'back' | 'others'; skipped: number },
 ): unknown[][] {
-  const values = 'page' in job.place ? [...job.values, passed] : job.values
-  const sorted = () => reader.all(getStatement(job, name, plan.driver ?? findIndexedClause(job)), values)
-  const walk = computeWalkLimit(job, limits, plan, passed)
-  if (walk === 0) return sorted()
+  const values = 'page' in job.place ? [...job.values, skipped] : job.values
+  const sort = () => reader.all(getStatement(job, name, plan.driver ?? findIndexedClause(job)), values)
+  const walk = computeWalkLimit(job, limits, plan, skipped)
+  if (walk === 0) return sort()
   const end = reader.visited + walk
-  let far = false
+  let isTooFar = false
   const budget: Budget = (visited) => {
     limits.rows(visited)
-    far = visited > end
-    if (far) throw new BudgetExceeded()
+    isTooFar = visited > end
+    if (isTooFar) throw new BudgetExceeded()
   }
   try {
     return reader.withBudget(budget, () => reader.all(getStatement(job, name), values))
   } catch (error) {
-    if (!far) throw error
-    return sorted()
+    if (!isTooFar) throw error
+    return sort()
   }
 }
 
-/** Rows that a walk may visit before it is given up for sorting: none where that is the better way from the beginning. */
-function computeWalkLimit({ clauses, size }: ListJob, { walk }: ReadLimits, { count, rowCount, driver }: ReadPlan, passed: number): number {
+/** Computes the rows that a walk may visit before sorting takes over. Returns 0 if sorting is better from the start. */
+function computeWalkLimit(
+  { clauses, size }: ListJob,
+  { walk }: ReadLimits,
+  { count, rowCount, driver }: ReadPlan,
+  skipped: number,
+): number {
   if (clauses.length === 0 || !count.exact) return walk
-  // What is found by the index of one of several clauses may not hold for the others; where none has few, it may be almost any row.
-  const sorting = driver === undefined ? rowCount : clauses.length > 1 ? MAX_SORTED : count.rows
-  // If the matches are spread evenly. Where they are not, sorting them after all is not much more.
-  const expected = ((passed + size) * rowCount) / Math.max(1, count.rows)
-  return expected < sorting / 2 ? Math.min(walk, sorting) : count.rows > MAX_SORTED ? walk : 0
+  // Rows that sorting visits. With several clauses, the driver's rows may not match the others; without a driver, it may visit any row.
+  const sorted = driver === undefined ? rowCount : clauses.length > 1 ? MAX_SORTED : count.rows
+  // Assume that the matches are spread evenly. If they are not, sorting after all costs little more.
+  const expected = ((skipped + size) * rowCount) / Math.max(1, count.rows)
+  return expected < sorted / 2 ? Math.min(walk, sorted) : count.rows > MAX_SORTED ? walk : 0
 }
 
-/** Where no clause has an index, statements without a driver find all that matches too. */
+/** Finds the first clause with an index. Without one, statements without a driver find all matches too. */
 function findIndexedClause({ clauses }: ListJob): number | undefined {
-  const first = clauses.findIndex(({ indexed }) => indexed)
+  const first = clauses.findIndex(({ hasIndex }) => hasIndex)
   return first < 0 ? undefined : first
 }

@@ -1,11 +1,11 @@
-// A connection that keeps its statements prepared.
+// Statements that a SQLite connection keeps prepared.
 import type Driver from 'better-sqlite3'
 import { Memory } from '../memory.ts'
 import type { Statement } from '../statement.ts'
 
-/** Bytes that the prepared statements of a connection take. */
+/** Maximum bytes of the prepared statements of a connection. */
 const PREPARED_BYTES = 4_194_304
-/** What SQLite allocates for a statement, for each character of its text (measured: 12 to 22). */
+/** Bytes that SQLite allocates for each character of a statement (measured: 12 to 22). */
 const PREPARED_PER_CHARACTER = 22
 
 export class PreparedStatements {
@@ -16,7 +16,7 @@ export class PreparedStatements {
     this.connection = connection
   }
 
-  /** The rows, each as an array of its columns. */
+  /** Runs a statement and returns its rows as arrays of columns. */
   all({ text, binds }: Statement, values: readonly unknown[]): unknown[][] {
     let statement = this.#prepared.get(text)
     if (!statement) {

@@ -1,4 +1,4 @@
-// Reads lists: at once where that is short, and otherwise in a pool of threads, under a deadline.
+// Reads lists on SQLite: short ones inline, and the others in a pool of threads under a deadline.
 import { Piscina } from 'piscina'
 import { type Database, QueryTooExpensive } from '../database.ts'
 import { checkDeadline, computeLastTry, withDeadline } from '../deadline.ts'
@@ -9,24 +9,26 @@ import { type BoundedReader, type Budget, BudgetExceeded, readCpuTime, VISITS_PE
 import { buildStatements, MAX_DRIVERS } from './statements.ts'
 import type { WorkerData, WorkerJob } from './worker.ts'
 
-/** Threads. With eight the main thread would wait for the processor for too long. */
+/** Number of threads. With eight, the main thread would wait too long for the processor. */
 const THREADS = 4
-/** Jobs that wait for one of them. */
+/** Maximum number of jobs that wait for a thread. */
 const MAX_QUEUE = 64
-/** Milliseconds after which a thread without work ends. */
+/** Milliseconds after which an idle thread ends. */
 const IDLE = 60_000
-/** Rows that the main thread visits for a count or a page, milliseconds that it works for it, and that it takes where it waits for the disk. */
+/** Maximum number of rows that the main thread visits for a count or a page. */
 const MAX_VISITED = 10_000
+/** Milliseconds of CPU time that the main thread spends on it. */
 const MAX_TIME = 4
+/** Milliseconds that it takes if it waits for the disk. */
 const MAX_WAIT = 20
-/** What it passes over without being able to stop: rows before a page, and entries of posting lists, some 5 ns each. */
+/** Limits on work that the main thread cannot stop: rows before a page, and entries of posting lists, some 5 ns each. */
 const UNSEEN = { rows: MAX_VISITED, postings: 1_000_000 }
 
 export interface ListReaderOptions {
   path: string
   /** Milliseconds after which a list is given up. */
   timeout: number
-  /** Milliseconds of work that a count may take which need not be exact. */
+  /** Milliseconds of CPU time for a count that need not be exact. */
   countTime: number
 }
 
@@ -45,12 +47,12 @@ export function createListReader(
   })
   const memory = new ListMemory<ListJob['statements'], FilterStats>(buildStatements)
 
-  /** Undefined where the deadline comes first, also while the job waits for a thread. */
-  async function inPool(job: ListJob, deadline: number): Promise<ReadResult | undefined> {
+  /** Returns undefined if the deadline passes first, also while the job waits for a thread. */
+  async function runInPool(job: ListJob, deadline: number): Promise<ReadResult | undefined> {
     const left = deadline - performance.now()
     if (stopped[0] !== 0 || pool.queueSize >= MAX_QUEUE || left <= 0) return undefined
     return withDeadline(deadline, pool.run({ ...job, deadline: Date.now() + left, countTime })).catch((error) => {
-      // The threads are ended with what they have left to do.
+      // Closing ends the threads and fails their jobs.
       if (stopped[0] !== 0 || error instanceof QueryTooExpensive) return undefined
       throw error
     })
@@ -61,19 +63,19 @@ export function createListReader(
       checkDeadline(deadline)
       const { clauses, count } = selection
       const keys = buildListKeys(selection)
-      const remembered = clauses.length > 0 ? memory.counts.get(keys.filter) : undefined
-      const job = buildJob(selection, memory.findStatements(selection, keys), remembered)
-      const counts = remembered && remembered.visitedForCount > MAX_VISITED ? 'none' : 'refused'
+      const stats = clauses.length > 0 ? memory.counts.get(keys.filter) : undefined
+      const job = buildJob(selection, memory.findStatements(selection, keys), stats)
+      const counts = stats && stats.visitedForCount > MAX_VISITED ? 'none' : 'refused'
       let result = memory.isSlow(keys, selection) ? undefined : runInline(main, job, counts)
       if (!result) {
-        result = await inPool(job, computeLastTry(deadline, timeout))
+        result = await runInPool(job, computeLastTry(deadline, timeout))
         if (!result || result.visited > MAX_VISITED) memory.noteSlow(keys, selection)
       }
       if (result && clauses.length > 0) memory.counts.set(keys.filter, result.stats)
-      // A page that is found at once is not to fail because its count takes long while the pool is full.
+      // A page that is quick to read must not fail because its count is slow while the pool is full.
       checkDeadline(deadline)
       if (!result && count !== 'exact') result = runInline(main, job, 'partial')
-      if (!result) throw new QueryTooExpensive('a list took longer than it may')
+      if (!result) throw new QueryTooExpensive('The list exceeded its deadline')
       return { ...result.page, state: result.stats.version }
     },
     interrupt: () => {
@@ -86,21 +88,22 @@ export function createListReader(
   }
 }
 
-/** Returns the plain data that `run` takes. */
-export function buildJob(selection: Selection, statements: ListJob['statements'], known?: FilterStats): ListJob {
+/** Builds the plain data that `readList` takes. */
+export function buildJob(selection: Selection, statements: ListJob['statements'], stats?: FilterStats): ListJob {
   const { clauses, place, size, count, countLimit } = selection
   return {
     statements,
     values: listValues(selection),
-    clauses: clauses.slice(0, MAX_DRIVERS).map(({ isUnindexed: unindexed = false, postings = 0 }) => ({ indexed: !unindexed, postings })),
+    clauses: clauses.slice(0, MAX_DRIVERS).map(({ isUnindexed = false, postings = 0 }) => ({ hasIndex: !isUnindexed, postings })),
     place,
     size,
     count,
     countLimit,
-    stats: known,
+    stats,
   }
 }
 
+/** Creates the budget of one count or page on the main thread. */
 function inlineBudget(): Budget {
   let from = -1
   let end = Number.POSITIVE_INFINITY
@@ -110,7 +113,7 @@ function inlineBudget(): Budget {
     const done = visited - from
     if (done > MAX_VISITED) throw new BudgetExceeded()
     if (done === 0 || done % VISITS_PER_CLOCK !== 0) return
-    // Most are over before the clock is looked at once.
+    // Most work ends before the first reading of a clock.
     if (end === Number.POSITIVE_INFINITY) {
       end = readCpuTime() + MAX_TIME
       latest = performance.now() + MAX_WAIT
@@ -118,7 +121,7 @@ function inlineBudget(): Budget {
   }
 }
 
-/** Undefined where it took too much. */
+/** Reads a list on the main thread. Returns undefined if that exceeds its limits. */
 function runInline(main: BoundedReader, job: ListJob, counts: ReadLimits['counts']): ReadResult | undefined {
   try {
     return readList(main, job, { count: inlineBudget(), rows: inlineBudget(), unseen: UNSEEN, counts, walk: Number.POSITIVE_INFINITY })

@@ -1,12 +1,12 @@
-// The header of the WAL index (https://sqlite.org/walformat.html, 2.1): it changes with every commit, whoever makes it.
+// Reads the header of the WAL index (https://sqlite.org/walformat.html, 2.1), which changes with every commit of any process.
 import { openSync, readSync, statSync } from 'node:fs'
 
-/** Bytes: the header stands there twice, so that half of a new one is told from a whole one. */
+/** Bytes of the header. It is stored twice, so that a half-written one is recognisable. */
 const HEADER = 96
 
 /**
- * The descriptors of this process, by file. None is ever closed: closing one would release the locks that SQLite has on the same file,
- * for all connections of the process (POSIX advisory locks). The system closes them when the process ends.
+ * Descriptors of this process by file. They stay open until the process ends: closing one would release SQLite's locks on the file for all
+ * connections of the process (POSIX advisory locks).
  */
 const descriptors = new Map<string, number>()
 
@@ -19,7 +19,7 @@ export class WalIndex {
     this.#descriptor = descriptor
   }
 
-  /** Of a database on which a connection has read already. Undefined where there is no such file, as in a heap. */
+  /** Opens the WAL index of a database that a connection has read already. Returns undefined if there is no such file. */
   static open(path: string): WalIndex | undefined {
     try {
       const file = `${path}-shm`
@@ -33,13 +33,13 @@ export class WalIndex {
     }
   }
 
-  /** Whether somebody has committed since `remember` was called last. */
+  /** Returns whether any process has committed since the last `remember`. */
   hasChanged(): boolean {
     const read = readSync(this.#descriptor, this.#now, 0, HEADER, 0)
     return read !== HEADER || !this.#now.equals(this.#seen)
   }
 
-  /** Takes what `hasChanged` has read for known. What is committed after that reading is a change. */
+  /** Remembers the header that `hasChanged` read. Later commits count as changes. */
   remember(): void {
     this.#now.copy(this.#seen)
   }

@@ -1,4 +1,4 @@
-// A thread of the pool: reads lists that would hold up everybody else if the main thread read them.
+// A thread of the pool: reads the lists that would block the main thread.
 import { constants, setPriority } from 'node:os'
 import { workerData } from 'node:worker_threads'
 import type { ListJob, ReadResult } from './list.ts'
@@ -6,42 +6,42 @@ import type { Budget } from './reader.ts'
 
 export interface WorkerData {
   path: string
-  /** Not 0 once the database is being closed: statements end at the next look at it. */
+  /** Not 0 once the database is closing. Statements check it, and end. */
   stopped: Int32Array
 }
 
 export interface WorkerJob extends ListJob {
-  /** When it must end, in milliseconds since 1970. */
+  /** Milliseconds since 1970 at which the job must end. */
   deadline: number
-  /** Milliseconds of work that a count may take which need not be exact. */
+  /** Milliseconds of CPU time for a count that need not be exact. */
   countTime: number
 }
 
-/** Rows after which a walk along an index is given up for sorting all that matches. */
+/** Visited rows after which a walk along an index is given up for sorting all matches. */
 const WALK = 200_000
 
 try {
-  // Of this thread alone, where the system has threads with priorities of their own (Linux): the main thread goes first.
+  // Lower the priority of this thread, so that the main thread goes first. Only Linux has priorities per thread.
   if (process.platform === 'linux') setPriority(constants.priority.PRIORITY_BELOW_NORMAL)
 } catch {
-  // Not everywhere allowed, and nothing rests on it.
+  // Not every system allows it, and nothing depends on it.
 }
 
-// Behind that: what is loaded takes the processor for a while too.
+// Load these after lowering the priority, because loading takes CPU time too.
 const { readList } = await import('./list.ts')
 const { BoundedReader, BudgetExceeded, readCpuTime, VISITS_PER_CLOCK } = await import('./reader.ts')
 
 const { path, stopped } = workerData as WorkerData
 const reader = new BoundedReader(path)
 
-/** Ends what goes on until `deadline`, or until the database is closed. */
+/** Creates a budget that ends work at `deadline`, or when the database closes. */
 const createDeadlineBudget =
   (deadline: number): Budget =>
   (visited) => {
     if (visited % VISITS_PER_CLOCK === 0 && (Date.now() > deadline || Atomics.load(stopped, 0) !== 0)) throw new BudgetExceeded()
   }
 
-/** The same, and ends after some time of this thread's own: how far a count goes is not to depend on what else the processor does. */
+/** Creates a deadline budget that also ends after `time` milliseconds of CPU time, so that other processes do not shorten a count. */
 function createWorkBudget(time: number, deadline: number): Budget {
   const outer = createDeadlineBudget(deadline)
   const end = readCpuTime() + time
@@ -51,7 +51,7 @@ function createWorkBudget(time: number, deadline: number): Budget {
   }
 }
 
-/** Undefined where the deadline came first. */
+/** Reads a list. Returns undefined if the deadline passes first. */
 export default function read({ deadline, countTime, ...job }: WorkerJob): ReadResult | undefined {
   if (Date.now() > deadline) return undefined
   const rows = createDeadlineBudget(deadline)

@@ -1,7 +1,8 @@
 // Writes the search texts and the change log entries of an import, in batches.
 import { inArray, sql } from 'drizzle-orm'
+import { BATCH } from '../../drizzle/batches.ts'
 import type { Database, Queries } from '../../drizzle/database.ts'
-import { BATCH, indexRows } from '../../drizzle/search.ts'
+import { indexRows } from '../../drizzle/search.ts'
 import type { ServedTable } from '../../drizzle/served.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import { type Actor, created, recordChanges, updated } from '../changelog/record.ts'

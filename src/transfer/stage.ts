@@ -1,8 +1,8 @@
 // The first half of an import: reads the lines into a temporary table, without blocking other writes.
 import { sql } from 'drizzle-orm'
+import { BATCH } from '../../drizzle/batches.ts'
 import { columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { buildInserter, toDriverValue } from '../../drizzle/rows.ts'
-import { BATCH } from '../../drizzle/search.ts'
 import type { Fault } from '../errors.ts'
 import { addFaults, createFaults } from './faults.ts'
 import type { Line } from './ndjson.ts'

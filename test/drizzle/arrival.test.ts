@@ -11,7 +11,7 @@ import { connect, DIALECTS } from '../dialects.ts'
 import { build, get, onEach } from '../helper.ts'
 
 const TOO_EXPENSIVE = { status: 503, body: { code: 'query-too-expensive' } }
-const LATE = { message: /^a list (took|waited for) longer than it may/ }
+const LATE = { message: /^The list (exceeded|waited past) its deadline/ }
 /** Seconds. This deadline always passes in the tests below. */
 const SOON = '0.2'
 /** Milliseconds of a timeout that a test must never reach. */

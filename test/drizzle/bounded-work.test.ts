@@ -102,7 +102,10 @@ async function compileSelection(db: Database, text: string): Promise<Selection> 
   let asked: Selection | undefined
   const recordSelection: Database['list'] = async (selection) => {
     asked = selection
-    return { ...buildListPage(selection, [], { count: { rows: 0, exact: true }, offset: 0, back: false, others: false }), state: '' }
+    return {
+      ...buildListPage(selection, [], { count: { rows: 0, exact: true }, offset: 0, isFromEnd: false, hasOthers: false }),
+      state: '',
+    }
   }
   await list({ ...db, list: recordSelection }, products, values, { countLimit: COUNT_LIMIT })
   if (!asked) throw new Error(`${text} asked nothing`)

@@ -376,7 +376,7 @@ interface Refused {
 const refused: Record<string, Refused> = {
   'ahead of the code': {
     newer: { '0001_newer': ['CREATE TABLE newer (id bigint);'] },
-    says: /0001_newer.*does not know.*run the version/,
+    says: /0001_newer.*is unknown to this version: run the version/,
     ready: true,
   },
   'made by a file that was changed since': {
