@@ -10,8 +10,8 @@ import Driver from 'better-sqlite3'
 import pg from 'pg'
 import { buildApp } from '../src/app.ts'
 import { issueKey } from '../src/auth/keys.ts'
-import { logLag } from '../src/changelog/read.ts'
-import { COMMAND_LINE, created, recordChanges } from '../src/changelog/record.ts'
+import { measureLag } from '../src/changelog/read.ts'
+import { buildCreateChange, COMMAND_LINE, recordChanges } from '../src/changelog/record.ts'
 import { loadConfig } from '../src/config.ts'
 import type { App } from '../src/http/routes.ts'
 import { products } from '../src/resources/products.ts'
@@ -79,7 +79,7 @@ async function fill(app: App): Promise<void> {
   await app.db.write((tx) => tx.delete(app.db.tables.changes))
   const at = '2026-01-31T12:00:00.000Z'
   const changes = [...rowsOf(ENTRIES)].map((row, index) =>
-    created(products, { ...row, id: index + 1, price: '29.90', created_at: at, updated_at: at, version: 1 }),
+    buildCreateChange(products, { ...row, id: index + 1, price: '29.90', created_at: at, updated_at: at, version: 1 }),
   )
   for (let start = 0; start < ENTRIES; start += PAGE)
     await app.db.write((tx) => recordChanges(tx, app.db, products, COMMAND_LINE, changes.slice(start, start + PAGE)))
@@ -141,7 +141,7 @@ export async function benchFeed(engines: readonly Engine[] = ['sqlite', 'pg'], p
         const { port } = app.server.address() as AddressInfo
         const authorization = `Bearer ${token}`
         // Whatever transaction is under way in the cluster holds back what was written after it began.
-        while ((await logLag(app.db)) > 0) await setTimeout(100)
+        while ((await measureLag(app.db)) > 0) await setTimeout(100)
         const raw = await rateOf(() => followRaw(scratch))
         const feed = await rateOf(() => follow(port, authorization))
         const share = Math.round((100 * feed) / raw)

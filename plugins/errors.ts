@@ -5,7 +5,7 @@ import type { Duplex } from 'node:stream'
 import type { ConnectionError, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Failure } from '../drizzle/database.ts'
-import { type ErrorCode, errors, type Fault, invalid, listMembers, Problem, problemDocument } from '../src/errors.ts'
+import { buildProblemDocument, type ErrorCode, errors, type Fault, invalid, listMembers, Problem } from '../src/errors.ts'
 import { databaseProblems } from '../src/http/database-problems.ts'
 import { FIXED_HEADERS, MERGE_PATCH } from '../src/openapi/responses.ts'
 
@@ -82,7 +82,7 @@ export function sendRaw({ log }: FastifyInstance, socket: Duplex, problem: Probl
   const id = randomUUID()
   const { status } = errors[problem.code]
   log.info({ reqId: id, res: { statusCode: status }, code: problem.code, cause: problem.cause }, 'what is no request was answered')
-  const body = JSON.stringify(problemDocument(problem, id))
+  const body = JSON.stringify(buildProblemDocument(problem, id))
   const headers = {
     'content-type': CONTENT_TYPE,
     'content-length': Buffer.byteLength(body),
@@ -155,5 +155,5 @@ function send(reply: FastifyReply, request: FastifyRequest, problem: Problem): F
     })
     .type(CONTENT_TYPE)
     .serializer(JSON.stringify)
-    .send(problemDocument(problem, request.id))
+    .send(buildProblemDocument(problem, request.id))
 }

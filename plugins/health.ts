@@ -2,7 +2,7 @@
 import type { Server } from 'node:http'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import fp from 'fastify-plugin'
-import { logLag } from '../src/changelog/read.ts'
+import { measureLag } from '../src/changelog/read.ts'
 import { Problem } from '../src/errors.ts'
 import { databaseProblems } from '../src/http/database-problems.ts'
 
@@ -53,7 +53,7 @@ export default fp(
       if (isStopping) throw new Problem('not-ready', 'The service is stopping.')
       if (!app.load.hasSettled) throw new Problem('not-ready', 'The service has just started.')
       try {
-        const [lag] = await withReadyLimit(READY_LIMIT, Promise.all([logLag(app.db), app.db.checkReady()]))
+        const [lag] = await withReadyLimit(READY_LIMIT, Promise.all([measureLag(app.db), app.db.checkReady()]))
         lastReason = undefined
         return lag
       } catch (cause) {

@@ -2,7 +2,7 @@
 import swagger from '@fastify/swagger'
 import fp from 'fastify-plugin'
 import packageJson from '../package.json' with { type: 'json' }
-import { type Document, orderParameters, shareComponents } from '../src/openapi/components.ts'
+import { type OpenApiDocument, orderParameters, shareComponents } from '../src/openapi/components.ts'
 import type { Resource } from '../src/query/resource.ts'
 
 const DESCRIPTION = `A product catalogue. Lists take filters, \`search\`, \`ordering\`, \`page\` and \`page_size\`; what is unknown, repeated or
@@ -50,8 +50,8 @@ export default fp(
       transform: ({ schema, url }) => ({ schema, url: url.replace(/\/$/, '') + (/^\/api(\/|$)/.test(url) ? '/' : '') }),
       transformObject(made) {
         const document = 'openapiObject' in made ? made.openapiObject : made.swaggerObject
-        orderParameters(document as unknown as Document)
-        shareComponents(document as unknown as Document)
+        orderParameters(document as unknown as OpenApiDocument)
+        shareComponents(document as unknown as OpenApiDocument)
         return document
       },
     })

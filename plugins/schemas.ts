@@ -8,7 +8,7 @@ import { rejectIdempotencyKey } from '../src/http/idempotency.ts'
 import { isPoisoned, listRepeatedMembers, parseBody } from '../src/http/json.ts'
 import { announcesBody, BODYLESS } from '../src/http/limits.ts'
 import { JobList, JobSchema } from '../src/jobs/schemas.ts'
-import { listOf, NoParameters } from '../src/openapi/operations.ts'
+import { buildListSchema, NoParameters } from '../src/openapi/operations.ts'
 import { MERGE_PATCH, Problem as ProblemSchema } from '../src/openapi/responses.ts'
 import { compilePath, compileQuerystring, type Handling } from '../src/query/querystring.ts'
 import { compileBody, MAX_MEMBERS } from '../src/validate.ts'
@@ -143,7 +143,8 @@ export default fp(
     for (const resource of app.resources) {
       const { record, create, merge } = resource.schemas
       // Where nothing can be set, there are no bodies.
-      for (const schema of [record, listOf(resource), ...(resource.writable.size > 0 ? [create, merge] : [])]) app.addSchema(schema)
+      for (const schema of [record, buildListSchema(resource), ...(resource.writable.size > 0 ? [create, merge] : [])])
+        app.addSchema(schema)
     }
     // A route that says nothing of parameters has none, and says so to a client that sends one. The files of the docs page are not ours.
     app.addHook('onRoute', (route) => {

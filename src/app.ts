@@ -27,7 +27,7 @@ import type { App } from './http/routes.ts'
 import type { JobHandler } from './job-handlers.ts'
 import { createNetworkTest } from './limits/address.ts'
 import { createLoggerOptions, type LogStream } from './logger.ts'
-import { declaredResources } from './query/registry.ts'
+import { loadResources } from './query/registry.ts'
 import type { Resource } from './query/resource.ts'
 
 declare module 'fastify' {
@@ -105,7 +105,7 @@ export async function buildApp({
   app.server.on('connect', (_request, socket) => sendRaw(app, socket, connectRefused))
   app.addHttpMethod('DELETE', { hasBody: false, overrideExisting: true })
   app.decorate('config', config)
-  app.decorate('resources', resources ?? (await declaredResources()))
+  app.decorate('resources', resources ?? (await loadResources()))
 
   await app.register(problems)
   await app.register(cors)

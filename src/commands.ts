@@ -10,8 +10,8 @@ import { parseToken } from './auth/token.ts'
 import { COMMAND_LINE } from './changelog/record.ts'
 import { loadConfig } from './config.ts'
 import { invalid } from './errors.ts'
-import { declaredResources } from './query/registry.ts'
-import { type Row, shownOf } from './query/rows.ts'
+import { loadResources } from './query/registry.ts'
+import { getProjection, type Row } from './query/rows.ts'
 import { keys } from './resources/keys.ts'
 import { ROLES } from './roles.ts'
 import { importFile } from './transfer/file.ts'
@@ -107,7 +107,7 @@ export const commands: Record<
     summary: 'List the API keys without their secrets',
     run: (terminal) =>
       withDatabase(terminal, async (db) => {
-        const { columns, toRow } = shownOf(db, keys)
+        const { columns, toRow } = getProjection(db, keys)
         const rows = await db.read.runPrepared(sql`select ${sql.join([...columns], sql`, `)} from ${db.tables.keys} order by id`, [])
         printLine(terminal, rows.length === 0 ? 'There are no API keys.' : formatKeys(rows.map(toRow)))
       }),
@@ -133,14 +133,14 @@ export const commands: Record<
     summary: 'Rebuild the search text of all records, after writing to the database by hand',
     run: (terminal) =>
       withDatabase(terminal, async (db) => {
-        for (const { served } of await declaredResources())
+        for (const { served } of await loadResources())
           printLine(terminal, `${served.table}: ${await reindex(db.write, db.dialect, served)}`)
       }),
   },
 }
 
 async function withDatabase({ env }: Terminal, work: (db: Database, applied: string[]) => Promise<void>): Promise<void> {
-  const resources = await declaredResources()
+  const resources = await loadResources()
   const db = await open(loadConfig(env).DATABASE_URL, { served: resources.map(({ served }) => served) })
   try {
     await work(db, await db.migrate())

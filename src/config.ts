@@ -2,7 +2,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { PROTOCOLS } from '../drizzle/open.ts'
 import { SECRET } from './auth/token.ts'
-import { countSlips } from './did-you-mean.ts'
+import { countTypos } from './did-you-mean.ts'
 import type { Fault } from './errors.ts'
 import { isNetworkList } from './limits/address.ts'
 import { compileTexts } from './validate.ts'
@@ -197,7 +197,7 @@ const findMisspelt = (variables: string[], names: string[]) =>
     .filter((variable) => !names.includes(variable))
     .flatMap((variable) => {
       const suggestion = names.find(
-        (name) => name.length >= MISSPELT.minLength && countSlips(variable.toUpperCase(), name) <= MISSPELT.maxSlips,
+        (name) => name.length >= MISSPELT.minLength && countTypos(variable.toUpperCase(), name) <= MISSPELT.maxSlips,
       )
       return suggestion ? [`${variable} is not a setting; did you mean ${suggestion}?`] : []
     })

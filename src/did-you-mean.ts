@@ -8,7 +8,7 @@ const MAX_LENGTH = 64
 const SUBSTITUTION = 1.01
 
 /** Counts the letters to insert, delete, replace, or swap with their neighbour (optimal string alignment). */
-export const countSlips = (from: string, to: string): number => Math.floor(distance(from, to))
+export const countTypos = (from: string, to: string): number => Math.floor(distance(from, to))
 
 /** Measures how far two names are apart: a slip counts 1, and a replaced letter SUBSTITUTION. */
 function distance(from: string, to: string): number {
@@ -33,7 +33,7 @@ function distance(from: string, to: string): number {
 }
 
 /** The one of `names` that `name` most likely was meant to be, or undefined where none is close. */
-export function nearest(name: string, names: readonly string[]): string | undefined {
+export function findNearest(name: string, names: readonly string[]): string | undefined {
   if (name.length > MAX_LENGTH) return undefined
   let found: string | undefined
   let best = Number.POSITIVE_INFINITY
@@ -51,7 +51,7 @@ export function nearest(name: string, names: readonly string[]): string | undefi
 
 /** Describes a name that is none of `allowed`, and names the one that was meant. */
 export function describeUnknown(detail: string, name: string, allowed: readonly string[]): Reason {
-  const suggestion = nearest(name, allowed)
+  const suggestion = findNearest(name, allowed)
   return suggestion === undefined ? { detail, allowed } : { detail: `${detail}; did you mean ${suggestion}?`, allowed, suggestion }
 }
 

@@ -53,9 +53,9 @@ export interface Reason {
 
 /** The members of a body that have faults, by their names; the whole body is ''. */
 export const listMembers = (faults: readonly Fault[]): Set<string> =>
-  new Set(faults.flatMap((fault) => ('pointer' in fault ? [unescaped(fault.pointer.split('/', 2)[1] ?? '')] : [])))
+  new Set(faults.flatMap((fault) => ('pointer' in fault ? [unescapePointer(fault.pointer.split('/', 2)[1] ?? '')] : [])))
 
-const unescaped = (name: string) => name.replaceAll('~1', '/').replaceAll('~0', '~')
+const unescapePointer = (name: string) => name.replaceAll('~1', '/').replaceAll('~0', '~')
 
 interface ProblemOptions {
   faults?: readonly Fault[]
@@ -100,7 +100,7 @@ const REGISTERED: Partial<Record<ErrorCode, string>> = {
 }
 
 /** RFC 9457's members, with `code` and `errors` beside them. `instance` is the request's id, as in its `X-Request-Id` header. */
-export function problemDocument(problem: Problem, instance: string) {
+export function buildProblemDocument(problem: Problem, instance: string) {
   const { status, title } = errors[problem.code]
   return {
     type: REGISTERED[problem.code] ?? `urn:stockroom:problem:${problem.code}`,

@@ -8,7 +8,7 @@ import { ASCII, LINE, LINES } from './query/field-checks.ts'
 import { readNumber, readText, readTime, Unreadable } from './query/values.ts'
 
 /** A keyword that puts a member's one spelling in its place, or says why it has none. */
-function normalising<S>(
+function buildNormaliser<S>(
   keyword: string,
   type: FuncKeywordDefinition['type'],
   read: (data: string, schema: S) => string,
@@ -28,12 +28,12 @@ function normalising<S>(
 }
 
 const keywords = [
-  normalising('x-trimmed', 'string', (text) => text),
-  normalising('x-decimal', ['string', 'number'], readDecimal),
+  buildNormaliser('x-trimmed', 'string', (text) => text),
+  buildNormaliser('x-decimal', ['string', 'number'], readDecimal),
   { keyword: 'x-nesting', errors: true, validate: checkNesting } satisfies FuncKeywordDefinition,
   // A body that need not be there.
   'x-optional',
-  normalising('x-time', 'string', (text) => new Date(Number(readTime(text).floor)).toISOString()),
+  buildNormaliser('x-time', 'string', (text) => new Date(Number(readTime(text).floor)).toISOString()),
 ]
 
 /** Walks level by level: a value that is nested very deeply would overflow the stack of a recursive function. */
@@ -113,13 +113,13 @@ const TYPES: Record<string, string> = {
   string: 'a string',
 }
 
-const count = (limit: unknown, unit: string) => `${limit} ${unit}${limit === 1 ? '' : 's'}`
+const formatCount = (limit: unknown, unit: string) => `${limit} ${unit}${limit === 1 ? '' : 's'}`
 const atLeast =
   (unit: string) =>
-  ({ limit }: Params) => ({ detail: `must have at least ${count(limit, unit)}` })
+  ({ limit }: Params) => ({ detail: `must have at least ${formatCount(limit, unit)}` })
 const atMost =
   (unit: string) =>
-  ({ limit }: Params) => ({ detail: `must have at most ${count(limit, unit)}` })
+  ({ limit }: Params) => ({ detail: `must have at most ${formatCount(limit, unit)}` })
 
 /** Explains how a text fails each pattern that fields have. */
 const PATTERNS: Record<string, (text: string) => string> = {
@@ -137,7 +137,7 @@ function findControl(text: string): string {
 type Params = Record<string, unknown>
 
 /** Explains a keyword in plain words, and names the member that it is about. Other keywords have Ajv's own message. */
-const explained: Record<string, (params: Params, schema: TSchema, data: unknown) => Reason & { member?: unknown }> = {
+const EXPLANATIONS: Record<string, (params: Params, schema: TSchema, data: unknown) => Reason & { member?: unknown }> = {
   required: ({ missingProperty }) => ({ member: missingProperty, detail: 'is required' }),
   additionalProperties: ({ additionalProperty }, schema) => {
     const allowed = Object.keys(schema.properties ?? {})
@@ -171,7 +171,7 @@ const explained: Record<string, (params: Params, schema: TSchema, data: unknown)
 }
 
 function describeError({ keyword, instancePath, message, params, parentSchema, data }: ErrorObject, schema: TSchema): Fault {
-  const { member, ...rest } = explained[keyword]?.(params, (parentSchema as TSchema | undefined) ?? schema, data) ?? {
+  const { member, ...rest } = EXPLANATIONS[keyword]?.(params, (parentSchema as TSchema | undefined) ?? schema, data) ?? {
     detail: message ?? keyword,
   }
   return { pointer: member === undefined ? instancePath : `${instancePath}/${escapePointer(String(member))}`, ...rest }

@@ -15,7 +15,7 @@ import { open } from '../drizzle/open.ts'
 import packageJson from '../package.json' with { type: 'json' }
 import { buildProgram, main } from '../src/command-line.ts'
 import { commands } from '../src/commands.ts'
-import { declaredResources } from '../src/query/registry.ts'
+import { loadResources } from '../src/query/registry.ts'
 import { sampleProducts } from '../src/transfer/sample.ts'
 import { connect as connectTo, DIALECTS, type Dialect } from './dialects.ts'
 import { onEach } from './helper.ts'
@@ -177,7 +177,7 @@ t.test('failures exit with 1 and a reason', async (t) => {
 
 onEach('each command does its work and reports it', async (t, dialect) => {
   const env = { DATABASE_URL: await dialect.create(t) }
-  const resources = await declaredResources()
+  const resources = await loadResources()
   const steps: [args: string[], out: RegExp, input?: string][] = [
     [['migrate'], /^Applied 0000_init, .*products_search.*\.\n$/],
     [
@@ -335,7 +335,7 @@ const [, postgres] = DIALECTS as [Dialect, Dialect]
 t.test('a service listens only after ADMIN_KEY is stored in the database', { skip: postgres.skip }, async (t) => {
   const ADMIN_KEY = `stk_1_${'a1B2'.repeat(12)}`
   const DATABASE_URL = await postgres.create(t)
-  const db = await open(DATABASE_URL, { served: (await declaredResources()).map(({ served }) => served) })
+  const db = await open(DATABASE_URL, { served: (await loadResources()).map(({ served }) => served) })
   t.teardown(() => db.close())
   await db.migrate()
   const reserved = createServer().listen(0, '127.0.0.1')

@@ -7,7 +7,7 @@ import { defineTables } from '../drizzle/tables.ts'
 import type { App } from '../src/http/routes.ts'
 import { boolean, decimal, id, integer, nullable, reference, stamps, text, time } from '../src/query/fields.ts'
 import { numeric, textual, tree } from '../src/query/lookups.ts'
-import { declaredResources } from '../src/query/registry.ts'
+import { loadResources } from '../src/query/registry.ts'
 import { defineResource } from '../src/query/resource.ts'
 import { categories } from '../src/resources/categories.ts'
 import { products } from '../src/resources/products.ts'
@@ -59,7 +59,7 @@ async function buildWithWidgets(t: Test, dialect: Dialect): Promise<App> {
   await createExtraTables(dialect, url)
 
   const routes = t.testdir({ api: { widgets: { 'index.js': routeFile('widgets') } } })
-  return build(t, existing(dialect, url), { resources: [...(await declaredResources()), widgets], routes, tables })
+  return build(t, existing(dialect, url), { resources: [...(await loadResources()), widgets], routes, tables })
 }
 
 const LIST = '/api/widgets/'
@@ -235,12 +235,12 @@ t.test('other exports of a resource file are ignored', async (t) => {
   const folder = (files: Record<string, string>) => pathToFileURL(`${t.testdir(files)}/`)
   const again = `export { products } from ${moduleUrl('../src/resources/products.ts')}`
   const files = { 'a.ts': `${again}\nexport const SIZES = ['S', 'M']\nexport const nothing = null`, 'b.ts': again, 'c.txt': '' }
-  t.strictSame(await declaredResources(folder(files)), [products])
+  t.strictSame(await loadResources(folder(files)), [products])
   const copy = `import { products } from ${moduleUrl('../src/resources/products.ts')}
     import { defineResource } from ${moduleUrl('../src/query/resource.ts')}
     const { table, singular, contract, search } = products
     export const other = defineResource({ table, singular, contract, search: [], filter: {}, order: ['id'], defaultOrder: 'id' })`
-  await t.rejects(declaredResources(folder({ 'd.ts': again, 'e.ts': copy })), {
+  await t.rejects(loadResources(folder({ 'd.ts': again, 'e.ts': copy })), {
     message: /two resources of src\/resources\/ are of the table products/,
   })
 })

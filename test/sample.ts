@@ -9,8 +9,8 @@ export const sampleBody = ({ contract, writable }: Resource): Body =>
       .filter(([field]) => writable.has(field) && !('default' in (writable.get(field) ?? {})))
       .map(([field, schema]) => {
         const [example] = schema.examples ?? schema.enum ?? []
-        const { kind, line } = schema[meta]
+        const { kind, range: line } = schema[meta]
         if (kind === 'reference') throw new TypeError(`${field} needs a record to refer to`)
-        return [field, example ?? line?.data(line.min) ?? (kind === 'boolean' ? false : 'a'.repeat(schema.minLength ?? 1))]
+        return [field, example ?? line?.toData(line.min) ?? (kind === 'boolean' ? false : 'a'.repeat(schema.minLength ?? 1))]
       }),
   )

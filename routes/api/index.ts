@@ -3,7 +3,7 @@ import type { CacheEntry } from '../../src/cache/store.ts'
 import { sendEntry } from '../../src/http/cached-response.ts'
 import { digest } from '../../src/http/etags.ts'
 import type { App } from '../../src/http/routes.ts'
-import { guard, headersOf, NONE_MATCH, notModified, responses } from '../../src/openapi/responses.ts'
+import { buildHeadersSchema, buildNotModified, buildResponses, IF_NONE_MATCH, listAccessErrors } from '../../src/openapi/responses.ts'
 
 /** Returns the path of each list by its name, and those of the documentation. */
 const listPaths = ({ resources }: App): Record<string, string> => ({
@@ -23,9 +23,9 @@ export default async function (app: App) {
     tags: ['service'],
     operationId: 'service.root',
     summary: 'Where everything is: the URLs of all lists and of the documentation',
-    headers: headersOf(NONE_MATCH),
-    response: responses(200, { description: 'URLs by name', schema: links, cached: true, others: notModified() }, [
-      ...guard('anyone'),
+    headers: buildHeadersSchema(IF_NONE_MATCH),
+    response: buildResponses(200, { description: 'URLs by name', schema: links, cached: true, others: buildNotModified() }, [
+      ...listAccessErrors('anyone'),
       'precondition-failed',
     ]),
   }

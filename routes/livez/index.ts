@@ -1,12 +1,12 @@
 import { Type } from '@sinclair/typebox'
 import type { App } from '../../src/http/routes.ts'
-import { responses } from '../../src/openapi/responses.ts'
+import { buildResponses } from '../../src/openapi/responses.ts'
 
 const schema = {
   tags: ['service'],
   operationId: 'service.live',
   summary: 'Whether the process runs',
-  response: responses(200, { description: 'It does', schema: Type.Object({ status: Type.Literal('ok') }) }),
+  response: buildResponses(200, { description: 'It does', schema: Type.Object({ status: Type.Literal('ok') }) }),
 }
 
 export default async function (app: App) {

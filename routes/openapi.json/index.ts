@@ -3,17 +3,17 @@ import type { CacheEntry } from '../../src/cache/store.ts'
 import { sendEntry } from '../../src/http/cached-response.ts'
 import { digest } from '../../src/http/etags.ts'
 import type { App } from '../../src/http/routes.ts'
-import { guard, headersOf, NONE_MATCH, notModified, responses } from '../../src/openapi/responses.ts'
+import { buildHeadersSchema, buildNotModified, buildResponses, IF_NONE_MATCH, listAccessErrors } from '../../src/openapi/responses.ts'
 
 const schema = {
   tags: ['service'],
   operationId: 'service.openapi',
   summary: 'This document',
-  headers: headersOf(NONE_MATCH),
-  response: responses(
+  headers: buildHeadersSchema(IF_NONE_MATCH),
+  response: buildResponses(
     200,
-    { description: 'OpenAPI 3.1', schema: Type.Object({}, { additionalProperties: true }), cached: true, others: notModified() },
-    [...guard('anyone'), 'precondition-failed'],
+    { description: 'OpenAPI 3.1', schema: Type.Object({}, { additionalProperties: true }), cached: true, others: buildNotModified() },
+    [...listAccessErrors('anyone'), 'precondition-failed'],
   ),
 }
 

@@ -1,6 +1,6 @@
 import { Type } from '@sinclair/typebox'
 import type { App } from '../../src/http/routes.ts'
-import { responses } from '../../src/openapi/responses.ts'
+import { buildResponses } from '../../src/openapi/responses.ts'
 
 const Ready = Type.Object({
   status: Type.Literal('ok'),
@@ -19,7 +19,7 @@ const schema = {
   tags: ['service'],
   operationId: 'service.ready',
   summary: 'Whether the service can answer: its database does, and it is not about to stop',
-  response: responses(200, { description: 'It can', schema: Ready }, ['not-ready']),
+  response: buildResponses(200, { description: 'It can', schema: Ready }, ['not-ready']),
 }
 
 export default async function (app: App) {

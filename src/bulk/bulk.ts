@@ -2,10 +2,10 @@
 import { setImmediate } from 'node:timers/promises'
 import { inArray, sql } from 'drizzle-orm'
 import { columnsByName, type Queries } from '../../drizzle/database.ts'
-import { errors, type Fault, invalid, MAX_FAULTS, Problem, problemDocument } from '../errors.ts'
+import { buildProblemDocument, errors, type Fault, invalid, MAX_FAULTS, Problem } from '../errors.ts'
 import { computeRecordTag } from '../http/etags.ts'
 import { quoteTag } from '../http/preconditions.ts'
-import { type Resource, upsertKey } from '../query/resource.ts'
+import { findUpsertKey, type Resource } from '../query/resource.ts'
 import { type WriteContext, withRetry } from '../records/transaction.ts'
 import {
   type BulkOperation,
@@ -141,7 +141,7 @@ export async function runEach(
     } catch (error) {
       if (!(error instanceof Problem)) throw error
       const { op } = operation
-      results.push({ ...(op && { op }), status: errors[error.code].status, problem: problemDocument(error, context.instance) })
+      results.push({ ...(op && { op }), status: errors[error.code].status, problem: buildProblemDocument(error, context.instance) })
     }
   }
   return results
@@ -182,7 +182,7 @@ async function runOperation(
  */
 async function lockRecords({ db, tx, table, resource }: WriteContext, checked: readonly CheckedOperation[]): Promise<void> {
   const valid = checked.filter(({ faults }) => faults.length === 0).map((one) => one.input as BulkOperation)
-  const key = upsertKey(resource)
+  const key = findUpsertKey(resource)
   const fields = resource.unique.flatMap((unique) => (unique.length === 1 ? unique : []))
   const names = valid.flatMap(({ body = {} }) =>
     fields.flatMap((field) => (typeof body[field] === 'string' ? [`${resource.table} ${field} ${body[field]}`] : [])),

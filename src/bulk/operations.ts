@@ -7,7 +7,7 @@ import { describeNotAllowed } from '../did-you-mean.ts'
 import { type Fault, invalid, listMembers, Problem } from '../errors.ts'
 import { type Preconditions, readPreconditions } from '../http/preconditions.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
-import { type Body, type Resource, upsertKey } from '../query/resource.ts'
+import { type Body, findUpsertKey, type Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
 import { mergeInto } from '../records/merge.ts'
 import type { WriteContext } from '../records/transaction.ts'
@@ -78,11 +78,11 @@ const update: OperationKind = {
 }
 
 const upsert: OperationKind = {
-  description: (resource) => `Same as \`update\` of the record with this \`${upsertKey(resource)}\`, or as \`create\` if there is none`,
+  description: (resource) => `Same as \`update\` of the record with this \`${findUpsertKey(resource)}\`, or as \`create\` if there is none`,
   members: ({ schemas }, of) => ({ body: of(schemas.merge), if_match }),
   async run(writing, operation, context) {
     const { resource } = writing
-    const key = String(upsertKey(resource))
+    const key = String(findUpsertKey(resource))
     const id = await findByKey(writing, key, operation.body[key])
     if (id !== undefined) return update.run(writing, { ...operation, id }, context)
     if (operation.if_match !== undefined)
@@ -122,7 +122,7 @@ export const isOperationName = (op: unknown): op is BulkOperationName => typeof 
 
 const listKinds = (resource: Resource): [BulkOperationName, OperationKind][] =>
   (Object.entries(operations) as [BulkOperationName, OperationKind][]).filter(
-    ([name]) => name !== 'upsert' || upsertKey(resource) !== undefined,
+    ([name]) => name !== 'upsert' || findUpsertKey(resource) !== undefined,
   )
 
 /** Builds the schema of an operation for the OpenAPI document. */
@@ -162,7 +162,7 @@ function compileOperation(resource: Resource): (operation: unknown) => Fault[] {
       compileBody(Type.Object({ op: Type.Literal(name), ...members(resource, inline) }, { additionalProperties: false })),
     ]),
   )
-  const key = upsertKey(resource)
+  const key = findUpsertKey(resource)
   return (operation) => {
     if (typeof operation !== 'object' || operation === null || Array.isArray(operation))
       return [{ pointer: '', detail: 'must be an object' }]
@@ -192,7 +192,7 @@ export async function findOperationFaults(writing: WriteContext, operation: Bulk
     'pointer' in fault && fault.pointer.startsWith('/body/') ? [{ ...fault, pointer: fault.pointer.slice(5) }] : [],
   )
   const members = listMembers(inBody)
-  const key = upsertKey(writing.resource)
+  const key = findUpsertKey(writing.resource)
   let id: number | undefined
   if (op === 'update' && !faulty.has('id')) id = operation.id
   if (op === 'upsert' && key !== undefined && !members.has(key)) id = await findByKey(writing, key, body[key])

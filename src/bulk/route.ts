@@ -14,7 +14,7 @@ import {
   rejectConditions,
   sendPost,
 } from '../http/routes.ts'
-import { bulkSchema } from '../openapi/operations.ts'
+import { describeBulk } from '../openapi/operations.ts'
 import type { Resource } from '../query/resource.ts'
 import { buildWriteContext } from '../records/transaction.ts'
 import { checkBulk, locateFaults, type OperationResult, runAtomic, runEach } from './bulk.ts'
@@ -39,7 +39,7 @@ export function bulkRoute(app: App, resource: Resource): void {
     return [...envelope.faults, ...(await checkBulk(resource, body as BulkBody, envelope)).flatMap(locateFaults)]
   }
   const options = {
-    schema: bulkSchema(resource, buildBulkInput(resource)),
+    schema: describeBulk(resource, buildBulkInput(resource)),
     config: { access: resource.access.write, findFaults },
     bodyLimit: app.config.BULK_BODY_LIMIT,
     // The schema in the OpenAPI document would refuse all operations for a fault in one of them. The handler checks each on its own.

@@ -4,14 +4,14 @@ import type { Column, Database, Queries } from '../../drizzle/database.ts'
 import { cachePerDatabase } from '../../drizzle/per-database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import type { Row } from '../query/rows.ts'
-import type { Operation } from './record.ts'
+import type { ChangeOperation } from './record.ts'
 
 /** An entry of the change log as it is stored: what is only passed on need not be read. */
-export interface Stored {
+export interface StoredEntry {
   id: number
   resource: string
   record: number
-  operation: Operation
+  operation: ChangeOperation
   version: number
   key: number | null
   request: string | null
@@ -24,28 +24,28 @@ export interface Stored {
 }
 
 /** An entry without its texts, which may be large, and with their size. */
-export interface Head extends Pick<Stored, 'id' | 'resource' | 'record' | 'operation' | 'version' | 'at'> {
+export interface EntryHead extends Pick<StoredEntry, 'id' | 'resource' | 'record' | 'operation' | 'version' | 'at'> {
   /** Bytes of `fields` and `state`. */
   bytes: number
 }
 
 /** An entry of the change log. */
-export interface Entry extends Omit<Stored, 'fields' | 'state'> {
+export interface ChangeEntry extends Omit<StoredEntry, 'fields' | 'state'> {
   fields: Record<string, [old: unknown, current: unknown]>
   /** The record afterwards or, deleted, before. Null in entries of versions that did not record it. */
   state: Row | null
 }
 
 /** Where a query reads: in a transaction, or what is committed. */
-type On = Queries | Pick<Database, 'readRows'>
+type ChangeSource = Queries | Pick<Database, 'readRows'>
 
-const run = (on: On, query: SQL, values: readonly unknown[]) =>
+const run = (on: ChangeSource, query: SQL, values: readonly unknown[]) =>
   'readRows' in on ? on.readRows(query, values) : on.runPrepared(query, values)
 
 /** Entries that one statement reads by their ids. */
 const BY_IDS = 100
 
-const statementsOf = cachePerDatabase((db, changes: Database['tables']['changes']) => {
+const getStatements = cachePerDatabase((db, changes: Database['tables']['changes']) => {
   const { logOrder: log } = db.dialect
   const { id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state } = getTableColumns(changes)
   const columns: Column[] = [id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state]
@@ -66,16 +66,16 @@ const statementsOf = cachePerDatabase((db, changes: Database['tables']['changes'
     history: sql`${ofRecord} and ${version} < ${placeholder(2)} order by ${id} desc limit ${placeholder(3)}`,
     stateAt: sql`${ofRecord} and ${version} = ${placeholder(2)} and ${state} is not null order by ${id} desc limit 1`,
     readTime: (raw: unknown): number => Date.parse(String(decode(at, raw))),
-    toHead: ([id, resource, record, operation, version, time, bytes]: readonly unknown[]): Head => ({
+    toHead: ([id, resource, record, operation, version, time, bytes]: readonly unknown[]): EntryHead => ({
       id: Number(id),
       resource: String(resource),
       record: Number(record),
-      operation: operation as Operation,
+      operation: operation as ChangeOperation,
       version: Number(version),
       at: String(decode(at, time)),
       bytes: Number(bytes),
     }),
-    toStored(raw: readonly unknown[]): Stored {
+    toStored(raw: readonly unknown[]): StoredEntry {
       const [id, resource, record, operation, version, key, request, at, fields, reason, state] = columns.map((column, place) =>
         decode(column, raw[place]),
       )
@@ -83,7 +83,7 @@ const statementsOf = cachePerDatabase((db, changes: Database['tables']['changes'
         id: Number(id),
         resource: String(resource),
         record: Number(record),
-        operation: operation as Operation,
+        operation: operation as ChangeOperation,
         version: Number(version),
         key: key as number | null,
         request: request as string | null,
@@ -96,53 +96,53 @@ const statementsOf = cachePerDatabase((db, changes: Database['tables']['changes'
   }
 })
 
-const toEntry = ({ fields, state, ...entry }: Stored): Entry => ({
+const toEntry = ({ fields, state, ...entry }: StoredEntry): ChangeEntry => ({
   ...entry,
   fields: JSON.parse(fields),
   state: state === null ? null : JSON.parse(state),
 })
 
 /** Up to `limit` entries that come after the one with the id `change`, in their order. All do where that entry is gone. */
-export async function readLog(on: Queries, db: Database, change: number, limit: number): Promise<Entry[]> {
-  return (await readStored(on, db, change, limit)).map(toEntry)
+export async function readEntries(on: Queries, db: Database, change: number, limit: number): Promise<ChangeEntry[]> {
+  return (await readStoredEntries(on, db, change, limit)).map(toEntry)
 }
 
 /** The same, as they are stored. */
-export async function readStored(on: On, db: Database, change: number, limit: number): Promise<Stored[]> {
-  const { after, toStored } = statementsOf(db, db.tables.changes)
+export async function readStoredEntries(on: ChangeSource, db: Database, change: number, limit: number): Promise<StoredEntry[]> {
+  const { after, toStored } = getStatements(db, db.tables.changes)
   return (await run(on, after, [change, limit])).map(toStored)
 }
 
 /** All entries of a resource after one, also those that others may still be put before. */
-export async function readAhead(on: Queries, db: Database, change: number, resource: string): Promise<Entry[]> {
-  const { of, toStored } = statementsOf(db, db.tables.changes)
+export async function readUnsettledEntries(on: Queries, db: Database, change: number, resource: string): Promise<ChangeEntry[]> {
+  const { of, toStored } = getStatements(db, db.tables.changes)
   return (await on.runPrepared(of, [change, resource])).map((raw) => toEntry(toStored(raw)))
 }
 
 /** The id of the last entry that can be read; 0 where there is none. */
-export const newestChange = async (on: On, db: Database): Promise<number> => (await newestEntry(on, db))?.id ?? 0
+export const findNewestId = async (on: ChangeSource, db: Database): Promise<number> => (await findNewestEntry(on, db))?.id ?? 0
 
 /** The last entry that can be read. */
-export async function newestEntry(on: On, db: Database): Promise<Head | undefined> {
-  const { newest, toHead } = statementsOf(db, db.tables.changes)
+export async function findNewestEntry(on: ChangeSource, db: Database): Promise<EntryHead | undefined> {
+  const { newest, toHead } = getStatements(db, db.tables.changes)
   return (await run(on, newest, [])).map(toHead)[0]
 }
 
-export async function entryWith(on: On, db: Database, id: number): Promise<Head | undefined> {
-  const { byId, toHead } = statementsOf(db, db.tables.changes)
+export async function findEntry(on: ChangeSource, db: Database, id: number): Promise<EntryHead | undefined> {
+  const { byId, toHead } = getStatements(db, db.tables.changes)
   return (await run(on, byId, [id])).map(toHead)[0]
 }
 
 /** Reads the heads of up to `limit` entries after one. */
-export async function readHeads(on: On, db: Database, change: number, limit: number): Promise<Head[]> {
-  const { headsAfter, toHead } = statementsOf(db, db.tables.changes)
+export async function readHeads(on: ChangeSource, db: Database, change: number, limit: number): Promise<EntryHead[]> {
+  const { headsAfter, toHead } = getStatements(db, db.tables.changes)
   return (await run(on, headsAfter, [change, limit])).map(toHead)
 }
 
 /** Reads the entries with these ids, in the same order. Those that were pruned meanwhile are left out. */
-export async function readByIds(on: On, db: Database, ids: readonly number[]): Promise<Stored[]> {
-  const { byIds, toStored } = statementsOf(db, db.tables.changes)
-  const found = new Map<number, Stored>()
+export async function readEntriesByIds(on: ChangeSource, db: Database, ids: readonly number[]): Promise<StoredEntry[]> {
+  const { byIds, toStored } = getStatements(db, db.tables.changes)
+  const found = new Map<number, StoredEntry>()
   for (let start = 0; start < ids.length; start += BY_IDS) {
     // The statement has a fixed number of values, so the last id fills the rest.
     const values = Array.from({ length: BY_IDS }, (_, place) => ids[Math.min(start + place, ids.length - 1)])
@@ -155,27 +155,33 @@ export async function readByIds(on: On, db: Database, ids: readonly number[]): P
 }
 
 /** Seconds for which the oldest entry that cannot be read yet has been there: a transaction that began before it is still under way. */
-export async function logLag(db: Database): Promise<number> {
-  const { waiting, readTime } = statementsOf(db, db.tables.changes)
+export async function measureLag(db: Database): Promise<number> {
+  const { waiting, readTime } = getStatements(db, db.tables.changes)
   const [[at] = []] = await db.readRows(waiting, [])
   return at === undefined ? 0 : Math.max(0, Date.now() - readTime(at)) / 1_000
 }
 
 /** Up to `limit` entries of a record whose version is below `before`, the newest first. */
 export async function readHistory(
-  on: On,
+  on: ChangeSource,
   db: Database,
   resource: string,
   record: number,
   before: number,
   limit: number,
-): Promise<Stored[]> {
-  const { history, toStored } = statementsOf(db, db.tables.changes)
+): Promise<StoredEntry[]> {
+  const { history, toStored } = getStatements(db, db.tables.changes)
   return (await run(on, history, [resource, record, before, limit])).map(toStored)
 }
 
 /** The entry that has the state of a record at one of its versions. */
-export async function readStateAt(on: On, db: Database, resource: string, record: number, version: number): Promise<Entry | undefined> {
-  const { stateAt, toStored } = statementsOf(db, db.tables.changes)
+export async function readStateAt(
+  on: ChangeSource,
+  db: Database,
+  resource: string,
+  record: number,
+  version: number,
+): Promise<ChangeEntry | undefined> {
+  const { stateAt, toStored } = getStatements(db, db.tables.changes)
   return (await run(on, stateAt, [resource, record, version])).map(toStored).map(toEntry)[0]
 }

@@ -13,11 +13,11 @@ export interface Actor {
 
 export const COMMAND_LINE: Actor = { key: null, request: null }
 
-export type Operation = 'create' | 'update' | 'delete' | 'rotate'
+export type ChangeOperation = 'create' | 'update' | 'delete' | 'rotate'
 
 /** What happened to one record. */
 export interface Change {
-  operation: Operation
+  operation: ChangeOperation
   record: number
   /** That of the record afterwards, or when it was deleted. */
   version: number
@@ -34,26 +34,26 @@ const UNRECORDED = ['id', 'version', 'updated_at']
 
 const recordedFields = new WeakMap<Resource, readonly string[]>()
 
-function fieldsOf(resource: Resource): readonly string[] {
+function listRecordedFields(resource: Resource): readonly string[] {
   const recorded = recordedFields.get(resource) ?? Object.keys(resource.contract).filter((field) => !UNRECORDED.includes(field))
   recordedFields.set(resource, recorded)
   return recorded
 }
 
-export const created = (resource: Resource, row: Row): Change => ({
+export const buildCreateChange = (resource: Resource, row: Row): Change => ({
   operation: 'create',
   record: row.id,
   version: Number(row.version),
-  fields: Object.fromEntries(fieldsOf(resource).map((field) => [field, [null, row[field]]])),
+  fields: Object.fromEntries(listRecordedFields(resource).map((field) => [field, [null, row[field]]])),
   state: row,
 })
 
-export const updated = (resource: Resource, before: Row, after: Row): Change => ({
+export const buildUpdateChange = (resource: Resource, before: Row, after: Row): Change => ({
   operation: 'update',
   record: after.id,
   version: Number(after.version),
   fields: Object.fromEntries(
-    fieldsOf(resource).flatMap((field) => (isSame(before[field], after[field]) ? [] : [[field, [before[field], after[field]]]])),
+    listRecordedFields(resource).flatMap((field) => (isSame(before[field], after[field]) ? [] : [[field, [before[field], after[field]]]])),
   ),
   state: after,
 })
@@ -61,11 +61,11 @@ export const updated = (resource: Resource, before: Row, after: Row): Change => 
 /** What is no plain value is another object each time that it is read. */
 const isSame = (a: unknown, b: unknown) => a === b || (typeof a === 'object' && isDeepStrictEqual(a, b))
 
-export const deleted = (resource: Resource, row: Row): Change => ({
+export const buildDeleteChange = (resource: Resource, row: Row): Change => ({
   operation: 'delete',
   record: row.id,
   version: Number(row.version),
-  fields: Object.fromEntries(fieldsOf(resource).map((field) => [field, [row[field], null]])),
+  fields: Object.fromEntries(listRecordedFields(resource).map((field) => [field, [row[field], null]])),
   state: row,
 })
 

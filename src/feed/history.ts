@@ -4,7 +4,7 @@ import { readHistory } from '../changelog/read.ts'
 import { Problem } from '../errors.ts'
 import { type App, buildListUrl, buildStateHeaders, handlePost, preconditionFor, readActor } from '../http/routes.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
-import { read } from '../query/list.ts'
+import { readRecord } from '../query/list.ts'
 import { PAGE_TYPE, serialisePage } from '../query/page.ts'
 import type { Resource } from '../query/resource.ts'
 import { type RestorePreconditions, restoreRecord } from '../records/restore.ts'
@@ -25,7 +25,8 @@ export function addHistoryRoute(app: App, resource: Resource): void {
       const { before = MAX_INTEGER, page_size: size = DEFAULT_HISTORY_PAGE } = request.query as HistoryQuery
       const entries = await readHistory(db, db, resource.table, id, before, size + LOOKAHEAD)
       // Of a record that is there, nothing may be kept, or nothing be older.
-      if (entries.length === 0 && (await readHistory(db, db, resource.table, id, MAX_INTEGER, 1)).length === 0) await read(db, resource, id)
+      if (entries.length === 0 && (await readHistory(db, db, resource.table, id, MAX_INTEGER, 1)).length === 0)
+        await readRecord(db, resource, id)
       // What has the same version is not parted: the next page begins below it.
       const shown = entries.slice(0, entries[size]?.version === entries[size - 1]?.version ? size + 1 : size)
       const query = new URLSearchParams({

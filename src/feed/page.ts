@@ -2,7 +2,7 @@
 import { setImmediate } from 'node:timers/promises'
 import type { Database } from '../../drizzle/database.ts'
 import type { ApiKey } from '../auth/keyring.ts'
-import { type Head, readByIds, readHeads, readStored, type Stored } from '../changelog/read.ts'
+import { type EntryHead, readEntriesByIds, readHeads, readStoredEntries, type StoredEntry } from '../changelog/read.ts'
 import type { Resource } from '../query/resource.ts'
 import { BEGINNING, checkAvailable, computePosition, formatPosition, type Position, readMarks } from './positions.ts'
 
@@ -37,11 +37,11 @@ function createVisibilityTest({ key, resources, resource }: Reader): (name: stri
 }
 
 /** What is told of who did it: to admins, and of what was done with the asker's own key. Others learn nothing of each other. */
-const showActor = ({ key, request }: Stored, reader: ApiKey | null) =>
+const showActor = ({ key, request }: StoredEntry, reader: ApiKey | null) =>
   reader?.role === 'admin' || (key !== null && key === reader?.id) ? { key, request } : { key: null, request: null }
 
 /** The members that an entry has in the feed and in a record's history, as JSON without its braces. */
-export function formatMembers(entry: Stored, reader: ApiKey | null): string {
+export function formatMembers(entry: StoredEntry, reader: ApiKey | null): string {
   const { operation, version, at, reason, fields, state } = entry
   const plain = JSON.stringify({ operation, version, at, ...showActor(entry, reader), reason })
   return `${plain.slice(1, -1)},"changes":${fields},"record":${operation === 'delete' ? null : state}`
@@ -51,7 +51,9 @@ export function formatMembers(entry: Stored, reader: ApiKey | null): string {
 export async function readPage(db: Database, since: Position | undefined, size: number, reader: Reader): Promise<Page> {
   const { chosen, scanned: looked, more } = await chooseEntries(db, since, size, reader)
   const isWhole = chosen.length === looked.length
-  const entries = isWhole ? await readStored(db, db, since?.id ?? BEGINNING.id, chosen.length) : await readByIds(db, db, chosen)
+  const entries = isWhole
+    ? await readStoredEntries(db, db, since?.id ?? BEGINNING.id, chosen.length)
+    : await readEntriesByIds(db, db, chosen)
   // After reading: entries that were pruned meanwhile are not passed over in silence.
   if (since) await checkAvailable(db, since)
   const marks = await readMarks(db)
@@ -72,7 +74,7 @@ interface Choice {
   /** Ids of the entries of the page. */
   chosen: number[]
   /** All entries that were looked at. The page ends behind the last. */
-  scanned: Head[]
+  scanned: EntryHead[]
   more: boolean
 }
 
@@ -81,7 +83,7 @@ async function chooseEntries(db: Database, since: Position | undefined, size: nu
   const isVisible = createVisibilityTest(reader)
   const limit = reader.resource === undefined ? size : MAX_SCANNED
   const chosen: number[] = []
-  const looked: Head[] = []
+  const looked: EntryHead[] = []
   let bytes = 0
   while (looked.length < limit) {
     if (looked.length > 0) await setImmediate()

@@ -1,7 +1,7 @@
 // Where in the feed a client is: behind an entry, which the text of the position names so that no other is taken for it.
 import { sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
-import { entryWith, newestEntry, type Stored } from '../changelog/read.ts'
+import { findEntry, findNewestEntry, type StoredEntry } from '../changelog/read.ts'
 import { Problem } from '../errors.ts'
 import { digest } from '../http/etags.ts'
 import { parameter } from '../query/querystring.ts'
@@ -21,7 +21,7 @@ const CHECK_LENGTH = 8
 const FORM = new RegExp(`^([1-9]\\d{0,15})-([\\w-]{${CHECK_LENGTH}})$`)
 
 /** What a position is made of. */
-type PositionSource = Pick<Stored, 'id' | 'resource' | 'record' | 'operation' | 'version' | 'at'>
+type PositionSource = Pick<StoredEntry, 'id' | 'resource' | 'record' | 'operation' | 'version' | 'at'>
 
 /** Of the table `stockroom_feed`. */
 export interface Marks {
@@ -81,7 +81,7 @@ export async function markPruned(tx: Queries, entry: PositionSource): Promise<vo
 
 /** Behind the last entry that can be read. */
 export async function readEnd(db: Database): Promise<Position> {
-  const newest = await newestEntry(db, db)
+  const newest = await findNewestEntry(db, db)
   const marks = await readMarks(db)
   return newest ? computePosition(newest, marks) : marks.pruned
 }
@@ -91,7 +91,7 @@ export async function readEnd(db: Database): Promise<Position> {
  * where one is still there, so is all that comes after it.
  */
 export async function checkAvailable(db: Database, { id, check }: Position): Promise<void> {
-  const entry = await entryWith(db, db, id)
+  const entry = await findEntry(db, db, id)
   // Only now: an entry that was forgotten meanwhile is found to be so.
   const marks = await readMarks(db)
   const known = entry ? computePosition(entry, marks) : marks.pruned

@@ -2,7 +2,7 @@
 import { inArray } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { pruneOld } from '../../drizzle/prune.ts'
-import type { Operation } from '../changelog/record.ts'
+import type { ChangeOperation } from '../changelog/record.ts'
 import { markPruned } from './positions.ts'
 
 /**
@@ -16,7 +16,7 @@ export function pruneChanges(db: Database, before: Date, signal?: AbortSignal): 
     const gone = await tx.delete(changes).where(inArray(id, ids)).returning({ id, resource, record, operation, version, at })
     // Where another process has forgotten it, it has remembered that too, and may be further by now.
     const last = gone.find((entry) => entry.id === ids.at(-1))
-    if (last) await markPruned(tx, { ...last, operation: last.operation as Operation })
+    if (last) await markPruned(tx, { ...last, operation: last.operation as ChangeOperation })
   }
   return pruneOld(db, 'changes', before, signal, { order: db.dialect.logOrder.ascending, remove })
 }

@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { ApiKey } from '../auth/keyring.ts'
-import { logLag } from '../changelog/read.ts'
+import { measureLag } from '../changelog/read.ts'
 import { Problem } from '../errors.ts'
 import type { App } from '../http/routes.ts'
 import { PAGE_TYPE, serialisePage } from '../query/page.ts'
@@ -17,7 +17,7 @@ export function addFeedRoute(app: App): void {
   const { db, resources } = app
   app.get('/', { schema: buildFeedSchema(resources), config: { access: 'key' } }, async ({ query, key, origin }, reply) => {
     const { since, resource, page_size = DEFAULT_FEED_PAGE } = query as FeedQuery
-    const lag = await logLag(db)
+    const lag = await measureLag(db)
     const page =
       since === 'now'
         ? { results: [], position: await readEnd(db), more: false }

@@ -2,8 +2,8 @@
 import { type TObject, Type } from '@sinclair/typebox'
 import { describeUnknown } from '../did-you-mean.ts'
 import type { ErrorCode } from '../errors.ts'
-import { actionSchema, changeConflicts, readSchema } from '../openapi/operations.ts'
-import { guard, headersOf, READING, responses, WITH_BODY } from '../openapi/responses.ts'
+import { describeAction, describeRead, listChangeConflicts } from '../openapi/operations.ts'
+import { BODY_ERRORS, buildHeadersSchema, buildResponses, listAccessErrors, READ_ERRORS } from '../openapi/responses.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
 import { numberParameter, parameter } from '../query/querystring.ts'
 import type { Resource } from '../query/resource.ts'
@@ -96,7 +96,7 @@ const buildOperation = (name: string, summary: string, description: string) => (
   description,
 })
 
-const FEED_ERRORS: readonly ErrorCode[] = [...guard('key'), ...READING, 'query-too-expensive', 'position-gone']
+const FEED_ERRORS: readonly ErrorCode[] = [...listAccessErrors('key'), ...READ_ERRORS, 'query-too-expensive', 'position-gone']
 
 export const buildFeedSchema = (resources: readonly Resource[]) => ({
   ...buildOperation(
@@ -109,7 +109,7 @@ export const buildFeedSchema = (resources: readonly Resource[]) => ({
     resource: buildResourceParameter(resources),
     page_size: numberParameter(MAX_FEED_PAGE, 'Changes on a page', DEFAULT_FEED_PAGE),
   }),
-  response: responses(200, { description: 'Changes, the oldest first', schema: FeedPage }, FEED_ERRORS),
+  response: buildResponses(200, { description: 'Changes, the oldest first', schema: FeedPage }, FEED_ERRORS),
 })
 
 const STREAM_HEADERS = {
@@ -131,10 +131,10 @@ export function buildStreamSchema(resources: readonly Resource[]) {
       since: buildSinceParameter('from now on'),
       resource: buildResourceParameter(resources),
     }),
-    headers: headersOf({
+    headers: buildHeadersSchema({
       'Last-Event-ID': { type: 'string', description: 'The `id` that the client has seen last. It goes before `since`' },
     }),
-    response: responses(200, { ...events, type: EVENT_STREAM }, [...FEED_ERRORS, 'too-many-streams']),
+    response: buildResponses(200, { ...events, type: EVENT_STREAM }, [...FEED_ERRORS, 'too-many-streams']),
   }
 }
 
@@ -159,10 +159,10 @@ const buildHistorySchema = ({ schemas: { record } }: Resource) =>
 export const computeHistoryAccess = ({ access: { read } }: Resource): Access => (read === 'read' || read === 'anyone' ? 'key' : read)
 
 export const buildHistoryRouteSchema = (resource: Resource) => ({
-  ...readSchema(resource, 'history', 'What was done to'),
+  ...describeRead(resource, 'history', 'What was done to'),
   description:
     'The newest first, as far back as changes are kept. That of a record that was deleted is there too. It needs a key, of any role.',
-  headers: headersOf({}),
+  headers: buildHeadersSchema({}),
   querystring: buildQuerySchema<HistoryQuery>({
     before: numberParameter(MAX_INTEGER, 'Only what was done before this version'),
     page_size: numberParameter(
@@ -171,9 +171,9 @@ export const buildHistoryRouteSchema = (resource: Resource) => ({
       DEFAULT_HISTORY_PAGE,
     ),
   }),
-  response: responses(200, { description: 'What was done', schema: buildHistorySchema(resource) }, [
-    ...guard(computeHistoryAccess(resource)),
-    ...READING,
+  response: buildResponses(200, { description: 'What was done', schema: buildHistorySchema(resource) }, [
+    ...listAccessErrors(computeHistoryAccess(resource)),
+    ...READ_ERRORS,
     'query-too-expensive',
     'not-found',
   ]),
@@ -192,7 +192,7 @@ export const RestoreInput = Type.Object(
 )
 
 export const buildRestoreSchema = (resource: Resource) => ({
-  ...actionSchema(
+  ...describeAction(
     resource,
     {
       name: 'restore',
@@ -201,7 +201,7 @@ export const buildRestoreSchema = (resource: Resource) => ({
         'As a new change. One that was deleted is there again under its id. What has to hold between records has to hold now: a value may be taken, and what it refers to be gone.',
     },
     { description: 'The record as it is now', schema: Type.Ref(resource.schemas.record.$id as string) },
-    [...WITH_BODY, ...changeConflicts(resource)],
+    [...BODY_ERRORS, ...listChangeConflicts(resource)],
   ),
   body: RestoreInput,
 })

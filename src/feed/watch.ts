@@ -1,7 +1,7 @@
 // Wakes those who wait for the next change: one look at the log for all of them, and none while nobody waits.
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Database } from '../../drizzle/database.ts'
-import { newestChange } from '../changelog/read.ts'
+import { findNewestId } from '../changelog/read.ts'
 
 /** Milliseconds between two looks. */
 const POLL_INTERVAL = 200
@@ -56,7 +56,7 @@ export class Watch {
     let known = -1
     while (this.#watchers > 0) {
       // Where the database is away, whoever reads is told so, and there is nothing to wake for.
-      const newest = await newestChange(this.#db, this.#db).catch(() => known)
+      const newest = await findNewestId(this.#db, this.#db).catch(() => known)
       if (newest !== known) {
         known = newest
         this.#turn++

@@ -7,8 +7,8 @@ import type { Queries } from '../../drizzle/database.ts'
 import type { Rendered } from '../cache/answers.ts'
 import type { Actor } from '../changelog/record.ts'
 import { type Fault, Problem } from '../errors.ts'
-import { createSchema, listSchema, mergeSchema, readSchema, removeSchema, replaceSchema } from '../openapi/operations.ts'
-import { ask, list, readWithState } from '../query/list.ts'
+import { describeCreate, describeList, describeMerge, describeRead, describeRemove, describeReplace } from '../openapi/operations.ts'
+import { compileQuery, listRecords, readRecordWithState } from '../query/list.ts'
 import { buildPageResponse } from '../query/page.ts'
 import type { ListQuery } from '../query/params.ts'
 import type { Body, Resource } from '../query/resource.ts'
@@ -107,13 +107,13 @@ export function addListRoute(app: App, resource: Resource): void {
   const form = computeSchemaDigest(resource)
   const compiled = new WeakMap<ListQuery, CompiledList>()
   const compileList = (request: FastifyRequest, query: ListQuery): CompiledList => {
-    const { link, tables } = ask(app.db, resource, query)
+    const { link, tables } = compileQuery(app.db, resource, query)
     const url = buildListUrl(request, resource)
     const key = `${form} ${countLimit} ${url}?${link}`
     // The state of the tables follows it.
     const tag = digest(key)
     const read = async (deadline: number) => {
-      const page = await list(app.db, resource, query, { countLimit, deadline })
+      const page = await listRecords(app.db, resource, query, { countLimit, deadline })
       const { body, headers } = buildPageResponse(url, page)
       // How far a count came before it was given up is another time another.
       const counted = page.exact ? '' : `.~${page.count}`
@@ -121,7 +121,7 @@ export function addListRoute(app: App, resource: Resource): void {
     }
     return { origin: request.origin, cacheQuery: { key, tables, tag }, read }
   }
-  app.get('/', { schema: listSchema(resource), config: { access: resource.access.read } }, (request, reply) => {
+  app.get('/', { schema: describeList(resource), config: { access: resource.access.read } }, (request, reply) => {
     const { query } = request
     let asked = compiled.get(query)
     // Nearly all requests come to the same origin.
@@ -165,7 +165,7 @@ export const buildWriteConfig = (resource: Resource, mode: WriteMode): { access:
 })
 
 export function addCreateRoute(app: App, resource: Resource): void {
-  app.post('/', { schema: createSchema(resource), config: buildWriteConfig(resource, 'create') }, (request, reply) => {
+  app.post('/', { schema: describeCreate(resource), config: buildWriteConfig(resource, 'create') }, (request, reply) => {
     rejectConditions(request)
     return handlePost(request, reply, async (tx) =>
       buildCreatedResponse(
@@ -179,7 +179,7 @@ export function addCreateRoute(app: App, resource: Resource): void {
 
 /** A record as it is kept. */
 export async function renderRecord(app: FastifyInstance, resource: Resource, id: number): Promise<Rendered> {
-  const { row, state } = await readWithState(app.db, resource, id)
+  const { row, state } = await readRecordWithState(app.db, resource, id)
   const body = JSON.stringify(row)
   return { state, tag: computeRecordTag(row, body), headers: { 'last-modified': formatHttpDate(row.updated_at) }, body }
 }
@@ -188,7 +188,7 @@ export function addReadRoute(app: App, resource: Resource): void {
   const tables = [resource.table]
   // Two resources never have the same: it has their fields.
   const form = `${resource.table} ${computeSchemaDigest(resource)}`
-  app.get('/', { schema: readSchema(resource), config: { access: resource.access.read } }, (request, reply) => {
+  app.get('/', { schema: describeRead(resource), config: { access: resource.access.read } }, (request, reply) => {
     const { id } = request.params
     return sendCached(request, reply, { key: `${form} ${id}`, tables }, () => renderRecord(app, resource, id))
   })
@@ -196,7 +196,7 @@ export function addReadRoute(app: App, resource: Resource): void {
 
 export function addReplaceRoute(app: App, resource: Resource): void {
   // Its answer has no ETag: the record is not what was sent, but what was made of it (RFC 9110, section 9.3.4).
-  app.put('/', { schema: replaceSchema(resource), config: buildWriteConfig(resource, 'replace') }, (request) => {
+  app.put('/', { schema: describeReplace(resource), config: buildWriteConfig(resource, 'replace') }, (request) => {
     const precondition = preconditionFor(request)
     return transact(app.db, resource, (context) =>
       replaceRecord(context, request.params.id, request.body, readActor(request), precondition),
@@ -205,7 +205,7 @@ export function addReplaceRoute(app: App, resource: Resource): void {
 }
 
 export function addMergeRoute(app: App, resource: Resource): void {
-  app.patch('/', { schema: mergeSchema(resource), config: buildWriteConfig(resource, 'merge') }, async (request, reply) => {
+  app.patch('/', { schema: describeMerge(resource), config: buildWriteConfig(resource, 'merge') }, async (request, reply) => {
     const precondition = preconditionFor(request)
     const record = await transact(app.db, resource, (context) =>
       mergeRecord(context, request.params.id, request.body, readActor(request), precondition),
@@ -215,9 +215,15 @@ export function addMergeRoute(app: App, resource: Resource): void {
 }
 
 export function addRemoveRoute(app: App, resource: Resource): void {
-  app.delete('/', { schema: removeSchema(resource, app.resources), config: { access: resource.access.write } }, async (request, reply) => {
-    const precondition = preconditionFor(request)
-    await transact(app.db, resource, (context) => removeRecord(context, request.params.id, app.resources, readActor(request), precondition))
-    return reply.code(204).send()
-  })
+  app.delete(
+    '/',
+    { schema: describeRemove(resource, app.resources), config: { access: resource.access.write } },
+    async (request, reply) => {
+      const precondition = preconditionFor(request)
+      await transact(app.db, resource, (context) =>
+        removeRecord(context, request.params.id, app.resources, readActor(request), precondition),
+      )
+      return reply.code(204).send()
+    },
+  )
 }

@@ -1,7 +1,7 @@
 // Schemas of the job operations: parameters, responses and the cursor of the list.
 import { Type } from '@sinclair/typebox'
 import { NoParameters } from '../openapi/operations.ts'
-import { guard, READING, responses, WRITING } from '../openapi/responses.ts'
+import { buildResponses, listAccessErrors, READ_ERRORS, WRITE_ERRORS } from '../openapi/responses.ts'
 import { choice } from '../query/fields.ts'
 import { DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE } from '../query/params.ts'
 import { numberParameter, parameter } from '../query/querystring.ts'
@@ -87,9 +87,9 @@ export const jobListSchema = (kinds: readonly string[]) => ({
     },
     { additionalProperties: false, style: 'form', explode: false },
   ),
-  response: responses(200, { description: 'One page', schema: Type.Ref('JobList') }, [
-    ...guard('admin'),
-    ...READING,
+  response: buildResponses(200, { description: 'One page', schema: Type.Ref('JobList') }, [
+    ...listAccessErrors('admin'),
+    ...READ_ERRORS,
     'query-too-expensive',
   ]),
 })
@@ -99,16 +99,20 @@ export const jobSchema = {
   description: 'Requires an admin key, or the key that started the job.',
   params: JobParams,
   querystring: NoParameters,
-  response: responses(200, { description: 'The job', schema: Type.Ref('Job') }, [...guard('key'), ...READING, 'not-found']),
+  response: buildResponses(200, { description: 'The job', schema: Type.Ref('Job') }, [
+    ...listAccessErrors('key'),
+    ...READ_ERRORS,
+    'not-found',
+  ]),
 }
 
 export const retrySchema = {
   ...operation('retry', 'Retry a failed job'),
   params: JobParams,
   querystring: NoParameters,
-  response: responses(200, { description: 'The job, which is waiting again', schema: Type.Ref('Job') }, [
-    ...guard('admin'),
-    ...WRITING,
+  response: buildResponses(200, { description: 'The job, which is waiting again', schema: Type.Ref('Job') }, [
+    ...listAccessErrors('admin'),
+    ...WRITE_ERRORS,
     'not-found',
     'job-not-failed',
   ]),

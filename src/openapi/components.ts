@@ -3,18 +3,18 @@ import { STATUS_CODES } from 'node:http'
 import { LIST_PARAMETERS } from '../query/params.ts'
 
 /** The parts of an OpenAPI document that this file reads. */
-export interface Document {
-  paths: Record<string, Record<string, { parameters?: { name: string; in: string }[]; responses: Record<string, Response> }>>
+export interface OpenApiDocument {
+  paths: Record<string, Record<string, { parameters?: { name: string; in: string }[]; responses: Record<string, OpenApiResponse> }>>
   components: Record<string, object>
 }
 
-interface Response {
+interface OpenApiResponse {
   description: string
-  headers?: Record<string, Header>
+  headers?: Record<string, OpenApiHeader>
   content?: Record<string, { schema?: { $ref?: string } }>
 }
 
-interface Header {
+interface OpenApiHeader {
   schema?: { const?: unknown }
 }
 
@@ -22,16 +22,16 @@ interface Header {
  * Moves responses and headers that occur more than once to `components`, and puts a `$ref` in their places. Names are identifiers in
  * PascalCase, because generators of clients turn them into names of types.
  */
-export function shareComponents(document: Document): void {
+export function shareComponents(document: OpenApiDocument): void {
   const operations = Object.values(document.paths).flatMap((item) => Object.values(item))
   const answers = operations.flatMap(({ responses }) => Object.entries(responses))
-  const responses = shared<Response>(
+  const responses = findShared<OpenApiResponse>(
     answers.map(([status, value]) => {
       const name = nameResponse(status, value)
       return { name, value, distinguish: (other) => `${name}With${pascalCase(listFurtherHeaders(value, other).join(' '))}` }
     }),
   )
-  const headers = shared<Header>(
+  const headers = findShared<OpenApiHeader>(
     answers.flatMap(([status, response]) =>
       Object.entries(response.headers ?? {}).map(([key, value]) => {
         const name = nameHeader(key, value)
@@ -40,9 +40,9 @@ export function shareComponents(document: Document): void {
     ),
   )
 
-  for (const operation of operations) operation.responses = referring('responses', operation.responses, responses)
-  for (const [, response] of answers) if (response.headers) response.headers = referring('headers', response.headers, headers)
-  const components = ({ byName }: Shared) => Object.fromEntries(byName)
+  for (const operation of operations) operation.responses = replaceByReference('responses', operation.responses, responses)
+  for (const [, response] of answers) if (response.headers) response.headers = replaceByReference('headers', response.headers, headers)
+  const components = ({ byName }: SharedComponents) => Object.fromEntries(byName)
   Object.assign(document.components, { responses: components(responses), headers: components(headers) })
 }
 
@@ -54,7 +54,7 @@ const pascalCase = (text: string) =>
     .join('')
 
 /** Reads the codes that the description of a problem begins with: `NotUniqueOrCycle`. Other responses: `Accepted`, `JobAccepted`. */
-function nameResponse(status: string, { description, content = {} }: Response): string {
+function nameResponse(status: string, { description, content = {} }: OpenApiResponse): string {
   const codes = [...description.matchAll(/`([\w-]+)`: /g)].map(([, code = '']) => pascalCase(code))
   if (codes.length > 0) return codes.join('Or')
   const shown = Object.values(content)[0]?.schema?.$ref?.split('/').at(-1) ?? ''
@@ -62,13 +62,13 @@ function nameResponse(status: string, { description, content = {} }: Response): 
 }
 
 /** A header whose only value is one word is named with it: `CacheControlNoStore`. */
-function nameHeader(name: string, { schema }: Header): string {
+function nameHeader(name: string, { schema }: OpenApiHeader): string {
   const value = String(schema?.const ?? '')
   return pascalCase(/^[\w-]+$/.test(value) ? `${name} ${value}` : name)
 }
 
 /** Lists the headers that `response` has and `other` does not. */
-const listFurtherHeaders = ({ headers = {} }: Response, other: Response): string[] =>
+const listFurtherHeaders = ({ headers = {} }: OpenApiResponse, other: OpenApiResponse): string[] =>
   Object.keys(headers).filter((name) => !(name in (other.headers ?? {})))
 
 interface Occurrence<T> {
@@ -78,13 +78,13 @@ interface Occurrence<T> {
   distinguish(other: T): string
 }
 
-interface Shared {
+interface SharedComponents {
   byName: Map<string, object>
   names: Map<string, string>
 }
 
 /** Finds what occurs more than once, and names it. A third value with one name gets a number. */
-function shared<T extends object>(occurring: Occurrence<T>[]): Shared {
+function findShared<T extends object>(occurring: Occurrence<T>[]): SharedComponents {
   const byName = new Map<string, T>()
   const names = new Map<string, string>()
   for (const [text, [first, ...others]] of Map.groupBy(occurring, ({ value }) => JSON.stringify(value))) {
@@ -100,24 +100,24 @@ function shared<T extends object>(occurring: Occurrence<T>[]): Shared {
 }
 
 /** The parameters that most requests use. Plain filters come next, then lookups, then negations, then headers. */
-const COMMON = Object.keys(LIST_PARAMETERS)
+const COMMON_PARAMETERS = Object.keys(LIST_PARAMETERS)
 
 /** Sorts the parameters of each operation by how often they are needed. */
-export function orderParameters({ paths }: Document): void {
+export function orderParameters({ paths }: OpenApiDocument): void {
   for (const { parameters } of Object.values(paths).flatMap((item) => Object.values(item)))
     parameters?.sort((a, b) => rankParameter(a) - rankParameter(b))
 }
 
 function rankParameter({ name, in: place }: { name: string; in: string }): number {
   if (place === 'path') return -1
-  if (place === 'header') return COMMON.length + 3
-  if (name.endsWith('!')) return COMMON.length + 2
-  if (name.includes('__')) return COMMON.length + 1
-  const common = COMMON.indexOf(name)
-  return common === -1 ? COMMON.length : common
+  if (place === 'header') return COMMON_PARAMETERS.length + 3
+  if (name.endsWith('!')) return COMMON_PARAMETERS.length + 2
+  if (name.includes('__')) return COMMON_PARAMETERS.length + 1
+  const common = COMMON_PARAMETERS.indexOf(name)
+  return common === -1 ? COMMON_PARAMETERS.length : common
 }
 
-const referring = <T extends object>(section: string, values: Record<string, T>, { names }: Shared): Record<string, T> =>
+const replaceByReference = <T extends object>(section: string, values: Record<string, T>, { names }: SharedComponents): Record<string, T> =>
   Object.fromEntries(
     Object.entries(values).map(([key, value]) => {
       const name = names.get(JSON.stringify(value))

@@ -4,25 +4,25 @@ import type { ErrorCode } from '../errors.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
 import { type ListQuery, MAX_FILTERS } from '../query/params.ts'
 import { parameter } from '../query/querystring.ts'
-import { type Body, type Resource, upsertKey } from '../query/resource.ts'
+import { type Body, findUpsertKey, type Resource } from '../query/resource.ts'
 import { Unreadable } from '../query/values.ts'
 import {
-  alike,
-  CONDITIONS,
-  guard,
-  headersOf,
+  BODY_ERRORS,
+  buildFurtherResponse,
+  buildHeadersSchema,
+  buildNotModified,
+  buildResponses,
+  IDEMPOTENCY_ERRORS,
   IDEMPOTENCY_KEY,
+  IDEMPOTENCY_REPLAYED,
+  IF_MATCH,
+  IF_NONE_MATCH,
+  listAccessErrors,
   MERGE_PATCH,
-  NONE_MATCH,
-  notModified,
-  READING,
-  REPLAYED,
-  RETRYING,
-  responses,
-  STATE,
+  READ_ERRORS,
+  STATE_HEADERS,
   type Success,
-  WITH_BODY,
-  WRITING,
+  WRITE_ERRORS,
 } from './responses.ts'
 
 /** The path parameter of a record. Anything that cannot be an id is the id of nothing. */
@@ -43,7 +43,7 @@ export const IdParams = Type.Object({
 export const NoParameters = Type.Object({}, { additionalProperties: false })
 
 /** A list in an answer: `ProductList`. */
-export const listOf = ({ schemas: { record } }: Resource): TObject =>
+export const buildListSchema = ({ schemas: { record } }: Resource): TObject =>
   Type.Object(
     {
       count: Type.Unsafe({ type: ['integer', 'null'], minimum: 0, description: 'All records that match; null with `count=none`' }),
@@ -57,14 +57,14 @@ export const listOf = ({ schemas: { record } }: Resource): TObject =>
     { $id: `${record.$id}List`, additionalProperties: false },
   )
 
-const operation = ({ table }: Resource, name: string, summary: string) => ({ tags: [table], operationId: `${table}.${name}`, summary })
+const buildOperation = ({ table }: Resource, name: string, summary: string) => ({ tags: [table], operationId: `${table}.${name}`, summary })
 
-export const listSchema = (resource: Resource) => ({
-  ...operation(resource, 'list', `List ${resource.table}`),
+export const describeList = (resource: Resource) => ({
+  ...buildOperation(resource, 'list', `List ${resource.table}`),
   description: `All filters have to hold; at most ${MAX_FILTERS} are taken. \`!\` behind the name of a filter negates it, as in \`brand!=Acme\` or \`price__gte!=50\`. The links in the answer carry a \`cursor\`: who follows them meets no record twice and misses none, whatever is written meanwhile. \`Prefer: handling=lenient\` has unknown parameters and \`ordering\` fields ignored, and a \`page_size\` above the maximum taken for the maximum.`,
   querystring: Type.Unsafe<ListQuery>(resource.list.querystring),
-  headers: headersOf(NONE_MATCH),
-  response: responses(
+  headers: buildHeadersSchema(IF_NONE_MATCH),
+  response: buildResponses(
     200,
     {
       description: 'One page',
@@ -73,145 +73,149 @@ export const listSchema = (resource: Resource) => ({
         Link: { type: 'string', description: 'The first, previous, next and, where it is known, last page (RFC 8288)' },
       },
       cached: true,
-      others: notModified(),
+      others: buildNotModified(),
     },
-    [...guard(resource.access.read), ...READING, 'page-not-found', 'query-too-expensive', 'precondition-failed'],
+    [...listAccessErrors(resource.access.read), ...READ_ERRORS, 'page-not-found', 'query-too-expensive', 'precondition-failed'],
   ),
 })
 
-const conflicts = ({ unique }: Resource): readonly ErrorCode[] => (unique.length > 0 ? ['not-unique'] : [])
+const listConflicts = ({ unique }: Resource): readonly ErrorCode[] => (unique.length > 0 ? ['not-unique'] : [])
 
 /** Of the answer to a create where it is more than the record. */
-type Made = Pick<Success, 'schema'>
+type CreateSuccess = Pick<Success, 'schema'>
 
-export const createSchema = (resource: Resource, made: Made = {}, codes: readonly ErrorCode[] = []) => ({
-  ...operation(resource, 'create', `Create a ${resource.singular}`),
+export const describeCreate = (resource: Resource, made: CreateSuccess = {}, codes: readonly ErrorCode[] = []) => ({
+  ...buildOperation(resource, 'create', `Create a ${resource.singular}`),
   querystring: NoParameters,
-  headers: headersOf(IDEMPOTENCY_KEY),
+  headers: buildHeadersSchema(IDEMPOTENCY_KEY),
   body: Type.Unsafe<Body>(Type.Ref(resource.schemas.create.$id as string)),
-  response: responses(
+  response: buildResponses(
     201,
     {
       description: 'The record as it was made',
       schema: made.schema ?? Type.Ref(resource.schemas.record.$id as string),
-      headers: { Location: { type: 'string', format: 'uri', description: 'Its URL' }, ...STATE, ...REPLAYED },
+      headers: { Location: { type: 'string', format: 'uri', description: 'Its URL' }, ...STATE_HEADERS, ...IDEMPOTENCY_REPLAYED },
     },
-    [...guard(resource.access.write), ...WRITING, ...WITH_BODY, ...RETRYING, ...conflicts(resource), ...codes],
+    [
+      ...listAccessErrors(resource.access.write),
+      ...WRITE_ERRORS,
+      ...BODY_ERRORS,
+      ...IDEMPOTENCY_ERRORS,
+      ...listConflicts(resource),
+      ...codes,
+    ],
   ),
 })
 
-function upsertText(resource: Resource): string {
-  const key = upsertKey(resource)
+function describeUpsert(resource: Resource): string {
+  const key = findUpsertKey(resource)
   return key === undefined ? '' : ` \`upsert\` changes the record with the same \`${key}\`, or makes it.`
 }
 
 /** `input` is what its bodies are. */
-export const bulkSchema = <B extends TSchema>(resource: Resource, input: B) => ({
-  ...operation(resource, 'bulk', `Create, change and delete many ${resource.table}`),
-  description: `In the order in which they are given, in one transaction unless \`atomic\` is false.${upsertText(resource)} Ten operations count as one request.`,
+export const describeBulk = <B extends TSchema>(resource: Resource, input: B) => ({
+  ...buildOperation(resource, 'bulk', `Create, change and delete many ${resource.table}`),
+  description: `In the order in which they are given, in one transaction unless \`atomic\` is false.${describeUpsert(resource)} Ten operations count as one request.`,
   querystring: NoParameters,
-  headers: headersOf(IDEMPOTENCY_KEY),
+  headers: buildHeadersSchema(IDEMPOTENCY_KEY),
   body: input,
-  response: responses(
+  response: buildResponses(
     200,
     {
       description: 'All were done',
       schema: Type.Ref('BulkResult'),
-      headers: REPLAYED,
-      others: alike(
+      headers: IDEMPOTENCY_REPLAYED,
+      others: buildFurtherResponse(
         207,
         'Some were done, some were not: `results` says which. Only with `atomic: false`',
         Type.Ref('BulkResult'),
-        REPLAYED,
+        IDEMPOTENCY_REPLAYED,
       ),
     },
-    [...changing(resource), ...RETRYING, 'in-use'],
+    [...listChangeErrors(resource), ...IDEMPOTENCY_ERRORS, 'in-use'],
   ),
 })
 
-const ofRecord = (resource: Resource, name: string, summary: string) => ({
-  ...operation(resource, name, `${summary} a ${resource.singular}`),
+const buildRecordOperation = (resource: Resource, name: string, summary: string) => ({
+  ...buildOperation(resource, name, `${summary} a ${resource.singular}`),
   params: IdParams,
   querystring: NoParameters,
 })
 
 /** Of something that is done to a record, by POST to a URL below the record's own. */
-export const actionSchema = (
+export const describeAction = (
   resource: Resource,
   { name, ...texts }: { name: string; summary: string; description: string },
   success: Success,
   codes: readonly ErrorCode[],
 ) => ({
-  ...ofRecord(resource, name, ''),
+  ...buildRecordOperation(resource, name, ''),
   ...texts,
-  headers: headersOf({ ...CONDITIONS, ...IDEMPOTENCY_KEY }),
-  response: responses(success.status ?? 200, { ...success, headers: { ...(!success.status && STATE), ...REPLAYED, ...success.headers } }, [
-    ...guard(resource.access.write),
-    ...WRITING,
-    ...RETRYING,
-    'not-found',
-    'precondition-failed',
-    ...codes,
-  ]),
+  headers: buildHeadersSchema({ ...IF_MATCH, ...IDEMPOTENCY_KEY }),
+  response: buildResponses(
+    success.status ?? 200,
+    { ...success, headers: { ...(!success.status && STATE_HEADERS), ...IDEMPOTENCY_REPLAYED, ...success.headers } },
+    [...listAccessErrors(resource.access.write), ...WRITE_ERRORS, ...IDEMPOTENCY_ERRORS, 'not-found', 'precondition-failed', ...codes],
+  ),
 })
 
-const answer = (resource: Resource) => ({ description: 'The record', schema: Type.Ref(resource.schemas.record.$id as string) })
+const buildRecordResponse = (resource: Resource) => ({ description: 'The record', schema: Type.Ref(resource.schemas.record.$id as string) })
 
-const modified = { 'Last-Modified': STATE['Last-Modified'] }
+const modified = { 'Last-Modified': STATE_HEADERS['Last-Modified'] }
 
-export const readSchema = (resource: Resource, name = 'read', summary = 'Read') => ({
-  ...ofRecord(resource, name, summary),
-  headers: headersOf(NONE_MATCH),
-  response: responses(200, { ...answer(resource), cached: true, headers: modified, others: notModified(modified) }, [
-    ...guard(resource.access.read),
-    ...READING,
+export const describeRead = (resource: Resource, name = 'read', summary = 'Read') => ({
+  ...buildRecordOperation(resource, name, summary),
+  headers: buildHeadersSchema(IF_NONE_MATCH),
+  response: buildResponses(200, { ...buildRecordResponse(resource), cached: true, headers: modified, others: buildNotModified(modified) }, [
+    ...listAccessErrors(resource.access.read),
+    ...READ_ERRORS,
     'not-found',
     'precondition-failed',
   ]),
 })
 
 /** What a change of a record that is there can meet. */
-const HELD: readonly ErrorCode[] = ['not-found', 'precondition-failed', 'precondition-required']
+const RECORD_ERRORS: readonly ErrorCode[] = ['not-found', 'precondition-failed', 'precondition-required']
 
 /** What has to hold between records, and a change may break. */
-export const changeConflicts = (resource: Resource): readonly ErrorCode[] => [
-  ...conflicts(resource),
+export const listChangeConflicts = (resource: Resource): readonly ErrorCode[] => [
+  ...listConflicts(resource),
   ...(resource.references.some(({ target }) => target === resource.table) ? (['cycle'] as const) : []),
 ]
 
-const changing = (resource: Resource): readonly ErrorCode[] => [
-  ...guard(resource.access.write),
-  ...WRITING,
-  ...WITH_BODY,
-  ...HELD,
-  ...changeConflicts(resource),
+const listChangeErrors = (resource: Resource): readonly ErrorCode[] => [
+  ...listAccessErrors(resource.access.write),
+  ...WRITE_ERRORS,
+  ...BODY_ERRORS,
+  ...RECORD_ERRORS,
+  ...listChangeConflicts(resource),
 ]
 
-export const replaceSchema = (resource: Resource) => ({
-  ...ofRecord(resource, 'replace', 'Replace'),
+export const describeReplace = (resource: Resource) => ({
+  ...buildRecordOperation(resource, 'replace', 'Replace'),
   description: 'Members that are left out return to their defaults.',
-  headers: headersOf(CONDITIONS),
+  headers: buildHeadersSchema(IF_MATCH),
   body: Type.Unsafe<Body>(Type.Ref(resource.schemas.create.$id as string)),
-  response: responses(200, answer(resource), changing(resource)),
+  response: buildResponses(200, buildRecordResponse(resource), listChangeErrors(resource)),
 })
 
-export const mergeSchema = (resource: Resource, codes: readonly ErrorCode[] = []) => ({
-  ...ofRecord(resource, 'merge', 'Change'),
+export const describeMerge = (resource: Resource, codes: readonly ErrorCode[] = []) => ({
+  ...buildRecordOperation(resource, 'merge', 'Change'),
   description: 'Members that are left out stay as they are, and JSON values are merged member by member (RFC 7396).',
   consumes: ['application/json', MERGE_PATCH],
-  headers: headersOf(CONDITIONS),
+  headers: buildHeadersSchema(IF_MATCH),
   body: Type.Unsafe<Body>(Type.Ref(resource.schemas.merge.$id as string)),
-  response: responses(200, { ...answer(resource), headers: STATE }, [...changing(resource), ...codes]),
+  response: buildResponses(200, { ...buildRecordResponse(resource), headers: STATE_HEADERS }, [...listChangeErrors(resource), ...codes]),
 })
 
 /** `resources` are all of them: some may refer to this one. */
-export const removeSchema = (resource: Resource, resources: readonly Resource[], codes: readonly ErrorCode[] = []) => ({
-  ...ofRecord(resource, 'remove', 'Delete'),
-  headers: headersOf(CONDITIONS),
-  response: responses(204, { description: 'It is gone' }, [
-    ...guard(resource.access.write),
-    ...WRITING,
-    ...HELD,
+export const describeRemove = (resource: Resource, resources: readonly Resource[], codes: readonly ErrorCode[] = []) => ({
+  ...buildRecordOperation(resource, 'remove', 'Delete'),
+  headers: buildHeadersSchema(IF_MATCH),
+  response: buildResponses(204, { description: 'It is gone' }, [
+    ...listAccessErrors(resource.access.write),
+    ...WRITE_ERRORS,
+    ...RECORD_ERRORS,
     ...(resources.some(({ references }) => references.some(({ target }) => target === resource.table)) ? (['in-use'] as const) : []),
     ...codes,
   ]),

@@ -30,7 +30,7 @@ export const Problem = Type.Object(
 )
 
 /** Errors that any request can meet. */
-const COMMON: readonly ErrorCode[] = [
+const COMMON_ERRORS: readonly ErrorCode[] = [
   'invalid-request',
   'malformed-request',
   'request-timeout',
@@ -39,7 +39,7 @@ const COMMON: readonly ErrorCode[] = [
   'internal-error',
 ]
 /** Errors of a request that may not do what it asks for, not so often, or not now. */
-export const guard = (access: Access): readonly ErrorCode[] =>
+export const listAccessErrors = (access: Access): readonly ErrorCode[] =>
   access === 'unchecked'
     ? []
     : [
@@ -50,9 +50,9 @@ export const guard = (access: Access): readonly ErrorCode[] =>
           ? []
           : (['key-required', ...(access === 'read' || access === 'key' ? [] : ['forbidden' as const])] as const)),
       ]
-export const READING: readonly ErrorCode[] = ['database-unavailable', 'database-busy']
-export const WRITING: readonly ErrorCode[] = READING
-export const WITH_BODY: readonly ErrorCode[] = ['malformed-json', 'body-too-large', 'unsupported-media-type']
+export const READ_ERRORS: readonly ErrorCode[] = ['database-unavailable', 'database-busy']
+export const WRITE_ERRORS: readonly ErrorCode[] = READ_ERRORS
+export const BODY_ERRORS: readonly ErrorCode[] = ['malformed-json', 'body-too-large', 'unsupported-media-type']
 
 /** What a browser is not to make of an answer. The page at /docs/ has others. */
 export const FIXED_HEADERS: Record<string, string> = {
@@ -62,7 +62,7 @@ export const FIXED_HEADERS: Record<string, string> = {
 }
 
 /** Headers of every answer. */
-const common = {
+const COMMON_HEADERS = {
   'X-Request-Id': {
     type: 'string',
     pattern: '^[\\w.:-]{1,64}$',
@@ -87,22 +87,22 @@ const common = {
       '`Prefer`, `Accept-Encoding` where that decides, `Origin` where other origins may call the service, and `X-Forwarded-Host` and `X-Forwarded-Proto` where links begin with them',
   },
 }
-const retryAfter = { 'Retry-After': { type: 'integer', description: 'Seconds after which to try again' } }
+const RETRY_AFTER = { 'Retry-After': { type: 'integer', description: 'Seconds after which to try again' } }
 
 /** Of whatever is not to be kept: what was written, errors, what is about this moment only. */
-const noStore = { 'Cache-Control': { type: 'string', const: 'no-store', description: 'Not to be kept' } }
+const NO_STORE = { 'Cache-Control': { type: 'string', const: 'no-store', description: 'Not to be kept' } }
 
-const etag = { type: 'string', pattern: '^"[!#-~]+"$', description: 'This state of it, for `If-None-Match` and `If-Match` (RFC 9110)' }
+const ETAG = { type: 'string', pattern: '^"[!#-~]+"$', description: 'This state of it, for `If-None-Match` and `If-Match` (RFC 9110)' }
 
 /** Of a record: which state of it this is. */
-export const STATE = {
-  ETag: etag,
+export const STATE_HEADERS = {
+  ETag: ETAG,
   'Last-Modified': { type: 'string', description: 'When the record last changed, to the second' },
 }
 
 /** Of what may be kept, as long as it is asked about each time. */
-const cacheable = {
-  ETag: etag,
+const VALIDATION_HEADERS = {
+  ETag: ETAG,
   'Cache-Control': {
     type: 'string',
     description: 'Who may keep it, and that they have to ask each time: `public` without a key, `private` with one',
@@ -111,8 +111,8 @@ const cacheable = {
 }
 
 /** Headers of a good answer that may be kept, beside those of the operation. */
-export const CACHED = {
-  ...cacheable,
+export const CACHE_HEADERS = {
+  ...VALIDATION_HEADERS,
   Age: {
     type: 'integer',
     description: 'Seconds since it was made, where it was ready. It is not older than the last change of what it shows',
@@ -121,20 +121,20 @@ export const CACHED = {
 }
 
 /** The answer to who has it already. */
-export const notModified = (headers: object = {}) => ({
-  304: { description: 'It is what `If-None-Match` names', headers: { ...common, ...cacheable, ...headers }, type: 'null' },
+export const buildNotModified = (headers: object = {}) => ({
+  304: { description: 'It is what `If-None-Match` names', headers: { ...COMMON_HEADERS, ...VALIDATION_HEADERS, ...headers }, type: 'null' },
 })
 
 /** Another good answer. */
-export const alike = (status: number, description: string, schema: TSchema, headers: object) => ({
-  [status]: { description, headers: { ...common, ...noStore, ...headers }, content: { 'application/json': { schema } } },
+export const buildFurtherResponse = (status: number, description: string, schema: TSchema, headers: object) => ({
+  [status]: { description, headers: { ...COMMON_HEADERS, ...NO_STORE, ...headers }, content: { 'application/json': { schema } } },
 })
 
 /** The headers of a request by which a client says which state of a record it knows. */
-export const CONDITIONS = {
+export const IF_MATCH = {
   'If-Match': { type: 'string', description: 'The `ETag` of the record as it was read: where it has changed since, nothing is done (412)' },
 }
-export const NONE_MATCH = {
+export const IF_NONE_MATCH = {
   'If-None-Match': {
     type: 'string',
     description: 'The `ETag` of an answer that the client has: where that still holds, it is not sent again (304)',
@@ -148,7 +148,7 @@ export const IDEMPOTENCY_KEY = {
       'A text in quotes that no other request of the client has, such as a UUID. Who sends the same request again with the same key gets the first answer again, and nothing is done twice',
   },
 }
-export const REPLAYED = {
+export const IDEMPOTENCY_REPLAYED = {
   'Idempotency-Replayed': {
     type: 'string',
     const: 'true',
@@ -156,10 +156,11 @@ export const REPLAYED = {
   },
 }
 /** What a POST with an Idempotency-Key can meet. */
-export const RETRYING: readonly ErrorCode[] = ['idempotency-key-in-use', 'idempotency-key-reused']
+export const IDEMPOTENCY_ERRORS: readonly ErrorCode[] = ['idempotency-key-in-use', 'idempotency-key-reused']
 
 /** Of the headers of a request. */
-export const headersOf = (properties: Record<string, object>) => Type.Unsafe<Record<string, unknown>>({ type: 'object', properties })
+export const buildHeadersSchema = (properties: Record<string, object>) =>
+  Type.Unsafe<Record<string, unknown>>({ type: 'object', properties })
 
 export const MERGE_PATCH = 'application/merge-patch+json'
 
@@ -182,35 +183,35 @@ export const JOB_ACCEPTED: Success = {
   status: 202,
   description: 'The job, which runs later',
   schema: Type.Ref('Job'),
-  headers: { Location: { type: 'string', format: 'uri', description: 'URL of the job' }, ...REPLAYED },
+  headers: { Location: { type: 'string', format: 'uri', description: 'URL of the job' }, ...IDEMPOTENCY_REPLAYED },
 }
 
 /** The answers of an operation: the good one and, by status, the problems. */
-export function responses(
+export function buildResponses(
   status: number,
   { description, schema, type = 'application/json', headers, cached, others }: Success,
   codes: readonly ErrorCode[] = [],
 ) {
-  const problems = Object.groupBy([...COMMON, ...codes], (code) => errors[code].status)
+  const problems = Object.groupBy([...COMMON_ERRORS, ...codes], (code) => errors[code].status)
   return {
     [status]: {
       description,
-      headers: { ...common, ...(cached ? CACHED : noStore), ...headers },
+      headers: { ...COMMON_HEADERS, ...(cached ? CACHE_HEADERS : NO_STORE), ...headers },
       ...(schema ? { content: { [type]: { schema } } } : { type: 'null' }),
     },
     ...others,
-    ...Object.fromEntries(Object.entries(problems).map(([failure, of]) => [failure, problemResponse(Number(failure), of ?? [])])),
+    ...Object.fromEntries(Object.entries(problems).map(([failure, of]) => [failure, buildProblemResponse(Number(failure), of ?? [])])),
   }
 }
 
-const problemResponse = (status: number, codes: readonly ErrorCode[]) => ({
+const buildProblemResponse = (status: number, codes: readonly ErrorCode[]) => ({
   description: codes.map((code) => `\`${code}\`: ${errors[code].title}.`).join(' '),
   headers: {
-    ...common,
-    ...noStore,
-    ...(status === 412 && { ETag: { ...etag, description: 'The state that it has now' } }),
+    ...COMMON_HEADERS,
+    ...NO_STORE,
+    ...(status === 412 && { ETag: { ...ETAG, description: 'The state that it has now' } }),
     ...(status === 401 && { 'WWW-Authenticate': { type: 'string', description: 'How to say who asks (RFC 6750)' } }),
-    ...((status === 429 || status === 503) && retryAfter),
+    ...((status === 429 || status === 503) && RETRY_AFTER),
     ...(status === 415 && { 'Accept-Patch': { type: 'string', description: 'On PATCH: the types that it takes (RFC 5789)' } }),
   },
   content: { 'application/problem+json': { schema: Type.Ref('Problem') } },

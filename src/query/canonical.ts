@@ -3,7 +3,7 @@ import { COUNT_MODES, DEFAULT_PAGE_SIZE, decidesMatches, LIST_PARAMETERS, type L
 import { findCodec } from './querystring.ts'
 import type { Resource } from './resource.ts'
 
-export interface Spelling {
+export interface CanonicalQuery {
   /** What decides which records there are, encoded for a URL. */
   filters: string
   /** What decides their order, as it is written in `ordering`. */
@@ -18,7 +18,7 @@ const POSITIONS: readonly string[] = Object.entries(LIST_PARAMETERS)
   .map(([name]) => name)
   .sort()
 
-export function spell({ list: { querystring, defaultOrder } }: Resource, query: ListQuery): Spelling {
+export function canonicalise({ list: { querystring, defaultOrder } }: Resource, query: ListQuery): CanonicalQuery {
   const write = (name: string, value: unknown) => findCodec(querystring.properties[name]).write(value)
   const ordering = write('ordering', query.ordering ?? defaultOrder)
   const defaults: ListQuery = { page_size: DEFAULT_PAGE_SIZE, ordering: defaultOrder, count: COUNT_MODES[0] }
@@ -29,7 +29,7 @@ export function spell({ list: { querystring, defaultOrder } }: Resource, query: 
     if (POSITIONS.includes(name)) continue
     const text = name === 'ordering' ? ordering : write(name, query[name])
     if (name in defaults && text === write(name, defaults[name])) continue
-    const pair = `&${encode(name)}=${encode(text)}`
+    const pair = `&${encodeParameter(name)}=${encodeParameter(text)}`
     if (decidesMatches(name)) filters += pair
     parts[POSITIONS.filter((position) => position < name).length] += pair
   }
@@ -51,4 +51,4 @@ export function spell({ list: { querystring, defaultOrder } }: Resource, query: 
 /** Characters that stand for themselves in application/x-www-form-urlencoded. */
 const PLAIN = /^[\w*.-]*$/
 
-const encode = (text: string) => (PLAIN.test(text) ? text : String(new URLSearchParams([['', text]])).slice(1))
+const encodeParameter = (text: string) => (PLAIN.test(text) ? text : String(new URLSearchParams([['', text]])).slice(1))

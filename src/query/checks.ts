@@ -19,7 +19,7 @@ const SQL_TYPES: Record<Kind, RegExp> = {
 }
 
 /** A resource, with the columns and indexes of its table. */
-interface Checked {
+interface ResourceTable {
   resource: Resource
   columns: Record<string, Column>
   indexes: readonly Index[]
@@ -41,14 +41,14 @@ export function checkResource(resource: Resource, { tables, dialect }: Database)
 }
 
 /** Each field has a column of its kind and scale. */
-function checkColumns({ resource: { table, contract }, columns }: Checked): void {
+function checkColumns({ resource: { table, contract }, columns }: ResourceTable): void {
   for (const [field, { [meta]: known }] of Object.entries(contract)) {
     const column = columns[field]
     const name = `${table}.${field}`
     if (!column) throw new TypeError(`${name} has no column`)
     if (!SQL_TYPES[known.kind].test(column.getSQLType()))
       throw new TypeError(`${name} is ${known.kind}, and its column ${column.getSQLType()}`)
-    if (known.kind === 'decimal' && Number(column.mapToDriverValue(known.line?.data(1n))) !== 1)
+    if (known.kind === 'decimal' && Number(column.mapToDriverValue(known.range?.toData(1n))) !== 1)
       throw new TypeError(`${name} has another scale than its column`)
   }
 }
@@ -65,7 +65,7 @@ function checkLookups({ table, contract, list }: Resource, tables: Database['tab
 }
 
 /** An index leads to whatever lists are filtered or ordered by. */
-function checkIndexes({ resource, indexes }: Checked): void {
+function checkIndexes({ resource, indexes }: ResourceTable): void {
   const { table } = resource
   for (const field of indexedFields(resource)) {
     if (!indexes.some(({ columns, where }) => where === undefined && columns[0] === field))
@@ -81,7 +81,7 @@ const BYTES_OF_NUMBER = 8
 const MAX_BYTES_OF_CHARACTER = 4
 
 /** Every value that a body can hold fits into the indexes of its column. */
-function checkSizes({ resource: { table, contract }, indexes }: Checked): void {
+function checkSizes({ resource: { table, contract }, indexes }: ResourceTable): void {
   const bytes = (column = ''): number => {
     const field = contract[column]
     if (!field) return BYTES_OF_NUMBER
@@ -99,7 +99,7 @@ function checkSizes({ resource: { table, contract }, indexes }: Checked): void {
 }
 
 /** A field refers to the table that its column refers to. */
-function checkReferences({ resource: { table, contract } }: Checked, references: readonly Reference[]): void {
+function checkReferences({ resource: { table, contract } }: ResourceTable, references: readonly Reference[]): void {
   const targets = new Map(references.flatMap(({ columns, target }) => (columns.length === 1 ? [[columns[0], target]] : [])))
   for (const [field, { [meta]: known }] of Object.entries(contract)) {
     const target = targets.get(field)
@@ -131,7 +131,7 @@ const isSameSet = (fields: readonly string[], columns: Index['columns']) =>
  * What is declared unique has a unique index, since two transactions do not see each other's rows. Whatever has one is declared:
  * otherwise its conflicts would be answered 500.
  */
-function checkUnique({ resource: { table, unique, slug }, columns, indexes }: Checked): void {
+function checkUnique({ resource: { table, unique, slug }, columns, indexes }: ResourceTable): void {
   const whole = indexes.filter((index) => index.unique && index.where === undefined)
   const sets = [...unique, ...(slug ? [[slug.field]] : [])]
   for (const fields of sets) {
@@ -150,7 +150,7 @@ function checkUnique({ resource: { table, unique, slug }, columns, indexes }: Ch
 }
 
 /** In a unique index NULLs differ from each other. Among the fields of a set they are equal, which takes an index of its own. */
-function checkNulls(table: string, fields: readonly string[], { columns, indexes }: Pick<Checked, 'columns' | 'indexes'>): void {
+function checkNulls(table: string, fields: readonly string[], { columns, indexes }: Pick<ResourceTable, 'columns' | 'indexes'>): void {
   const [nullable, another] = fields.filter((field) => !columns[field]?.notNull)
   if (another)
     throw new TypeError(`${table}: ${nullable} and ${another} can be null: of the fields that are unique together only one can be`)
@@ -166,7 +166,7 @@ function checkNulls(table: string, fields: readonly string[], { columns, indexes
 }
 
 /** A new record has a value for every column that cannot be null. */
-function checkInserted({ resource: { table, contract, writable, slug }, columns }: Checked): void {
+function checkInserted({ resource: { table, contract, writable, slug }, columns }: ResourceTable): void {
   for (const [field, column] of Object.entries(columns)) {
     const isSet = writable.has(field) || field === slug?.field || STAMPS.includes(field) || column.primary
     if (isSet || !column.notNull || column.default !== undefined || column.generated || column.generatedIdentity) continue

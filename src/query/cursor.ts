@@ -9,48 +9,48 @@ export const MAX_CURSOR_LENGTH = 4_000
 /** Bytes of a signature: 128 bits. */
 const SIGNATURE = 16
 
-export type Beside = Extract<PagePlace, { beside: unknown }>
+export type CursorPlace = Extract<PagePlace, { beside: unknown }>
 
 /** What a cursor holds for: the list with its filters and its order, and the page that the link is to. */
-export interface Scope {
+export interface CursorScope {
   secret: KeyObject
   list: string
   page: number
 }
 
 /** Cursors of a database, both ways: to sign one takes longer than to read a short page, and clients come back with those they were given. */
-interface Kept {
+interface CursorMemory {
   cursors: Memory<string>
-  places: Memory<Beside>
+  places: Memory<CursorPlace>
 }
-const kept = new WeakMap<KeyObject, Kept>()
+const memories = new WeakMap<KeyObject, CursorMemory>()
 
-function keptOf({ secret }: Scope): Kept {
-  let known = kept.get(secret)
+function getMemory({ secret }: CursorScope): CursorMemory {
+  let known = memories.get(secret)
   if (!known) {
     known = { cursors: new Memory(), places: new Memory() }
-    kept.set(secret, known)
+    memories.set(secret, known)
   }
   return known
 }
 
 /** The cursor to a place: its signature, then the place as JSON, in base64url. */
-export function writeCursor(scope: Scope, place: Beside): string {
-  const { cursors, places } = keptOf(scope)
+export function writeCursor(scope: CursorScope, place: CursorPlace): string {
+  const { cursors, places } = getMemory(scope)
   const payload = JSON.stringify([(place.backward ? 1 : 0) + (place.inclusive ? 2 : 0), ...place.beside])
-  const signed = textOf(scope, payload)
+  const signed = buildSignedText(scope, payload)
   const known = cursors.get(signed)
   if (known !== undefined) return known
   const cursor = Buffer.concat([sign(scope, payload), Buffer.from(payload)]).toString('base64url')
   cursors.set(signed, cursor, BYTES_PER_CHARACTER * cursor.length)
-  places.set(textOf(scope, cursor), place, BYTES_PER_CHARACTER * payload.length)
+  places.set(buildSignedText(scope, cursor), place, BYTES_PER_CHARACTER * payload.length)
   return cursor
 }
 
 /** Undefined where the cursor is not one that this scope was signed with. */
-export function readCursor(scope: Scope, cursor: string): Beside | undefined {
-  const { places } = keptOf(scope)
-  const known = places.get(textOf(scope, cursor))
+export function readCursor(scope: CursorScope, cursor: string): CursorPlace | undefined {
+  const { places } = getMemory(scope)
+  const known = places.get(buildSignedText(scope, cursor))
   if (known) return known
   const bytes = Buffer.from(cursor, 'base64url')
   // Two spellings of the same bytes would be two cursors to the same place.
@@ -59,12 +59,12 @@ export function readCursor(scope: Scope, cursor: string): Beside | undefined {
   if (!timingSafeEqual(bytes.subarray(0, SIGNATURE), sign(scope, payload))) return undefined
   const [flags, ...beside] = JSON.parse(payload) as [number, ...unknown[]]
   const place = { beside, backward: (flags & 1) !== 0, inclusive: (flags & 2) !== 0 }
-  places.set(textOf(scope, cursor), place, BYTES_PER_CHARACTER * payload.length)
+  places.set(buildSignedText(scope, cursor), place, BYTES_PER_CHARACTER * payload.length)
   return place
 }
 
 /** What is signed. No list has a line break in it. */
-const textOf = ({ list, page }: Scope, payload: string) => `${list}\n${page}\n${payload}`
+const buildSignedText = ({ list, page }: CursorScope, payload: string) => `${list}\n${page}\n${payload}`
 
-const sign = (scope: Scope, payload: string): Buffer =>
-  createHmac('sha256', scope.secret).update(textOf(scope, payload)).digest().subarray(0, SIGNATURE)
+const sign = (scope: CursorScope, payload: string): Buffer =>
+  createHmac('sha256', scope.secret).update(buildSignedText(scope, payload)).digest().subarray(0, SIGNATURE)

@@ -4,7 +4,7 @@ import { fromUnits } from '../../drizzle/decimal.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
 import { describeNotAllowed } from '../did-you-mean.ts'
 import { ASCII, acceptsNull, LINE, LINES, MAX_INTEGER, refuseChoice, refuseDefault, refuseDigits, refuseRange } from './field-checks.ts'
-import { type Line, type Point, readNumber, readText, readTime, Unreadable } from './values.ts'
+import { readNumber, readText, readTime, type UnitRange, type UnitValue, Unreadable } from './values.ts'
 
 export { MAX_INTEGER }
 
@@ -22,12 +22,12 @@ export type Kind = 'text' | 'boolean' | 'integer' | 'decimal' | 'time' | 'refere
 /** What is known of a field beyond its JSON Schema. It hangs on the schema under a symbol, where no document shows it. */
 export interface Meta<K extends Kind = Kind> {
   kind: K
-  codec: Codec<string> | Codec<boolean> | Codec<Point>
+  codec: Codec<string> | Codec<boolean> | Codec<UnitValue>
   /** What a body may hold. */
   input: TSchema
   nullable: boolean
   /** For a kind whose values have an order. */
-  line?: Line
+  range?: UnitRange
   /** For a reference: the table of which it names a row. */
   target?: ServedName
 }
@@ -37,21 +37,21 @@ export const meta: unique symbol = Symbol('meta')
 /** A field of a contract, whose value in a record is a `T`. */
 export type Field<K extends Kind = Kind, T = unknown> = TUnsafe<T> & { [meta]: Meta<K> }
 
-interface Options {
+interface FieldOptions {
   description?: string
   /** Set by the service alone. Bodies may have it, so that what was read can be sent back, and it is ignored there. */
   readOnly?: boolean
   examples?: unknown[]
 }
 
-const field = <K extends Kind, T>(schema: object, input: object, known: Omit<Meta<K>, 'input' | 'nullable'>): Field<K, T> =>
+const buildField = <K extends Kind, T>(schema: object, input: object, known: Omit<Meta<K>, 'input' | 'nullable'>): Field<K, T> =>
   Object.assign(Type.Unsafe<T>(schema), { [meta]: { ...known, input: Type.Unsafe(input), nullable: false } })
 
-const writePoint = (point: Point) => point.text
+const writePoint = (point: UnitValue) => point.text
 
 export const textCodec: Codec<string> = { read: readText, write: (value) => value }
 
-interface TextOptions extends Options {
+interface TextFieldOptions extends FieldOptions {
   /** In characters (code points), after trimming. */
   minLength?: number
   maxLength: number
@@ -63,13 +63,13 @@ interface TextOptions extends Options {
 }
 
 /** Text, trimmed before anything else. Bodies cannot give it control characters, which records from before may have. */
-export const text = ({ ascii = false, multiline = false, ...given }: TextOptions): Field<'text', string> => {
+export const text = ({ ascii = false, multiline = false, ...given }: TextFieldOptions): Field<'text', string> => {
   const options = ascii ? { ...given, pattern: ASCII } : given
   const { minLength = 0, maxLength } = options
   refuseRange('a text', 'length', { minimum: minLength, maximum: maxLength })
   refuseDefault('a text', options, (value) => value.trim() === value && [...value].length >= minLength && [...value].length <= maxLength)
   const input = { type: 'string', 'x-trimmed': true, pattern: multiline ? LINES : LINE, ...options }
-  return field({ type: 'string', ...options }, input, { kind: 'text', codec: textCodec })
+  return buildField({ type: 'string', ...options }, input, { kind: 'text', codec: textCodec })
 }
 
 /** Levels of objects and arrays in a value. */
@@ -79,11 +79,14 @@ const MAX_NESTING = 64
 export const json = <T>(schema: TSchema): Field<'json', T> => {
   // A column stores it as NULL.
   if (acceptsNull(schema)) throw new TypeError('the schema of a json field accepts null: take it out, and write nullable(json(…))')
-  return field(schema, { ...schema, 'x-nesting': MAX_NESTING }, { kind: 'json', codec: textCodec })
+  return buildField(schema, { ...schema, 'x-nesting': MAX_NESTING }, { kind: 'json', codec: textCodec })
 }
 
 /** One of some words. */
-export const choice = <const W extends string>(words: readonly W[], options: Options & { default?: NoInfer<W> } = {}): Field<'text', W> => {
+export const choice = <const W extends string>(
+  words: readonly W[],
+  options: FieldOptions & { default?: NoInfer<W> } = {},
+): Field<'text', W> => {
   refuseChoice(words)
   refuseDefault('a choice', options, (value) => words.includes(value))
   const schema = { type: 'string', enum: words, ...options }
@@ -92,7 +95,7 @@ export const choice = <const W extends string>(words: readonly W[], options: Opt
     if (!words.some((known) => known === word)) throw new Unreadable(describeNotAllowed(word, words))
     return word
   }
-  return field(schema, schema, { kind: 'text', codec: { read, write: (word: string) => word } })
+  return buildField(schema, schema, { kind: 'text', codec: { read, write: (word: string) => word } })
 }
 
 const FLAGS = new Map([
@@ -112,21 +115,21 @@ export const flagCodec: Codec<boolean> = {
   write: String,
 }
 
-export const boolean = (options: Options & { default?: boolean } = {}): Field<'boolean', boolean> =>
-  field({ type: 'boolean', ...options }, { type: 'boolean', ...options }, { kind: 'boolean', codec: flagCodec })
+export const boolean = (options: FieldOptions & { default?: boolean } = {}): Field<'boolean', boolean> =>
+  buildField({ type: 'boolean', ...options }, { type: 'boolean', ...options }, { kind: 'boolean', codec: flagCodec })
 
 /** A whole number between `minimum` and `maximum`, which are at most 2^53 - 1 apart from 0. */
-export const integer = (options: Options & { minimum: number; maximum: number; default?: number }): Field<'integer', number> => {
+export const integer = (options: FieldOptions & { minimum: number; maximum: number; default?: number }): Field<'integer', number> => {
   const { minimum, maximum } = options
   refuseRange('an integer', 'range', options)
   refuseDefault('an integer', options, (value) => Number.isInteger(value) && value >= minimum && value <= maximum)
-  return field(
+  return buildField(
     { type: 'integer', ...options },
     { type: 'integer', ...options },
     {
       kind: 'integer',
       codec: { read: (raw: string) => readNumber(raw.trim(), 0), write: writePoint },
-      line: { min: BigInt(minimum), max: BigInt(maximum), data: Number },
+      range: { min: BigInt(minimum), max: BigInt(maximum), toData: Number },
     },
   )
 }
@@ -140,11 +143,11 @@ export const decimal = ({
   precision,
   scale,
   ...options
-}: Options & { precision: number; scale: number; default?: string }): Field<'decimal', string> => {
+}: FieldOptions & { precision: number; scale: number; default?: string }): Field<'decimal', string> => {
   refuseDigits(precision, scale)
   const pattern = `^\\d{1,${precision - scale}}${scale === 0 ? '' : `\\.\\d{${scale}}`}$`
   refuseDefault('a decimal', options, (value) => new RegExp(pattern).test(value))
-  return field(
+  return buildField(
     { type: 'string', pattern, ...options },
     {
       type: ['string', 'number'],
@@ -155,41 +158,41 @@ export const decimal = ({
     {
       kind: 'decimal',
       codec: { read: (raw: string) => readNumber(raw.trim(), scale), write: writePoint },
-      line: { min: 0n, max: 10n ** BigInt(precision) - 1n, data: (units) => fromUnits(units, scale) },
+      range: { min: 0n, max: 10n ** BigInt(precision) - 1n, toData: (units) => fromUnits(units, scale) },
     },
   )
 }
 
 /** A time in UTC, to the millisecond: `"2026-01-31T12:00:00.000Z"`. */
-export const time = (options: Options): Field<'time', string> =>
-  field(
+export const time = (options: FieldOptions): Field<'time', string> =>
+  buildField(
     { type: 'string', format: 'date-time', ...options },
     { type: 'string', 'x-time': true, ...options },
     {
       kind: 'time',
       codec: { read: (raw: string) => readTime(raw.trim()), write: writePoint },
-      line: {
+      range: {
         min: BigInt(Date.parse('0001-01-01T00:00:00.000Z')),
         max: BigInt(Date.parse('9999-12-31T23:59:59.999Z')),
-        data: (units) => new Date(Number(units)).toISOString(),
+        toData: (units) => new Date(Number(units)).toISOString(),
       },
     },
   )
 
 /** The id of a row of `target`. */
-export const reference = (target: ServedName, options: Options = {}): Field<'reference', number> => {
+export const reference = (target: ServedName, options: FieldOptions = {}): Field<'reference', number> => {
   const { [meta]: whole, ...schema } = integer({ minimum: 1, maximum: MAX_INTEGER, ...options })
-  return field(schema, whole.input, { ...whole, kind: 'reference', target })
+  return buildField(schema, whole.input, { ...whole, kind: 'reference', target })
 }
 
 /** The field, or null. A body that leaves it out means null. */
 export const nullable = <K extends Kind, T>(of: Field<K, T>): Field<K, T | null> => {
   if ('default' in of) throw new TypeError('a field that can be null has null as its default: leave out the other one')
-  const orNull = (schema: TSchema) => Type.Unsafe<T | null>(withNull(schema))
+  const orNull = (schema: TSchema) => Type.Unsafe<T | null>(allowNull(schema))
   return Object.assign(orNull(of), { [meta]: { ...of[meta], input: orNull(of[meta].input), nullable: true } })
 }
 
-function withNull({ readOnly, ...schema }: TSchema): object {
+function allowNull({ readOnly, ...schema }: TSchema): object {
   const rest = { default: null, ...(readOnly !== undefined && { readOnly }) }
   // Beside a list of values a second type allows nothing more.
   if (schema.enum) return { ...schema, type: [schema.type, 'null'].flat(), enum: [...schema.enum, null], ...rest }

@@ -5,7 +5,7 @@ import type { Clause } from '../../drizzle/selection.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
 import { joinList, splitList } from './csv.ts'
 import { type Codec, type Field, flagCodec, type Kind, type Meta, meta } from './fields.ts'
-import { type Lookup, type LookupName, lookups, type Value } from './lookups.ts'
+import { type FilterValue, type Lookup, type LookupName, lookups } from './lookups.ts'
 import { type Parameter, parameter } from './querystring.ts'
 import { Unreadable } from './values.ts'
 
@@ -14,26 +14,26 @@ export const MAX_IN_VALUES = 100
 
 /** A parameter that keeps some of the rows. */
 export interface Filter {
-  parameter: Parameter<readonly Value[]>
-  clause(db: Database, values: readonly Value[]): Clause
+  parameter: Parameter<readonly FilterValue[]>
+  clause(db: Database, values: readonly FilterValue[]): Clause
 }
 
 /** A lookup of a field, and its negation: the rows that the lookup leaves out, those without a value among them. */
-export function filtersOf(table: ServedName, field: string, schema: Field, name: LookupName): [string, Filter][] {
+export function buildFilters(table: ServedName, field: string, schema: Field, name: LookupName): [string, Filter][] {
   const known = schema[meta]
   const lookup: Lookup = lookups[name]
   if (!lookup.kinds.includes(known.kind)) throw new TypeError(`${table}.${field} is ${known.kind}: it cannot have the lookup ${name}`)
   const parameterName = name === 'exact' ? field : `${field}__${name}`
-  const by = valuesCodec(lookup, known)
+  const by = buildValuesCodec(lookup, known)
   const of = (db: Database) => ({ db, table, field, meta: known })
   const clause: Filter['clause'] = (db, values) => lookup.clause(of(db), values)
-  const not: Filter['clause'] = (db, values) => lookup.not?.(of(db), values) ?? opposite(clause(db, values))
+  const not: Filter['clause'] = (db, values) => lookup.not?.(of(db), values) ?? negate(clause(db, values))
   const hints = [
     known.kind === 'time' && lookup.takes !== 'flag' ? ' (RFC 3339, or a date)' : '',
     lookup.takes === 'list' ? '. Commas separate the values; one with a comma in it is put in double quotes, a quote in it is doubled' : '',
   ]
   const documented = (description: string) =>
-    parameter({ ...valuesSchema(lookup, known.kind), description: `${description}${hints.join('')}` }, by)
+    parameter({ ...buildValuesSchema(lookup, known.kind), description: `${description}${hints.join('')}` }, by)
   return [
     [parameterName, { parameter: documented(`${field} ${lookup.meaning}`), clause }],
     [`${parameterName}!`, { parameter: documented(`Not: ${field} ${lookup.meaning}`), clause: not }],
@@ -41,7 +41,7 @@ export function filtersOf(table: ServedName, field: string, schema: Field, name:
 }
 
 /** The rows that a clause leaves out. No index leads to them. */
-const opposite = ({ variant, values, isDefinite: definite, check, lookUp, readsTable: reads }: Clause): Clause => ({
+const negate = ({ variant, values, isDefinite: definite, check, lookUp, readsTable: reads }: Clause): Clause => ({
   ...(variant !== undefined && { variant }),
   ...(reads && { readsTable: reads }),
   values,
@@ -51,7 +51,7 @@ const opposite = ({ variant, values, isDefinite: definite, check, lookUp, readsT
 })
 
 /** How one value of a field is written in a URL. A whole number may be compared with a fraction. */
-const valueSchemas: Record<Kind, object> = {
+const VALUE_SCHEMAS: Record<Kind, object> = {
   text: { type: 'string' },
   boolean: { type: 'boolean' },
   integer: { type: 'number' },
@@ -62,24 +62,24 @@ const valueSchemas: Record<Kind, object> = {
   json: { type: 'string' },
 }
 
-const takes: Record<Lookup['takes'], { min: number; max: number }> = {
+const VALUE_COUNTS: Record<Lookup['takes'], { min: number; max: number }> = {
   value: { min: 1, max: 1 },
   flag: { min: 1, max: 1 },
   pair: { min: 2, max: 2 },
   list: { min: 1, max: MAX_IN_VALUES },
 }
 
-function valuesSchema(lookup: Lookup, kind: Kind): object {
+function buildValuesSchema(lookup: Lookup, kind: Kind): object {
   if (lookup.takes === 'flag') return { type: 'boolean' }
-  const items = lookup.codec ? valueSchemas.text : valueSchemas[kind]
-  const { min, max } = takes[lookup.takes]
+  const items = lookup.codec ? VALUE_SCHEMAS.text : VALUE_SCHEMAS[kind]
+  const { min, max } = VALUE_COUNTS[lookup.takes]
   return max === 1 ? items : { type: 'array', items, minItems: min, maxItems: max }
 }
 
-function valuesCodec(lookup: Lookup, known: Meta): Codec<readonly Value[]> {
-  const one = (lookup.takes === 'flag' ? flagCodec : (lookup.codec ?? known.codec)) as Codec<Value>
-  const { min, max } = takes[lookup.takes]
-  if (max === 1) return { read: (text) => [one.read(text)], write: ([value]) => one.write(value as Value) }
+function buildValuesCodec(lookup: Lookup, known: Meta): Codec<readonly FilterValue[]> {
+  const one = (lookup.takes === 'flag' ? flagCodec : (lookup.codec ?? known.codec)) as Codec<FilterValue>
+  const { min, max } = VALUE_COUNTS[lookup.takes]
+  if (max === 1) return { read: (text) => [one.read(text)], write: ([value]) => one.write(value as FilterValue) }
   return {
     read(text) {
       const items = splitList(text)
@@ -91,7 +91,7 @@ function valuesCodec(lookup: Lookup, known: Meta): Codec<readonly Value[]> {
   }
 }
 
-function readItem(codec: Codec<Value>, item: string, index: number): Value {
+function readItem(codec: Codec<FilterValue>, item: string, index: number): FilterValue {
   try {
     return codec.read(item)
   } catch (error) {

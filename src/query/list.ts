@@ -4,12 +4,12 @@ import { cachePerDatabase } from '../../drizzle/per-database.ts'
 import { type Clause, type ListResult, listTables, type PagePlace, type Selection } from '../../drizzle/selection.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
 import { invalid, Problem } from '../errors.ts'
-import { type Spelling, spell } from './canonical.ts'
-import { type Beside, readCursor, type Scope, writeCursor } from './cursor.ts'
-import type { Value } from './lookups.ts'
+import { type CanonicalQuery, canonicalise } from './canonical.ts'
+import { type CursorPlace, type CursorScope, readCursor, writeCursor } from './cursor.ts'
+import type { FilterValue } from './lookups.ts'
 import { COUNT_MODES, DEFAULT_PAGE_SIZE, type ListQuery, MAX_FILTERS, type OrderTerm } from './params.ts'
 import type { Resource } from './resource.ts'
-import { type Row, type Shown, shownOf } from './rows.ts'
+import { getProjection, type Projection, type Row } from './rows.ts'
 
 /** The page beside this one: its number, and where it begins. */
 export interface Neighbour {
@@ -17,7 +17,7 @@ export interface Neighbour {
   cursor: string
 }
 
-export interface Page {
+export interface RecordPage {
   /** Null where it was not asked for. */
   count: number | null
   /** Whether so many match; otherwise there are at least so many. */
@@ -27,7 +27,7 @@ export interface Page {
   previous: Neighbour | undefined
   /** The number of the last page, where it is known. */
   last: number | undefined
-  spelling: Spelling
+  canonical: CanonicalQuery
   /** That of the tables when it was read. */
   state: string
 }
@@ -40,8 +40,8 @@ export interface ListOptions {
 }
 
 /** What a query comes to, whatever page of it is asked for. */
-interface Asked extends Pick<Selection, 'clauses' | 'shape' | 'filter' | 'order'> {
-  spelling: Spelling
+interface CompiledQuery extends Pick<Selection, 'clauses' | 'shape' | 'filter' | 'order'> {
+  canonical: CanonicalQuery
   /** What a cursor is bound to, but for the page. */
   list: string
   /** The places of the ordering keys in a row. */
@@ -53,18 +53,18 @@ interface Asked extends Pick<Selection, 'clauses' | 'shape' | 'filter' | 'order'
 }
 
 /** A query that is asked again is the same object, so that all this is done once for it. */
-const askedOf = (resource: Resource) =>
-  cachePerDatabase((db, query: ListQuery): Asked => {
-    const shown = shownOf(db, resource)
-    const spelling = spell(resource, query)
-    const terms = withId(query.ordering ?? resource.list.defaultOrder)
-    const places = terms.map(({ field }) => shown.place(field))
+const buildCompiler = (resource: Resource) =>
+  cachePerDatabase((db, query: ListQuery): CompiledQuery => {
+    const shown = getProjection(db, resource)
+    const spelling = canonicalise(resource, query)
+    const terms = endWithId(query.ordering ?? resource.list.defaultOrder)
+    const places = terms.map(({ field }) => shown.findPlace(field))
     const order = terms.map(({ descending }, index) => ({ column: shown.columns[places[index] as number] as Column, descending }))
     // A cursor has values of columns as they are stored: where they come to be stored otherwise, it holds no longer.
     const types = order.map(({ column }) => column.getSQLType())
-    const { clauses, shape } = clausesOf(db, resource, query)
+    const { clauses, shape } = buildClauses(db, resource, query)
     return {
-      spelling,
+      canonical: spelling,
       list: `${resource.table}?${spelling.filters}&${spelling.ordering} ${types}`,
       places,
       order,
@@ -76,12 +76,12 @@ const askedOf = (resource: Resource) =>
     }
   })
 
-const asked = new WeakMap<Resource, ReturnType<typeof askedOf>>()
+const compilers = new WeakMap<Resource, ReturnType<typeof buildCompiler>>()
 
 /** What a query comes to: the same for all its spellings. Throws `invalid-request` for too many filters. */
-export function ask(db: Database, resource: Resource, query: ListQuery): Asked {
-  const ofResource = asked.get(resource) ?? askedOf(resource)
-  asked.set(resource, ofResource)
+export function compileQuery(db: Database, resource: Resource, query: ListQuery): CompiledQuery {
+  const ofResource = compilers.get(resource) ?? buildCompiler(resource)
+  compilers.set(resource, ofResource)
   return ofResource(db, query)
 }
 
@@ -89,13 +89,18 @@ export function ask(db: Database, resource: Resource, query: ListQuery): Asked {
  * Reads a page. Throws `page-not-found` for one past the end (the first is there even where no row is), and `invalid-request` for a
  * cursor of another list and for a last page that is not known.
  */
-export async function list(db: Database, resource: Resource, query: ListQuery, { countLimit, deadline }: ListOptions): Promise<Page> {
-  const { places, spelling, list, tables: _, link: __, ...chosen } = ask(db, resource, query)
-  const { columns, toRow } = shownOf(db, resource)
+export async function listRecords(
+  db: Database,
+  resource: Resource,
+  query: ListQuery,
+  { countLimit, deadline }: ListOptions,
+): Promise<RecordPage> {
+  const { places, canonical: spelling, list, tables: _, link: __, ...chosen } = compileQuery(db, resource, query)
+  const { columns, toRow } = getProjection(db, resource)
   const number = query.page ?? 1
-  const scope: Omit<Scope, 'page'> = { secret: await db.loadSecret(), list }
-  const place = placeOf(query, scope)
-  if (number === 'last' && query.count === 'none') throw lastUnknown('it is found by counting: ask without count=none')
+  const scope: Omit<CursorScope, 'page'> = { secret: await db.loadSecret(), list }
+  const place = findStart(query, scope)
+  if (number === 'last' && query.count === 'none') throw buildLastUnknown('it is found by counting: ask without count=none')
 
   const selection: Selection = {
     ...chosen,
@@ -109,10 +114,10 @@ export async function list(db: Database, resource: Resource, query: ListQuery, {
   }
   const listed = await db.list(selection, deadline)
   if ('page' in place) checkPage(place.page, selection.size, listed)
-  return pageOf(selection, listed, { toRow, places, spelling, scope, number: number === 'last' ? listed.page : number })
+  return buildPage(selection, listed, { toRow, places, canonical: spelling, scope, number: number === 'last' ? listed.page : number })
 }
 
-function placeOf({ cursor, page = 1 }: ListQuery, scope: Omit<Scope, 'page'>): PagePlace {
+function findStart({ cursor, page = 1 }: ListQuery, scope: Omit<CursorScope, 'page'>): PagePlace {
   if (cursor === undefined) return { page }
   const place = page === 'last' ? undefined : readCursor({ ...scope, page }, cursor)
   if (place) return place
@@ -121,11 +126,11 @@ function placeOf({ cursor, page = 1 }: ListQuery, scope: Omit<Scope, 'page'>): P
   ])
 }
 
-const lastUnknown = (detail: string) => invalid([{ parameter: 'page', detail: `the last page is not known: ${detail}` }])
+const buildLastUnknown = (detail: string) => invalid([{ parameter: 'page', detail: `the last page is not known: ${detail}` }])
 
 function checkPage(page: number | 'last', size: number, { count, rows }: ListResult): void {
   if (page === 'last') {
-    if (!count.exact) throw lastUnknown(`more than ${count.rows} records match: ask with count=exact`)
+    if (!count.exact) throw buildLastUnknown(`more than ${count.rows} records match: ask with count=exact`)
   } else if (page > 1 && rows.length === 0) {
     const pages = Math.max(1, Math.ceil(count.rows / size))
     const known = count.exact ? `There ${pages === 1 ? 'is 1 page' : `are ${pages} pages`} of ${size}.` : 'There are fewer pages.'
@@ -133,7 +138,7 @@ function checkPage(page: number | 'last', size: number, { count, rows }: ListRes
   }
 }
 
-function clausesOf(
+function buildClauses(
   db: Database,
   { table, list: { filters }, search, served }: Resource,
   query: ListQuery,
@@ -149,7 +154,7 @@ function clausesOf(
     if (!filter) continue
     if (clauses.length === MAX_FILTERS)
       throw invalid([{ parameter: name, detail: `is one filter too many: at most ${MAX_FILTERS} are taken` }])
-    add(name, filter.clause(db, query[name] as readonly Value[]))
+    add(name, filter.clause(db, query[name] as readonly FilterValue[]))
   }
   const terms = query.search?.terms ?? []
   if (terms.length > 0)
@@ -157,23 +162,27 @@ function clausesOf(
   return { clauses, shape }
 }
 
-interface Around {
-  toRow: Shown['toRow']
+interface PageContext {
+  toRow: Projection['toRow']
   places: readonly number[]
-  spelling: Spelling
-  scope: Omit<Scope, 'page'>
+  canonical: CanonicalQuery
+  scope: Omit<CursorScope, 'page'>
   number: number
 }
 
-function pageOf({ place, size, count: mode }: Selection, listed: ListResult, { toRow, places, spelling, scope, number }: Around): Page {
+function buildPage(
+  { place, size, count: mode }: Selection,
+  listed: ListResult,
+  { toRow, places, canonical: spelling, scope, number }: PageContext,
+): RecordPage {
   const { rows, hasBefore: before, hasAfter: after, count } = listed
   const at = (row: readonly unknown[]) => places.map((place) => row[place])
   const neighbour = (page: number, backward: boolean): Neighbour => {
     const row = backward ? rows[0] : rows.at(-1)
     // Where this page is empty there was a row once, and what is on either side of it may have come since.
-    const beside: Beside = row
+    const beside: CursorPlace = row
       ? { beside: at(row), backward, inclusive: false }
-      : { beside: (place as Beside).beside, backward, inclusive: backward !== (place as Beside).backward }
+      : { beside: (place as CursorPlace).beside, backward, inclusive: backward !== (place as CursorPlace).backward }
     return { page, cursor: writeCursor({ ...scope, page }, beside) }
   }
   const seen = (listed.page > 0 ? (listed.page - 1) * size : 0) + rows.length + (after ? 1 : 0)
@@ -184,31 +193,31 @@ function pageOf({ place, size, count: mode }: Selection, listed: ListResult, { t
     next: after ? neighbour(number + 1, false) : undefined,
     previous: before ? neighbour(Math.max(1, number - 1), true) : undefined,
     last: mode !== 'none' && count.exact ? Math.max(1, Math.ceil(count.rows / size)) : undefined,
-    spelling,
+    canonical: spelling,
     state: listed.state,
   }
 }
 
 /** Reads one record. Throws `not-found`. */
-export async function read(db: Database, resource: Resource, id: number): Promise<Row> {
-  const { byId, toRow } = shownOf(db, resource)
+export async function readRecord(db: Database, resource: Resource, id: number): Promise<Row> {
+  const { selectById: byId, toRow } = getProjection(db, resource)
   const [row] = await db.readRows(byId, [id])
-  if (!row) throw noRecord(resource, id)
+  if (!row) throw buildNotFound(resource, id)
   return toRow(row)
 }
 
 /** The same, with the state that its table had then. */
-export async function readWithState(db: Database, resource: Resource, id: number): Promise<{ row: Row; state: string }> {
-  const { byIdWithState, columns, toRow } = shownOf(db, resource)
+export async function readRecordWithState(db: Database, resource: Resource, id: number): Promise<{ row: Row; state: string }> {
+  const { selectByIdWithState: byIdWithState, columns, toRow } = getProjection(db, resource)
   const [row] = await db.readRows(byIdWithState, [id])
-  if (!row) throw noRecord(resource, id)
+  if (!row) throw buildNotFound(resource, id)
   return { row: toRow(row), state: String(row[columns.length]) }
 }
 
-export const noRecord = ({ singular }: Resource, id: number) => new Problem('not-found', `There is no ${singular} with the id ${id}.`)
+export const buildNotFound = ({ singular }: Resource, id: number) => new Problem('not-found', `There is no ${singular} with the id ${id}.`)
 
 /** Without a last key that is unique, rows that are equal in the others may change places between two pages. What follows it decides nothing. */
-function withId(ordering: readonly OrderTerm[]): readonly OrderTerm[] {
+function endWithId(ordering: readonly OrderTerm[]): readonly OrderTerm[] {
   const id = ordering.findIndex(({ field }) => field === 'id')
   if (id >= 0) return ordering.slice(0, id + 1)
   return [...ordering, { field: 'id', descending: ordering.at(-1)?.descending ?? false }]

@@ -1,6 +1,6 @@
 // Bodies of pages, and the links of a list to the pages around one.
 import { MAX_CURSOR_LENGTH } from './cursor.ts'
-import type { Neighbour, Page } from './list.ts'
+import type { Neighbour, RecordPage } from './list.ts'
 
 /** Media type of a body from `serialisePage`. */
 export const PAGE_TYPE = 'application/json; charset=utf-8'
@@ -10,7 +10,7 @@ export const serialisePage = (members: { next: string | null }, results: string)
   `${JSON.stringify(members).slice(0, -1)},"results":${results}}`
 
 /** Builds the response with a page of records. `url` is that of the list, without a query. */
-export function buildPageResponse(url: string, { count, exact, rows, next, previous, last, spelling }: Page) {
+export function buildPageResponse(url: string, { count, exact, rows, next, previous, last, canonical: spelling }: RecordPage) {
   const link = (page: number, cursor?: string) => {
     const search = spelling.link(page, cursor)
     return search ? `${url}?${search}` : url

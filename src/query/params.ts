@@ -6,7 +6,7 @@ import { describeUnknown } from '../did-you-mean.ts'
 import { splitList } from './csv.ts'
 import { MAX_CURSOR_LENGTH } from './cursor.ts'
 import type { Codec, Field } from './fields.ts'
-import { type Filter, filtersOf } from './filters.ts'
+import { buildFilters, type Filter } from './filters.ts'
 import type { LookupName } from './lookups.ts'
 import { parameter } from './querystring.ts'
 import { MAX_SEARCH_LENGTH, MAX_SEARCH_TERMS, readSearch, type Search } from './search.ts'
@@ -80,13 +80,13 @@ export function compileParameters(declaration: ListDeclaration): ListParameters 
     Object.entries(declaration.filter).flatMap(([field, names = []]) => {
       const schema = contract[field]
       if (!schema) throw new TypeError(`${table} has no field ${field} to filter by`)
-      return names.flatMap((name) => filtersOf(table, field, schema, name))
+      return names.flatMap((name) => buildFilters(table, field, schema, name))
     }),
   )
-  const ordering = orderingCodec(declaration.order)
+  const ordering = buildOrderingCodec(declaration.order)
   const others = {
-    ...(declaration.search.length > 0 && { search: searchParameter(declaration.search) }),
-    ordering: orderingParameter(declaration, ordering),
+    ...(declaration.search.length > 0 && { search: buildSearchParameter(declaration.search) }),
+    ordering: buildOrderingParameter(declaration, ordering),
     page: pageParameter,
     page_size: pageSizeParameter,
     cursor: cursorParameter,
@@ -105,7 +105,7 @@ export function compileParameters(declaration: ListDeclaration): ListParameters 
   }
 }
 
-const searchParameter = (fields: readonly string[]) =>
+const buildSearchParameter = (fields: readonly string[]) =>
   parameter<Search>(
     {
       type: 'string',
@@ -115,7 +115,7 @@ const searchParameter = (fields: readonly string[]) =>
     { read: readSearch, write: ({ text }) => text },
   )
 
-const orderingParameter = ({ order, defaultOrder }: ListDeclaration, codec: Codec<readonly OrderTerm[]>) =>
+const buildOrderingParameter = ({ order, defaultOrder }: ListDeclaration, codec: Codec<readonly OrderTerm[]>) =>
   parameter(
     {
       type: 'array',
@@ -128,12 +128,12 @@ const orderingParameter = ({ order, defaultOrder }: ListDeclaration, codec: Code
     codec,
   )
 
-function orderingCodec(order: readonly string[]): Codec<readonly OrderTerm[]> {
+function buildOrderingCodec(order: readonly string[]): Codec<readonly OrderTerm[]> {
   const most = Math.min(order.length, MAX_ORDERING_TERMS)
   const read = (items: readonly string[]) => {
     if (items.length > most) throw new Unreadable(`has ${items.length} fields: at most ${most} are taken`)
-    const terms = items.map(termOf)
-    const unknown = terms.filter(({ field }) => !order.includes(field)).map(({ field }) => notOrderable(field, order))
+    const terms = items.map(parseTerm)
+    const unknown = terms.filter(({ field }) => !order.includes(field)).map(({ field }) => describeNotOrderable(field, order))
     const repeated = terms
       .filter(({ field }, index) => terms.findIndex((term) => term.field === field) < index)
       .map(({ field }) => `names ${field} twice`)
@@ -144,16 +144,17 @@ function orderingCodec(order: readonly string[]): Codec<readonly OrderTerm[]> {
     read: (text) => read(splitList(text)),
     // Where nothing is left, the list has its default order.
     readLeniently(text) {
-      const known = splitList(text).filter((item) => order.includes(termOf(item).field))
+      const known = splitList(text).filter((item) => order.includes(parseTerm(item).field))
       return known.length > 0 ? read(known) : undefined
     },
     write: (terms) => terms.map(({ field, descending }) => `${descending ? '-' : ''}${field}`).join(','),
   }
 }
 
-const termOf = (item: string): OrderTerm => ({ field: item.replace(/^-/, ''), descending: item.startsWith('-') })
+const parseTerm = (item: string): OrderTerm => ({ field: item.replace(/^-/, ''), descending: item.startsWith('-') })
 
-const notOrderable = (field: string, order: readonly string[]) => describeUnknown(`cannot order by ${field.slice(0, 100)}`, field, order)
+const describeNotOrderable = (field: string, order: readonly string[]) =>
+  describeUnknown(`cannot order by ${field.slice(0, 100)}`, field, order)
 
 /** Past this there is no row in any table. */
 const MAX_PAGE = Number.MAX_SAFE_INTEGER / MAX_PAGE_SIZE

@@ -2,7 +2,7 @@
 // properties carries the codec by which it is read.
 import { type TObject, type TUnsafe, Type } from '@sinclair/typebox'
 import { Memory } from '../../drizzle/memory.ts'
-import { nearest } from '../did-you-mean.ts'
+import { findNearest } from '../did-you-mean.ts'
 import type { Fault } from '../errors.ts'
 import { type Codec, meta } from './fields.ts'
 import { findLookup } from './lookups.ts'
@@ -30,13 +30,13 @@ export const numberParameter = (maximum: number, description: string, fallback?:
   )
 
 /** What was read: the value of each parameter that was given and is not empty. */
-export type Query = Readonly<Record<string, unknown>>
+export type QueryValues = Readonly<Record<string, unknown>>
 
 /** Characters up to which a query string is remembered as it was read. */
-const MAX_KNOWN_LENGTH = 1_000
+const MAX_CACHED_LENGTH = 1_000
 /** Bytes that are kept with it, such as its canonical form, its clauses and its links: for each query, and for each of its characters. */
-const KNOWN_BYTES = 4_000
-const KNOWN_PER_CHARACTER = 48
+const CACHED_BYTES = 4_000
+const CACHED_BYTES_PER_CHARACTER = 48
 
 /** A client may misspell; nobody means so many parameters. */
 const MAX_PARAMETERS = 200
@@ -44,7 +44,7 @@ const MAX_PARAMETERS = 200
 /** Unknown parameters of a request for which a name is suggested. Each is compared with more than a hundred names. */
 export const MAX_SUGGESTIONS = 5
 
-type Reading = { values: Query; faults: Fault[] }
+type ParsedQuery = { values: QueryValues; faults: Fault[] }
 
 /** How what is unknown is handled (RFC 7240, section 4.4): as a fault, or as Django REST Framework does. */
 export type Handling = 'strict' | 'lenient'
@@ -54,22 +54,22 @@ export type Handling = 'strict' | 'lenient'
  * lenient handling an unknown one is absent too, and some codecs take what they can of a value. A query string that comes again gives
  * the very same values. `suggest` finds the name that was meant.
  */
-export function compileQuerystring(schema: TObject, suggest = nearest): (raw: string, handling?: Handling) => Reading {
+export function compileQuerystring(schema: TObject, suggest = findNearest): (raw: string, handling?: Handling) => ParsedQuery {
   const codecs = new Map(Object.entries(schema.properties).map(([name, property]) => [name, findCodec(property)]))
-  const unknownParameter = describeUnknown([...codecs.keys()], suggest)
-  const known = new Memory<Reading>()
+  const unknownParameter = buildUnknownDescriber([...codecs.keys()], suggest)
+  const known = new Memory<ParsedQuery>()
   return (raw, handling = 'strict') => {
     const key = `${handling} ${raw}`
-    let reading = raw.length > MAX_KNOWN_LENGTH ? undefined : known.get(key)
+    let reading = raw.length > MAX_CACHED_LENGTH ? undefined : known.get(key)
     if (!reading) {
       reading = readAll(raw, handling)
-      if (reading.faults.length === 0 && raw.length <= MAX_KNOWN_LENGTH)
-        known.set(key, reading, KNOWN_BYTES + KNOWN_PER_CHARACTER * raw.length)
+      if (reading.faults.length === 0 && raw.length <= MAX_CACHED_LENGTH)
+        known.set(key, reading, CACHED_BYTES + CACHED_BYTES_PER_CHARACTER * raw.length)
     }
     return reading
   }
 
-  function readAll(raw: string, handling: Handling): Reading {
+  function readAll(raw: string, handling: Handling): ParsedQuery {
     const { pairs, faults } = decode(raw)
     const values: Record<string, unknown> = {}
     const given = Map.groupBy(pairs, ([name]) => name)
@@ -86,7 +86,7 @@ export function compileQuerystring(schema: TObject, suggest = nearest): (raw: st
 }
 
 /** Returns the reader of the parameters in a path, which gives undefined where one of them cannot be read: there is nothing at such a URL. */
-export function compilePath(schema: TObject): (raw: Record<string, string>) => Query | undefined {
+export function compilePath(schema: TObject): (raw: Record<string, string>) => QueryValues | undefined {
   const codecs = Object.entries(schema.properties).map(([name, property]): [string, Codec] => [name, findCodec(property)])
   return (raw) => {
     try {
@@ -117,16 +117,16 @@ function readInto(values: Record<string, unknown>, faults: Fault[], name: string
 }
 
 /** The part of a name before its lookup. */
-const fieldOf = (name: string) => name.split('__', 1)[0]?.replace('!', '') ?? ''
+const parseField = (name: string) => name.split('__', 1)[0]?.replace('!', '') ?? ''
 
 /** Returns a function that describes an unknown parameter, and suggests another where `suggested` is true. */
-function describeUnknown(names: readonly string[], suggest: typeof nearest): (name: string, suggested: boolean) => Fault {
-  const byField = Map.groupBy(names, fieldOf)
+function buildUnknownDescriber(names: readonly string[], suggest: typeof findNearest): (name: string, suggested: boolean) => Fault {
+  const byField = Map.groupBy(names, parseField)
   const fields = [...byField.keys()]
   if (fields.length === 0) return (name) => ({ parameter: clip(name), detail: 'is not known: this URL takes no parameters' })
   return (name, suggested) => {
-    const sameField = byField.get(fieldOf(name))
-    const suggestion = suggested ? (lookupFor(name, sameField, suggest) ?? suggest(name, sameField ?? names)) : undefined
+    const sameField = byField.get(parseField(name))
+    const suggestion = suggested ? (findIntendedLookup(name, sameField, suggest) ?? suggest(name, sameField ?? names)) : undefined
     return {
       parameter: clip(name),
       detail: `is not known${suggestion ? `; did you mean ${suggestion}?` : ''}`,
@@ -137,12 +137,12 @@ function describeUnknown(names: readonly string[], suggest: typeof nearest): (na
 }
 
 /** Clients name any field of the record that a reference leads to, as in `category__name`. `under` goes by its parent, `slug` by its name. */
-function lookupFor(name: string, sameField: readonly string[] = [], suggest: typeof nearest): string | undefined {
-  const lookupOf = (parameter: string) => parameter.slice(fieldOf(name).length + '__'.length).replace('!', '')
-  const lookup = lookupOf(name)
-  const meant = `${fieldOf(name)}__${lookup === 'parent' ? 'under' : 'slug'}`
+function findIntendedLookup(name: string, sameField: readonly string[] = [], suggest: typeof findNearest): string | undefined {
+  const parseLookup = (parameter: string) => parameter.slice(parseField(name).length + '__'.length).replace('!', '')
+  const lookup = parseLookup(name)
+  const meant = `${parseField(name)}__${lookup === 'parent' ? 'under' : 'slug'}`
   if (!sameField.includes(meant)) return undefined
-  if (lookup === '' || findLookup(lookup) || suggest(lookup, sameField.map(lookupOf))) return undefined
+  if (lookup === '' || findLookup(lookup) || suggest(lookup, sameField.map(parseLookup))) return undefined
   return name.endsWith('!') ? `${meant}!` : meant
 }
 

@@ -5,10 +5,10 @@ import type { ServedName, Tables } from '../../drizzle/tables.ts'
 import type { Access } from '../roles.ts'
 import { refuseNames } from './field-checks.ts'
 import { type Field, type Kind, meta, stamps } from './fields.ts'
-import { findLookup, type LookupOf, lookups } from './lookups.ts'
+import { findLookup, type LookupFor, lookups } from './lookups.ts'
 import { compileParameters, type ListParameters } from './params.ts'
 
-type Row<T extends ServedName> = Tables[T]['$inferSelect']
+type TableRow<T extends ServedName> = Tables[T]['$inferSelect']
 type Contract = Record<string, Field>
 /** The fields that every resource has. */
 type Stamped = Record<'id' | keyof typeof stamps, Field>
@@ -16,8 +16,8 @@ const STAMPED = ['id', ...Object.keys(stamps)]
 type CanBeNull<T> = null extends T ? true : false
 /** Anything where a column of type `C` can hold the field's `F`, as `text` can hold a choice, and both can be null or neither; nothing otherwise. */
 type Fits<F, C> = CanBeNull<F> extends CanBeNull<C> ? ([NonNullable<F>] extends [NonNullable<C>] ? unknown : never) : never
-type KindOf<F> = F extends Field<infer K, unknown> ? K : never
-type Named<C, K extends Kind> = { [F in keyof C & string]: KindOf<C[F]> extends K ? F : never }[keyof C & string]
+type FieldKind<F> = F extends Field<infer K, unknown> ? K : never
+type FieldName<C, K extends Kind> = { [F in keyof C & string]: FieldKind<C[F]> extends K ? F : never }[keyof C & string]
 
 /** What an engineer writes to serve a table. */
 export interface Declaration<T extends ServedName, C extends Contract & Stamped, O extends keyof C & string> {
@@ -28,17 +28,17 @@ export interface Declaration<T extends ServedName, C extends Contract & Stamped,
   /** Who may read and who may write; otherwise those who may read and write at all. */
   access?: Resource['access']
   /** What records show and bodies hold. Every field is a column of the table, with the same type of value. */
-  contract: C & { [F in keyof C]: F extends keyof Row<T> ? Fits<C[F]['static'], Row<T>[F]> : never }
+  contract: C & { [F in keyof C]: F extends keyof TableRow<T> ? Fits<C[F]['static'], TableRow<T>[F]> : never }
   /** The lookups that each field can be filtered by. */
-  filter: { [F in keyof C & string]?: readonly LookupOf<KindOf<C[F]>>[] }
+  filter: { [F in keyof C & string]?: readonly LookupFor<FieldKind<C[F]>>[] }
   /** The fields that `search` looks into. */
-  search: readonly Named<C, 'text'>[]
+  search: readonly FieldName<C, 'text'>[]
   order: readonly O[]
   defaultOrder: NoInfer<O> | `-${NoInfer<O>}`
   /** Sets of fields in which no two records are equal; NULL equals NULL only where there are other fields beside it. */
   unique?: readonly (readonly (keyof C & string)[])[]
   /** A field that the service derives from another: lower case, words joined by `-`, no two alike. */
-  slug?: { field: Named<C, 'text'>; from: Named<C, 'text'> }
+  slug?: { field: FieldName<C, 'text'>; from: FieldName<C, 'text'> }
 }
 
 /** The members of a body that has been checked against one of a resource's schemas. */
@@ -55,7 +55,7 @@ export interface Resource {
   writable: ReadonlyMap<string, { default?: unknown }>
   unique: readonly (readonly string[])[]
   /** The JSON fields that PATCH merges member by member, with the schema of the whole value. */
-  merged: ReadonlyMap<string, TSchema>
+  mergeableFields: ReadonlyMap<string, TSchema>
   slug?: { field: string; from: string }
   /** The fields that name a row of a table, which may be this one. */
   references: readonly { field: string; target: ServedName }[]
@@ -100,27 +100,27 @@ export function defineResource<T extends ServedName, const C extends Contract & 
     contract,
     search,
     unique,
-    merged: new Map(writable.filter(([, schema]) => isMerged(schema)).map(([field, schema]) => [field, schema[meta].input])),
+    mergeableFields: new Map(writable.filter(([, schema]) => isMergeable(schema)).map(([field, schema]) => [field, schema[meta].input])),
     ...(slug && { slug }),
     list: compileParameters({ ...declaration, contract, filter: declaration.filter }),
     writable: new Map(writable.map(([name, schema]) => [name, 'default' in schema ? { default: schema.default } : {}])),
     references: entries.flatMap(([field, schema]) => (schema[meta].target ? [{ field, target: schema[meta].target }] : [])),
     served: { table, foldedFields: folded, prefixedFields: prefixed },
-    schemas: schemasOf(capitalise(singular), contract),
+    schemas: buildSchemas(capitalise(singular), contract),
   }
-  defined.add(resource)
+  definedResources.add(resource)
   return resource
 }
 
-const defined = new WeakSet<object>()
+const definedResources = new WeakSet<object>()
 
 /** Whether `defineResource` returned it. */
-export const isResource = (value: unknown): value is Resource => typeof value === 'object' && value !== null && defined.has(value)
+export const isResource = (value: unknown): value is Resource => typeof value === 'object' && value !== null && definedResources.has(value)
 
 /** The bodies name read-only fields too: a client sends back what it read, and they are ignored. */
-function schemasOf(name: string, contract: Contract): Resource['schemas'] {
+function buildSchemas(name: string, contract: Contract): Resource['schemas'] {
   const input = Object.fromEntries(
-    Object.entries(contract).map(([field, schema]) => [field, schema.readOnly ? readOnly(schema) : schema[meta].input]),
+    Object.entries(contract).map(([field, schema]) => [field, schema.readOnly ? buildIgnoredMember(schema) : schema[meta].input]),
   )
   const create = Object.fromEntries(
     Object.entries(input).map(([field, schema]) => [field, schema.readOnly || 'default' in schema ? Type.Optional(schema) : schema]),
@@ -128,7 +128,7 @@ function schemasOf(name: string, contract: Contract): Resource['schemas'] {
   const merge = Object.fromEntries(
     Object.entries(input).map(([field, { default: _, ...schema }]) => [
       field,
-      Type.Optional(isMerged(contract[field]) && !schema.readOnly ? buildMergePatch(schema as TSchema) : (schema as TSchema)),
+      Type.Optional(isMergeable(contract[field]) && !schema.readOnly ? buildMergePatch(schema as TSchema) : (schema as TSchema)),
     ]),
   )
   return {
@@ -139,7 +139,7 @@ function schemasOf(name: string, contract: Contract): Resource['schemas'] {
 }
 
 /** Whether a PATCH of the field may name some members only. What cannot be an object is replaced as a whole. */
-const isMerged = (schema: Field | undefined): boolean =>
+const isMergeable = (schema: Field | undefined): boolean =>
   schema?.[meta].kind === 'json' && (schema.type === undefined || [schema.type].flat().includes('object'))
 
 /** The merged value is checked, not the patch: it may leave out members that are required, and null removes one. */
@@ -152,8 +152,9 @@ const buildMergePatch = ({ type, description, examples, 'x-nesting': levels }: T
   })
 
 /** The first field in which alone no two records are equal. Bulk requests find a record by it. */
-export const upsertKey = ({ unique }: Pick<Resource, 'unique'>): string | undefined => unique.find((fields) => fields.length === 1)?.[0]
+export const findUpsertKey = ({ unique }: Pick<Resource, 'unique'>): string | undefined => unique.find((fields) => fields.length === 1)?.[0]
 
-const readOnly = ({ description }: TSchema) => Type.Unsafe({ readOnly: true, description: `${description ?? 'Read-only'}. Ignored` })
+const buildIgnoredMember = ({ description }: TSchema) =>
+  Type.Unsafe({ readOnly: true, description: `${description ?? 'Read-only'}. Ignored` })
 
 const capitalise = (word: string) => word.charAt(0).toUpperCase() + word.slice(1)

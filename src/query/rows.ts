@@ -9,31 +9,31 @@ import type { Resource } from './resource.ts'
 export type Row = Record<string, unknown> & { id: number }
 
 /** The columns that a contract shows, in its order. */
-export interface Shown {
+export interface Projection {
   columns: readonly Column[]
   /** Reads the row whose id is the value. */
-  byId: SQL
+  selectById: SQL
   /** The same, and behind the columns the state of the table. */
-  byIdWithState: SQL
+  selectByIdWithState: SQL
   /** The place of a field among them. */
-  place(field: string): number
+  findPlace(field: string): number
   /** `raw` has a value for each column. */
   toRow(raw: readonly unknown[]): Row
 }
 
-export const shownOf = cachePerDatabase((db, resource: Resource): Shown => {
-  const entries = Object.entries(columnsOf(db, resource))
+export const getProjection = cachePerDatabase((db, resource: Resource): Projection => {
+  const entries = Object.entries(getColumnsByField(db, resource))
   const places = new Map(entries.map(([field], place) => [field, place]))
-  const fields = entries.map(([field, column]) => ({ field, decode: decoderOf(column) }))
+  const fields = entries.map(([field, column]) => ({ field, decode: findDecoder(column) }))
   const columns = entries.map(([, column]) => column)
   const table = db.tables[resource.table]
   const byId = (shown: readonly (Column | SQL)[]) =>
     sql`select ${sql.join([...shown], sql`, `)} from ${table} where ${table.id} = ${placeholder(0)}`
   return {
     columns,
-    byId: byId(columns),
-    byIdWithState: byId([...columns, selectState([resource.table])]),
-    place(field) {
+    selectById: byId(columns),
+    selectByIdWithState: byId([...columns, selectState([resource.table])]),
+    findPlace(field) {
       const place = places.get(field)
       if (place === undefined) throw new TypeError(`${resource.table} does not show ${field}`)
       return place
@@ -51,12 +51,12 @@ export const shownOf = cachePerDatabase((db, resource: Resource): Shown => {
 })
 
 /** Undefined for a column whose values are shown as the driver gives them. */
-function decoderOf(column: Column): ((value: unknown) => unknown) | undefined {
+function findDecoder(column: Column): ((value: unknown) => unknown) | undefined {
   return column.mapFromDriverValue === DrizzleColumn.prototype.mapFromDriverValue ? undefined : (value) => column.mapFromDriverValue(value)
 }
 
 /** The columns that the contract shows, by field. */
-export function columnsOf(db: Database, { table, contract }: Resource): Record<string, Column> {
+export function getColumnsByField(db: Database, { table, contract }: Resource): Record<string, Column> {
   const columns = columnsByName(db.tables[table])
   return Object.fromEntries(
     Object.keys(contract).map((field) => {

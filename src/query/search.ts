@@ -15,13 +15,13 @@ export const MAX_TERM_LENGTH = 255
 /** Counts code points, as JSON Schema's maxLength does. */
 const isLonger = (text: string, length: number) => text.length > 2 * length || [...text].length > length
 
-function readTerm(term: string): string {
+function checkTerm(term: string): string {
   if (isLonger(term, MAX_TERM_LENGTH)) throw new Unreadable(`looks for more than ${MAX_TERM_LENGTH} characters`)
   return term
 }
 
 /** For a text that is looked for inside others. */
-export const termCodec: Codec<string> = { read: (text) => readTerm(readText(text)), write: (term) => term }
+export const termCodec: Codec<string> = { read: (text) => checkTerm(readText(text)), write: (term) => term }
 
 export interface Search {
   terms: readonly string[]
@@ -32,13 +32,13 @@ export interface Search {
 export function readSearch(text: string): Search {
   const trimmed = text.trim()
   if (isLonger(trimmed, MAX_SEARCH_LENGTH)) throw new Unreadable(`has more than ${MAX_SEARCH_LENGTH} characters`)
-  const terms = new Set((trimmed.match(TOKEN) ?? []).flatMap(termsOf).filter((term) => term !== ''))
+  const terms = new Set((trimmed.match(TOKEN) ?? []).flatMap(splitToken).filter((term) => term !== ''))
   if (terms.size > MAX_SEARCH_TERMS)
     throw new Unreadable(`has more than ${MAX_SEARCH_TERMS} terms; put a phrase in double quotes to make it one`)
-  return { terms: [...terms].map(readTerm), text: trimmed }
+  return { terms: [...terms].map(checkTerm), text: trimmed }
 }
 
-function termsOf(token: string): string[] {
+function splitToken(token: string): string[] {
   const term = token.replace(/^,+|(?<!,),+$/g, '')
   const [quote = ''] = term
   if (/["']/.test(quote) && term.endsWith(quote)) return [unquote(term.slice(1, -1), quote)]

@@ -21,7 +21,7 @@ export function readText(text: string): string {
 }
 
 /** A value of a query. It lies at the unit `floor`, or between that and the next where it is not `exact`. */
-export interface Point {
+export interface UnitValue {
   floor: bigint
   exact: boolean
   /** The one spelling that links use. */
@@ -29,21 +29,21 @@ export interface Point {
 }
 
 /** What a column holds: every unit from `min` to `max`, as the data of a row. One unit beyond either end stands for all that lies there. */
-export interface Line {
+export interface UnitRange {
   min: bigint
   max: bigint
-  data(units: bigint): number | string
+  toData(units: bigint): number | string
 }
 
 /** The bounds of a column's values that a comparison with `point` comes to. Each is data to bind. */
-export const equal = (line: Line, { floor, exact }: Point) =>
-  line.data(exact && floor >= line.min && floor <= line.max ? floor : line.min - 1n)
-export const above = (line: Line, { floor }: Point) => line.data(clamp(line, floor + 1n))
-export const atLeast = (line: Line, { floor, exact }: Point) => line.data(clamp(line, exact ? floor : floor + 1n))
-export const below = (line: Line, { floor, exact }: Point) => line.data(clamp(line, exact ? floor - 1n : floor))
-export const atMost = (line: Line, { floor }: Point) => line.data(clamp(line, floor))
+export const equal = (line: UnitRange, { floor, exact }: UnitValue) =>
+  line.toData(exact && floor >= line.min && floor <= line.max ? floor : line.min - 1n)
+export const above = (line: UnitRange, { floor }: UnitValue) => line.toData(clamp(line, floor + 1n))
+export const atLeast = (line: UnitRange, { floor, exact }: UnitValue) => line.toData(clamp(line, exact ? floor : floor + 1n))
+export const below = (line: UnitRange, { floor, exact }: UnitValue) => line.toData(clamp(line, exact ? floor - 1n : floor))
+export const atMost = (line: UnitRange, { floor }: UnitValue) => line.toData(clamp(line, floor))
 
-function clamp({ min, max }: Line, units: bigint): bigint {
+function clamp({ min, max }: UnitRange, units: bigint): bigint {
   if (units < min) return min - 1n
   return units > max ? max + 1n : units
 }
@@ -53,11 +53,11 @@ const MAX_DIGITS = 30
 const NUMBER = /^(-?)(?:(\d+)(?:\.(\d*))?|\.(\d+))$/
 
 /** Reads plain digits with an optional `-` and point. A unit is 10^-scale. */
-export function readNumber(text: string, scale: number): Point {
+export function readNumber(text: string, scale: number): UnitValue {
   const [, sign = '', digits, decimals, bareDecimals] = NUMBER.exec(text) ?? []
   if (digits === undefined && bareDecimals === undefined) throw new Unreadable('is not a number: write plain digits, such as 12 or -0.5')
   const whole = (digits ?? '').replace(/^0+/, '')
-  const fraction = withoutTrailingZeros(decimals ?? bareDecimals ?? '')
+  const fraction = trimZeros(decimals ?? bareDecimals ?? '')
   if ((digits ?? '').length + (decimals ?? bareDecimals ?? '').length > MAX_DIGITS)
     throw new Unreadable(`has more than ${MAX_DIGITS} digits`)
   const units = BigInt(whole + fraction.slice(0, scale).padEnd(scale, '0') || '0')
@@ -68,36 +68,36 @@ export function readNumber(text: string, scale: number): Point {
 }
 
 /** Looks at each run of zeros once, where `0+$` alone would begin anew at every zero. */
-const withoutTrailingZeros = (digits: string) => digits.replace(/(?<!0)0+$/, '')
+const trimZeros = (digits: string) => digits.replace(/(?<!0)0+$/, '')
 
 const TIME = /^(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(?::(\d\d)(?:\.(\d+))?)?([Zz]|[+-]\d\d:\d\d)?)?$/
 const MILLISECOND_DIGITS = 3
 const MINUTE = 60_000
 
 /** Reads RFC 3339, a date alone (midnight UTC) or a time without an offset (UTC). A unit is a millisecond since 1970. */
-export function readTime(text: string): Point {
+export function readTime(text: string): UnitValue {
   const [, date, clock = '00:00', seconds = '00', decimals = '', offset = 'Z'] = TIME.exec(text) ?? []
   const local = Date.parse(`${date}T${clock}:${seconds}Z`)
   // Date.parse takes 30 February for 2 March; what it made of the date has to be the date.
-  if (!date || Number.isNaN(local) || !new Date(local).toISOString().startsWith(date)) throw new Unreadable(timeHint(text))
-  const fraction = withoutTrailingZeros(decimals)
+  if (!date || Number.isNaN(local) || !new Date(local).toISOString().startsWith(date)) throw new Unreadable(describeBadTime(text))
+  const fraction = trimZeros(decimals)
   if (fraction.length > MAX_DIGITS) throw new Unreadable(`has more than ${MAX_DIGITS} digits behind the point`)
   const milliseconds = Number(fraction.slice(0, MILLISECOND_DIGITS).padEnd(MILLISECOND_DIGITS, '0'))
-  const instant = local + milliseconds - offsetOf(offset)
+  const instant = local + milliseconds - readOffset(offset)
   const rest = fraction.slice(MILLISECOND_DIGITS)
   const spelling = new Date(instant).toISOString().replace('Z', `${rest}Z`)
   // Beyond the years 0 and 9999, where an offset can lead, RFC 3339 has no spelling but the one with the offset.
   return { floor: BigInt(instant), exact: rest === '', text: TIME.test(spelling) ? spelling : text }
 }
 
-function offsetOf(offset: string): number {
+function readOffset(offset: string): number {
   if (offset.toUpperCase() === 'Z') return 0
   const [hours = 0, minutes = 0] = offset.slice(1).split(':').map(Number)
   if (hours > 23 || minutes > 59) throw new Unreadable('has an offset that is no time of day')
   return (offset.startsWith('-') ? -1 : 1) * (hours * 60 + minutes) * MINUTE
 }
 
-const timeHint = (text: string) =>
+const describeBadTime = (text: string) =>
   / \d\d:\d\d$/.test(text) && text.includes('T')
     ? 'is not a time: write the + of an offset as %2B'
     : 'is not a time: write RFC 3339, such as 2026-01-31 or 2026-01-31T12:00:00Z'

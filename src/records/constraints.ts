@@ -28,12 +28,12 @@ export async function enforceConstraints(
   if (current && resource.references.some(({ field, target }) => target === resource.table && typeof values[field] === 'number'))
     await db.dialect.lock(tx, table)
   const conflicts = [...found, ...(await findConflicts(context, values, current))]
-  if (conflicts.length > 0) throw problemOf(conflicts)
-  return { ...values, ...(await derived(context, values, current)) }
+  if (conflicts.length > 0) throw buildConflictProblem(conflicts)
+  return { ...values, ...(await deriveFields(context, values, current)) }
 }
 
 /** The problem of all conflicts together. A request with faults is 400, whatever else is wrong; otherwise the first conflict decides. */
-function problemOf(conflicts: readonly Conflict[]): Problem {
+function buildConflictProblem(conflicts: readonly Conflict[]): Problem {
   const faults = conflicts.map(({ fault }) => fault)
   const [first] = conflicts
   return !first || conflicts.some(({ code }) => code === 'invalid-request')
@@ -50,13 +50,13 @@ export async function findConflicts(
 ): Promise<Conflict[]> {
   const sound = Object.fromEntries(Object.entries(values).filter(([field]) => !faulty.has(field)))
   return [
-    ...(await unknownReferences(context, sound)),
-    ...(current ? await circles(context, sound, current) : []),
-    ...(await takenValues(context, sound, current, faulty)),
+    ...(await findUnknownReferences(context, sound)),
+    ...(current ? await findCycles(context, sound, current) : []),
+    ...(await findTakenValues(context, sound, current, faulty)),
   ]
 }
 
-async function unknownReferences({ db, tx, resource }: WriteContext, values: Body): Promise<Conflict[]> {
+async function findUnknownReferences({ db, tx, resource }: WriteContext, values: Body): Promise<Conflict[]> {
   const conflicts: Conflict[] = []
   for (const { field, target } of resource.references) {
     const id = values[field]
@@ -71,7 +71,7 @@ async function unknownReferences({ db, tx, resource }: WriteContext, values: Bod
 export const describeMissing = (field: string, id: unknown): string => `no ${field.replaceAll('_', ' ')} with the id ${id} exists`
 
 /** A record must not come to stand below itself. */
-async function circles({ tx, resource, table }: WriteContext, values: Body, current: Row): Promise<Conflict[]> {
+async function findCycles({ tx, resource, table }: WriteContext, values: Body, current: Row): Promise<Conflict[]> {
   const conflicts: Conflict[] = []
   for (const { field, target } of resource.references) {
     const parent = values[field]
@@ -93,7 +93,7 @@ async function circles({ tx, resource, table }: WriteContext, values: Body, curr
   return conflicts
 }
 
-async function derived({ db, tx, resource: { slug, singular }, table }: WriteContext, values: Body, current?: Row): Promise<Body> {
+async function deriveFields({ db, tx, resource: { slug, singular }, table }: WriteContext, values: Body, current?: Row): Promise<Body> {
   if (!slug || !(slug.from in values)) return {}
   // Two that ask at the same time would be told that the same one is free.
   await db.dialect.lock(tx, table)
@@ -111,7 +111,7 @@ async function derived({ db, tx, resource: { slug, singular }, table }: WriteCon
 }
 
 /** Finds each field whose value another record has. */
-async function takenValues(
+async function findTakenValues(
   { tx, resource, table }: WriteContext,
   values: Body,
   current?: Row,
@@ -141,16 +141,16 @@ async function takenValues(
 }
 
 /** Throws `in-use` where records of `resources` refer to this one. */
-export async function refuseUsed(context: WriteContext, id: number, resources: readonly Resource[]): Promise<void> {
+export async function refuseIfReferenced(context: WriteContext, id: number, resources: readonly Resource[]): Promise<void> {
   const used: string[] = []
   for (const other of resources) {
-    for (const reference of other.references) used.push(...(await usesOf(context, other, reference, id)))
+    for (const reference of other.references) used.push(...(await describeUses(context, other, reference, id)))
   }
   if (used.length > 0) throw new Problem('in-use', `The ${context.resource.singular} ${id} is referred to by ${used.join(' and ')}.`)
 }
 
 /** How many records of `other` refer to the record by this field, in words; nothing where none does. */
-async function usesOf(
+async function describeUses(
   { db, tx, resource }: WriteContext,
   other: Resource,
   { field, target }: Resource['references'][number],

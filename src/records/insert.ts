@@ -5,12 +5,12 @@ import type { Column } from '../../drizzle/database.ts'
 import { cachePerDatabase } from '../../drizzle/per-database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
 import type { Resource } from '../query/resource.ts'
-import { columnsOf } from '../query/rows.ts'
+import { getColumnsByField } from '../query/rows.ts'
 
 interface Insert {
   insert: SQL
   /** The fields whose values it takes, in this order. */
-  inserted: readonly [string, Column][]
+  columns: readonly [string, Column][]
 }
 
 /** Fields that the service sets itself on every record. */
@@ -18,11 +18,11 @@ export const STAMPS = ['created_at', 'updated_at', 'version']
 
 /** The statement that makes a record. */
 export const compileInsert = cachePerDatabase((db, resource: Resource): Insert => {
-  const columns = Object.entries(columnsOf(db, resource))
+  const columns = Object.entries(getColumnsByField(db, resource))
   const inserted = columns.filter(([field]) => resource.writable.has(field) || field === resource.slug?.field || STAMPS.includes(field))
   const names = inserted.map(([, column]) => sql.identifier(column.name))
   const values = inserted.map((_, index) => placeholder(index))
   const shown = columns.map(([, column]) => column)
   const insert = sql`insert into ${db.tables[resource.table]} (${sql.join(names, sql`, `)}) values (${sql.join(values, sql`, `)}) returning ${sql.join(shown, sql`, `)}`
-  return { insert, inserted }
+  return { insert, columns: inserted }
 })

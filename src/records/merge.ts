@@ -6,7 +6,7 @@ import { compileBody, type Validator } from '../validate.ts'
 import type { Conflict } from './constraints.ts'
 import { mergePatch } from './merge-patch.ts'
 
-export interface Merged {
+export interface MergedBody {
   values: Body
   /** Faults of merged values: the schema of a patch cannot find them. */
   conflicts: Conflict[]
@@ -21,7 +21,7 @@ function findValidator(field: string, schema: TSchema): Validator {
 }
 
 /** Merges `values`, the members that a body may set, into `current`. */
-export function mergeInto({ merged }: Resource, values: Body, current: Row): Merged {
+export function mergeInto({ mergeableFields: merged }: Resource, values: Body, current: Row): MergedBody {
   if (merged.size === 0) return { values, conflicts: [] }
   const whole = { ...values }
   const conflicts = [...merged].flatMap(([field, schema]): Conflict[] => {

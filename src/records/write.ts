@@ -4,12 +4,12 @@ import { eq, sql } from 'drizzle-orm'
 import { type Column, columnsByName } from '../../drizzle/database.ts'
 import { toDriverValue } from '../../drizzle/rows.ts'
 import { indexRows } from '../../drizzle/search.ts'
-import { type Actor, created, deleted, recordChanges, updated } from '../changelog/record.ts'
+import { type Actor, buildCreateChange, buildDeleteChange, buildUpdateChange, recordChanges } from '../changelog/record.ts'
 import type { Fault } from '../errors.ts'
-import { noRecord } from '../query/list.ts'
+import { buildNotFound } from '../query/list.ts'
 import type { Body, Resource } from '../query/resource.ts'
-import { columnsOf, type Row, shownOf } from '../query/rows.ts'
-import { type Conflict, enforceConstraints, findConflicts, refuseUsed } from './constraints.ts'
+import { getColumnsByField, getProjection, type Row } from '../query/rows.ts'
+import { type Conflict, enforceConstraints, findConflicts, refuseIfReferenced } from './constraints.ts'
 import { compileInsert } from './insert.ts'
 import { mergeInto } from './merge.ts'
 import type { WriteContext } from './transaction.ts'
@@ -20,13 +20,13 @@ export async function createRecord(context: WriteContext, body: Body, by: Actor)
   const values = await enforceConstraints(context, withDefaults(resource, body))
   const now = new Date().toISOString()
   const row: Body = { ...values, created_at: now, updated_at: now, version: 1 }
-  const { insert, inserted } = compileInsert(db, resource)
+  const { insert, columns: inserted } = compileInsert(db, resource)
   const [raw] = await tx.runPrepared(
     insert,
     inserted.map(([field, column]) => toDriverValue(column, row[field])),
   )
-  const record = shownOf(db, resource).toRow(raw as unknown[])
-  await recordChanges(tx, db, resource, by, [created(resource, record)])
+  const record = getProjection(db, resource).toRow(raw as unknown[])
+  await recordChanges(tx, db, resource, by, [buildCreateChange(resource, record)])
   await indexRecord(context, record)
   return record
 }
@@ -70,9 +70,9 @@ export async function updateLocked(
     updated_at: new Date().toISOString(),
     version: sql`${table.version} + 1`,
   }
-  const [returned] = await tx.update(table).set(row).where(eq(table.id, current.id)).returning(columnsOf(db, resource))
+  const [returned] = await tx.update(table).set(row).where(eq(table.id, current.id)).returning(getColumnsByField(db, resource))
   const record = returned as Row
-  await recordChanges(tx, db, resource, by, [{ ...updated(resource, current, record), ...(reason !== undefined && { reason }) }])
+  await recordChanges(tx, db, resource, by, [{ ...buildUpdateChange(resource, current, record), ...(reason !== undefined && { reason }) }])
   // Indexing a long text takes longer than everything else here.
   if (resource.served.foldedFields.some((field) => current[field] !== record[field])) await indexRecord(context, record)
   return record
@@ -84,7 +84,7 @@ export type Precondition = (current: Row) => void
 /** Locks a record until the transaction ends, and reads it. Throws `not-found`, and what `precondition` throws. */
 export async function lockRecord(context: WriteContext, id: number, precondition?: Precondition): Promise<Row> {
   const row = await findAndLock(context, id)
-  if (!row) throw noRecord(context.resource, id)
+  if (!row) throw buildNotFound(context.resource, id)
   precondition?.(row)
   return row
 }
@@ -97,7 +97,7 @@ export async function findAndLock(context: WriteContext, id: number): Promise<Ro
 
 /** Reads a record without a lock. Returns undefined where it does not exist. */
 export async function findRow({ db, tx, resource }: WriteContext, id: number): Promise<Row | undefined> {
-  const { byId, toRow } = shownOf(db, resource)
+  const { selectById: byId, toRow } = getProjection(db, resource)
   const [raw] = await tx.runPrepared(byId, [id])
   return raw && toRow(raw)
 }
@@ -118,9 +118,9 @@ export async function recreateRecord(context: WriteContext, former: FormerRecord
   const [returned] = await tx
     .insert(table)
     .values(row as (typeof table)['$inferInsert'])
-    .returning(columnsOf(db, resource))
+    .returning(getColumnsByField(db, resource))
   const record = returned as Row
-  await recordChanges(tx, db, resource, by, [{ ...created(resource, record), reason }])
+  await recordChanges(tx, db, resource, by, [{ ...buildCreateChange(resource, record), reason }])
   await indexRecord(context, record)
   return record
 }
@@ -135,9 +135,9 @@ export async function removeRecord(
 ): Promise<Row> {
   const { db, tx, resource, table } = context
   const current = await lockRecord(context, id, precondition)
-  await refuseUsed(context, id, resources)
+  await refuseIfReferenced(context, id, resources)
   await tx.delete(table).where(eq(table.id, id))
-  await recordChanges(tx, db, resource, by, [deleted(resource, current)])
+  await recordChanges(tx, db, resource, by, [buildDeleteChange(resource, current)])
   return current
 }
 

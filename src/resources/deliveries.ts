@@ -7,7 +7,7 @@ import { defineResource } from '../query/resource.ts'
 const DELIVERY_STATUSES = ['pending', 'sending', 'delivered', 'failed', 'cancelled'] as const
 
 /** One attempt, as it is kept. */
-export interface Attempt {
+export interface DeliveryAttempt {
   at: string
   /** Null where there was no answer. */
   status: number | null
@@ -17,7 +17,7 @@ export interface Attempt {
   response: string
 }
 
-const Attempt = Type.Object({
+const AttemptSchema = Type.Object({
   at: Type.String({ format: 'date-time' }),
   status: Type.Unsafe({ type: ['integer', 'null'], description: 'Of the answer; null where there was none' }),
   latency_ms: Type.Integer(),
@@ -46,7 +46,7 @@ export const deliveries = defineResource({
     response_status: nullable(integer({ minimum: 0, maximum: 999, readOnly: true, description: 'Of the last answer' })),
     latency_ms: nullable(integer({ minimum: 0, maximum: MAX_INTEGER, readOnly: true, description: 'Of the last attempt' })),
     error: nullable(text({ maxLength: 1_000, readOnly: true, description: 'Why the last attempt failed' })),
-    history: json<object[]>(Type.Array(Attempt, { readOnly: true, description: 'The last attempts, the newest last' })),
+    history: json<object[]>(Type.Array(AttemptSchema, { readOnly: true, description: 'The last attempts, the newest last' })),
     ...stamps,
   },
   filter: {

@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import { eq } from 'drizzle-orm'
 import { BATCH, runInBatches } from '../../drizzle/batches.ts'
 import type { Database, Queries } from '../../drizzle/database.ts'
-import { type Entry, newestChange, readAhead, readLog } from '../changelog/read.ts'
+import { type ChangeEntry, findNewestId, readEntries, readUnsettledEntries } from '../changelog/read.ts'
 import type { Resource } from '../query/resource.ts'
 import { createDeliveries, type Event, listEnabledWebhooks } from './events.ts'
 import { EVENT_SUFFIXES, hasEvents } from './types.ts'
@@ -32,7 +32,7 @@ export async function skipToNewest(tx: Queries, db: Database): Promise<void> {
   const { webhooks } = db.tables
   await db.dialect.lockNames(tx, [DISPATCH])
   const [other] = await tx.select({ id: webhooks.id }).from(webhooks).where(eq(webhooks.enabled, true)).limit(1)
-  if (!other) await saveOffset(tx, db, await newestChange(tx, db))
+  if (!other) await saveOffset(tx, db, await findNewestId(tx, db))
 }
 
 /** Creates deliveries from the whole log, one transaction per batch of entries. Returns their number. */
@@ -54,14 +54,14 @@ async function dispatchBatch(
   // Another instance is dispatching.
   if (!(await db.dialect.tryLock(tx, DISPATCH))) return { entries: 0, deliveries: 0 }
   const cursor = await readOffset(tx, db)
-  const entries = await readLog(tx, db, cursor, BATCH)
+  const entries = await readEntries(tx, db, cursor, BATCH)
   const last = entries.at(-1)
   if (!last) return { entries: 0, deliveries: 0 }
   const events = entries.map((entry) => buildEvents(entry, options.resources))
   // Webhooks are read after the entries, so that all webhooks older than an entry are seen. Enabling entries are read last of all.
   const webhooks = await listEnabledWebhooks(tx, db)
   const skipped = new Map<number, number>()
-  for (const { id, record } of (await readAhead(tx, db, cursor, 'webhooks')).filter(isEnablingWebhook)) {
+  for (const { id, record } of (await readUnsettledEntries(tx, db, cursor, 'webhooks')).filter(isEnablingWebhook)) {
     const place = entries.findIndex((entry) => entry.id === id)
     skipped.set(record, (place === -1 ? events : events.slice(0, place)).flat().length)
   }
@@ -71,7 +71,7 @@ async function dispatchBatch(
 }
 
 /** A webhook gets the entries after the one that enables it, and none before: some of those were not readable yet when it was enabled. */
-const isEnablingWebhook = ({ operation, fields, state }: Entry): boolean =>
+const isEnablingWebhook = ({ operation, fields, state }: ChangeEntry): boolean =>
   operation === 'create' ? state?.enabled === true : operation === 'update' && fields.enabled?.[1] === true
 
 async function saveOffset(tx: Queries, db: Database, change: number): Promise<void> {
@@ -79,7 +79,7 @@ async function saveOffset(tx: Queries, db: Database, change: number): Promise<vo
   await tx.insert(offsets).values({ name: DISPATCH, change }).onConflictDoUpdate({ target: offsets.name, set: { change } })
 }
 
-function buildEvents({ id, resource: name, operation, at, state, fields }: Entry, resources: readonly Resource[]): Event[] {
+function buildEvents({ id, resource: name, operation, at, state, fields }: ChangeEntry, resources: readonly Resource[]): Event[] {
   const happened = EVENT_SUFFIXES[operation]
   const resource = resources.find(({ table }) => table === name)
   if (!happened || !resource || !hasEvents(resource) || !state) return []

@@ -1,7 +1,7 @@
 // Finds the work that webhooks wait for, with three queries for any number of webhooks.
 import { and, eq, exists, gt, inArray, lt, lte, notExists, sql } from 'drizzle-orm'
 import type { Database } from '../../drizzle/database.ts'
-import { readLog } from '../changelog/read.ts'
+import { readEntries } from '../changelog/read.ts'
 import { MAX_IN_FLIGHT } from './deliver.ts'
 import { readOffset } from './dispatch.ts'
 
@@ -37,6 +37,6 @@ export async function findDueWork(db: Database): Promise<DueWork> {
       ),
     )
   // A comparison with the newest id would not do: after pruning, the log may be empty.
-  const unread = await readLog(db.read, db, await readOffset(db.read, db), 1)
+  const unread = await readEntries(db.read, db, await readOffset(db.read, db), 1)
   return { isEnabled: true, dispatch: unread.length > 0, deliver: waiting.map(({ id }) => id) }
 }

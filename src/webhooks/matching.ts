@@ -5,11 +5,11 @@ import { fold } from '../../drizzle/fold.ts'
 import { toDriverValue } from '../../drizzle/rows.ts'
 import { nameSearchTable } from '../../drizzle/search.ts'
 import type { Fault } from '../errors.ts'
-import { ask } from '../query/list.ts'
+import { compileQuery } from '../query/list.ts'
 import { decidesMatches, type ListQuery } from '../query/params.ts'
 import { compileQuerystring } from '../query/querystring.ts'
 import type { Resource } from '../query/resource.ts'
-import { columnsOf, type Row } from '../query/rows.ts'
+import { getColumnsByField, type Row } from '../query/rows.ts'
 
 const readers = new WeakMap<Resource, ReturnType<typeof compileQuerystring>>()
 
@@ -38,7 +38,7 @@ export async function findMatches(
   query: ListQuery,
   rows: readonly Row[],
 ): Promise<Set<number>> {
-  const { clauses } = ask(db, resource, query)
+  const { clauses } = compileQuery(db, resource, query)
   if (clauses.length === 0) return new Set(rows.keys())
   const checks = clauses.map((clause) => clause.check(...clause.values.map((value) => sql`${sql.param(value)}`)))
   const matched = new Set<number>()
@@ -77,7 +77,7 @@ function* groupDistinct(rows: readonly Row[]): Generator<number[]> {
 
 /** Builds common table expressions that shadow the table and its search table, so that the query sees only these rows. */
 function buildRowTables(db: Database, resource: Resource, rows: readonly Row[]): SQL {
-  const columns = Object.entries(columnsOf(db, resource))
+  const columns = Object.entries(getColumnsByField(db, resource))
   const records = rows.map((row) =>
     buildTuple(columns.map(([field, column]) => castValue(column, toDriverValue(column, row[field] ?? null)))),
   )

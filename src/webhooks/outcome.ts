@@ -1,6 +1,6 @@
 // Computes the outcome of an attempt for the delivery and for its webhook (Standard Webhooks 1.0).
 import type { Database } from '../../drizzle/database.ts'
-import type { Attempt } from '../resources/deliveries.ts'
+import type { DeliveryAttempt } from '../resources/deliveries.ts'
 import type { SendResult } from './send.ts'
 
 export type Delivery = Database['tables']['deliveries']['$inferSelect']
@@ -45,7 +45,7 @@ export function computeOutcome(
   schedule: readonly number[] = SCHEDULE,
 ): Outcome {
   const attempts = delivery.attempts + 1
-  const attempt: Attempt = { at, status, latency_ms: latency, error, response }
+  const attempt: DeliveryAttempt = { at, status, latency_ms: latency, error, response }
   const ok = error === null
   const gone = status === GONE
   const pause = computePause(status, retryAfter)

@@ -1,8 +1,8 @@
 // Schemas of the actions on webhooks and deliveries.
 import { Type } from '@sinclair/typebox'
 import type { ErrorCode } from '../errors.ts'
-import { actionSchema } from '../openapi/operations.ts'
-import { JOB_ACCEPTED, REPLAYED, WITH_BODY } from '../openapi/responses.ts'
+import { describeAction } from '../openapi/operations.ts'
+import { BODY_ERRORS, IDEMPOTENCY_REPLAYED, JOB_ACCEPTED } from '../openapi/responses.ts'
 import { meta, text, time } from '../query/fields.ts'
 import { deliveries } from '../resources/deliveries.ts'
 import { products } from '../resources/products.ts'
@@ -12,7 +12,7 @@ import { IssuedWebhook } from './webhooks.ts'
 const ACCEPTED = 202
 
 export const notifySchema = {
-  ...actionSchema(
+  ...describeAction(
     products,
     {
       name: 'notify_update',
@@ -21,7 +21,7 @@ export const notifySchema = {
         'Sends the event `products.notified` to every webhook that subscribes to it and whose filter matches the product as it is now.',
     },
     JOB_ACCEPTED,
-    WITH_BODY,
+    BODY_ERRORS,
   ),
   body: Type.Object(
     {
@@ -37,7 +37,7 @@ export const notifySchema = {
   ),
 }
 
-export const rotateWebhookSchema = actionSchema(
+export const rotateWebhookSchema = describeAction(
   webhooks,
   {
     name: 'rotate',
@@ -52,10 +52,10 @@ const DELIVERY_ACCEPTED = {
   status: ACCEPTED,
   description: 'The delivery, which is sent later',
   schema: Type.Object({ delivery: Type.Integer({ description: 'Id of the delivery' }) }, { additionalProperties: false }),
-  headers: { Location: { type: 'string', format: 'uri', description: 'URL of the delivery' }, ...REPLAYED },
+  headers: { Location: { type: 'string', format: 'uri', description: 'URL of the delivery' }, ...IDEMPOTENCY_REPLAYED },
 }
 
-export const testWebhookSchema = actionSchema(
+export const testWebhookSchema = describeAction(
   webhooks,
   {
     name: 'test',
@@ -70,7 +70,7 @@ const timeParameter = (description: string, examples?: string[]) =>
   Type.Unsafe<string>(time({ description, ...(examples && { examples }) })[meta].input)
 
 export const replayWebhookSchema = {
-  ...actionSchema(
+  ...describeAction(
     webhooks,
     {
       name: 'replay',
@@ -79,7 +79,7 @@ export const replayWebhookSchema = {
         'Sends the finished deliveries of a range of time again. `webhook-id` stays the same, so a receiver can detect duplicates.',
     },
     JOB_ACCEPTED,
-    [...WITH_BODY, 'webhook-disabled'],
+    [...BODY_ERRORS, 'webhook-disabled'],
   ),
   body: Type.Object(
     {
@@ -99,7 +99,7 @@ export const replayWebhookSchema = {
 
 const codes: readonly ErrorCode[] = ['webhook-disabled']
 
-export const replayDeliverySchema = actionSchema(
+export const replayDeliverySchema = describeAction(
   deliveries,
   {
     name: 'replay',

@@ -1,5 +1,5 @@
 // The event types that webhooks subscribe to.
-import type { Operation } from '../changelog/record.ts'
+import type { ChangeOperation } from '../changelog/record.ts'
 import { describeUnknown } from '../did-you-mean.ts'
 import { type Fault, MAX_FAULTS } from '../errors.ts'
 import type { Resource } from '../query/resource.ts'
@@ -7,7 +7,7 @@ import type { Resource } from '../query/resource.ts'
 export const ALL = '*'
 
 /** Suffix of the event type by operation. Other operations of the change log create no events. */
-export const EVENT_SUFFIXES: Partial<Record<Operation, string>> = { create: 'created', update: 'updated', delete: 'deleted' }
+export const EVENT_SUFFIXES: Partial<Record<ChangeOperation, string>> = { create: 'created', update: 'updated', delete: 'deleted' }
 
 /** Type of the events by `POST …/notify_update/`. */
 export const NOTIFIED = 'products.notified'

@@ -5,7 +5,7 @@ import t from 'tap'
 import { QueryTooExpensive } from '../../drizzle/database.ts'
 import { createPool } from '../../drizzle/pg/pool.ts'
 import { createListReader } from '../../drizzle/pg/reading.ts'
-import { list } from '../../src/query/list.ts'
+import { listRecords } from '../../src/query/list.ts'
 import { products } from '../../src/resources/products.ts'
 import { connect, DIALECTS } from '../dialects.ts'
 import { build, get, onEach } from '../helper.ts'
@@ -43,7 +43,7 @@ onEach('a list is abandoned at its deadline while it waits for the state of its 
 
 onEach('a list whose deadline passed before it began is not read', async (t, dialect) => {
   const { db } = await build(t, dialect)
-  await t.rejects(list(db, products, {}, { countLimit: 1_000, deadline: performance.now() - 1 }), LATE)
+  await t.rejects(listRecords(db, products, {}, { countLimit: 1_000, deadline: performance.now() - 1 }), LATE)
 })
 
 /** A query that visits more rows than the main thread may. */
@@ -85,7 +85,7 @@ onEach('a list is abandoned at its deadline while it waits for a connection', as
   }
   const [short, long] = [pool(), pool()]
   const { list: read } = createListReader({ short, long }, { timeout: Number(SOON) * 1_000, countTime: 50 })
-  const readList = () => list({ ...db, list: read }, products, {}, { countLimit: 1_000 })
+  const readList = () => listRecords({ ...db, list: read }, products, {}, { countLimit: 1_000 })
 
   const others = await short.connect()
   await t.rejects(readList(), LATE, 'a connection for short reads')

@@ -9,7 +9,7 @@ import { BoundedReader, type Budget, BudgetExceeded } from '../../drizzle/sqlite
 import { buildJob } from '../../drizzle/sqlite/reading.ts'
 import { buildStatements } from '../../drizzle/sqlite/statements.ts'
 import type { App } from '../../src/http/routes.ts'
-import { list } from '../../src/query/list.ts'
+import { listRecords } from '../../src/query/list.ts'
 import { compileQuerystring } from '../../src/query/querystring.ts'
 import { products } from '../../src/resources/products.ts'
 import { connect, type Dialect } from '../dialects.ts'
@@ -107,7 +107,7 @@ async function compileSelection(db: Database, text: string): Promise<Selection> 
       state: '',
     }
   }
-  await list({ ...db, list: recordSelection }, products, values, { countLimit: COUNT_LIMIT })
+  await listRecords({ ...db, list: recordSelection }, products, values, { countLimit: COUNT_LIMIT })
   if (!asked) throw new Error(`${text} asked nothing`)
   return asked
 }

@@ -15,7 +15,7 @@ import { BoundedReader } from '../../drizzle/sqlite/reader.ts'
 import { createListReader as createSqliteReader } from '../../drizzle/sqlite/reading.ts'
 import type { App } from '../../src/http/routes.ts'
 import { type Kind, meta } from '../../src/query/fields.ts'
-import { list, type Page } from '../../src/query/list.ts'
+import { listRecords, type RecordPage } from '../../src/query/list.ts'
 import type { LookupName } from '../../src/query/lookups.ts'
 import { compileQuerystring } from '../../src/query/querystring.ts'
 import type { Resource } from '../../src/query/resource.ts'
@@ -481,14 +481,14 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
   let requests = 0
 
   /** Requests a page that begins at match number `from`, and checks the answer and the visited rows. */
-  async function ask(asked: Asked, from: number, place: { page?: string; cursor?: string }): Promise<Page> {
+  async function ask(asked: Asked, from: number, place: { page?: string; cursor?: string }): Promise<RecordPage> {
     const { resource, conditions, rows, ordering, count } = asked
     const filters = conditions.map(({ name, text }): [string, string] => [name, text])
     const url = String(new URLSearchParams([...filters, ...Object.entries({ ordering, count, ...place })]))
     const { values, faults } = readers.get(resource.table)?.(url) ?? { values: {}, faults: [] }
     if (faults.length > 0) throw new Error(`${url}: ${JSON.stringify(faults)}`)
     requests++
-    const page = await list(engine.db, resource, values, { countLimit: COUNT_LIMIT })
+    const page = await listRecords(engine.db, resource, values, { countLimit: COUNT_LIMIT })
     const visits = await engine.visits()
     const what = `${resource.table}?${decodeURIComponent(url)}`
 

@@ -4,7 +4,7 @@ import { sql } from 'drizzle-orm'
 import t from 'tap'
 import type { Database } from '../../drizzle/database.ts'
 import { issueKey } from '../../src/auth/keys.ts'
-import { readLog } from '../../src/changelog/read.ts'
+import { readEntries } from '../../src/changelog/read.ts'
 import { COMMAND_LINE } from '../../src/changelog/record.ts'
 import { MAX_PAGE_BYTES, readPage } from '../../src/feed/page.ts'
 import { readEnd } from '../../src/feed/positions.ts'
@@ -367,7 +367,7 @@ onEach('the internal reader of the log sees the same entries as the feed', async
   const app = await build(t, dialect)
   await ask(app, 'POST', '/api/products/', shirt)
   await waitForFeed(app)
-  const log = await readLog(app.db.read, app.db, 0, 10)
+  const log = await readEntries(app.db.read, app.db, 0, 10)
   const { entries } = await readAll(app)
   t.strictSame(
     log.map(({ resource, record, state }) => [resource, record, state]),

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap'
 import { indexRows } from '../../drizzle/search.ts'
 import type { App } from '../../src/http/routes.ts'
 import { MAX_CURSOR_LENGTH } from '../../src/query/cursor.ts'
-import { list } from '../../src/query/list.ts'
+import { listRecords } from '../../src/query/list.ts'
 import { products } from '../../src/resources/products.ts'
 import { importProducts } from '../../src/transfer/import.ts'
 import { readNdjson } from '../../src/transfer/ndjson.ts'
@@ -494,8 +494,8 @@ onEach('a cursor expires when a column of its order changes its type', async (t,
   const ordering = [{ field: 'price', descending: false }]
   const read = (cursor?: string) =>
     // The columns are examined once per database object.
-    list({ ...db }, products, { ordering, page_size: 2, page: 2, ...(cursor && { cursor }) }, { countLimit: 1_000 })
-  const first = await list(db, products, { ordering, page_size: 2 }, { countLimit: 1_000 })
+    listRecords({ ...db }, products, { ordering, page_size: 2, page: 2, ...(cursor && { cursor }) }, { countLimit: 1_000 })
+  const first = await listRecords(db, products, { ordering, page_size: 2 }, { countLimit: 1_000 })
   const cursor = first.next?.cursor ?? ''
   t.match(await read(cursor), { rows: { length: 2 } })
   for (const name of ['price', 'id'] as const) {

@@ -1,7 +1,7 @@
 // Refusals of query strings, and their descriptions.
 import { type AddressInfo, connect } from 'node:net'
 import t, { type Test } from 'tap'
-import { nearest } from '../../src/did-you-mean.ts'
+import { findNearest } from '../../src/did-you-mean.ts'
 import type { App } from '../../src/http/routes.ts'
 import { compileQuerystring, MAX_SUGGESTIONS } from '../../src/query/querystring.ts'
 import { products } from '../../src/resources/products.ts'
@@ -342,7 +342,7 @@ t.test('suggestions are computed for the first unknown parameters only', async (
   let searches = 0
   const read = compileQuerystring(products.list.querystring, (name, names) => {
     searches++
-    return nearest(name, names)
+    return findNearest(name, names)
   })
   const { faults } = read(Array.from({ length: 200 }, (_, index) => `pric${index}=1`).join('&'))
   t.equal(faults.length, 200, 'all unknown parameters are named')

@@ -1,16 +1,27 @@
 // Parsing of numbers and times, and the bounds of comparisons.
 import fc from 'fast-check'
 import t from 'tap'
-import { above, atLeast, atMost, below, equal, type Line, type Point, readNumber, readText, readTime } from '../../src/query/values.ts'
+import {
+  above,
+  atLeast,
+  atMost,
+  below,
+  equal,
+  readNumber,
+  readText,
+  readTime,
+  type UnitRange,
+  type UnitValue,
+} from '../../src/query/values.ts'
 
 const SEED = 20_260_101
 const RUNS = { seed: SEED, numRuns: 2_000 }
 
 const nines = (count: number) => '9'.repeat(count)
-const point = (floor: bigint, exact: boolean, text: string): Point => ({ floor, exact, text })
+const point = (floor: bigint, exact: boolean, text: string): UnitValue => ({ floor, exact, text })
 
 t.test('plain digits with an optional sign and point are a number', async (t) => {
-  const rows: [text: string, scale: number, is: Point][] = [
+  const rows: [text: string, scale: number, is: UnitValue][] = [
     ['5', 0, point(5n, true, '5')],
     ['5', 2, point(500n, true, '5')],
     ['.5', 0, point(0n, false, '0.5')],
@@ -93,7 +104,7 @@ t.test('dates and times are instants to the millisecond', async (t) => {
   const exactly = (text: string) => point(BigInt(Date.parse(text)), true, text)
   const after = (floor: string, text: string) => point(BigInt(Date.parse(floor)), false, text)
   const noon = exactly('2026-01-31T12:00:00.000Z')
-  const rows: [text: string, is: Point][] = [
+  const rows: [text: string, is: UnitValue][] = [
     ['2026-01-31', exactly('2026-01-31T00:00:00.000Z')],
     ['2026-01-31T12:00', noon],
     ['2026-01-31T12:00Z', noon],
@@ -222,7 +233,7 @@ const comparisons: Record<
 }
 
 t.test('a value between two units or beyond the column compares by arithmetic', async (t) => {
-  const line: Line = { min: 0n, max: 10n, data: Number }
+  const line: UnitRange = { min: 0n, max: 10n, toData: Number }
   const rows: [value: string, kept: Record<keyof typeof comparisons, number[]>][] = [
     ['5', { equal: [5], above: [10], atLeast: [5, 10], below: [0], atMost: [0, 5] }],
     ['5.0', { equal: [5], above: [10], atLeast: [5, 10], below: [0], atMost: [0, 5] }],
@@ -271,7 +282,7 @@ t.test('every comparison agrees with exact arithmetic', async () => {
   })
   fc.assert(
     fc.property(cases, ({ value, scale, min, length, at, near }) => {
-      const line: Line = { min: BigInt(min), max: BigInt(min + length), data: Number }
+      const line: UnitRange = { min: BigInt(min), max: BigInt(min + length), toData: Number }
       const read = readNumber(value.text, scale)
       // Half of the units are close to the value, where errors by one would show.
       const wanted = near ? Number(read.floor) + Math.round(at * 4) - 2 : min + Math.round(at * length)

@@ -4,9 +4,9 @@ import { Type } from '@sinclair/typebox'
 import t, { type Test } from 'tap'
 import { buildBulkInput } from '../../src/bulk/schemas.ts'
 import type { App } from '../../src/http/routes.ts'
-import { bulkSchema } from '../../src/openapi/operations.ts'
+import { describeBulk } from '../../src/openapi/operations.ts'
 import { id, json, stamps, text } from '../../src/query/fields.ts'
-import { declaredResources } from '../../src/query/registry.ts'
+import { loadResources } from '../../src/query/registry.ts'
 import { defineResource, type Resource } from '../../src/query/resource.ts'
 import { mergePatch } from '../../src/records/merge-patch.ts'
 import { categories } from '../../src/resources/categories.ts'
@@ -80,7 +80,7 @@ async function start(t: Test, dialect: Dialect): Promise<App> {
       bulk: { 'index.js': file('bulkRoute(app, boxes)') },
     },
   })
-  const others = (await declaredResources()).filter(({ table }) => table !== boxes.table)
+  const others = (await loadResources()).filter(({ table }) => table !== boxes.table)
   return build(t, dialect, { resources: [...others, boxes], routes })
 }
 
@@ -151,7 +151,7 @@ onEach('a JSON value with its members in another order is no change', async (t, 
 })
 
 t.test('the OpenAPI document of bulk requests names the field of upsert, if there is one', async (t) => {
-  const text = (resource: Resource) => JSON.stringify([bulkSchema(resource, buildBulkInput(resource)), buildBulkInput(resource)])
+  const text = (resource: Resource) => JSON.stringify([describeBulk(resource, buildBulkInput(resource)), buildBulkInput(resource)])
   t.match(text(products), /`upsert` changes the record with the same `sku`.*this `sku`/)
   t.notMatch(text({ ...products, unique: [['brand', 'name'], ['name']] }), /`sku`/)
   t.match(text({ ...products, unique: [['brand', 'name'], ['name']] }), /`upsert` changes the record with the same `name`.*this `name`/)

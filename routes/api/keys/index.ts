@@ -1,6 +1,6 @@
 import { findKeyFaults, IssuedKey, issueWithin } from '../../../src/auth/keys.ts'
 import { type App, addListRoute, buildCreatedResponse, type FindFaults, handlePost, readActor } from '../../../src/http/routes.ts'
-import { createSchema } from '../../../src/openapi/operations.ts'
+import { describeCreate } from '../../../src/openapi/operations.ts'
 import type { Body } from '../../../src/query/resource.ts'
 import { keys } from '../../../src/resources/keys.ts'
 
@@ -10,7 +10,7 @@ export default async function (app: App) {
   addListRoute(app, keys)
   app.post(
     '/',
-    { schema: createSchema(keys, { schema: IssuedKey }), config: { access: keys.access.write, findFaults } },
+    { schema: describeCreate(keys, { schema: IssuedKey }), config: { access: keys.access.write, findFaults } },
     (request, reply) =>
       handlePost(request, reply, async (tx) => {
         const { record, token } = await issueWithin(tx, app.db, request.body, readActor(request))

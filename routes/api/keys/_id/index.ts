@@ -1,6 +1,6 @@
 import { changeUnlessLastAdmin, revokeWithin } from '../../../../src/auth/keys.ts'
 import { type App, addReadRoute, buildStateHeaders, preconditionFor, readActor } from '../../../../src/http/routes.ts'
-import { mergeSchema, removeSchema } from '../../../../src/openapi/operations.ts'
+import { describeMerge, describeRemove } from '../../../../src/openapi/operations.ts'
 import { mergeRecord } from '../../../../src/records/write.ts'
 import { keys } from '../../../../src/resources/keys.ts'
 
@@ -10,7 +10,7 @@ const LAST = ['last-admin-key'] as const
 
 export default async function (app: App) {
   addReadRoute(app, keys)
-  app.patch('/', { schema: mergeSchema(keys, LAST), config }, async (request, reply) => {
+  app.patch('/', { schema: describeMerge(keys, LAST), config }, async (request, reply) => {
     const { id } = request.params
     const record = await changeUnlessLastAdmin(app.db, id, (context) =>
       mergeRecord(context, id, request.body, readActor(request), preconditionFor(request)),
@@ -18,12 +18,16 @@ export default async function (app: App) {
     app.keyring.forget(record.id)
     return reply.headers(buildStateHeaders(record)).send(record)
   })
-  app.delete('/', { schema: { ...removeSchema(keys, [], LAST), summary: 'Revoke a key', description }, config }, async (request, reply) => {
-    const { id } = request.params
-    await changeUnlessLastAdmin(app.db, id, (context) => revokeWithin(context, id, readActor(request), preconditionFor(request)))
-    app.keyring.forget(id)
-    return reply.code(204).send()
-  })
+  app.delete(
+    '/',
+    { schema: { ...describeRemove(keys, [], LAST), summary: 'Revoke a key', description }, config },
+    async (request, reply) => {
+      const { id } = request.params
+      await changeUnlessLastAdmin(app.db, id, (context) => revokeWithin(context, id, readActor(request), preconditionFor(request)))
+      app.keyring.forget(id)
+      return reply.code(204).send()
+    },
+  )
 }
 
 const description =

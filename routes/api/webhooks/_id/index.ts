@@ -1,6 +1,6 @@
 import { type App, addReadRoute, buildStateHeaders, preconditionFor, readActor } from '../../../../src/http/routes.ts'
-import { mergeSchema, removeSchema } from '../../../../src/openapi/operations.ts'
-import { read } from '../../../../src/query/list.ts'
+import { describeMerge, describeRemove } from '../../../../src/openapi/operations.ts'
+import { readRecord } from '../../../../src/query/list.ts'
 import { webhooks } from '../../../../src/resources/webhooks.ts'
 import { checkWebhook, findBodyFaults, removeWebhook, updateWebhook } from '../../../../src/webhooks/webhooks.ts'
 
@@ -8,13 +8,13 @@ const config = { access: webhooks.access.write }
 
 export default async function (app: App) {
   addReadRoute(app, webhooks)
-  app.patch('/', { schema: mergeSchema(webhooks), config: { ...config, findFaults: findBodyFaults } }, async (request, reply) => {
+  app.patch('/', { schema: describeMerge(webhooks), config: { ...config, findFaults: findBodyFaults } }, async (request, reply) => {
     const { id } = request.params
-    await checkWebhook(request.body, app.resources, app.webhookPolicy, await read(app.db, webhooks, id))
+    await checkWebhook(request.body, app.resources, app.webhookPolicy, await readRecord(app.db, webhooks, id))
     const record = await app.db.write((tx) => updateWebhook(tx, app.db, id, request.body, readActor(request), preconditionFor(request)))
     return reply.headers(buildStateHeaders(record)).send(record)
   })
-  app.delete('/', { schema: { ...removeSchema(webhooks, []), description }, config }, async (request, reply) => {
+  app.delete('/', { schema: { ...describeRemove(webhooks, []), description }, config }, async (request, reply) => {
     const { id } = request.params
     await app.db.write(async (tx) => {
       await removeWebhook(tx, app.db, id, readActor(request), preconditionFor(request))

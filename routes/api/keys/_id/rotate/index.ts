@@ -1,9 +1,9 @@
 import { IssuedKey, rotateWithin } from '../../../../../src/auth/keys.ts'
 import { type App, buildStateHeaders, handlePost, preconditionFor, readActor } from '../../../../../src/http/routes.ts'
-import { actionSchema } from '../../../../../src/openapi/operations.ts'
+import { describeAction } from '../../../../../src/openapi/operations.ts'
 import { keys } from '../../../../../src/resources/keys.ts'
 
-const schema = actionSchema(
+const schema = describeAction(
   keys,
   {
     name: 'rotate',

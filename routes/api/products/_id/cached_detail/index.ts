@@ -3,11 +3,11 @@ import type { CacheEntry } from '../../../../../src/cache/store.ts'
 import { sendEntry } from '../../../../../src/http/cached-response.ts'
 import { computeSchemaDigest } from '../../../../../src/http/etags.ts'
 import { type App, renderRecord } from '../../../../../src/http/routes.ts'
-import { readSchema } from '../../../../../src/openapi/operations.ts'
+import { describeRead } from '../../../../../src/openapi/operations.ts'
 import { products } from '../../../../../src/resources/products.ts'
 
 const schema = {
-  ...readSchema(products, 'cached_detail', 'Read, by a cache key of its own,'),
+  ...describeRead(products, 'cached_detail', 'Read, by a cache key of its own,'),
   description: 'The same as without `cached_detail/`: it shows how a route keeps an answer under a key that it chooses.',
 }
 

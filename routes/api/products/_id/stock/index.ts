@@ -1,12 +1,12 @@
 import { Type } from '@sinclair/typebox'
 import { type App, buildStateHeaders, type FindFaults, handlePost, preconditionFor, readActor } from '../../../../../src/http/routes.ts'
-import { actionSchema } from '../../../../../src/openapi/operations.ts'
-import { WITH_BODY } from '../../../../../src/openapi/responses.ts'
+import { describeAction } from '../../../../../src/openapi/operations.ts'
+import { BODY_ERRORS } from '../../../../../src/openapi/responses.ts'
 import { changeStock, findStockFaults, StockChange } from '../../../../../src/records/stock.ts'
 import { products } from '../../../../../src/resources/products.ts'
 
 const schema = {
-  ...actionSchema(
+  ...describeAction(
     products,
     {
       name: 'stock',
@@ -14,7 +14,7 @@ const schema = {
       description: 'Whatever the stock is by then: two that change it at the same time are both counted. It never goes below zero.',
     },
     { description: 'The product with its new stock', schema: Type.Ref(products.schemas.record.$id as string) },
-    [...WITH_BODY, 'insufficient-stock'],
+    [...BODY_ERRORS, 'insufficient-stock'],
   ),
   body: StockChange,
 }
