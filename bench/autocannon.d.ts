@@ -20,7 +20,7 @@ declare module 'autocannon' {
     connections: number
     /** Seconds. */
     duration: number
-    /** Milliseconds; autocannon looks so often whether the time is over. */
+    /** Milliseconds between two checks whether `duration` is over. */
     sampleInt: number
     /** Seconds. */
     timeout: number
@@ -29,7 +29,7 @@ declare module 'autocannon' {
   }
 
   export interface Result {
-    /** Of connections, time-outs among them. */
+    /** Failed connections, time-outs included. */
     errors: number
     timeouts: number
     duration: number

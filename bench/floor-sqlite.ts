@@ -1,36 +1,36 @@
-// A child process: the measured requests on SQLite as they would be written by hand for these and nothing else.
+// A child process: a hand-written server for just the measured requests, on SQLite.
 import Driver from 'better-sqlite3'
 import { fold } from '../drizzle/fold.ts'
-import { inputOf } from './child.ts'
+import { readInput } from './child.ts'
 import {
   COLUMNS,
   Counts,
-  centsOf,
+  createFloorApp,
   createSchema,
-  floorApp,
+  formatPrice,
   isPastEnd,
-  kindOf,
   type ListKind,
   type ListQuery,
-  leastCents,
   listSchema,
+  normaliseBody,
   PAGE_SIZE,
   type ProductBody,
-  priceOf,
+  parseCents,
+  parseKind,
   recordSchema,
   refuse,
+  roundUpToCents,
   send,
   sendCreated,
   sendPage,
   validatorCompiler,
-  valuesOf,
 } from './floor.ts'
 import { serve } from './serve.ts'
 
-/** As `COLUMNS` has them. */
+/** A row in the order of `COLUMNS`. */
 type Row = [number, string | null, string, string, number, number, string, number | null, number, number, number]
 
-const path = inputOf<{ url: string }>().url.slice('file:'.length)
+const path = readInput<{ url: string }>().url.slice('file:'.length)
 const writer = new Driver(path)
 writer.pragma('journal_mode = wal')
 writer.pragma('synchronous = full')
@@ -40,37 +40,37 @@ const reader = new Driver(path, { readonly: true })
 const rows = (sql: string) => reader.prepare<unknown[], Row>(sql).raw()
 const value = (sql: string) => reader.prepare<unknown[], number>(sql).pluck()
 
-/** The page and the count of each kind of list, with what is bound to both. */
+/** Statements for the page and the count of each kind of list, with a function that builds their parameters. */
 const lists = {
-  // The table itself is in the order of the ids.
+  // The table is stored in the order of ids.
   all: {
     page: rows(`select ${COLUMNS} from products order by id limit ${PAGE_SIZE} offset ?`),
     count: value("select row_count from stockroom_counters where name = 'products'"),
-    bound: (_query: ListQuery): unknown[] => [],
+    buildValues: (_query: ListQuery): unknown[] => [],
   },
-  // Along the index of the price, until a page is full: one in ten has so little stock.
+  // A scan of the price index until the page is full: one product in ten has so little stock.
   dearest: {
     page: rows(`select ${COLUMNS} from products where price >= ? and stock <= ? order by price desc, id desc limit ${PAGE_SIZE} offset ?`),
     count: value('select count(*) from products where price >= ? and stock <= ?'),
-    bound: ({ price__gte = 0, stock__lte = 0 }: ListQuery): unknown[] => [leastCents(price__gte), stock__lte],
+    buildValues: ({ price__gte = 0, stock__lte = 0 }: ListQuery): unknown[] => [roundUpToCents(price__gte), stock__lte],
   },
-  // FTS5 gives its rows by id, so that no more than a page of them is read.
+  // FTS5 returns rows by id, so only one page of them is read.
   found: {
     page: rows(
       `select ${COLUMNS.replaceAll(/\w+/g, 'p.$&')} from products_search_fts f join products p on p.id = f.rowid
         where f.products_search_fts match ? order by f.rowid limit ${PAGE_SIZE} offset ?`,
     ),
     count: value('select count(*) from products_search_fts where products_search_fts match ?'),
-    bound: ({ search = '' }: ListQuery): unknown[] => [`"${fold(search)}"`],
+    buildValues: ({ search = '' }: ListQuery): unknown[] => [`"${fold(search)}"`],
   },
 }
 
-const record = ([id, sku, name, description, price, stock, brand, category, created_at, updated_at, version]: Row) => ({
+const toRecord = ([id, sku, name, description, price, stock, brand, category, created_at, updated_at, version]: Row) => ({
   id,
   sku,
   name,
   description,
-  price: priceOf(price),
+  price: formatPrice(price),
   stock,
   brand,
   category,
@@ -81,35 +81,35 @@ const record = ([id, sku, name, description, price, stock, brand, category, crea
 
 const counts = new Counts()
 const dataVersion = value('pragma data_version')
-let seen = dataVersion.get()
+let lastVersion = dataVersion.get()
 
-function countOf(kind: ListKind, bound: unknown[]): number {
-  // Changes when another connection has written: our own writer, or another process.
+function countRows(kind: ListKind, values: unknown[]): number {
+  // `data_version` changes when another connection has written: our writer, or another process.
   const version = dataVersion.get()
-  if (version !== seen) counts.forget()
-  seen = version
-  const key = `${kind} ${bound.join(' ')}`
-  return counts.get(key) ?? counts.set(key, lists[kind].count.get(...bound) ?? 0)
+  if (version !== lastVersion) counts.clear()
+  lastVersion = version
+  const key = `${kind} ${values.join(' ')}`
+  return counts.get(key) ?? counts.set(key, lists[kind].count.get(...values) ?? 0)
 }
 
-const app = floorApp()
+const app = createFloorApp()
 
 app.get<{ Querystring: ListQuery }>('/api/products/', { schema: listSchema }, (request, reply) => {
   const { query } = request
-  const kind = kindOf(query)
-  if (kind === undefined) return refuse(reply, 400, 'this order is not known here')
-  const { page, bound } = lists[kind]
-  const values = bound(query)
-  const count = countOf(kind, values)
-  if (isPastEnd(query, count)) return refuse(reply, 404, 'there is no such page')
-  return sendPage(reply, query, count, page.all(...values, (query.page - 1) * PAGE_SIZE).map(record))
+  const kind = parseKind(query)
+  if (kind === undefined) return refuse(reply, 400, 'Unsupported combination of parameters.')
+  const { page, buildValues } = lists[kind]
+  const values = buildValues(query)
+  const count = countRows(kind, values)
+  if (isPastEnd(query, count)) return refuse(reply, 404, 'No such page.')
+  return sendPage(reply, query, count, page.all(...values, (query.page - 1) * PAGE_SIZE).map(toRecord))
 })
 
 const byId = rows(`select ${COLUMNS} from products where id = ?`)
 
 app.get<{ Params: { id: number } }>('/api/products/:id/', { schema: recordSchema }, (request, reply) => {
   const row = byId.get(request.params.id)
-  return row ? send(reply, record(row)) : refuse(reply, 404, 'there is no such product')
+  return row ? send(reply, toRecord(row)) : refuse(reply, 404, 'No such product.')
 })
 
 const begin = writer.prepare('begin immediate')
@@ -121,21 +121,21 @@ const insert = writer.prepare(
 const index = writer.prepare('insert into products_search (id, sku, name, description, brand) values (?, ?, ?, ?, ?)')
 
 const refusals: Record<string, [status: number, message: string]> = {
-  SQLITE_CONSTRAINT_UNIQUE: [409, 'another product has this sku'],
-  SQLITE_CONSTRAINT_FOREIGNKEY: [400, 'there is no such category'],
+  SQLITE_CONSTRAINT_UNIQUE: [409, 'Another product has this sku.'],
+  SQLITE_CONSTRAINT_FOREIGNKEY: [400, 'No such category.'],
 }
 
 app.post<{ Body: ProductBody }>('/api/products/', { schema: createSchema, validatorCompiler }, (request, reply) => {
-  const cents = centsOf(request.body.price)
-  if (cents === undefined) return refuse(reply, 400, 'this is no price')
-  const { sku, name, description, price, stock, brand, category } = valuesOf(request.body, cents)
+  const cents = parseCents(request.body.price)
+  if (cents === undefined) return refuse(reply, 400, 'Invalid price.')
+  const { sku, name, description, price, stock, brand, category } = normaliseBody(request.body, cents)
   const now = Date.now()
   begin.run()
   try {
     const id = Number(insert.run(sku, name, description, price, stock, brand, category, now, now).lastInsertRowid)
     index.run(id, sku === null ? null : fold(sku), fold(name), fold(description), fold(brand))
     commit.run()
-    return sendCreated(reply, record([id, sku, name, description, price, stock, brand, category, now, now, 1]))
+    return sendCreated(reply, toRecord([id, sku, name, description, price, stock, brand, category, now, now, 1]))
   } catch (error) {
     if (writer.inTransaction) rollback.run()
     const refusal = error instanceof Driver.SqliteError ? refusals[error.code] : undefined

@@ -1,6 +1,6 @@
-// What both hand-written servers share: the requests that they know, checked by Fastify's own Ajv, and the answers' shape.
-// They answer three kinds of list, one record and one way to create, and leave out what the contract asks for beside that:
-// problem documents, request ids, the Link header. So they are a little better off than a complete service could be.
+// Shared parts of both hand-written servers: request schemas, checked by Fastify's own Ajv, and responses.
+// The servers know three kinds of list, reading a record and creating one. They have no problem documents, request ids or Link
+// header, so they are a little faster than a complete service could be.
 import { Ajv } from 'ajv'
 import Fastify, { type FastifyReply } from 'fastify'
 
@@ -18,7 +18,7 @@ export const listSchema = {
   querystring: {
     type: 'object',
     additionalProperties: false,
-    // The one filter that there is a statement for.
+    // The only filter with a statement.
     dependencies: { price__gte: ['stock__lte'], stock__lte: ['price__gte'] },
     properties: {
       search: { type: 'string', pattern: '^[^\\s",]{3,255}$' },
@@ -44,21 +44,21 @@ export interface ProductBody {
   category?: number | null
 }
 
-/** The lists that there are statements for. */
+/** Lists with a statement. */
 export type ListKind = 'all' | 'dearest' | 'found'
 
-export function kindOf({ search, price__gte, ordering }: ListQuery): ListKind | undefined {
+export function parseKind({ search, price__gte, ordering }: ListQuery): ListKind | undefined {
   if (search === undefined && price__gte === undefined) return ordering === 'id' ? 'all' : undefined
   if (search === undefined) return ordering === '-price' ? 'dearest' : undefined
   return price__gte === undefined && ordering === 'id' ? 'found' : undefined
 }
 
-/** The first whole cent that is not below a price with or without a fraction. */
-export const leastCents = (price: number) => Math.ceil(Math.round(price * 1e6) / 1e4)
+/** Rounds a price up to whole cents. */
+export const roundUpToCents = (price: number) => Math.ceil(Math.round(price * 1e6) / 1e4)
 
-/** No NUL, and no half of a surrogate pair. */
+/** A text without NUL and without lone surrogates. */
 const text = (maxLength: number) => ({ maxLength, pattern: '^[^\\u0000\\ud800-\\udfff]*$' })
-const notBlank = (maxLength: number) => ({ ...text(maxLength), allOf: [{ pattern: '\\S' }] })
+const notBlankText = (maxLength: number) => ({ ...text(maxLength), allOf: [{ pattern: '\\S' }] })
 
 export const createSchema = {
   body: {
@@ -66,14 +66,14 @@ export const createSchema = {
     additionalProperties: false,
     required: ['name', 'price'],
     properties: {
-      sku: { type: ['string', 'null'], ...notBlank(64) },
-      name: { type: 'string', ...notBlank(255) },
+      sku: { type: ['string', 'null'], ...notBlankText(64) },
+      name: { type: 'string', ...notBlankText(255) },
       description: { type: 'string', ...text(10_000) },
       price: { type: ['string', 'number'], pattern: '^\\s*\\d{1,8}(\\.\\d{1,2})?\\s*$' },
       stock: { type: 'integer', minimum: 0, maximum: 2_147_483_647 },
       brand: { type: 'string', ...text(255) },
       category: { type: ['integer', 'null'], minimum: 1, maximum: Number.MAX_SAFE_INTEGER },
-      // Read-only: clients send back what they read.
+      // Read-only members: clients send back what they have read.
       id: {},
       created_at: {},
       updated_at: {},
@@ -84,26 +84,26 @@ export const createSchema = {
 
 const bodies = new Ajv({ allowUnionTypes: true })
 
-export const floorApp = () => Fastify({ logger: { level: 'silent' }, ajv: { customOptions: { removeAdditional: false } } })
+export const createFloorApp = () => Fastify({ logger: { level: 'silent' }, ajv: { customOptions: { removeAdditional: false } } })
 
-/** Bodies are validated as they are: Fastify's own compiler would make numbers of texts. */
+/** Validates bodies without coercion: Fastify's own compiler would turn texts into numbers. */
 export const validatorCompiler = ({ schema }: { schema: object }) => bodies.compile(schema)
 
 export const COLUMNS = 'id, sku, name, description, price, stock, brand, category, created_at, updated_at, version'
 
-/** Cents of a price that the schema let through, or nothing where it is a number that is no price. */
-export function centsOf(price: string | number): number | undefined {
+/** Parses a price that passed the schema to cents. Returns undefined for a number that is no price. */
+export function parseCents(price: string | number): number | undefined {
   const [, whole = '', decimals = ''] = /^\s*(\d{1,8})(?:\.(\d{1,2}))?\s*$/.exec(String(price)) ?? []
   return whole === '' ? undefined : Number(whole) * 100 + Number(decimals.padEnd(2, '0'))
 }
 
-export function priceOf(cents: number): string {
+export function formatPrice(cents: number): string {
   const digits = String(cents)
   return cents >= 100 ? `${digits.slice(0, -2)}.${digits.slice(-2)}` : `0.${digits.padStart(2, '0')}`
 }
 
-/** The values of a body in one spelling. */
-export const valuesOf = ({ sku, name, description = '', stock = 0, brand = '', category = null }: ProductBody, price: number) => ({
+/** Trims the texts of a body, and fills in defaults. */
+export const normaliseBody = ({ sku, name, description = '', stock = 0, brand = '', category = null }: ProductBody, price: number) => ({
   sku: sku?.trim() ?? null,
   name: name.trim(),
   description: description.trim(),
@@ -113,7 +113,7 @@ export const valuesOf = ({ sku, name, description = '', stock = 0, brand = '', c
   category,
 })
 
-function link(host: string, { ordering, price__gte, search, stock__lte }: ListQuery, page: number): string {
+function buildLink(host: string, { ordering, price__gte, search, stock__lte }: ListQuery, page: number): string {
   let query = ''
   if (ordering !== 'id') query += `&ordering=${ordering}`
   if (page > 1) query += `&page=${page}`
@@ -125,14 +125,14 @@ function link(host: string, { ordering, price__gte, search, stock__lte }: ListQu
 
 const JSON_TYPE = 'application/json; charset=utf-8'
 
-/** Serialised here: Fastify would do the same a little later. */
+/** Serialises a body and sends it. Fastify would do the same a little later. */
 export const send = (reply: FastifyReply, body: object) => reply.type(JSON_TYPE).send(JSON.stringify(body))
 
 export function sendPage(reply: FastifyReply, query: ListQuery, count: number, results: object[]): FastifyReply {
   const { host } = reply.request
   const { page } = query
-  const next = page * PAGE_SIZE < count ? link(host, query, page + 1) : null
-  const previous = page > 1 ? link(host, query, page - 1) : null
+  const next = page * PAGE_SIZE < count ? buildLink(host, query, page + 1) : null
+  const previous = page > 1 ? buildLink(host, query, page - 1) : null
   return send(reply, { count, next, previous, results })
 }
 
@@ -143,22 +143,22 @@ export const refuse = (reply: FastifyReply, status: number, message: string) => 
 export const sendCreated = (reply: FastifyReply, record: { id: number }) =>
   send(reply.code(201).header('location', `http://${reply.request.host}/api/products/${record.id}/`), record)
 
-/** Counts do not change until somebody writes. */
+/** A cache of counts, valid until the next write. */
 export class Counts {
-  readonly #known = new Map<string, number>()
+  readonly #counts = new Map<string, number>()
 
   get(query: string): number | undefined {
-    return this.#known.get(query)
+    return this.#counts.get(query)
   }
 
   set(query: string, count: number): number {
-    // Every search term is another query.
-    if (this.#known.size >= 10_000) this.#known.clear()
-    this.#known.set(query, count)
+    // Every search term adds an entry.
+    if (this.#counts.size >= 10_000) this.#counts.clear()
+    this.#counts.set(query, count)
     return count
   }
 
-  forget(): void {
-    this.#known.clear()
+  clear(): void {
+    this.#counts.clear()
   }
 }

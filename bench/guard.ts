@@ -1,11 +1,12 @@
-// What it costs to know who asks, and to count it: on a page, and on a route that does nothing else.
+// Benchmark of authentication and rate limits: on a page, and on a route that only sends a Buffer.
 import { Child, SERVER_CORE } from './child.ts'
 import { withKey } from './key.ts'
 import { LIST } from './kinds.ts'
 import { type Comparison, compare, type Pace } from './measure.ts'
 
-/** How much dearer a page may be, and how many microseconds a route that answers bytes which are there already. */
+/** Highest cost of a page, relative to one without key check and limit. */
 export const PAGE_TARGET = 1.15
+/** Most microseconds added to a route that sends a Buffer. */
 export const BUFFER_TARGET = 8
 
 const CONNECTIONS = 8
@@ -14,7 +15,7 @@ export interface Cost {
   name: string
   guarded: Comparison['a']
   bare: Comparison['b']
-  /** By what is there without: above 1 it is dearer. */
+  /** Cost relative to `bare`; above 1 is slower. */
   ratio: number
 }
 
@@ -23,13 +24,13 @@ export async function measureGuard(url: string, pace: Pace, log: (line: string) 
   const [pages, buffers]: [Cost[], Cost[]] = [[], []]
   for (const [caller, headers] of Object.entries(callers)) {
     log(`guard: ${caller}`)
-    pages.push(await costOf(`first page, ${caller}`, [url, url], [LIST, LIST], headers, pace))
-    buffers.push(await costOf(`a Buffer, ${caller}`, [url, url], ['/read', '/unchecked'], headers, pace))
+    pages.push(await measureCost(`first page, ${caller}`, [url, url], [LIST, LIST], headers, pace))
+    buffers.push(await measureCost(`a Buffer, ${caller}`, [url, url], ['/read', '/unchecked'], headers, pace))
   }
   return { pages, buffers }
 }
 
-async function costOf(
+async function measureCost(
   name: string,
   urls: [string, string],
   paths: [string, string],
@@ -37,7 +38,7 @@ async function costOf(
   pace: Pace,
 ): Promise<Cost> {
   const body = JSON.stringify({ results: 'x'.repeat(6_000) })
-  // A page is compared with one of a service that counts nothing; the two routes are of services that count.
+  // A page is compared with one of a server without limits. The two routes are on servers with limits, and one route is unchecked.
   const limited = paths[0] !== paths[1]
   const servers: Child<string>[] = []
   try {

@@ -1,3 +1,3 @@
-// The admin key of the servers that are measured: writing needs one.
+// The admin key of the measured servers, which writes need.
 export const KEY = `stk_1_${'b'.repeat(48)}`
 export const withKey = { authorization: `Bearer ${KEY}` }

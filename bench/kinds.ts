@@ -1,25 +1,25 @@
-// The kinds of request that are measured, and the ratio to the floor that each is to have.
-import { searched } from './catalogue.ts'
+// The kinds of measured requests, and their target ratios to the floor.
+import { searchWords } from './catalogue.ts'
 import type { Engine } from './databases.ts'
-import type { Job } from './load.ts'
+import type { LoadJob } from './load.ts'
 import { seeded } from './random.ts'
 
 export const LIST = '/api/products/'
 
 const PAGE_SIZE = 20
-/** URLs of one kind, so that it is not one answer that is measured. */
-const VARIED = 50
+/** URLs per kind, so that no single response is measured. */
+const VARIANTS = 50
 const RECORDS = 1_000
 
 export interface Kind {
   name: string
-  /** Which page, where it depends on the number of rows. */
+  /** Page number, if it depends on the number of rows. */
   page?(rows: number): number
-  /** What one of the two servers is asked for. It may differ between them: links have what their server puts into them. */
-  requests(origin: string, rows: number): Job['requests'] | Promise<Job['requests']>
-  /** The two servers write, so each has a database of its own. */
+  /** Returns the requests for one server. They can differ between servers, since links do. */
+  requests(origin: string, rows: number): LoadJob['requests'] | Promise<LoadJob['requests']>
+  /** Requests write, so each server gets its own database. */
   writes?: true
-  /** The least ratio, at the number of rows that it was agreed for. */
+  /** Least ratio at TARGET_ROWS rows. */
   target?: Partial<Record<Engine, number>>
 }
 
@@ -32,19 +32,19 @@ export const firstPage: Kind = {
 }
 
 export const filteredPages: readonly string[] = Array.from(
-  { length: VARIED },
+  { length: VARIANTS },
   (_, index) => `${LIST}?price__gte=${25 + index}&stock__lte=10&ordering=-price`,
 )
 
-/** Half down the list of 100,000 products. */
+/** Number of a page in the middle of 100,000 products. */
 const numberedPage = (rows: number) => Math.min(2_500, Math.ceil(rows / PAGE_SIZE / 2))
-/** Nine tenths down a list that is long. */
+/** Number of a page at nine tenths of a long list. */
 const linkedPage = (rows: number) => (rows >= 1_000_000 ? 45_000 : numberedPage(rows))
 
 export const nextPage: Kind = {
   name: 'page by next',
   page: linkedPage,
-  requests: async (origin, rows) => ({ paths: [await nextOf(origin, linkedPage(rows) - 1)] }),
+  requests: async (origin, rows) => ({ paths: [await readNextLink(origin, linkedPage(rows) - 1)] }),
 }
 
 export const kinds: readonly Kind[] = [
@@ -58,7 +58,7 @@ export const kinds: readonly Kind[] = [
   nextPage,
   {
     name: 'search, one word',
-    requests: () => ({ paths: searched.map((word) => `${LIST}?search=${word}`) }),
+    requests: () => ({ paths: searchWords.map((word) => `${LIST}?search=${word}`) }),
     target: { sqlite: 0.9 },
   },
   {
@@ -72,11 +72,11 @@ export const kinds: readonly Kind[] = [
   { name: 'create', requests: () => ({ create: LIST }), writes: true, target: { sqlite: 0.8 } },
 ]
 
-/** Where the `next` link of a page leads. */
-async function nextOf(origin: string, page: number): Promise<string> {
+/** Reads the `next` link of a page, as path and query. */
+async function readNextLink(origin: string, page: number): Promise<string> {
   const response = await fetch(`${origin}${LIST}?page=${page}`)
   const { next } = (await response.json()) as { next?: string | null }
-  if (!next) throw new Error(`page ${page} has no next link: ${response.status}`)
+  if (!next) throw new Error(`Page ${page} has no next link (status ${response.status}).`)
   const { pathname, search } = new URL(next)
   return pathname + search
 }

@@ -1,24 +1,24 @@
-// A child process: sends requests over some connections, each the next as soon as it has its answer.
+// A child process that generates load: each connection sends its next request as soon as it has a response.
 import { createHistogram } from 'node:perf_hooks'
 import autocannon, { type Request } from 'autocannon'
-import { newProducts } from './catalogue.ts'
-import { answer } from './child.ts'
+import { generateBodies } from './catalogue.ts'
+import { serveParent } from './child.ts'
 import { withKey } from './key.ts'
 import { seeded } from './random.ts'
 
-export interface Job {
+export interface LoadJob {
   origin: string
   connections: number
   seconds: number
-  /** What is asked for, in turn; `create` posts products that are not there yet instead, `update` gives one of `rows` another price. */
+  /** `paths` are read in turn. `create` posts new products, and `update` reprices one of `rows` products. */
   requests: { paths: readonly string[]; headers?: Record<string, string> } | { create: string } | { update: string; rows: number }
 }
 
-export interface Load {
-  answers: number
-  /** How many had each status. */
+export interface LoadResult {
+  responses: number
+  /** Number of responses by status. */
   statuses: Record<string, number>
-  /** Connections that failed, and answers that did not come in time. */
+  /** Failed connections and time-outs. */
   errors: number
   seconds: number
   /** Milliseconds. */
@@ -27,17 +27,17 @@ export interface Load {
   max: number
 }
 
-/** Seconds. Longer than any answer takes, so that a slow one is waited for and counted. */
+/** Seconds. Longer than any response takes, so that slow ones count. */
 const TIMEOUT = 120
-/** Milliseconds. */
+/** Milliseconds between two checks of the clock. */
 const CLOCK = 100
 
-// Of the process, not of a job: the products of the warm-up are there when the measurement begins.
-const created = newProducts(`LOAD-${process.pid}`)
+// The process has one generator: the measurement must not create the products of the warm-up again.
+const newBodies = generateBodies(`LOAD-${process.pid}`)
 const random = seeded(process.pid)
 
-async function run({ origin, connections, seconds, requests }: Job): Promise<Load> {
-  const list = requestsOf(requests)
+async function run({ origin, connections, seconds, requests }: LoadJob): Promise<LoadResult> {
+  const list = buildRequests(requests)
   const times = createHistogram()
   let clients = 0
   const running = autocannon({
@@ -47,17 +47,17 @@ async function run({ origin, connections, seconds, requests }: Job): Promise<Loa
     sampleInt: CLOCK,
     timeout: TIMEOUT,
     requests: list.slice(0, 1),
-    // Each begins at another place of the list, or all would ask for the same at the same time.
+    // Each connection starts at another place, so that they never send the same request at the same time.
     setupClient: (client) => {
       const start = Math.floor((clients++ * list.length) / connections) % list.length
       client.setRequests([...list.slice(start), ...list.slice(0, start)].map((request) => ({ ...request })))
     },
   })
-  // autocannon's own histogram has whole milliseconds.
+  // autocannon's own histogram only has whole milliseconds.
   running.on('response', (_client, _status, _bytes, milliseconds) => times.record(Math.max(1, Math.round(milliseconds * 1_000))))
   const { statusCodeStats, errors, duration } = await running
   return {
-    answers: times.count,
+    responses: times.count,
     statuses: Object.fromEntries(Object.entries(statusCodeStats).map(([status, { count }]) => [status, count])),
     errors,
     seconds: duration,
@@ -67,11 +67,11 @@ async function run({ origin, connections, seconds, requests }: Job): Promise<Loa
   }
 }
 
-function requestsOf(requests: Job['requests']): Request[] {
+function buildRequests(requests: LoadJob['requests']): Request[] {
   if ('paths' in requests) return requests.paths.map((path) => ({ method: 'GET', path, headers: requests.headers ?? {} }))
   const headers = { 'content-type': 'application/json', ...withKey }
   if ('create' in requests) {
-    const setupRequest = (request: Request): Request => ({ ...request, body: JSON.stringify(created.next().value) })
+    const setupRequest = (request: Request): Request => ({ ...request, body: JSON.stringify(newBodies.next().value) })
     return [{ method: 'POST', path: requests.create, headers, setupRequest }]
   }
   const { update, rows } = requests
@@ -83,4 +83,4 @@ function requestsOf(requests: Job['requests']): Request[] {
   return [{ method: 'PATCH', path: update, headers, setupRequest }]
 }
 
-answer(null, { run }, () => {})
+serveParent(null, { run }, () => {})

@@ -1,11 +1,11 @@
-// Picks at random by weight, the same at every run.
+// Random picks by weight, the same for every run.
 
 export { createRandom as seeded, type Random } from '../src/transfer/random.ts'
 
-/** `items`, each as often as its weight says, so that picking one of the result is picking by weight. */
-export function byWeight<T>(items: readonly T[], weight: (rank: number) => number): T[] {
+/** Repeats each item by its weight, so that a uniform pick from the result is a weighted pick. */
+export function repeatByWeight<T>(items: readonly T[], weight: (rank: number) => number): T[] {
   const PLACES = 65_536
   const weights = items.map((_, rank) => weight(rank))
-  const total = weights.reduce((sum, one) => sum + one, 0)
+  const total = weights.reduce((sum, value) => sum + value, 0)
   return items.flatMap((item, rank) => Array<T>(Math.max(1, Math.round(((weights[rank] ?? 0) / total) * PLACES))).fill(item))
 }

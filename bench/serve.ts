@@ -1,18 +1,18 @@
-// What every measured server does in its process: listen, count its requests, and say what they have cost.
+// Runs a measured server in a child process: listens, counts requests and reports their CPU time.
 import type { Server } from 'node:http'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { answer } from './child.ts'
+import { serveParent } from './child.ts'
 
-/** Since the process started. */
+/** Usage since the start of the process. */
 export interface Usage {
   requests: number
   /** Microseconds of CPU time, of all threads. */
   cpu: number
-  /** Bytes. */
+  /** Resident bytes. */
   memory: number
 }
 
-/** Milliseconds for which the event loop did nothing else than one thing. */
+/** Delays of the event loop in milliseconds. */
 export interface LoopDelay {
   p99: number
   max: number
@@ -24,7 +24,7 @@ interface Servable {
   close(): Promise<unknown>
 }
 
-/** Milliseconds. The timer that measures the delay is itself due only after so long, and its histogram counts that in. */
+/** Interval of the timer that measures the delay, in milliseconds. Its histogram includes the interval. */
 const RESOLUTION = 1
 
 export async function serve(app: Servable): Promise<void> {
@@ -35,14 +35,14 @@ export async function serve(app: Servable): Promise<void> {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION })
   const milliseconds = (nanoseconds: number) => Math.max(0, nanoseconds / 1e6 - RESOLUTION)
   const origin = await app.listen({ host: '127.0.0.1', port: 0 })
-  answer(
+  serveParent(
     origin,
     {
       usage: (): Usage => {
         const { user, system } = process.cpuUsage()
         return { requests, cpu: user + system, memory: process.memoryUsage.rss() }
       },
-      // Only where it is asked for: it costs CPU time.
+      // On request only, since it costs CPU time.
       watchLoop: () => delay.enable(),
       loopDelay: (): LoopDelay => {
         delay.disable()

@@ -1,22 +1,21 @@
-// A child process: Stockroom as it is, but that it caches answers and counts requests only where it is told to: a load asks for the same
-// again and again, and more often than anyone may.
+// A child process: Stockroom without cache and rate limits by default, since a load repeats the same requests and exceeds every limit.
 import { buildApp } from '../src/app.ts'
 import { createFirstKey } from '../src/auth/keys.ts'
 import { loadConfig } from '../src/config.ts'
-import { inputOf } from './child.ts'
+import { readInput } from './child.ts'
 import { KEY } from './key.ts'
 import { serve } from './serve.ts'
 
 export interface ServerInput {
   url: string
-  /** It counts requests, and refuses none. */
+  /** Whether to count requests. The limit is too high to refuse any. */
   limited?: boolean
-  /** What `/unchecked` and `/read` answer. */
+  /** Body of `/unchecked` and `/read`. */
   body?: string
   settings?: Record<string, string>
 }
 
-const { url, limited = false, body, settings } = inputOf<ServerInput>()
+const { url, limited = false, body, settings } = readInput<ServerInput>()
 const limit = limited ? '100000' : '0'
 const limits = {
   RATE_LIMIT_ANONYMOUS: limit,

@@ -1,4 +1,4 @@
-// Tables, for a terminal or for Markdown.
+// Renders tables for a terminal or as Markdown.
 
 export interface Table {
   title: string
@@ -6,7 +6,7 @@ export interface Table {
   rows: readonly (readonly string[])[]
 }
 
-/** The first column is text, the others are figures. */
+/** Renders a table. The first column is text, the others are right-aligned figures. */
 export function render({ title, head, rows }: Table, markdown: boolean): string {
   const widths = head.map((name, column) => Math.max(name.length, ...rows.map((row) => row[column]?.length ?? 0)))
   const cells = (row: readonly string[]) =>
@@ -18,10 +18,10 @@ export function render({ title, head, rows }: Table, markdown: boolean): string 
   return [markdown ? `### ${title}\n` : title, line(head), rule, ...rows.map(line), ''].join('\n')
 }
 
-/** Three digits, or all of them before the point. */
-export const figure = (value: number) =>
+/** Formats a figure with three significant digits, or all digits before the point. */
+export const formatFigure = (value: number) =>
   value.toLocaleString('en', value >= 100 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 3 })
 
-export const verdict = (met: boolean) => (met ? 'ok' : 'MISSED')
+export const formatVerdict = (isMet: boolean) => (isMet ? 'ok' : 'MISSED')
 
-export const megabytes = (bytes: number) => `${figure(bytes / 2 ** 20)} MB`
+export const formatMegabytes = (bytes: number) => `${formatFigure(bytes / 2 ** 20)} MB`

@@ -1,9 +1,9 @@
-// The words of the catalogue that is measured.
+// The words of the generated catalogue.
 
 export const departmentNames = ['Clothing', 'Kitchen', 'Outdoors', 'Workshop']
 export const shelfNames = ['Basics', 'Classics', 'Novelties', 'Premium', 'Seasonal', 'Spares', 'Travel']
 
-/** Brands are made of one name and one trade each: 500 in all. */
+/** First words of brands. Each brand is a name and a trade: 500 in all. */
 export const names = (
   'Abbott Barlow Cromwell Dalton Ellery Fairfax Garrick Hobson Ingram Jarvis Kendrick Langley Merton Norwood Ormsby Prescott ' +
   'Quimby Radcliffe Sefton Thornley Upshaw Vickers Wexford Yardley Zeller'
