@@ -1,4 +1,4 @@
-// The cache: answers that are kept until what they were read from changes, and what clients and proxies are told of keeping them.
+// The cache of responses, and the headers that tell clients and proxies how long they may cache.
 import caching from '@fastify/caching'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
@@ -11,7 +11,7 @@ import { combineStores } from '../src/cache/store.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     responseCache: ResponseCache
-    /** `Cache-Control` of what is read, without a key and with one, and the request headers that decide what it says. */
+    /** `Cache-Control` of responses to requests without a key (`shared`) and with one (`own`), and their `Vary`. */
     freshness: { shared: string; own: string; vary: string }
   }
 }
@@ -23,14 +23,14 @@ export default fp(
     const { CACHE_TTL, CACHE_MAX_BYTES, CACHE_SHARED_MAX_AGE: age, PUBLIC_URL, TRUST_PROXY } = app.config
     const memory = new MemoryStore(CACHE_MAX_BYTES)
     const store = CACHE_TTL === 0 ? undefined : app.redis ? combineStores(memory, new RedisStore(app.redis)) : memory
-    // Whatever says nothing else is not to be kept by anybody: writes, errors, what is about this moment only.
+    // The default for responses without a `Cache-Control` of their own, such as writes and errors: nobody may store them.
     await app.register(caching, { privacy: 'no-store', cache: new ExplicitCache(app.db, store) })
     app.decorate('responseCache', new ResponseCache(app.db, store, CACHE_TTL * 1_000))
     app.decorate('freshness', {
-      // A proxy that may serve what it has while it asks for news must not be told that it has to ask first.
+      // `must-revalidate` would forbid proxies to serve stale responses while they revalidate.
       shared: age > 0 ? `public, max-age=0, s-maxage=${age}, stale-while-revalidate=${age}` : `public, ${REVALIDATED}`,
       own: `private, ${REVALIDATED}`,
-      // Links begin with what a proxy says of the client's URL: a shared cache must not give them to others.
+      // Links depend on the forwarded host. A shared cache must not serve them to clients of another host.
       vary: PUBLIC_URL === '' && TRUST_PROXY !== '' ? 'Accept-Encoding, X-Forwarded-Host, X-Forwarded-Proto' : 'Accept-Encoding',
     })
   },

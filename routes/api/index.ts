@@ -5,7 +5,7 @@ import { digest } from '../../src/http/etags.ts'
 import type { App } from '../../src/http/routes.ts'
 import { buildHeadersSchema, buildNotModified, buildResponses, IF_NONE_MATCH, listAccessErrors } from '../../src/openapi/responses.ts'
 
-/** Returns the path of each list by its name, and those of the documentation. */
+/** Returns the paths of all lists and of the documentation, by name. */
 const listPaths = ({ resources }: App): Record<string, string> => ({
   ...Object.fromEntries([...resources.map(({ table }) => table), 'changes', 'jobs'].map((name) => [name, `/api/${name}/`])),
   docs: '/docs/',
@@ -22,7 +22,7 @@ export default async function (app: App) {
   const schema = {
     tags: ['service'],
     operationId: 'service.root',
-    summary: 'Where everything is: the URLs of all lists and of the documentation',
+    summary: 'URLs of all lists and of the documentation',
     headers: buildHeadersSchema(IF_NONE_MATCH),
     response: buildResponses(200, { description: 'URLs by name', schema: links, cached: true, others: buildNotModified() }, [
       ...listAccessErrors('anyone'),
@@ -30,14 +30,14 @@ export default async function (app: App) {
     ]),
   }
 
-  // Nearly all requests come to the same origin.
-  let last: { origin: string; kept: CacheEntry } | undefined
+  // Nearly all requests have the same origin.
+  let last: { origin: string; entry: CacheEntry } | undefined
   const renderRoot = (origin: string) => {
     const body = JSON.stringify(Object.fromEntries(paths.map(([name, path]) => [name, origin + path])))
-    return { origin, kept: app.responseCache.createEntry({ state: '', tag: digest(body), headers: {}, body }) }
+    return { origin, entry: app.responseCache.createEntry({ state: '', tag: digest(body), headers: {}, body }) }
   }
   app.get('/', { schema, config: { access: 'anyone' } }, ({ origin }, reply) => {
     if (last?.origin !== origin) last = renderRoot(origin)
-    return sendEntry(reply.request, reply, '', { entry: last.kept, source: 'bypass' })
+    return sendEntry(reply.request, reply, '', { entry: last.entry, source: 'bypass' })
   })
 }

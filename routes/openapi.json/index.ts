@@ -18,14 +18,14 @@ const schema = {
 }
 
 export default async function (app: App) {
-  let kept: CacheEntry | undefined
+  let entry: CacheEntry | undefined
   app.get('/', { schema, config: { access: 'anyone' } }, (request, reply) => {
-    kept ??= renderDocument(app)
-    return sendEntry(request, reply, '', { entry: kept, source: 'bypass' })
+    entry ??= renderDocument(app)
+    return sendEntry(request, reply, '', { entry, source: 'bypass' })
   })
 }
 
-/** It is the same as long as the process runs. */
+/** Renders the document, which does not change while the process runs. */
 function renderDocument(app: App): CacheEntry {
   const body = JSON.stringify(app.swagger())
   return app.responseCache.createEntry({ state: '', tag: digest(body), headers: {}, body })

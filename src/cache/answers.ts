@@ -1,11 +1,11 @@
-// Answers that are kept as they are sent, for as long as what they were read from stays as it is.
+// A cache of rendered responses. An entry is valid while the tables that it was read from keep their state.
 import { promisify } from 'node:util'
 import { brotliCompress, constants, gzip } from 'node:zlib'
 import type { Database } from '../../drizzle/database.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
 import type { CacheEntry, Coding, Store } from './store.ts'
 
-/** What was read, and the state of the tables at that moment. */
+/** A rendered response, and the state of its tables when it was read. */
 export interface Rendered {
   state: string
   /** The entity tag, without quotes. */
@@ -14,7 +14,7 @@ export interface Rendered {
   body: string
 }
 
-/** Where an answer came from (RFC 9211). */
+/** Where a response came from (RFC 9211). */
 export type Source = 'hit' | 'stored' | 'collapsed' | 'miss' | 'bypass'
 
 export interface CacheResult {
@@ -22,13 +22,13 @@ export interface CacheResult {
   source: Source
 }
 
-/** What is asked for: a key that stands for every spelling of it, and the tables that decide what the answer is. */
+/** A look-up in the cache: the canonical key of a request, and the tables that its response is read from. */
 export interface CacheQuery {
   key: string
   tables: readonly ServedName[]
 }
 
-/** Of the best codings, what does not hold up the next request for long: at 11, brotli takes twenty times as long for a tenth less. */
+/** Brotli at quality 11 takes twenty times as long for a tenth fewer bytes, and would delay the next requests. */
 const BROTLI_QUALITY = 5
 
 const COMPRESSORS: Record<Coding, (body: Buffer) => Promise<Buffer>> = {
@@ -43,59 +43,62 @@ export class ResponseCache {
   readonly #db: Database
   readonly #store: Store | undefined
   readonly #ttl: number
-  /** By key: who asks for what is being read already waits for that. */
-  readonly #reading = new Map<string, { readState: string; answered: Promise<CacheResult> }>()
+  /** Reads under way, by key. Concurrent requests with the same key share one read. */
+  readonly #reading = new Map<string, { state: string; result: Promise<CacheResult> }>()
   readonly #compressing = new WeakMap<CacheEntry, Map<Coding, Promise<Buffer>>>()
 
-  /** Without a store nothing is kept. `ttl` is in milliseconds. */
+  /** Without a store nothing is cached. `ttl` is in milliseconds. */
   constructor(db: Database, store: Store | undefined, ttl: number) {
     this.#db = db
     this.#store = store
     this.#ttl = ttl
   }
 
-  /** The state of the tables now, which no answer may be older than. */
-  state(tables: readonly ServedName[]): string | Promise<string> {
+  /** Reads the current state of the tables. No response may be older. */
+  readState(tables: readonly ServedName[]): string | Promise<string> {
     return this.#db.readState(tables)
   }
 
-  /** What is ready in this process for `state`. */
+  /** Returns the entry for `state` in this process, or undefined. */
   getFresh({ key }: CacheQuery, state: string): CacheEntry | undefined {
     return this.#store?.getLocal(key, state)
   }
 
-  /** The answer where none is ready: another process' that holds at `state`, or as `read` reads it. What is read later than `state` is kept under its own. */
-  async getOrRender({ key }: CacheQuery, state: string, read: () => Promise<Rendered>): Promise<CacheResult> {
+  /**
+   * Returns the entry for `state` from the shared store, or renders it. A response that `read` reads at a later state is stored under that
+   * state.
+   */
+  async getOrRender({ key }: CacheQuery, state: string, render: () => Promise<Rendered>): Promise<CacheResult> {
     const store = this.#store
-    if (!store) return { entry: this.createEntry(await read()), source: 'bypass' }
+    if (!store) return { entry: this.createEntry(await render()), source: 'bypass' }
     const reading = this.#reading.get(key)
-    // It was begun since the tables have this state, so it is as new as a reading that would begin now.
-    if (reading?.readState === state) return { entry: (await reading.answered).entry, source: 'collapsed' }
-    const answered = this.#fill(store, key, state, read).finally(() => {
-      if (this.#reading.get(key)?.answered === answered) this.#reading.delete(key)
+    // A read that began at this state is as new as one that would begin now.
+    if (reading?.state === state) return { entry: (await reading.result).entry, source: 'collapsed' }
+    const result = this.#fill(store, key, state, render).finally(() => {
+      if (this.#reading.get(key)?.result === result) this.#reading.delete(key)
     })
-    this.#reading.set(key, { readState: state, answered })
-    return answered
+    this.#reading.set(key, { state, result })
+    return result
   }
 
-  async #fill(store: Store, key: string, state: string, read: () => Promise<Rendered>): Promise<CacheResult> {
-    const far = await store.getRemote(key, state)
-    if (far) return { entry: far, source: 'hit' }
-    const kept = this.createEntry(await read())
-    return { entry: kept, source: store.set(key, kept) ? 'stored' : 'miss' }
+  async #fill(store: Store, key: string, state: string, render: () => Promise<Rendered>): Promise<CacheResult> {
+    const remote = await store.getRemote(key, state)
+    if (remote) return { entry: remote, source: 'hit' }
+    const entry = this.createEntry(await render())
+    return { entry, source: store.set(key, entry) ? 'stored' : 'miss' }
   }
 
-  /** The body in a coding. It is compressed once, and kept with the answer. */
-  async encodeBody(key: string, kept: CacheEntry, coding: Coding): Promise<Buffer> {
-    const known = kept.encoded?.[coding]
-    if (known) return known
-    const running = this.#compressing.get(kept) ?? new Map<Coding, Promise<Buffer>>()
-    this.#compressing.set(kept, running)
+  /** Returns the body in a coding. It is compressed once and stored with the entry. */
+  async encodeBody(key: string, entry: CacheEntry, coding: Coding): Promise<Buffer> {
+    const encoded = entry.encoded?.[coding]
+    if (encoded) return encoded
+    const running = this.#compressing.get(entry) ?? new Map<Coding, Promise<Buffer>>()
+    this.#compressing.set(entry, running)
     let compressing = running.get(coding)
     if (!compressing) {
-      compressing = COMPRESSORS[coding](kept.body).then((bytes) => {
-        kept.encoded = { ...kept.encoded, [coding]: bytes }
-        this.#store?.resize(key, kept)
+      compressing = COMPRESSORS[coding](entry.body).then((bytes) => {
+        entry.encoded = { ...entry.encoded, [coding]: bytes }
+        this.#store?.resize(key, entry)
         return bytes
       })
       running.set(coding, compressing)
@@ -103,11 +106,11 @@ export class ResponseCache {
     return compressing
   }
 
-  /** Makes of what was read what can be kept. */
-  createEntry({ body, ...made }: Rendered): CacheEntry {
-    // Not from Node's pool, of which a small part would hold on to the whole.
+  /** Builds the cache entry of a rendered response. */
+  createEntry({ body, ...rest }: Rendered): CacheEntry {
+    // Not from Node's buffer pool: a small slice would keep the whole pool in memory.
     const bytes = Buffer.allocUnsafeSlow(Buffer.byteLength(body))
     bytes.write(body)
-    return { ...made, kind: 'answer', body: bytes, stored: Date.now(), ttl: this.#ttl }
+    return { ...rest, kind: 'answer', body: bytes, stored: Date.now(), ttl: this.#ttl }
   }
 }

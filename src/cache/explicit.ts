@@ -1,21 +1,21 @@
-// The cache as a route uses it by itself, by the protocol of @fastify/caching: `app.cache.get` and `app.cache.set`.
+// The cache for routes that choose their own keys, by the protocol of @fastify/caching: `app.cache.get` and `app.cache.set`.
 import type { AbstractCacheCompliantObject } from '@fastify/caching'
 import { getTableColumns } from 'drizzle-orm'
 import type { Database } from '../../drizzle/database.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
 import type { CacheEntry, Store } from './store.ts'
 
-/** The segment names the tables that a value is read from: `products`, or `categories+products`. */
+/** The segment names the tables that a value is read from, such as `products` or `categories+products`. */
 type ExplicitKey = string | { id: string; segment: string }
-/** The segment in which @fastify/caching looks for what a client names. */
+/** The segment in which @fastify/caching looks up the tags in `If-None-Match`. */
 const PLUGIN = 'fastify-caching'
 
 type CachedItem<T> = { item: T; stored: number; ttl: number } | null
 type Callback<T> = (error: unknown, found: T) => void
 
 /**
- * A value is gone as soon as one of its tables was written to. `get` comes first: what was read after it may be set under the same key
- * object, and holds for the state that the tables had then, not for what has been written since.
+ * A write to one of its tables invalidates a value. Call `get` before `set`, with the same key object: `get` remembers the state of the
+ * tables, and the value is stored for that state. So a write between the two calls cannot be missed.
  */
 export class ExplicitCache implements AbstractCacheCompliantObject {
   readonly #db: Database
@@ -30,8 +30,8 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
   get<T>(key: ExplicitKey, done: Callback<CachedItem<T>>): void
   get<T>(key: ExplicitKey): Promise<CachedItem<T>>
   get<T>(key: ExplicitKey, done?: Callback<CachedItem<T>>): Promise<CachedItem<T>> | undefined {
-    // @fastify/caching looks every If-None-Match up before anybody has been asked for a key. In its segment nothing is ever found.
-    const tables = this.#tablesOf(key)
+    // @fastify/caching looks up every If-None-Match before the API key is checked. Its segment is always empty.
+    const tables = this.#listTables(key)
     if (!tables && done) {
       done(null, null)
       return undefined
@@ -46,13 +46,15 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
   }
 
   /**
-   * Keeps a value as JSON, and an answer (`Answers.keep`) as it is. `ttl` is in milliseconds. Throws a TypeError for a key that was not
-   * asked for before.
+   * Stores a value as JSON, and an entry of `ResponseCache.createEntry` as it is. `ttl` is in milliseconds. Throws a TypeError for a key
+   * without an earlier `get`.
    */
   set(key: ExplicitKey, value: unknown, ttl: number, done?: Callback<unknown>): void {
     const state = typeof key === 'object' ? this.#states.get(key) : undefined
-    if (!this.#tablesOf(key) || state === undefined || typeof key === 'string')
-      throw new TypeError('get comes before set, with the same key object, whose segment names the tables that the value is read from')
+    if (!this.#listTables(key) || state === undefined || typeof key === 'string')
+      throw new TypeError(
+        'app.cache.set needs an earlier app.cache.get with the same key object. The segment of the key names the tables that the value is read from.',
+      )
     const asValue = (): CacheEntry => ({
       kind: 'value',
       state,
@@ -70,13 +72,12 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
     if (!tables || typeof key === 'string') return null
     const state = await this.#db.readState(tables)
     this.#states.set(key, state)
-    const kept = this.#store?.getLocal(buildStoreKey(key), state) ?? (await this.#store?.getRemote(buildStoreKey(key), state))
-    if (!kept) return null
-    return { item: (kept.kind === 'answer' ? kept : JSON.parse(kept.body.toString())) as T, stored: kept.stored, ttl: kept.ttl }
+    const entry = this.#store?.getLocal(buildStoreKey(key), state) ?? (await this.#store?.getRemote(buildStoreKey(key), state))
+    if (!entry) return null
+    return { item: (entry.kind === 'answer' ? entry : JSON.parse(entry.body.toString())) as T, stored: entry.stored, ttl: entry.ttl }
   }
 
-  #tablesOf(key: ExplicitKey): ServedName[] | undefined {
-    // That of the plugin, which asks at every request with an If-None-Match.
+  #listTables(key: ExplicitKey): ServedName[] | undefined {
     if (typeof key === 'string' || key.segment === PLUGIN) return undefined
     const names = key.segment.split('+')
     return names.every((name) => isServed(this.#db, name)) ? (names as ServedName[]) : undefined
@@ -86,11 +87,11 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
 const isAnswer = (value: unknown): value is CacheEntry =>
   typeof value === 'object' && value !== null && (value as CacheEntry).kind === 'answer'
 
-/** Only what is served has a state. */
+/** Whether a table is served. Other tables have no state. */
 const isServed = ({ tables }: Database, name: string) =>
   Object.hasOwn(tables, name) &&
   'version' in getTableColumns(tables[name as ServedName]) &&
   'updated_at' in getTableColumns(tables[name as ServedName])
 
-/** What the store calls it. No URL begins like this. */
+/** Builds the key in the store. No key of a URL begins with it. */
 export const buildStoreKey = ({ segment, id }: Exclude<ExplicitKey, string>) => `explicit ${segment} ${id}`

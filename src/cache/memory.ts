@@ -1,11 +1,11 @@
-// Keeps answers in this process, as many as fit into so many bytes: those go first that were not asked for the longest.
+// Cache entries in this process, up to a number of bytes. The least recently used entry is evicted first.
 import { LRUCache } from 'lru-cache'
 import { type CacheEntry, getRemainingTtl, type Store } from './store.ts'
 
-/** Bytes that an entry takes beside its key, its headers and its body. */
+/** Bytes of an entry besides its key, headers and body. */
 const OVERHEAD = 500
 
-/** Part of the whole that one entry may take. */
+/** Share of the memory that one entry may take. */
 const MAX_SHARE = 1 / 8
 
 export class MemoryStore implements Store {
@@ -15,31 +15,31 @@ export class MemoryStore implements Store {
     this.#entries = new LRUCache({
       maxSize: maxBytes,
       maxEntrySize: Math.max(1, Math.floor(maxBytes * MAX_SHARE)),
-      sizeCalculation: (kept, key) => OVERHEAD + 2 * key.length + countBytes(kept),
+      sizeCalculation: (entry, key) => OVERHEAD + 2 * key.length + countBytes(entry),
     })
   }
 
-  /** One entry a key: what belongs to another state would never be asked for again. */
+  /** Each key has one entry: states only move forward, so an older entry is never used again. */
   getLocal(key: string, state: string): CacheEntry | undefined {
-    const kept = this.#entries.get(key)
-    return kept !== undefined && kept.state === state && getRemainingTtl(kept) > 0 ? kept : undefined
+    const entry = this.#entries.get(key)
+    return entry !== undefined && entry.state === state && getRemainingTtl(entry) > 0 ? entry : undefined
   }
 
   getRemote(): undefined {}
 
-  set(key: string, kept: CacheEntry): boolean {
-    this.#entries.set(key, kept)
+  set(key: string, entry: CacheEntry): boolean {
+    this.#entries.set(key, entry)
     return this.#entries.has(key)
   }
 
-  resize(key: string, kept: CacheEntry): void {
-    if (this.#entries.peek(key) !== kept) return
-    // The same value again would leave the size as it is.
+  resize(key: string, entry: CacheEntry): void {
+    if (this.#entries.peek(key) !== entry) return
+    // LRUCache computes the size anew only for a new entry.
     this.#entries.delete(key)
-    this.#entries.set(key, kept)
+    this.#entries.set(key, entry)
   }
 
-  /** For tests and benchmarks. */
+  /** Bytes in use. For tests and benchmarks. */
   get bytes(): number {
     return this.#entries.calculatedSize
   }

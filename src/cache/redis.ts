@@ -1,15 +1,15 @@
-// Keeps answers in Redis, for all instances. One that is away, or slow, has nothing: the database is then asked instead.
+// Cache entries in Redis, shared by all instances. While Redis is slow or unavailable, every look-up is a miss.
 import { hash } from 'node:crypto'
 import type { Connection } from '../redis.ts'
 import { type CacheEntry, getRemainingTtl, type Store } from './store.ts'
 
-/** Every key begins with it. A hash of what is asked for follows, and the state. */
+/** Prefix of every key. A hash of the cache key and the state follow. */
 export const PREFIX = 'stockroom:cache:'
 
-/** Milliseconds after which it is quicker to ask the database. */
-const WORTHWHILE = 20
+/** Milliseconds to wait for Redis. A query of the database is faster than a slower answer. */
+const MAX_WAIT = 20
 
-/** Bytes that are sent to Redis for one answer. */
+/** Maximum bytes of an entry in Redis. */
 const MAX_ENTRY = 1_048_576
 
 const LINE_FEED = 10
@@ -27,32 +27,32 @@ export class RedisStore implements Store {
 
   async getRemote(key: string, state: string): Promise<CacheEntry | undefined> {
     if (this.#connection.isAway) return undefined
-    const bytes = await soon(this.#connection.run((redis) => redis.getBuffer(this.#keyOf(key, state))))
-    const kept = bytes ? parse(bytes) : undefined
-    return kept?.state === state && getRemainingTtl(kept) > 0 ? kept : undefined
+    const bytes = await withinMaxWait(this.#connection.run((redis) => redis.getBuffer(this.#buildKey(key, state))))
+    const entry = bytes ? parseEntry(bytes) : undefined
+    return entry?.state === state && getRemainingTtl(entry) > 0 ? entry : undefined
   }
 
-  set(key: string, kept: CacheEntry): boolean {
-    const { body, ...rest } = kept
-    const left = getRemainingTtl(kept)
-    if (this.#connection.isAway || left === 0 || body.length > MAX_ENTRY) return false
+  set(key: string, entry: CacheEntry): boolean {
+    const { body, ...rest } = entry
+    const remaining = getRemainingTtl(entry)
+    if (this.#connection.isAway || remaining === 0 || body.length > MAX_ENTRY) return false
     const bytes = Buffer.concat([Buffer.from(`${JSON.stringify({ ...rest, encoded: undefined })}\n`), body])
-    // Whoever asks meanwhile asks the database.
-    void this.#connection.run((redis) => redis.set(this.#keyOf(key, kept.state), bytes, 'PX', Math.ceil(left)))
+    // Not awaited: requests in the meantime read the database.
+    void this.#connection.run((redis) => redis.set(this.#buildKey(key, entry.state), bytes, 'PX', Math.ceil(remaining)))
     return true
   }
 
-  /** What is sent to Redis is not compressed. */
+  /** Does nothing: entries in Redis are not compressed. */
   resize(): void {}
 
-  /** The state is part of it, so that an instance that is behind does not put an older answer in the place of a newer one. */
-  #keyOf(key: string, state: string): string {
+  /** The key contains the state, so that an instance that is behind cannot replace a newer entry by an older one. */
+  #buildKey(key: string, state: string): string {
     return `${this.#prefix}${hash('sha256', key, 'base64url')}:${state}`
   }
 }
 
-/** The first line is what is known of the answer, the rest is the answer. Undefined for what another program wrote. */
-function parse(bytes: Buffer): CacheEntry | undefined {
+/** Parses an entry: a line of JSON, then the body. Returns undefined for a value that another program wrote. */
+function parseEntry(bytes: Buffer): CacheEntry | undefined {
   try {
     const end = bytes.indexOf(LINE_FEED)
     return { ...(JSON.parse(bytes.toString('utf8', 0, end)) as Omit<CacheEntry, 'body'>), body: bytes.subarray(end + 1) }
@@ -61,9 +61,10 @@ function parse(bytes: Buffer): CacheEntry | undefined {
   }
 }
 
-function soon<T>(answer: Promise<T>): Promise<T | undefined> {
+/** Resolves to undefined if `answer` fails or takes longer than MAX_WAIT. */
+function withinMaxWait<T>(answer: Promise<T>): Promise<T | undefined> {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, WORTHWHILE, undefined)
+    const timer = setTimeout(resolve, MAX_WAIT, undefined)
     answer.then(resolve, () => resolve(undefined)).finally(() => clearTimeout(timer))
   })
 }

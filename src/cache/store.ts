@@ -1,52 +1,53 @@
-// What a cache keeps, and where: in this process, and in Redis for all of them.
+// Cache entries and their stores: in this process, and in Redis for all processes.
 
 export type Coding = 'br' | 'gzip'
 
-/** An answer as it is sent, or a value as JSON, with what it was read from. */
+/** A response as it is sent, or a value as JSON. */
 export interface CacheEntry {
   kind: 'answer' | 'value'
-  /** Of the tables that it was read from (`Database.state`). It holds as long as they have that state. */
+  /** State of the tables that the entry was read from (`Database.readState`). The entry is valid while they have that state. */
   state: string
-  /** Of the answer. A value has none. */
+  /** Headers of a response. A value has none. */
   headers: Readonly<Record<string, string>>
-  /** Its entity tag, without quotes. */
+  /** Entity tag of a response, without quotes. */
   tag: string
   body: Buffer
-  /** The same, compressed, where that was asked for. */
+  /** The body in the codings that clients have requested so far. */
   encoded?: Partial<Record<Coding, Buffer>>
-  /** When it was made, and how long it is kept, in milliseconds. */
+  /** Time of creation, in milliseconds since 1970. */
   stored: number
+  /** Milliseconds for which the entry is valid. */
   ttl: number
 }
 
-/** What is not there, is too old or belongs to another state is undefined. Nothing throws. */
+/** A place for cache entries. Reads return undefined for an entry that is missing, expired or of another state. No method throws. */
 export interface Store {
-  /** What is in this process, and need not be waited for. */
+  /** Returns an entry of this process. */
   getLocal(key: string, state: string): CacheEntry | undefined
-  /** What is elsewhere. */
+  /** Returns an entry from outside this process. */
   getRemote(key: string, state: string): CacheEntry | undefined | Promise<CacheEntry | undefined>
-  /** Whether it can be kept here. */
-  set(key: string, kept: CacheEntry): boolean
-  /** The answer has come to take more bytes, unless it is no longer here. */
-  resize(key: string, kept: CacheEntry): void
+  /** Stores an entry. Returns false if it cannot be stored. */
+  set(key: string, entry: CacheEntry): boolean
+  /** Updates the size of an entry that has grown. */
+  resize(key: string, entry: CacheEntry): void
 }
 
-/** Milliseconds for which it is still kept; none where that is over. */
+/** Returns the milliseconds until an entry expires; 0 if it has expired. */
 export const getRemainingTtl = ({ stored, ttl }: CacheEntry, now = Date.now()): number => Math.max(0, stored + ttl - now)
 
-/** A near store that takes over what a far one has. */
-export function combineStores(near: Store, far: Store): Store {
+/** Combines two stores: entries found in `remote` are copied to `local`. */
+export function combineStores(local: Store, remote: Store): Store {
   return {
-    getLocal: (key, state) => near.getLocal(key, state),
+    getLocal: (key, state) => local.getLocal(key, state),
     async getRemote(key, state) {
-      const kept = await far.getRemote(key, state)
-      if (kept) near.set(key, kept)
-      return kept
+      const entry = await remote.getRemote(key, state)
+      if (entry) local.set(key, entry)
+      return entry
     },
-    set(key, kept) {
-      // Both, whatever the first says.
-      return [near, far].map((store) => store.set(key, kept)).some(Boolean)
+    set(key, entry) {
+      // Both stores, even if the first succeeds.
+      return [local, remote].map((store) => store.set(key, entry)).some(Boolean)
     },
-    resize: (key, kept) => near.resize(key, kept),
+    resize: (key, entry) => local.resize(key, entry),
   }
 }

@@ -8,18 +8,18 @@ import { products } from '../../../../../src/resources/products.ts'
 
 const schema = {
   ...describeRead(products, 'cached_detail', 'Read, by a cache key of its own,'),
-  description: 'The same as without `cached_detail/`: it shows how a route keeps an answer under a key that it chooses.',
+  description: 'Same response as without `cached_detail/`. An example of a route that caches under its own key.',
 }
 
 export default async function (app: App) {
   app.get('/', { schema, config: { access: products.access.read } }, async (request, reply) => {
     const { id } = request.params
-    // The segment names the table: whatever is written to it, the answer is gone.
+    // The segment names the table. Any write to it invalidates the entry.
     const key = { segment: products.table, id: `cached_detail ${computeSchemaDigest(products)} ${id}` }
-    const found = await app.cache.get<CacheEntry>(key)
-    if (found) return sendEntry(request, reply, buildStoreKey(key), { entry: found.item, source: 'hit' })
-    const kept = app.responseCache.createEntry(await renderRecord(app, products, id))
-    app.cache.set(key, kept, kept.ttl)
-    return sendEntry(request, reply, buildStoreKey(key), { entry: kept, source: app.config.CACHE_TTL === 0 ? 'bypass' : 'stored' })
+    const cached = await app.cache.get<CacheEntry>(key)
+    if (cached) return sendEntry(request, reply, buildStoreKey(key), { entry: cached.item, source: 'hit' })
+    const entry = app.responseCache.createEntry(await renderRecord(app, products, id))
+    app.cache.set(key, entry, entry.ttl)
+    return sendEntry(request, reply, buildStoreKey(key), { entry, source: app.config.CACHE_TTL === 0 ? 'bypass' : 'stored' })
   })
 }
