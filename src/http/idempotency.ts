@@ -1,4 +1,4 @@
-// A POST that is safe to send again (draft-ietf-httpapi-idempotency-key-header): its answer is stored in the transaction that it made.
+// POST requests that are safe to retry (draft-ietf-httpapi-idempotency-key-header). The response is stored in the request's own transaction.
 import { hash } from 'node:crypto'
 import { deflateRawSync, inflateRawSync } from 'node:zlib'
 import { and, eq } from 'drizzle-orm'
@@ -10,61 +10,64 @@ import { Problem } from '../errors.ts'
 import { withRetry } from '../records/transaction.ts'
 import { createSerialiser } from '../serialise.ts'
 
-/** Milliseconds for which an answer is kept. */
+/** Milliseconds for which responses are stored. */
 export const RESPONSE_RETENTION = 24 * 3_600_000
 
-/** What a POST is answered with. */
+/** The response to a POST. */
 export interface PostResponse {
   status: number
   headers: Record<string, string>
   body: Record<string, unknown>
-  /** Members that are secret: they are answered once, and not stored. */
+  /** Names of secret members. They are sent once and never stored. */
   secret?: readonly string[]
 }
 
-/** Who asks, by which key, and for what. */
+/** A request with an Idempotency-Key. */
 export interface IdempotentRequest {
+  /** Id of the API key. */
   caller: number
+  /** The Idempotency-Key. */
   key: string
+  /** Hash of method, path and body. */
   fingerprint: string
 }
 
-/** Characters of a key. */
+/** Maximum characters of an Idempotency-Key. */
 export const MAX_KEY_LENGTH = 255
 
-/** A string of RFC 9651, as the draft has it; many clients send it without quotes. */
+/** A string of RFC 9651, as the draft requires. Many clients send the key without quotes. */
 const QUOTED = /^"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])+)"$/
 const PLAIN = /^[\w.:~+/=@-]+$/
 
-/** Throws `malformed-request`. */
+/** Parses the header to a key. Throws `malformed-request`. */
 export function readIdempotencyKey(header: string): string {
   const [, quoted] = QUOTED.exec(header) ?? []
   const key = quoted?.replace(/\\(.)/g, '$1') ?? (PLAIN.test(header) ? header : '')
   if (key === '' || key.length > MAX_KEY_LENGTH)
     throw new Problem(
       'malformed-request',
-      `Idempotency-Key is a text in quotes, such as "8e03978e-40d5-43dd-bc93-6894a57f9324", of at most ${MAX_KEY_LENGTH} characters.`,
+      `Idempotency-Key must be a quoted string of at most ${MAX_KEY_LENGTH} characters, such as "8e03978e-40d5-43dd-bc93-6894a57f9324".`,
     )
   return key
 }
 
-/** Throws `malformed-request` for a request whose key is not read: its sender would take a retry to be safe. */
+/** Throws `malformed-request` for an Idempotency-Key that has no effect. Ignoring it would let the client take a retry for safe. */
 export function rejectIdempotencyKey({ headers, method }: Pick<FastifyRequest, 'headers' | 'method'>): void {
   if (headers['idempotency-key'] === undefined) return
   const detail =
     method === 'POST'
-      ? '`Idempotency-Key` is not read here. Send the request without it.'
-      : '`Idempotency-Key` is only read on POST. Use `If-Match` to make a PATCH, PUT or DELETE safe to retry.'
+      ? '`Idempotency-Key` has no effect on this URL. Send the request without it.'
+      : '`Idempotency-Key` only applies to POST. Use `If-Match` to make a PATCH, PUT or DELETE safe to retry.'
   throw new Problem('malformed-request', detail)
 }
 
-/** Of the request: the same for the same bytes. */
+/** Computes the fingerprint of a request: equal for equal bytes. */
 export const computeFingerprint = (method: string, path: string, body: Uint8Array | null): string =>
   hash('sha256', Buffer.concat([Buffer.from(`${method} ${path} `), body ?? Buffer.alloc(0)]))
 
-/** Characters of a body from which on it is stored compressed: the problems of a bulk request differ in a few characters only. */
+/** Characters of a body from which it is stored compressed. Results of a bulk request are alike and compress well. */
 const COMPRESSED_FROM = 2_048
-/** Marks a compressed body. Others are JSON objects, which begin with a brace. */
+/** Prefix of a compressed body. An uncompressed body is a JSON object, which begins with a brace. */
 const DEFLATED = 'deflated:'
 
 function packBody(body: Record<string, unknown>): string {
@@ -77,89 +80,95 @@ function unpackBody(stored: string): Record<string, unknown> {
   return JSON.parse(json)
 }
 
-/** Serialises requests with the same key in this process: each finds the response of the one before it. */
+/** Serialises requests with the same key in this process, so that each finds the response of the previous one. */
 const getSerialiser = memoize((_db: Database) => createSerialiser())
 
 /**
- * Runs `work` in a transaction and stores its answer there, or gives the answer that is stored. One that throws stores nothing and
- * has done nothing. Without an attempt it is just a transaction. Throws `idempotency-key-reused` where the key was used for something
- * else, `idempotency-key-in-use` where another instance is about it, and what `work` throws.
+ * Runs `work` in a transaction and stores its response there, or returns the response that is already stored. A failure of `work` rolls
+ * back and stores nothing. Without `request` it just runs the transaction. Throws `idempotency-key-reused` if the key was used for another
+ * request, `idempotency-key-in-use` while another instance handles it, and errors of `work`.
  */
 export async function runIdempotent(
   db: Database,
-  attempt: IdempotentRequest | undefined,
+  request: IdempotentRequest | undefined,
   work: (tx: Queries, progress?: Progress) => Promise<PostResponse>,
 ): Promise<PostResponse & { replayed?: true }> {
-  if (!attempt) return withRetry(db, () => db.write((tx) => work(tx)))
-  return getSerialiser(db)(`${attempt.caller} ${attempt.key}`, () =>
-    withRetry(db, () => db.write((tx) => runOrReplay(tx, db, attempt, work))),
+  if (!request) return withRetry(db, () => db.write((tx) => work(tx)))
+  return getSerialiser(db)(`${request.caller} ${request.key}`, () =>
+    withRetry(db, () => db.write((tx) => runOrReplay(tx, db, request, work))),
   )
 }
 
+/** Runs `work`, or returns the stored response of an equal request. */
 async function runOrReplay(
   tx: Queries,
   db: Database,
-  attempt: IdempotentRequest,
+  request: IdempotentRequest,
   work: (tx: Queries, progress?: Progress) => Promise<PostResponse>,
 ): Promise<PostResponse & { replayed?: true }> {
-  const { caller, key, fingerprint } = attempt
+  const { caller, key, fingerprint } = request
   const { idempotency_keys: table } = db.tables
   if (!(await db.dialect.tryLock(tx, `${caller} ${key}`)))
-    throw new Problem('idempotency-key-in-use', 'A request with this Idempotency-Key is under way. Try again.', {
+    throw new Problem('idempotency-key-in-use', 'Another request with this Idempotency-Key is in progress. Retry later.', {
       headers: { 'retry-after': '1' },
     })
-  const same = and(eq(table.caller, caller), eq(table.key, key))
-  const [known] = await tx.select().from(table).where(same)
+  const isSameKey = and(eq(table.caller, caller), eq(table.key, key))
+  const [stored] = await tx.select().from(table).where(isSameKey)
   let progress: Progress | undefined
-  if (known && Date.parse(known.at) > Date.now() - RESPONSE_RETENTION) {
-    if (known.fingerprint !== fingerprint)
+  if (stored && Date.parse(stored.at) > Date.now() - RESPONSE_RETENTION) {
+    if (stored.fingerprint !== fingerprint)
       throw new Problem(
         'idempotency-key-reused',
-        'This Idempotency-Key was used for a request with another URL or body. Make a new one for each request.',
+        'This Idempotency-Key was used for a request with another URL or body. Use a new key for each request.',
       )
-    if (known.status === UNFINISHED) progress = unpackBody(known.body)
-    else return { status: known.status, headers: JSON.parse(known.headers), body: unpackBody(known.body), replayed: true }
+    if (stored.status === UNFINISHED) progress = unpackBody(stored.body)
+    else return { status: stored.status, headers: JSON.parse(stored.headers), body: unpackBody(stored.body), replayed: true }
   }
-  if (known) await tx.delete(table).where(same)
-  const answer = await work(tx, progress)
-  const { status, headers, body, secret = [] } = answer
-  const shown = { ...body, ...Object.fromEntries(secret.map((member) => [member, null])), ...(secret.length > 0 && { withheld: secret }) }
+  if (stored) await tx.delete(table).where(isSameKey)
+  const response = await work(tx, progress)
+  const { status, headers, body, secret = [] } = response
+  const storedBody = {
+    ...body,
+    ...Object.fromEntries(secret.map((member) => [member, null])),
+    ...(secret.length > 0 && { withheld: secret }),
+  }
   await tx.insert(table).values({
-    ...attempt,
+    ...request,
     status,
     headers: JSON.stringify(headers),
-    body: packBody(shown),
+    body: packBody(storedBody),
     at: new Date().toISOString(),
   })
-  return answer
+  return response
 }
 
-/** What earlier steps of a request have done. */
+/** Results of the earlier steps of a request. */
 type Progress = Record<string, unknown>
 
-/** The status that stands for the progress of a request, in place of its answer. */
+/** Status of a stored row that holds the progress of a request instead of its response. */
 const UNFINISHED = 0
 
+/** Returns the result of a step that is not the last. */
 export const continueFrom = (progress: Progress): PostResponse => ({ status: UNFINISHED, headers: {}, body: progress })
 
 /**
- * Runs `step` in one transaction after the other, each with what the one before has returned as `unfinished`, until it returns an answer.
- * Others write in between. With an attempt, progress is stored in the transaction that makes it: a request that was cut off and is sent
- * again goes on from there.
+ * Runs `step` in successive transactions until it returns a response. Each step receives the progress that the previous one passed to
+ * `continueFrom`. Other writers run in between. Progress is stored in the transaction of its step, so a retry of an interrupted request
+ * continues there.
  */
 export async function runIdempotentSteps(
   db: Database,
-  attempt: IdempotentRequest | undefined,
+  request: IdempotentRequest | undefined,
   step: (tx: Queries, progress?: Progress) => Promise<PostResponse>,
 ): Promise<PostResponse & { replayed?: true }> {
   for (let progress: Progress | undefined; ; ) {
-    const before = progress
-    const answer = await runIdempotent(db, attempt, (tx, stored) => step(tx, stored ?? before))
-    if (answer.status !== UNFINISHED) return answer
-    progress = answer.body
+    const previous = progress
+    const response = await runIdempotent(db, request, (tx, stored) => step(tx, stored ?? previous))
+    if (response.status !== UNFINISHED) return response
+    progress = response.body
   }
 }
 
-/** Deletes answers that were stored before a time, as `pruneOld` does. */
+/** Deletes responses that were stored before a time, in batches. Returns their number. */
 export const pruneResponses = (db: Database, before: Date, signal?: AbortSignal): Promise<number> =>
   pruneOld(db, 'idempotency_keys', before, signal)

@@ -1,4 +1,4 @@
-// The operations of a resource as routes. A file under routes/ says which of them its URL has.
+// The operations of a resource as routes. Files under routes/ add them.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
@@ -32,40 +32,43 @@ import { checkUnchanged, type Preconditions, quoteTag, readPreconditions } from 
 
 export type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>
 
-/** The absolute URL of a resource's list: PUBLIC_URL's, or where the client found it. */
+/** Builds the absolute URL of a resource's list. */
 export const buildListUrl = ({ origin }: FastifyRequest, { table }: Resource): string => `${origin}/api/${table}/`
 
-/** Who writes. */
+/** Reads the author of a change: the API key and the id of the request. */
 export const readActor = ({ key, id }: FastifyRequest): Actor => ({ key: key?.id ?? null, request: id })
 
-/** How a client that changes a record has to know it. Throws `malformed-request` for an If-Match that cannot be read. */
+/** Reads the precondition for changing a record. Throws `malformed-request` for an unreadable If-Match. */
 export function preconditionFor({ headers, method, server: { config } }: FastifyRequest): Precondition {
-  const needed = config.REQUIRE_IF_MATCH && method !== 'POST'
-  return createPrecondition(readPreconditions(headers), needed)
+  const isRequired = config.REQUIRE_IF_MATCH && method !== 'POST'
+  return createPrecondition(readPreconditions(headers), isRequired)
 }
 
-/** Throws `precondition-required` where a condition is needed and there is none, and `precondition-failed`. */
+/**
+ * Creates the precondition that a record must meet. It throws `precondition-failed` if the record does not meet it, and
+ * `precondition-required` if If-Match is required and missing.
+ */
 export const createPrecondition =
-  (conditions: Preconditions | undefined, needed: boolean): Precondition =>
+  (conditions: Preconditions | undefined, isRequired: boolean): Precondition =>
   (current) => {
-    if (needed && conditions?.match === undefined)
-      throw new Problem(
-        'precondition-required',
-        'Say by If-Match, with the ETag that the record was read with, which state of it you mean to change.',
-      )
+    if (isRequired && conditions?.match === undefined)
+      throw new Problem('precondition-required', 'If-Match is required. Send the ETag that you read with the record.')
     if (conditions) checkUnchanged(conditions, computeValidators(current))
   }
 
-/** The answer of a POST, from a transaction that is made once for each Idempotency-Key. `committed` runs before anybody is told. */
+/**
+ * Handles a POST: runs `work` in a transaction, once for each Idempotency-Key, and sends its response. `committed` runs after the commit and
+ * before the response is sent.
+ */
 export async function handlePost(
   request: FastifyRequest,
   reply: FastifyReply,
   work: (tx: Queries) => Promise<PostResponse>,
   committed?: () => void,
 ): Promise<FastifyReply> {
-  const answer = await runIdempotent(request.server.db, readIdempotentRequest(request), work)
+  const response = await runIdempotent(request.server.db, readIdempotentRequest(request), work)
   committed?.()
-  return sendPost(reply, answer)
+  return sendPost(reply, response)
 }
 
 export function sendPost(reply: FastifyReply, { status, headers, body, replayed }: PostResponse & { replayed?: true }): FastifyReply {
@@ -73,79 +76,80 @@ export function sendPost(reply: FastifyReply, { status, headers, body, replayed 
   return reply.code(status).headers(headers).send(body)
 }
 
+/** Reads the Idempotency-Key; undefined without one. Throws `malformed-request`, and `key-required` without an API key. */
 export function readIdempotentRequest({ headers, key, method, url, bytes }: FastifyRequest): IdempotentRequest | undefined {
-  const given = headers['idempotency-key']
-  if (given === undefined) return undefined
-  const idempotencyKey = readIdempotencyKey(String(given))
-  // Of those without a key nobody can be told from another.
-  if (!key) throw new Problem('key-required', 'An Idempotency-Key is remembered for who has an API key.')
+  const header = headers['idempotency-key']
+  if (header === undefined) return undefined
+  const idempotencyKey = readIdempotencyKey(String(header))
+  // Clients without an API key cannot be told apart, so one could receive the stored response of another.
+  if (!key) throw new Problem('key-required', '`Idempotency-Key` requires an API key.')
   return { caller: key.id, key: idempotencyKey, fingerprint: computeFingerprint(method, url.replace(/\/?(?:\?.*)?$/, ''), bytes) }
 }
 
-/** What tells the client which state of a record it has. */
+/** Builds the headers that identify the state of a record. */
 export const buildStateHeaders = (record: Row) => ({
   etag: quoteTag(computeRecordTag(record)),
   'last-modified': formatHttpDate(record.updated_at),
 })
 
-/** A record that was made. */
+/** Builds the response to the creation of a record. */
 export const buildCreatedResponse = (request: FastifyRequest, resource: Resource, record: Row): PostResponse => ({
   status: 201,
   headers: { location: `${buildListUrl(request, resource)}${record.id}/`, ...buildStateHeaders(record) },
   body: record,
 })
 
-/** What a query comes to for clients of one origin. A query that is asked again is the same object, so nothing of it is done twice. */
+/** A list request prepared for one origin. Equal query strings yield the same ListQuery object, so each is prepared once. */
 interface CompiledList {
   origin: string
   cacheQuery: ResponseQuery
-  read(deadline: number): Promise<Rendered>
+  render(deadline: number): Promise<Rendered>
 }
 
 export function addListRoute(app: App, resource: Resource): void {
   const { COUNT_LIMIT: countLimit, QUERY_TIMEOUT } = app.config
-  const form = computeSchemaDigest(resource)
+  const shape = computeSchemaDigest(resource)
   const compiled = new WeakMap<ListQuery, CompiledList>()
   const compileList = (request: FastifyRequest, query: ListQuery): CompiledList => {
     const { link, tables } = compileQuery(app.db, resource, query)
     const url = buildListUrl(request, resource)
-    const key = `${form} ${countLimit} ${url}?${link}`
-    // The state of the tables follows it.
+    const key = `${shape} ${countLimit} ${url}?${link}`
+    // First part of the entity tag. The state of the tables is appended.
     const tag = digest(key)
-    const read = async (deadline: number) => {
+    const render = async (deadline: number) => {
       const page = await listRecords(app.db, resource, query, { countLimit, deadline })
       const { body, headers } = buildPageResponse(url, page)
-      // How far a count came before it was given up is another time another.
-      const counted = page.exact ? '' : `.~${page.count}`
-      return { state: page.state, tag: appendState(tag, page.state) + counted, headers, body }
+      // A count that stopped at its limit can differ between two reads of the same state.
+      const countSuffix = page.exact ? '' : `.~${page.count}`
+      return { state: page.state, tag: appendState(tag, page.state) + countSuffix, headers, body }
     }
-    return { origin: request.origin, cacheQuery: { key, tables, tag }, read }
+    return { origin: request.origin, cacheQuery: { key, tables, tag }, render }
   }
   app.get('/', { schema: describeList(resource), config: { access: resource.access.read } }, (request, reply) => {
     const { query } = request
-    let asked = compiled.get(query)
-    // Nearly all requests come to the same origin.
-    if (asked?.origin !== request.origin) {
-      asked = compileList(request, query)
-      compiled.set(query, asked)
+    let prepared = compiled.get(query)
+    // Nearly all requests have the same origin.
+    if (prepared?.origin !== request.origin) {
+      prepared = compileList(request, query)
+      compiled.set(query, prepared)
     }
-    const { cacheQuery: question, read } = asked
-    // It runs from the arrival of the request.
+    const { cacheQuery, render } = prepared
+    // The time limit starts at the arrival of the request.
     const deadline = performance.now() - reply.elapsedTime + QUERY_TIMEOUT * 1_000
-    return sendCached(request, reply, question, () => read(deadline), deadline)
+    return sendCached(request, reply, cacheQuery, () => render(deadline), deadline)
   })
 }
 
-/** Where records are only made, there is none that a condition could be about: to pass it over would be to do what was not meant. */
+/** Throws `malformed-request` for an If-Match on a request that changes no single record. Ignoring it could lose an update. */
 export function rejectConditions({ headers }: FastifyRequest): void {
   if (headers['if-match'] !== undefined)
     throw new Problem(
       'malformed-request',
-      'If-Match is about one record: here it has none. In bulk each operation has an if_match of its own.',
+      'If-Match does not apply to this URL. Send the request without it; in bulk requests, use `if_match` of an operation.',
     )
 }
 
-/** Finds the faults of a body that only the database can tell, where it has others, in the members `faulty`: one answer names all. */
+/** Finds faults that need the database, besides the schema faults in the members `faulty`, so that one response lists all faults. */
 export type FindFaults = (request: FastifyRequest, faulty: ReadonlySet<string>) => Promise<readonly Fault[]>
 
 declare module 'fastify' {
@@ -154,7 +158,7 @@ declare module 'fastify' {
   }
 }
 
-/** The configuration of a route that writes a record. */
+/** Builds the configuration of a route that writes a record. */
 export const buildWriteConfig = (resource: Resource, mode: WriteMode): { access: Access; findFaults: FindFaults } => ({
   access: resource.access.write,
   async findFaults({ server: { db }, params, body }, faulty) {
@@ -177,7 +181,7 @@ export function addCreateRoute(app: App, resource: Resource): void {
   })
 }
 
-/** A record as it is kept. */
+/** Renders a record for the cache. Throws `not-found`. */
 export async function renderRecord(app: FastifyInstance, resource: Resource, id: number): Promise<Rendered> {
   const { row, state } = await readRecordWithState(app.db, resource, id)
   const body = JSON.stringify(row)
@@ -186,16 +190,15 @@ export async function renderRecord(app: FastifyInstance, resource: Resource, id:
 
 export function addReadRoute(app: App, resource: Resource): void {
   const tables = [resource.table]
-  // Two resources never have the same: it has their fields.
-  const form = `${resource.table} ${computeSchemaDigest(resource)}`
+  const shape = `${resource.table} ${computeSchemaDigest(resource)}`
   app.get('/', { schema: describeRead(resource), config: { access: resource.access.read } }, (request, reply) => {
     const { id } = request.params
-    return sendCached(request, reply, { key: `${form} ${id}`, tables }, () => renderRecord(app, resource, id))
+    return sendCached(request, reply, { key: `${shape} ${id}`, tables }, () => renderRecord(app, resource, id))
   })
 }
 
 export function addReplaceRoute(app: App, resource: Resource): void {
-  // Its answer has no ETag: the record is not what was sent, but what was made of it (RFC 9110, section 9.3.4).
+  // The response has no ETag: the stored record differs from the body that was sent (RFC 9110, section 9.3.4).
   app.put('/', { schema: describeReplace(resource), config: buildWriteConfig(resource, 'replace') }, (request) => {
     const precondition = preconditionFor(request)
     return transact(app.db, resource, (context) =>

@@ -194,12 +194,12 @@ onEach('an Idempotency-Key is refused by operations that do not read it', async 
   await ask(app, 'POST', LIST, shirt)
   const url = `${LIST}1/`
   const send = (method: 'PUT' | 'PATCH' | 'DELETE', body?: object) => ask(app, method, url, body, { 'idempotency-key': '"a"' })
-  const detail = '`Idempotency-Key` is only read on POST. Use `If-Match` to make a PATCH, PUT or DELETE safe to retry.'
+  const detail = '`Idempotency-Key` only applies to POST. Use `If-Match` to make a PATCH, PUT or DELETE safe to retry.'
   for (const answer of [await send('PATCH', { price: 1 }), await send('PUT', { name: 'Hat', price: 1 }), await send('DELETE')])
     t.match(answer, { status: 400, body: { code: 'malformed-request', detail } })
   t.match(await post(app, '/api/jobs/8e03978e-40d5-43dd-bc93-6894a57f9324/retry/', undefined, '"a"'), {
     status: 400,
-    body: { code: 'malformed-request', detail: '`Idempotency-Key` is not read here. Send the request without it.' },
+    body: { code: 'malformed-request', detail: '`Idempotency-Key` has no effect on this URL. Send the request without it.' },
   })
   for (const method of ['GET', 'HEAD'] as const) {
     const { statusCode } = await app.inject({ method, url, headers: { 'idempotency-key': '"a"' } })
