@@ -127,6 +127,11 @@ export interface Database {
    */
   write<T>(work: (tx: Queries) => Promise<T>): Promise<T>
   /**
+   * Resolves once everything that readers see is on disk. Await it before data leaves the service for good, as in the change feed: on
+   * SQLite readers see a commit a moment before it is durable.
+   */
+  awaitDurable(): Promise<void>
+  /**
    * Runs `work` on a connection of its own, where `staging` makes and fills temporary tables without holding up other writers;
    * `merge` is then `write` on that connection. The temporary tables go with it.
    */

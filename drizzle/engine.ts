@@ -9,6 +9,8 @@ export interface OpenOptions {
   tables?: ((kit: Kit) => Tables) | undefined
   /** Milliseconds after which a list is given up. */
   queryTimeout?: number
+  /** Called once when committed data may be lost: the disk has failed. End the process without closing the database. */
+  onFatal?: (error: Error) => void
 }
 
 /** The options with their defaults filled in. */

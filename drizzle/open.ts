@@ -22,9 +22,12 @@ const ownTables = defineTables as (kit: Kit) => Tables
  * Opens `url` (`file:./data/stockroom.db`, `postgres://user:password@host/database`). Throws DatabaseUnusable if the database cannot be used,
  * and TypeError for another protocol.
  */
-export async function open(url: string, { served, tables = ownTables, queryTimeout = QUERY_TIMEOUT }: OpenOptions): Promise<Database> {
+export async function open(
+  url: string,
+  { served, tables = ownTables, queryTimeout = QUERY_TIMEOUT, onFatal = () => {} }: OpenOptions,
+): Promise<Database> {
   const engine = engines[url.slice(0, url.indexOf(':') + 1) as keyof typeof engines]
   if (!engine) throw new TypeError(`A database URL must begin with one of ${PROTOCOLS.join(', ')}`)
   const { open } = await engine()
-  return open(url, { served, tables, queryTimeout })
+  return open(url, { served, tables, queryTimeout, onFatal })
 }

@@ -12,12 +12,22 @@ declare module 'fastify' {
   }
 }
 
+/** Milliseconds for requests that failed by it to be answered. */
+const LAST_ANSWERS = 200
+
+/** Ends the process at once: closing the database would write to a disk that has failed. The next start recovers what is there. */
+function endProcess({ log }: FastifyInstance, err: Error): void {
+  log.fatal({ err }, 'Commits cannot be written to disk: the process ends. Check the disk.')
+  setTimeout(() => process.kill(process.pid, 'SIGKILL'), LAST_ANSWERS)
+}
+
 export default fp(
   async function db(app: FastifyInstance, { tables }: Pick<OpenOptions, 'tables'>) {
     const database = await open(app.config.DATABASE_URL, {
       served: app.resources.map(({ served }) => served),
       queryTimeout: app.config.QUERY_TIMEOUT * 1_000,
       ...(tables && { tables }),
+      onFatal: (err) => endProcess(app, err),
     })
     try {
       for (const resource of app.resources) checkResource(resource, database)

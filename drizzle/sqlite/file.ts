@@ -41,11 +41,13 @@ export function explain(error: unknown, path: string): unknown {
   return cause && reason ? new DatabaseUnusable(`Database file ${path} ${reason} (${cause.message}).`, { cause: error }) : error
 }
 
-/** What durability rests on. Some file systems refuse write-ahead logging without an error, so each is read back. */
-const PRAGMAS = { journal_mode: 'wal', synchronous: 2, foreign_keys: 1 }
+/** `pragma synchronous`: SQLite waits for the disk at each commit (FULL), or leaves that to `WalSync` (NORMAL). */
+export const SYNC_AT_COMMIT = 2
+export const SYNC_LATER = 1
 
-export function configure(writer: Driver.Database): void {
-  for (const [name, value] of Object.entries(PRAGMAS)) {
+/** Sets what durability rests on. Some file systems refuse write-ahead logging without an error, so each pragma is read back. */
+export function configure(writer: Driver.Database, synchronous: typeof SYNC_AT_COMMIT | typeof SYNC_LATER): void {
+  for (const [name, value] of Object.entries({ journal_mode: 'wal', synchronous, foreign_keys: 1 })) {
     writer.pragma(`${name} = ${value}`)
     const actual = writer.pragma(name, { simple: true })
     if (actual !== value)

@@ -21,7 +21,7 @@ import { createSecretLoader, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
 import { buildSchemaParts, listIndexes, listReferences } from './catalogue.ts'
 import { buildCounterTriggers, counterTable } from './counters.ts'
-import { configure, createFile, explain } from './file.ts'
+import { configure, createFile, explain, SYNC_AT_COMMIT, SYNC_LATER } from './file.ts'
 import * as kit from './kit.ts'
 import { migrateSqlite } from './migrate.ts'
 import { PreparedStatements } from './prepared.ts'
@@ -30,6 +30,7 @@ import { createListReader } from './reading.ts'
 import { buildSearchIndex, contains } from './search.ts'
 import { watchState } from './state.ts'
 import { buildIdIndex, compile } from './statements.ts'
+import { SYNC_FAILED, WalSync } from './wal-sync.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
 
@@ -75,11 +76,14 @@ const failures: Record<string, Failure> = {
   SQLITE_FULL: 'full',
   SQLITE_CANTOPEN: 'unavailable',
   SQLITE_READONLY: 'readOnly',
+  [SYNC_FAILED]: 'unavailable',
 }
 
-export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {
+export async function open(url: string, { served, tables, queryTimeout, onFatal }: EngineOptions): Promise<Database> {
   const path = url.slice('file:'.length)
   const writer = await openWriter(path)
+  const walSync = new WalSync(path, onFatal)
+  const countChanges = writer.prepare<[], number>('select total_changes()').pluck()
   const reader = new BoundedReader(path)
   const { list, interrupt, close } = createListReader(reader, { path, timeout: queryTimeout, countTime: COUNT_TIME })
 
@@ -103,14 +107,24 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
     readState: watched.readState,
     readRows: read.runPrepared,
     loadSecret: createSecretLoader(read),
-    write: (work) => {
+    async write(work) {
       const deadline = computeBusyDeadline()
-      return exclusive(() => inTurn(() => runTransaction(writer, () => work(tx), deadline))).finally(watched.noteWrite)
+      const runInTurn = async () => {
+        walSync.check()
+        const before = countChanges.get()
+        const result = await runTransaction(writer, () => work(tx), deadline)
+        // Begun here, and awaited after the turn: the next transaction runs meanwhile, and shares the next sync with those after it.
+        return { result, durable: countChanges.get() === before ? undefined : walSync.commit() }
+      }
+      const { result, durable } = await exclusive(() => inTurn(runInTurn)).finally(watched.noteWrite)
+      await durable
+      return result
     },
+    awaitDurable: () => walSync.settle(),
     runBulk: async (work) => {
       const connection = new Driver(path, { timeout: 0 })
       try {
-        await retryWhileBusy(() => configure(connection))
+        await retryWhileBusy(() => configure(connection, SYNC_AT_COMMIT))
         const staging = createQueries(connection)
         let pause = 0
         return await work(staging, async (merge) => {
@@ -129,7 +143,9 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
         // The switch does nothing inside a transaction.
         writer.pragma('foreign_keys = off')
         try {
-          return await runTransaction(writer, () => migrateSqlite(writer, tx, MIGRATIONS, derived, parts))
+          const applied = await runTransaction(writer, () => migrateSqlite(writer, tx, MIGRATIONS, derived, parts))
+          await walSync.commit()
+          return applied
         } finally {
           writer.pragma('foreign_keys = on')
         }
@@ -142,6 +158,7 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
         await close()
         reader.connection.close()
         watched.close()
+        await walSync.close()
         writer.close()
       }),
   }
@@ -152,7 +169,7 @@ async function openWriter(path: string): Promise<Driver.Database> {
   try {
     createFile(path)
     const writer = new Driver(path, { timeout: 0 })
-    await retryWhileBusy(() => configure(writer))
+    await retryWhileBusy(() => configure(writer, SYNC_LATER))
     return writer
   } catch (error) {
     throw explain(error, path)

@@ -66,6 +66,8 @@ export async function readPage(db: Database, since: Position | undefined, size: 
       json: `${named.slice(0, -1)},${formatMembers(entry, reader.key)}}`,
     }
   })
+  // A consumer never goes back, so it must not be told of a change that a power cut can undo.
+  await db.awaitDurable()
   const last = looked.at(-1)
   return { results, position: last ? computePosition(last, marks) : (since ?? marks.pruned), more }
 }
