@@ -111,7 +111,7 @@ export function computePageNumber({ place, size }: Pick<Selection, 'place' | 'si
   return place.page === 'last' ? Math.max(1, Math.ceil(count.rows / size)) : place.page
 }
 
-/** Where the rows of a page stand in the list. */
+/** The position of a page's rows in the list. */
 interface PagePosition {
   count: Count
   /** Number of rows before a page with a number. */

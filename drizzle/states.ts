@@ -1,6 +1,14 @@
 // The counters of all tables at one moment, and the state of any of them as text.
+import type { Database } from './database.ts'
 
 export type Counter = readonly [version: number, nonce: number]
+
+/** Knows the state of every served table. */
+export interface StateWatcher extends Pick<Database, 'readState'> {
+  /** Call it after each write of this process, and after each attempt. States read before are then out of date. */
+  noteWrite(): void
+  close(): Promise<void>
+}
 
 export class TableStates {
   readonly #counters: ReadonlyMap<string, Counter>

@@ -1,4 +1,4 @@
-// Parts of a PostgreSQL schema: those declared, and those in the database.
+// Lists the parts of a PostgreSQL schema, declared and present.
 import { sql } from 'drizzle-orm'
 import { getTableConfig, PgDialect, type PgTable } from 'drizzle-orm/pg-core'
 import type { SQLiteTable } from 'drizzle-orm/sqlite-core'
@@ -8,7 +8,7 @@ import type { Tables } from '../tables.ts'
 
 const dialect = new PgDialect()
 
-/** Tables have SQLite's types everywhere else. */
+/** Reads the configuration of a table. All other code sees tables with SQLite's types. */
 const getConfig = (table: SQLiteTable) => getTableConfig(table as unknown as PgTable)
 
 export const listIndexes = (table: SQLiteTable): Index[] => readIndexes(getConfig(table), (where) => dialect.sqlToQuery(where).sql)
@@ -21,7 +21,7 @@ export const buildSchemaParts = (tables: Tables): SchemaParts => ({
   readRequired: async (tx) => parseRequired(await tx.all(REQUIRED)),
 })
 
-/** An index that a failed `create index concurrently` left behind is not valid: it ensures nothing. */
+/** Excludes invalid indexes, which a failed `create index concurrently` leaves behind: they enforce nothing. */
 const PARTS = sql`
   with tables as (
     select oid, relname as name from pg_class

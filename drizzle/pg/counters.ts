@@ -1,14 +1,14 @@
-// Triggers on every served table: they count its rows and its changes, whoever writes, and keep row versions from repeating.
+// Triggers on every served table. They count its rows and its changes by any program, and keep row versions from repeating.
 import { sql } from 'drizzle-orm'
 import type { ServedResource } from '../database.ts'
 import type { DerivedPart } from '../migrations.ts'
 import { describeColumns } from '../schema-parts.ts'
 import { quoteName } from '../statement.ts'
 
-/** One counter row would make all writers of a table wait for each other; each transaction takes one of these that is free. */
+/** Counter rows of a table. Each transaction takes a free one, because all writers would wait for each other at a single row. */
 const SLOTS = 64
 
-/** Where a backup is restored, versions begin again at one that was there before: what is written then differs from what was written by this. */
+/** A random number for each write. A restored backup repeats versions; the nonces of the writes after it differ. */
 const NONCE = '(random() * 1099511627776)::bigint'
 
 export const counterTable: DerivedPart = {
@@ -16,7 +16,7 @@ export const counterTable: DerivedPart = {
   isLostInRebuild: false,
   needs: describeColumns('stockroom_counters', ['name', 'slot', 'version', 'nonce', 'row_count']),
   statements: [
-    // Half-empty pages let an update stay on its page, so that the counters do not grow an index.
+    // In half-empty pages an update stays on its page, so the index of the counters does not grow.
     `create table if not exists stockroom_counters (name text, slot integer, version bigint not null, row_count bigint not null, primary key (name, slot))
       with (fillfactor = 50)`,
     'alter table stockroom_counters add column if not exists nonce bigint not null default 0',
@@ -50,7 +50,7 @@ export function buildCounterTriggers({ table }: ServedResource): DerivedPart {
     updated: `after update on ${name} referencing new table as changed for each statement`,
     deleted: `after delete on ${name} referencing old table as changed for each statement`,
     truncated: `after truncate on ${name} for each statement`,
-    // A writer that knows nothing of versions must not leave a changed row under its old one: an ETag would repeat.
+    // A program that does not raise `version` would leave a changed row under its old one, and an ETag would repeat.
     versioned: `before update on ${name} for each row when (new.version <= old.version)`,
   }
   return {

@@ -1,7 +1,7 @@
-// Classifies errors of PostgreSQL: by SQLSTATE, by Node's code where there is no connection, or by the driver's words where it gives no code.
+// Classifies errors of PostgreSQL by SQLSTATE, by Node's code if there is no connection, or by the driver's message if it has no code.
 import { DatabaseUnusable, type Failure, findFailure, listCauses } from '../database.ts'
 
-/** Words of errors that this folder throws. */
+/** Messages of errors that this folder throws. */
 export const ALL_IN_USE = 'all connections are in use'
 export const SILENT = 'the server does not answer on this connection'
 
@@ -52,17 +52,17 @@ const failures: Record<string, Failure> = {
 
 export const classifyFailure = (error: unknown): Failure | undefined => findFailure(error, failures)
 
-/** Whether the server ended a statement because it took too long, or waited too long for a lock. */
+/** Returns whether the server ended a statement because it took too long, or waited too long for a lock. */
 export const isOutOfTime = (error: unknown): boolean => ['expensive', 'locked'].includes(classifyFailure(error) ?? '')
 
-/** A connection that the server ended while it was idle, which may only be noticed when it is used. */
+/** Codes and messages of a connection that the server ended. On an idle connection, only its next use shows them. */
 const CONNECTION_ENDED = ['57P01', 'ECONNRESET', 'EPIPE', 'Connection terminated', 'Connection terminated unexpectedly']
 
-/** Whether nothing was done because the server had ended the connection: another one can be asked. */
+/** Returns whether the server had ended the connection, so that nothing was done and another connection can be tried. */
 export const hasConnectionEnded = (error: unknown): boolean =>
   listCauses(error).some(({ code, message }) => CONNECTION_ENDED.includes(String(code ?? message)))
 
-/** Why the service cannot start, and what to do about it. */
+/** Reasons why the service cannot start, and what to do. */
 const reasons: Partial<Record<Failure, string>> = {
   unavailable: 'does not answer. Check DATABASE_URL, and that the server runs',
   exhausted: 'has no connection left. Raise max_connections, or end other programs',
@@ -81,7 +81,7 @@ const refusals: Record<string, string> = {
   '3D000': 'has no such database. Create it, or check DATABASE_URL',
 }
 
-/** The error as a sentence for the operator; the error itself where it is none of the server's. */
+/** Explains an error of the server to the operator. Returns other errors unchanged. */
 export function explain(error: unknown, url: string): unknown {
   if (error instanceof DatabaseUnusable) return error
   const { host, pathname } = new URL(url)

@@ -1,4 +1,4 @@
-// PostgreSQL's columns, under the same names as SQLite's.
+// Defines PostgreSQL's columns under the names of SQLite's.
 import { sql } from 'drizzle-orm'
 import {
   type AnyPgColumn,
@@ -17,12 +17,12 @@ export const table = pgTable
 
 export const id = () => bigint({ mode: 'number' }).primaryKey().generatedByDefaultAsIdentity()
 
-/** 64 bits, so that a filter's value beyond what the contract allows can still be compared. */
+/** An integer of 64 bits, so that filters can compare values beyond those that the contract allows. */
 export const integer = () => bigint({ mode: 'number' })
 
 export const boolean = () => pgBoolean()
 
-/** `COLLATE "C"` compares by code point, as SQLite does, whatever locale the database was created with. */
+/** Text that compares by code point in every locale of the database, as in SQLite. */
 export const text = customType<{ data: string }>({ dataType: () => 'text collate "C"' })
 
 export const reference = (target: () => AnyPgColumn) => bigint({ mode: 'number' }).references(target, { onDelete: 'restrict' })
@@ -37,11 +37,11 @@ export const decimal = (scale: number) => {
   return encodeDefault(column(), toDriver)
 }
 
-/** The years that every client and both databases can hold; a filter's value beyond them is before or after every row. */
+/** Range of times that all clients and both databases support. A filter's value beyond it is before or after every row. */
 const EARLIEST = Date.parse('0001-01-01T00:00:00.000Z')
 const LATEST = Date.parse('9999-12-31T23:59:59.999Z')
 
-/** Characters of the parts of a time. */
+/** Lengths of the parts of a time. */
 const DATE = 'YYYY-MM-DD'.length
 const CLOCK = 'hh:mm:ss.mmm'.length
 const OFFSET = '+00'.length
@@ -53,7 +53,7 @@ export const time = customType<{ data: string; driverData: string }>({
     if (milliseconds < EARLIEST) return '-infinity'
     return milliseconds > LATEST ? 'infinity' : text
   },
-  // `2026-01-31 12:00:00.5+00`, with as many digits behind the point as are not 0.
+  // The server writes `2026-01-31 12:00:00.5+00`, without trailing zeros.
   fromDriver: (text) => `${text.slice(0, DATE)}T${text.slice(DATE + 1, -OFFSET).padEnd(CLOCK, text.includes('.') ? '0' : '.000')}Z`,
 })
 
@@ -67,7 +67,7 @@ export const json = <T>() => {
   return encodeDefault(column(), toDriver)
 }
 
-/** NULLs first only where there can be any: an index on a NOT NULL column serves every ORDER BY as it is. */
+/** An index that puts NULLs first. NOT NULL columns do not say so, and serve every ORDER BY. */
 export const index = (name: string, ...columns: ExtraConfigColumn[]) => {
   const [first, ...rest] = columns.map((column) => (column.notNull ? column : column.asc().nullsFirst()))
   if (!first) throw new TypeError(`index ${name} names no column`)
@@ -76,7 +76,10 @@ export const index = (name: string, ...columns: ExtraConfigColumn[]) => {
 
 export const uniqueIndex = (name: string, ...columns: [AnyPgColumn, ...AnyPgColumn[]]) => pgUniqueIndex(name).on(...columns)
 
-/** A sequence gives ids out before their transactions commit, so a later id can be seen before an earlier one. Who reads a log in order stops at the oldest transaction that is still under way. */
+/**
+ * The transaction of a log entry. A sequence assigns ids before their transactions commit, so a later id can become visible before an earlier
+ * one. Readers of the log stop at the oldest transaction that is still running.
+ */
 export const transactionId = () => ({
   transaction: customType<{ data: string }>({ dataType: () => 'xid8' })()
     .notNull()

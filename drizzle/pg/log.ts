@@ -1,9 +1,9 @@
-// The order of the change log on PostgreSQL, and what becomes of it where a backup is restored into another cluster.
+// The order of the change log on PostgreSQL, and its repair after a backup was restored into another cluster.
 import { randomBytes } from 'node:crypto'
 import { sql } from 'drizzle-orm'
 import type { LogOrder, Queries } from '../database.ts'
 
-/** Ids are given out before their transactions commit. Those of transactions are too, but which of them are still under way is known. */
+/** Orders entries by (transaction, id). Both are assigned before the commit, but PostgreSQL knows which transactions are still running. */
 export const logOrder: LogOrder = {
   isAfter: (change) =>
     sql`(transaction, id) > (coalesce((select transaction from changes where id = ${change}), '0'::xid8), coalesce((select id from changes where id = ${change}), 0))`,
@@ -12,15 +12,14 @@ export const logOrder: LogOrder = {
   descending: sql`transaction desc, id desc`,
 }
 
-/** Before all that a cluster gives out for use. */
+/** A transaction id before all that a cluster assigns. */
 const PAST = sql`'1'::xid8`
 const CHECK_BYTES = 6
 
 /**
- * Transactions are numbered by the cluster. In a database that was restored into another one, whose numbers are lower, all that was
- * recorded before would be yet to come: then the order of ids stands in for that of the transactions. Where the two differ, some
- * entries are now before others that a client has already had: its position is given another check, and holds no longer. Returns the
- * name of what was done.
+ * Adopts the log of another cluster. Each cluster numbers its own transactions, so after a restore into a cluster with lower numbers, old
+ * entries would seem to lie in the future. Their order then becomes that of the ids. If that changes the order, some entries now precede
+ * entries that clients have read already, so their positions get another check and become invalid. Returns the names of the applied steps.
  */
 export async function adoptForeignLog(tx: Queries): Promise<string[]> {
   const [foreign] = await tx.all(sql`select 1 from changes where transaction >= pg_snapshot_xmax(pg_current_snapshot()) limit 1`)

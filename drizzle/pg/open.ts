@@ -1,4 +1,4 @@
-// PostgreSQL: pools of connections.
+// Opens PostgreSQL: pools of connections, and transactions with retries.
 import { setTimeout } from 'node:timers/promises'
 import { getTableName, type SQL, sql } from 'drizzle-orm'
 import { drizzle } from 'drizzle-orm/node-postgres'
@@ -27,17 +27,18 @@ const MIGRATIONS = new URL('migrations/', import.meta.url)
 
 /** Milliseconds to wait for a connection. */
 const CONNECT_TIMEOUT = 5_000
-/** Milliseconds after which what is read is no longer short. */
+/** Milliseconds for a statement of the short pool. */
 const SHORT = 50
-/** Milliseconds after which a write that waits for another transaction is given up, and one that takes long. */
+/** Milliseconds that a write waits for another transaction. */
 const LOCK_LIMIT = 5_000
+/** Milliseconds for a statement of a write. */
 const WRITE_LIMIT = 7_000
-/** Milliseconds for a statement of the queue of jobs: its own maintenance takes longer than a claim. */
+/** Milliseconds for a statement of the job queue. Its maintenance takes longer than a claim. */
 const JOBS_LIMIT = 20_000
 
 /**
- * Connections of one process. Neither writers that wait for each other nor lists that take long must keep short reads waiting, so each
- * have their own; so have migrations and imports, whose statements take as long as they take.
+ * Creates the pools of one process. Short reads must not wait for writers or for long lists, so each kind has a pool of its own. So have
+ * migrations and imports, whose statements have no time limit.
  */
 function createPools(url: string, queryTimeout: number, silence: SilenceWatch) {
   const pool = (options: PoolOptions) => createPool(url, options, silence)
@@ -46,17 +47,17 @@ function createPools(url: string, queryTimeout: number, silence: SilenceWatch) {
     long: pool({ max: 4, wait: queryTimeout, statementTimeout: queryTimeout, lockTimeout: queryTimeout * LOCK_SHARE }),
     writers: pool({ max: 4, wait: CONNECT_TIMEOUT, statementTimeout: WRITE_LIMIT, lockTimeout: LOCK_LIMIT }),
     jobs: pool({ max: 4, wait: CONNECT_TIMEOUT, statementTimeout: JOBS_LIMIT }),
-    unhurried: pool({ max: 2, wait: CONNECT_TIMEOUT }),
+    unlimited: pool({ max: 2, wait: CONNECT_TIMEOUT }),
   }
 }
 
-/** How often a transaction runs that the engine ended to resolve a deadlock. */
+/** Attempts of a transaction that PostgreSQL ended to resolve a conflict. */
 const ATTEMPTS = 5
 
-/** Any number, as long as nothing else in the database locks by it. */
+/** An arbitrary number for the advisory lock of migrations. */
 const MIGRATION_LOCK = 7_625_001
 
-/** Others may still refer to the row. */
+/** Locks rows, but lets other transactions refer to them. */
 const FOR_UPDATE = sql` for no key update`
 
 const dialect: Dialect = {
@@ -65,10 +66,10 @@ const dialect: Dialect = {
     check: (all) => sql`${column} = any(${all})`,
   }),
   contains,
-  // As an array it is known before the plan is made use of; a subquery of an unknown size would be joined with the whole table.
+  // PostgreSQL evaluates an array before the rest of the plan. It would join a subquery of unknown size with the whole table.
   matchSubquery: (column, query) => sql`${column} = any(array(${query}))`,
-  listIndexes: listIndexes,
-  listReferences: listReferences,
+  listIndexes,
+  listReferences,
   forUpdate: FOR_UPDATE,
   lock: (tx, table, id) =>
     tx.all(
@@ -83,35 +84,35 @@ const dialect: Dialect = {
     const [row] = await tx.all<{ locked: boolean }>(sql`select pg_try_advisory_xact_lock(hashtextextended(${name}, 0)) as locked`)
     return row?.locked === true
   },
-  logOrder: logOrder,
-  computedColumns: [{ name: 'grams', from: (texts) => buildGrams(texts) }],
+  logOrder,
+  computedColumns: [{ name: 'grams', from: buildGrams }],
 }
 
 export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {
   const silence = new SilenceWatch()
   const pools = createPools(url, queryTimeout, silence)
-  const { short, long, writers, jobs, unhurried } = pools
+  const { short, long, writers, jobs, unlimited } = pools
   const derived = [counterTable, secretTable, feedTable, gramsFunction, ...served.flatMap(listDerived)]
   const read = createQueries(long)
-  const { list, readRows: rows, interrupt } = createListReader({ short, long }, { timeout: queryTimeout, countTime: COUNT_TIME })
-  const watched = watchState(url, { short, long }, silence)
-  const writable = new WriteCheck(short, writers)
-  const exclusive = forbidNesting()
+  const { list, readRows, interrupt } = createListReader({ short, long }, { timeout: queryTimeout, countTime: COUNT_TIME })
+  const watcher = watchState(url, { short, long }, silence)
+  const writeCheck = new WriteCheck(short, writers)
+  const runOutermost = forbidNesting()
 
-  /** Each of a transaction and its retries, or of what runs them. */
+  /** Reports the outcome of a transaction, with its retries, to the watchers. */
   async function noteOutcome<T>(work: Promise<T>): Promise<T> {
     try {
       return await work
     } catch (error) {
-      writable.noteFailure(error)
+      writeCheck.noteFailure(error)
       throw error
     } finally {
-      // Whether a transaction that failed was committed is not always known.
-      watched.noteWrite()
+      // A failed transaction may have committed, for example if the connection was lost after the commit.
+      watcher.noteWrite()
     }
   }
   const writeOn = <T>(pool: pg.Pool, work: (tx: Queries) => Promise<T>): Promise<T> =>
-    noteOutcome(exclusive(() => retryConflicts(() => runTransaction(pool, 'begin', (client) => work(createQueries(client))))))
+    noteOutcome(runOutermost(() => retryConflicts(() => runTransaction(pool, 'begin', (client) => work(createQueries(client))))))
   const declared = tables(kit)
   const parts = buildSchemaParts(declared)
   const checkCompatible = createCompatibilityCheck(MIGRATIONS, derived, parts)
@@ -121,29 +122,31 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
     queue: { kind: 'boss', connections: { executeSql: (text, values) => jobs.query(text, values) } },
     read,
     list,
-    readState: watched.readState,
-    readRows: rows,
+    readState: watcher.readState,
+    readRows,
     loadSecret: createSecretLoader(read),
     write: (work) => writeOn(writers, work),
     // The server answers a commit once it is on disk, and shows it to others no earlier.
     awaitDurable: async () => {},
     runBulk: async (work) => {
-      const client = await unhurried.connect()
+      const client = await unlimited.connect()
       try {
         const staging = createQueries(client)
         return await work(staging, (merge) =>
-          noteOutcome(exclusive(() => retryConflicts(() => client.query('begin').then(() => commitAfter(client, () => merge(staging)))))),
+          noteOutcome(
+            runOutermost(() => retryConflicts(() => client.query('begin').then(() => commitAfter(client, () => merge(staging))))),
+          ),
         )
       } finally {
-        // Not given back to the pool: its temporary tables would be there for the next one.
+        // Close the connection. In the pool it would bring its temporary tables to the next user.
         client.release(true)
       }
     },
     migrate: async () => {
       try {
-        // Fails within seconds where the server accepts connections and says nothing.
-        await writable.check()
-        return await writeOn(unhurried, async (tx) => {
+        // This fails within seconds if the server accepts connections but does not answer.
+        await writeCheck.check()
+        return await writeOn(unlimited, async (tx) => {
           await tx.run(sql`select pg_advisory_xact_lock(${MIGRATION_LOCK})`)
           await checkUsable(tx)
           return [...(await migrate(tx, MIGRATIONS, derived, parts)), ...(await adoptForeignLog(tx))]
@@ -153,14 +156,14 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
       }
     },
     checkReady: async () => {
-      await writable.check()
+      await writeCheck.check()
       await checkCompatible(createQueries(short))
     },
-    classifyFailure: classifyFailure,
+    classifyFailure,
     interrupt,
     close: async () => {
-      await watched.close()
-      // First those whose statements are cancelled over another one.
+      await watcher.close()
+      // End the long pool first: the short one cancels its statements.
       await long.end()
       await Promise.all(Object.values(pools).map((pool) => pool.ended || pool.end()))
       silence.stop()
@@ -173,7 +176,7 @@ const listDerived = (served: ServedResource): DerivedPart[] => [
   ...(served.foldedFields.length > 0 ? [buildSearchIndex(served, dialect)] : []),
 ]
 
-/** SQLite's Drizzle can run a piece of SQL with or without rows; PostgreSQL's learns the same two words here, and to prepare. */
+/** Gives PostgreSQL's Drizzle the methods that SQLite's has, `all` and `run`, and prepared statements. */
 function createQueries(client: pg.Pool | pg.PoolClient): Queries {
   const db = drizzle(client)
   return Object.assign(db, {
@@ -183,24 +186,25 @@ function createQueries(client: pg.Pool | pg.PoolClient): Queries {
   }) as unknown as Queries
 }
 
-/** Two transactions that wait for each other, or of which one must see the other's rows: PostgreSQL ends one, and it can run again. */
+/** SQLSTATE of serialization failures and deadlocks: PostgreSQL ends one of the transactions, and it can run again. */
 const RETRYABLE = ['40001', '40P01']
-/** Milliseconds, at most so many times the number of the attempt. */
+/** Maximum back-off in milliseconds, times the number of the attempt. */
 const BACKOFF = 50
 
+/** Runs a transaction again after a conflict, with a random back-off. */
 async function retryConflicts<T>(work: () => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work()
     } catch (error) {
       if (attempt === ATTEMPTS || !listCauses(error).some(({ code }) => RETRYABLE.includes(String(code)))) throw error
-      // Those that met would meet again.
+      // Without a random pause, the same transactions would meet again.
       await setTimeout(Math.random() * attempt * BACKOFF)
     }
   }
 }
 
-/** pg_trgm takes its idea of a letter from the database's LC_CTYPE; under "C" it finds none in Chinese, and search would read every row. */
+/** Checks that pg_trgm finds the letters of every script. It depends on LC_CTYPE: under "C" it finds none in Chinese, and search would read every row. */
 async function checkUsable(tx: Queries): Promise<void> {
   await tx.run(sql`create extension if not exists pg_trgm`)
   const [encoding] = await tx.all<{ server_encoding: string }>(sql`show server_encoding`)
@@ -209,6 +213,6 @@ async function checkUsable(tx: Queries): Promise<void> {
     if (letters && letters.count > 0) return
   }
   throw new DatabaseUnusable(
-    "PostgreSQL does not know the letters of every script in this database. Create one that does: create database stockroom template template0 encoding 'UTF8' locale 'C.UTF-8'",
+    "The database does not know the letters of every script, so search would not use its index. Create one that does: create database stockroom template template0 encoding 'UTF8' locale 'C.UTF-8'",
   )
 }

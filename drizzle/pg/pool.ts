@@ -1,4 +1,4 @@
-// Connections to PostgreSQL, and transactions on them.
+// Pools of connections to PostgreSQL, and transactions on them.
 import { setTimeout } from 'node:timers/promises'
 import pg from 'pg'
 import { QueryTooExpensive } from '../database.ts'
@@ -7,19 +7,20 @@ import { freeEvicted } from './prepared.ts'
 import { SILENCE, SilenceWatch } from './silence.ts'
 
 /**
- * Plans made for the values at hand: after five runs PostgreSQL would otherwise plan for any value, which is up to a thousand times
- * slower here. By one process: the parts of a list are to come in their order. And for pages that are in memory or on a disk that does
- * not turn: it would otherwise read a whole table to find a thousand rows. A merge join begins at the end of one of its indexes, however
- * far from there the page is.
- * The server too asks whether its client is still there, and lets go of the locks of one that is not.
+ * Settings of every connection:
+ * - `plan_cache_mode`: plan for the values at hand. After five runs PostgreSQL would plan for any value, up to a thousand times slower here.
+ * - `max_parallel_workers_per_gather`: use one process, so that the parts of a list come in order.
+ * - `random_page_cost`: assume pages in memory or on an SSD. PostgreSQL would otherwise read a whole table to find a thousand rows.
+ * - `enable_mergejoin`: a merge join starts at the end of an index, however far away the page is.
+ * - `tcp_keepalives_*`: the server checks that its client is alive, and releases the locks of a dead one.
  */
 const SETTINGS =
   '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=5 -c timezone=UTC -c datestyle=ISO -c plan_cache_mode=force_custom_plan -c max_parallel_workers_per_gather=0 -c random_page_cost=1.1 -c enable_mergejoin=off'
 
-/** Milliseconds after which the kernel asks whether the server is still there, while nothing is said; it gives up 10 s later. */
+/** Idle milliseconds after which the kernel checks that the server is alive. It gives up 10 s later. */
 const KEEP_ALIVE = 10_000
 
-/** Options of every connection. */
+/** Builds the options of a connection. `timeout` bounds connecting, in milliseconds. */
 export const buildConnectionOptions = (connectionString: string, timeout: number): pg.ClientConfig => ({
   connectionString,
   connectionTimeoutMillis: timeout,
@@ -27,14 +28,14 @@ export const buildConnectionOptions = (connectionString: string, timeout: number
   keepAliveInitialDelayMillis: KEEP_ALIVE,
 })
 
-/** Times in milliseconds; without one there is no limit. */
+/** Options of a pool. Times are in milliseconds, and unlimited by default. */
 export interface PoolOptions {
   max: number
-  /** To wait for a connection. */
+  /** Time to wait for a connection. */
   wait: number
-  /** After which the server ends a statement. */
+  /** Time after which the server ends a statement. */
   statementTimeout?: number
-  /** After which the server ends a statement that waits for a lock. */
+  /** Time after which the server ends a statement that waits for a lock. */
   lockTimeout?: number
 }
 
@@ -45,7 +46,7 @@ export function createPool(
 ): pg.Pool {
   const options = `${SETTINGS} -c statement_timeout=${Math.ceil(statementTimeout)} -c lock_timeout=${Math.ceil(lockTimeout)}`
   const connections = new Connections({ ...buildConnectionOptions(connectionString, wait), max, options })
-  // A connection that the server ends is replaced, and what was under way on it fails; without a listener the process would end.
+  // The pool replaces a connection that the server ends, and its statement fails. Without a listener the process would end.
   connections.on('error', () => {})
   connections.on('connect', (client) => client.on('error', () => {}))
   connections.on('acquire', freeEvicted)
@@ -55,7 +56,7 @@ export function createPool(
 
 type ConnectCallback = Parameters<typeof pg.Pool.prototype.connect>[0]
 
-/** A pool that says whether a connection was not to be had because all are in use, or because the server does not answer. */
+/** A pool whose errors distinguish between all connections in use and a server that does not answer. */
 class Connections extends pg.Pool {
   #established = 0
 
@@ -79,6 +80,7 @@ class Connections extends pg.Pool {
   }
 }
 
+/** Runs `work` in a transaction on a connection of the pool. */
 export async function runTransaction<T>(
   from: pg.Pool,
   begin: string | (() => string),
@@ -92,7 +94,7 @@ export async function runTransaction<T>(
   }
 }
 
-/** A connection that the server ended while it was idle may only be noticed when it is used. Nothing is lost then, and another is taken. */
+/** Begins a transaction. If the server ended an idle connection, `begin` is the first to notice; nothing is lost, and another one is tried. */
 async function beginTransaction(from: pg.Pool, begin: string | (() => string)): Promise<pg.PoolClient> {
   for (let others = from.options.max; ; others--) {
     const client = await from.connect()
@@ -100,31 +102,32 @@ async function beginTransaction(from: pg.Pool, begin: string | (() => string)): 
       await client.query(typeof begin === 'string' ? begin : begin())
       return client
     } catch (error) {
-      // Past a deadline nothing was sent.
+      // After a deadline the connection is unused: nothing was sent.
       client.release(!(error instanceof QueryTooExpensive))
       if (others === 0 || !hasConnectionEnded(error)) throw error
     }
   }
 }
 
+/** Runs `work`, then commits; rolls back if it throws. */
 export async function commitAfter<C extends pg.ClientBase, T>(client: C, work: (client: C) => Promise<T>): Promise<T> {
   try {
     const result = await work(client)
     const { command } = await client.query('commit')
-    // A transaction in which a statement failed is rolled back instead, and PostgreSQL does not call that an error.
-    if (command !== 'COMMIT') throw new Error('a statement failed and the work went on: the transaction was rolled back')
+    // PostgreSQL rolls back a transaction with a failed statement, and reports no error.
+    if (command !== 'COMMIT') throw new Error('The transaction was rolled back: a statement failed, and the work went on')
     return result
   } catch (error) {
-    // On a connection that is gone there is nothing to roll back.
+    // A lost connection has nothing to roll back.
     await client.query('rollback').catch(() => {})
     throw error
   }
 }
 
-/** Milliseconds between two tries to cancel what runs. */
+/** Milliseconds between two attempts to cancel statements. */
 const CANCEL_AGAIN = 100
 
-/** Cancels the statements of `running` backends until none is left: a single try misses a transaction that is between two statements. */
+/** Cancels the statements of `running` backends until none is left. A single attempt would miss a transaction between two statements. */
 export async function cancelAll(pool: pg.Pool, running: ReadonlySet<number>): Promise<void> {
   while (running.size > 0 && !pool.ending) {
     await Promise.allSettled([...running].map((pid) => pool.query('select pg_cancel_backend($1)', [pid])))
@@ -132,12 +135,12 @@ export async function cancelAll(pool: pg.Pool, running: ReadonlySet<number>): Pr
   }
 }
 
-/** Of the time of a statement: a lock is given up sooner, so that a locked table is told from a list that takes long. */
+/** Share of a statement's time that it may wait for a lock. It is below 1, so that a locked table fails in another way than a long list. */
 export const LOCK_SHARE = 0.75
 
-/** Lets the statements of a transaction run until `deadline`, and no longer than `most` milliseconds each. */
-export function buildTimeouts(deadline: number, most = Number.POSITIVE_INFINITY): string {
-  const left = Math.ceil(Math.min(deadline - performance.now(), most))
+/** Builds the settings that bound each statement of a transaction by `deadline` and by `maxTime` milliseconds. Throws QueryTooExpensive after the deadline. */
+export function buildTimeouts(deadline: number, maxTime = Number.POSITIVE_INFINITY): string {
+  const left = Math.ceil(Math.min(deadline - performance.now(), maxTime))
   if (left <= 0) throw new QueryTooExpensive('The list waited past its deadline')
   return `set local statement_timeout = ${left}; set local lock_timeout = ${Math.ceil(left * LOCK_SHARE)}`
 }

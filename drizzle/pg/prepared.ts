@@ -1,4 +1,4 @@
-// Runs statements that each connection prepares once.
+// Runs statements on PostgreSQL, which each connection prepares once.
 import { PgDialect } from 'drizzle-orm/pg-core'
 import { LRUCache } from 'lru-cache'
 import pg from 'pg'
@@ -45,22 +45,22 @@ export function freeEvicted(client: pg.Client): void {
   client.query(evicted.map(([name]) => `deallocate ${name}`).join('; ')).catch(() => {})
 }
 
-/** Times as the server writes them: the driver would make them dates, which have no place in a cursor. */
+/** Parsers of values. Times stay the server's text, because a cursor cannot hold the driver's dates. */
 const parsers: Record<number, (text: string) => unknown> = {
   [pg.types.builtins.TIMESTAMPTZ]: (text) => text,
-  // No whole number here is beyond what JSON carries safely.
+  // All integers here are safe integers of JSON.
   [pg.types.builtins.INT8]: Number,
 }
 const types = {
   getTypeParser: (oid: number, format?: 'text' | 'binary') => parsers[oid] ?? pg.types.getTypeParser(oid, format as 'text'),
 } as pg.CustomTypesConfig
 
-/** The rows, each as an array of what the driver makes of its columns. */
+/** Runs a statement and returns its rows as arrays of the driver's values. */
 export async function queryRows(on: pg.Pool | pg.ClientBase, { text, binds }: Statement, values: readonly unknown[]): Promise<unknown[][]> {
   const name = nameStatement(text)
   const bound = binds.map((place) => values[place])
   const run = () => on.query<unknown[]>({ name, text, values: bound, rowMode: 'array', types })
-  // A pool is only read from: what a connection did not answer, another may be asked.
+  // Statements on a pool only read, so another connection can try again.
   for (let others = on instanceof pg.Pool ? on.options.max : 0; ; others--) {
     try {
       return (await run()).rows

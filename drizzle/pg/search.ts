@@ -1,4 +1,4 @@
-// Substring search on PostgreSQL: one GIN index of trigrams over the folded text, and of the short sequences that pg_trgm has none for.
+// Substring search on PostgreSQL: one GIN index of the trigrams of folded text, and of short sequences, which have no trigrams.
 import { type SQL, sql } from 'drizzle-orm'
 import { joinAnd } from '../conditions.ts'
 import type { Dialect, ServedResource } from '../database.ts'
@@ -8,7 +8,7 @@ import { describeColumns } from '../schema-parts.ts'
 import { nameSearchTable, reindex } from '../search.ts'
 import { quoteName } from '../statement.ts'
 
-/** Every sequence of one and two characters of a text with a character beyond ASCII in it. Words of Chinese are that short; ASCII ones of use are not. */
+/** A function that lists the sequences of one and two characters with one beyond ASCII. Chinese words are that short; useful ASCII words are not. */
 export const gramsFunction: DerivedPart = {
   name: 'stockroom_grams',
   isLostInRebuild: false,
@@ -59,7 +59,7 @@ export const contains: Dialect['contains'] = (table, id, fields, terms) => {
   const grams = folded.filter(hasGram)
   const isIn = (values: readonly SQL[]) => {
     const inFields = folded.map((term, index) => {
-      // LIKE with a pattern that has no trigram would have the whole index read.
+      // LIKE with a pattern without trigrams would read the whole index.
       const test = (field: SQL) => (isShort(term) ? sql`strpos(${field}, ${values[index]}) > 0` : sql`${field} like ${values[index]}`)
       return sql`(${sql.join(
         fields.map((field) => test(sql`${sql.identifier(field)}`)),
@@ -76,9 +76,9 @@ export const contains: Dialect['contains'] = (table, id, fields, terms) => {
       ...folded.map((term) => (isShort(term) ? term : `%${term.replace(/[\\%_]/g, '\\$&')}%`)),
       ...(grams.length > 0 ? [grams] : []),
     ],
-    // Where only ASCII terms of one or two characters are looked for, there is no index to find them by.
+    // No index finds ASCII terms of one or two characters.
     isUnindexed: folded.every(isShort) && grams.length === 0,
-    // By EXISTS, of which PostgreSQL makes a join whether it has to hold or not.
+    // PostgreSQL turns EXISTS and NOT EXISTS into joins.
     check: (...values) => sql`exists (select 1 from ${texts} and ${isIn(values)})`,
     lookUp: (...values) => sql`(select ${isIn(values)} from ${texts})`,
   }
@@ -86,5 +86,5 @@ export const contains: Dialect['contains'] = (table, id, fields, terms) => {
 
 const isShort = (term: string) => [...term].length < 3
 
-/** Finds the few rows that a short term can be in; `strpos` then says in which field. ASCII terms are left to a scan. */
+/** Returns whether the index of grams finds a short term. `strpos` then finds its field. ASCII terms need a scan. */
 const hasGram = (term: string) => isShort(term) && Buffer.byteLength(term) > term.length

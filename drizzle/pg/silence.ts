@@ -1,20 +1,20 @@
-// Finds connections whose server is gone without having said so: a cut network or a fail-over ends no connection.
+// Finds dead connections: a cut network or a fail-over does not end them.
 import { Socket } from 'node:net'
 import type pg from 'pg'
 import { SILENT } from './failures.ts'
 
-/** Milliseconds between two looks. */
+/** Milliseconds between two checks. */
 const EVERY = 500
 
-/** Milliseconds beyond the time that a statement may take in which the server has to say something. */
+/** Milliseconds beyond the time limit of a statement within which the server must send something. */
 export const SILENCE = 3_000
 
 interface WatchedConnection {
-  /** Milliseconds of silence while it is in use that mean that it is dead. */
+  /** Milliseconds of silence, while in use, after which the connection is dead. */
   limit: number
   inUse: boolean
   bytesRead: number
-  /** Milliseconds, counted by looks: a late event loop must not take an answer that waits to be read for silence. */
+  /** Milliseconds of silence, counted by checks. With a clock, a late event loop would count unread answers as silence. */
   silent: number
 }
 
@@ -30,10 +30,10 @@ export class SilenceWatch {
     pool.on('remove', (client) => this.unwatch(client))
   }
 
-  /** Watches a connection. An idle one ends when another turns out to be dead. */
+  /** Watches a connection. An idle connection ends when another one is found dead. */
   watch(client: pg.Client, limit = Number.POSITIVE_INFINITY): void {
     this.#watched.set(client, { limit, inUse: false, bytesRead: 0, silent: 0 })
-    this.#timer ??= setInterval(() => this.#look(), EVERY).unref()
+    this.#timer ??= setInterval(() => this.#check(), EVERY).unref()
   }
 
   unwatch(client: pg.Client): void {
@@ -51,7 +51,7 @@ export class SilenceWatch {
     if (watched) Object.assign(watched, { inUse, bytesRead: bytesRead(client), silent: 0 })
   }
 
-  #look(): void {
+  #check(): void {
     let hasDied = false
     for (const [client, watched] of this.#watched) {
       if (!watched.inUse) continue
@@ -63,7 +63,7 @@ export class SilenceWatch {
     if (hasDied) this.#endSuspects()
   }
 
-  /** Whatever made one connection dead has made the others dead that are as old: those which are idle, and those which wait as long. */
+  /** Ends the idle connections, and those that have been silent for SILENCE: the cause of one dead connection affects them too. */
   #endSuspects(): void {
     for (const [client, { inUse, silent, limit }] of this.#watched) {
       if (inUse && (silent < SILENCE || limit === Number.POSITIVE_INFINITY)) continue

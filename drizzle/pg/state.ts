@@ -1,17 +1,18 @@
-// Knows the state of every served table. Other instances tell of their writes by NOTIFY; for those who do not, it is read again now and then.
+// Reads the state of every served table on PostgreSQL. Instances announce their writes by NOTIFY; a regular re-read finds all others.
 import { randomUUID } from 'node:crypto'
 import pg from 'pg'
-import { type Database, MAX_STATE_AGE } from '../database.ts'
+import { MAX_STATE_AGE } from '../database.ts'
 import type { Statement } from '../statement.ts'
-import { TableStates } from '../states.ts'
+import { type StateWatcher, TableStates } from '../states.ts'
 import { classifyFailure } from './failures.ts'
 import { buildConnectionOptions } from './pool.ts'
 import { queryRows } from './prepared.ts'
 import type { SilenceWatch } from './silence.ts'
 
 const CHANNEL = 'stockroom_changed'
-/** Milliseconds after which a connection that was lost is made again, and in which it has to be there. */
+/** Milliseconds before a lost connection is opened again. */
 const RETRY_AFTER = 1_000
+/** Milliseconds to open it. */
 const CONNECT_TIMEOUT = 5_000
 
 const COUNTERS: Statement = {
@@ -19,38 +20,32 @@ const COUNTERS: Statement = {
   binds: [],
 }
 
-export interface StateWatcher extends Pick<Database, 'readState'> {
-  /** This process has written, or may have: from now on no state that was read before is taken for the present one. */
-  noteWrite(): void
-  close(): Promise<void>
-}
-
-/** What `short` does not answer in its time, because the table is locked for a while, `long` is asked. */
+/** Watches the state. It reads on `short`, and on `long` if that takes too long because the table is locked. */
 export function watchState(url: string, { short: pool, long }: { short: pg.Pool; long: pg.Pool }, silence: SilenceWatch): StateWatcher {
-  const me = randomUUID()
-  /** Counts the writes that were heard of. What was read is as new as the count at which the reading began. */
-  let heard = 0
-  let known = { at: Number.NEGATIVE_INFINITY, heard: -1, states: new TableStates([]) }
+  const instanceId = randomUUID()
+  /** Number of announced writes. States are as new as this number was when their reading began. */
+  let writes = 0
+  let latest = { at: Number.NEGATIVE_INFINITY, writes: -1, states: new TableStates([]) }
   let reading: Promise<void> | undefined
-  let telling: Promise<void> | undefined
-  let untold = false
+  let announcing: Promise<void> | undefined
+  let hasNews = false
   let listener: pg.Client | undefined
   let retry: NodeJS.Timeout | undefined
-  let closed = false
+  let isClosed = false
 
   async function read(): Promise<void> {
-    const begun = { at: performance.now(), heard }
+    const begin = { at: performance.now(), writes }
     const read = queryRows(pool, COUNTERS, []).catch((error) => {
       if (classifyFailure(error) !== 'expensive') throw error
       return queryRows(long, COUNTERS, [])
     })
     const rows = (await read) as [name: string, version: string, nonce: string][]
-    known = { ...begun, states: new TableStates(rows.map(([name, version, nonce]) => [name, [Number(version), Number(nonce)]])) }
+    latest = { ...begin, states: new TableStates(rows.map(([name, version, nonce]) => [name, [Number(version), Number(nonce)]])) }
   }
 
-  /** Waits for a reading that began no earlier than now, or lately enough. */
-  async function readSince(needed: number, oldest: number): Promise<void> {
-    while (known.heard < needed || known.at < oldest) {
+  /** Waits for states that include `minWrites` announced writes and are no older than `oldest`. */
+  async function readSince(minWrites: number, oldest: number): Promise<void> {
+    while (latest.writes < minWrites || latest.at < oldest) {
       reading ??= read().finally(() => {
         reading = undefined
       })
@@ -61,39 +56,39 @@ export function watchState(url: string, { short: pool, long }: { short: pg.Pool;
   async function listen(): Promise<void> {
     const client = new pg.Client({ ...buildConnectionOptions(url, CONNECT_TIMEOUT), query_timeout: CONNECT_TIMEOUT })
     silence.watch(client)
-    const lost = () => {
+    const reconnect = () => {
       silence.unwatch(client)
       if (client !== listener) return
       listener = undefined
       client.end().catch(() => {})
-      if (!closed) retry = setTimeout(() => void listen(), RETRY_AFTER).unref()
+      if (!isClosed) retry = setTimeout(() => void listen(), RETRY_AFTER).unref()
     }
     listener = client
-    client.on('error', lost)
-    client.on('end', lost)
+    client.on('error', reconnect)
+    client.on('end', reconnect)
     client.on('notification', ({ payload }) => {
-      if (payload !== me) heard++
+      if (payload !== instanceId) writes++
     })
     try {
       await client.connect()
       await client.query(`listen ${CHANNEL}`)
-      // What was told before this connection was there.
-      heard++
+      // Writes may have been announced before this connection listened.
+      writes++
     } catch {
-      lost()
+      reconnect()
     }
   }
 
-  /** After the commit: inside of it, all transactions that notify would wait for each other. One message tells of all writes before it. */
-  function tell(): void {
-    untold = true
-    telling ??= (async () => {
-      while (untold && !closed) {
-        untold = false
-        // Who is not told reads the state again before long.
-        await pool.query('select pg_notify($1, $2)', [CHANNEL, me]).catch(() => {})
+  /** Announces all writes so far by one message. It runs after the commit: notifying transactions would wait for each other. */
+  function announce(): void {
+    hasNews = true
+    announcing ??= (async () => {
+      while (hasNews && !isClosed) {
+        hasNews = false
+        // If this fails, the other instances notice the write at their next regular read.
+        await pool.query('select pg_notify($1, $2)', [CHANNEL, instanceId]).catch(() => {})
       }
-      telling = undefined
+      announcing = undefined
     })()
   }
 
@@ -101,19 +96,19 @@ export function watchState(url: string, { short: pool, long }: { short: pg.Pool;
   return {
     readState(tables) {
       const oldest = performance.now() - MAX_STATE_AGE
-      if (known.heard === heard && known.at >= oldest) return known.states.format(tables)
-      return readSince(heard, oldest).then(() => known.states.format(tables))
+      if (latest.writes === writes && latest.at >= oldest) return latest.states.format(tables)
+      return readSince(writes, oldest).then(() => latest.states.format(tables))
     },
     noteWrite() {
-      heard++
-      tell()
+      writes++
+      announce()
     },
     async close() {
-      closed = true
+      isClosed = true
       clearTimeout(retry)
       const client = listener
       listener = undefined
-      await Promise.all([telling, reading?.catch(() => {}), client?.end().catch(() => {})])
+      await Promise.all([announcing, reading?.catch(() => {}), client?.end().catch(() => {})])
     },
   }
 }

@@ -1,4 +1,4 @@
-// The statements that there are for the shape of a list on PostgreSQL. Which of them run is decided by how many rows match: reading.ts.
+// Builds the statements for the shape of a list on PostgreSQL. list.ts chooses among them by the number of matches.
 import { type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import {
@@ -17,8 +17,8 @@ import { placeholder, type Statement } from '../statement.ts'
 import { compile } from './prepared.ts'
 
 /**
- * `few` counts far enough to choose a plan, `count` to the limit. `walk` leaves the plan to PostgreSQL; `sort` makes it find all that
- * matches first, which a LIMIT would tempt it not to. `walkBack` and `sortBack` read from the other end.
+ * Statements of a shape. `few` counts far enough to choose a plan, `count` to the limit. `walk` leaves the plan to PostgreSQL. `sort` makes it
+ * find all matches first, although there is a LIMIT. `walkBack` and `sortBack` read from the other end.
  */
 export interface Statements {
   head: Statement
@@ -28,42 +28,42 @@ export interface Statements {
   sort: Statement
   walkBack: Statement
   sortBack: Statement
-  /** Whether there are rows on the other side of the place. */
+  /** Tells whether the list has rows on the other side of the place. */
   others: Statement
 }
 
 export function buildStatements(selection: Selection): Statements {
   const { table, columns, clauses, place, size } = selection
   const order = buildOrderKeys(selection)
-  const bound = clauses.reduce((sum, { values }) => sum + values.length, 0)
+  const valueCount = clauses.reduce((sum, { values }) => sum + values.length, 0)
   const checks = buildChecks(selection, placeholder)
   const matching = sql`select 1 from ${table} where ${joinAnd(checks)}`
-  const counted = (limit: number) =>
+  const buildCount = (limit: number) =>
     sql`select count(*) from (${matching}${Number.isFinite(limit) ? sql.raw(` limit ${limit + 1}`) : sql``}) matching`
-  // The fence keeps the order and the limit from having a say in how the matching rows are found.
+  // `offset 0` is a fence: order and limit do not influence how PostgreSQL finds the matches.
   const sources = {
-    // What no index leads to is looked up for each row: PostgreSQL would find all that holds before the first. So is text in the order
-    // of the ids: it would walk along those of the texts, of which it does not see that they have to lie beyond the place too.
+    // Look unindexed clauses up row by row, or PostgreSQL would find all their rows before the first. In the order of the ids, look all of
+    // them up: PostgreSQL would walk along the ids of the search texts, and not see that they must lie beyond the place too.
     walk: {
       from: sql`${table}`,
-      checks: buildChecks(selection, placeholder, undefined, ({ isUnindexed: unindexed }) => unindexed || order.length === 1),
+      checks: buildChecks(selection, placeholder, undefined, ({ isUnindexed }) => isUnindexed || order.length === 1),
     },
     sort: { from: sql`(select * from ${table} where ${joinAnd(checks)} offset 0) ${table}`, checks: [] },
   }
   const head = selectHead(selection)
-  const key: Placeholders = (index) => placeholder(bound + index)
-  const othersOf = (source: keyof typeof sources): SQL => {
+  const key: Placeholders = (index) => placeholder(valueCount + index)
+  const buildOthers = (source: keyof typeof sources): SQL => {
     if ('page' in place) return sql`false`
     const keys = place.backward ? order : reverseOrder(order)
     const ranges = buildRangesAfter(keys, place.beside, key, !place.inclusive, false)
-    // Not by EXISTS, which would read without the order and its index, having no use for either.
+    // EXISTS would ignore the order, and with it the index.
     return sql`(${buildRowQuery({ ...sources[source], shown: [sql`true`], order: keys, ranges, limit: 1 })}) is not null`
   }
   const select = (source: keyof typeof sources, back: boolean) => {
-    const shown = [...columns, ...('beside' in place ? [othersOf(source)] : []), head]
+    const shown = [...columns, ...('beside' in place ? [buildOthers(source)] : []), head]
     if ('page' in place) {
       const keys = back ? reverseOrder(order) : order
-      const offset = isFirstPage(place) ? {} : { offset: placeholder(bound) }
+      const offset = isFirstPage(place) ? {} : { offset: placeholder(valueCount) }
       return buildRowQuery({ ...sources[source], shown, order: keys, ranges: [], limit: back ? size : size + 1, ...offset })
     }
     const keys = place.backward ? reverseOrder(order) : order
@@ -77,22 +77,23 @@ export function buildStatements(selection: Selection): Statements {
   }
   return {
     head: compile(sql`select ${head}`),
-    few: compile(counted(MAX_SORTED)),
-    count: compile(counted(computeCountLimit(selection))),
+    few: compile(buildCount(MAX_SORTED)),
+    count: compile(buildCount(computeCountLimit(selection))),
     walk: compile(select('walk', false)),
     sort: compile(select('sort', false)),
     walkBack: compile(select('walk', true)),
     sortBack: compile(select('sort', true)),
-    others: compile(sql`select ${othersOf('walk')}`),
+    others: compile(sql`select ${buildOthers('walk')}`),
   }
 }
 
+/** The parts of a query for rows. */
 interface RowQuery {
   from: SQL
   checks: readonly SQL[]
   shown: readonly (SQL | SQLiteColumn)[]
   order: readonly OrderKey[]
-  /** Conditions on the keys of the order, whose rows follow each other. */
+  /** Conditions on the keys of the order. Their ranges follow each other. */
   ranges: readonly SQL[]
   limit: number
   offset?: SQL

@@ -1,19 +1,19 @@
-// Whether the database takes writes: a demoted primary and a full disk go on answering reads.
+// Checks that the database accepts writes: a demoted primary and a full disk still answer reads.
 import type pg from 'pg'
 import { classifyFailure } from './failures.ts'
 
-/** Milliseconds between two tries of a database that refused a write. */
+/** Milliseconds between two trial writes after a refused write. */
 const RETRY_AFTER = 1_000
 
 const READ_ONLY = `select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as read_only`
 
-/** Takes space on the disk, a page of it at least, and gives it back. */
+/** A trial write: it takes at least a page of the disk, and gives it back. */
 const TRY = `begin; create temporary table stockroom_try on commit drop as select repeat('x', 100) as filler from generate_series(1, 100); rollback`
 
 export class WriteCheck {
   readonly #readers: pg.Pool
   readonly #writers: pg.Pool
-  /** Why the last write was refused. */
+  /** The error of the last refused write. */
   #refused: unknown
   #tried = Number.NEGATIVE_INFINITY
   #trying: Promise<void> | undefined
@@ -23,12 +23,12 @@ export class WriteCheck {
     this.#writers = writers
   }
 
-  /** To be told of every write that fails. */
+  /** Notes a failed write. Call it for each. */
   noteFailure(error: unknown): void {
     if (isRefusal(error)) this.#refused = error
   }
 
-  /** Throws where the database takes no writes. Tries one, at most once a second, while the last was refused. */
+  /** Throws if the database accepts no writes. After a refused write, it tries one at most once a second. */
   async check(): Promise<void> {
     const { rows } = await this.#readers.query<{ read_only: boolean }>(READ_ONLY)
     if (rows[0]?.read_only) throw new DatabaseReadOnly()
@@ -43,7 +43,7 @@ export class WriteCheck {
       await this.#writers.query(TRY)
       this.#refused = undefined
     } catch (error) {
-      // Whatever it is: the next look tries again.
+      // The next check tries again after any error.
       this.#refused = error
     } finally {
       this.#tried = performance.now()
@@ -54,11 +54,11 @@ export class WriteCheck {
 
 const isRefusal = (error: unknown) => ['readOnly', 'full'].includes(classifyFailure(error) ?? '')
 
-/** The server is a replica, or was told to take no writes. The code is that of a write that it refuses. */
+/** The server is a replica, or is set to read-only. The code is that of a refused write. */
 class DatabaseReadOnly extends Error {
   readonly code = '25006'
 
   constructor() {
-    super('the database is read-only')
+    super('The database is read-only')
   }
 }

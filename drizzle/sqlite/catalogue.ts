@@ -1,4 +1,4 @@
-// Parts of a SQLite schema: those declared, and those in the database.
+// Lists the parts of a SQLite schema, declared and present.
 import { sql } from 'drizzle-orm'
 import { getTableConfig, SQLiteSyncDialect, type SQLiteTable } from 'drizzle-orm/sqlite-core'
 import type { Index, Reference } from '../database.ts'
@@ -30,7 +30,7 @@ const PARTS = sql`
       (select group_concat(coalesce(key.name, 'expression'), ', ' order by key.seqno) from pragma_index_info(found.name) key) || ')'
     from tables, pragma_index_list(tables.name) found`
 
-/** The key of a table with a single integer key is made by SQLite. */
+/** Excludes primary keys, because SQLite generates a single integer key. */
 const REQUIRED = sql`
   select tables.name as table_name, found.name as column_name from sqlite_master tables, pragma_table_info(tables.name) found
     where tables.type = 'table' and found."notnull" = 1 and found.dflt_value is null and found.pk = 0`

@@ -1,4 +1,4 @@
-// Triggers on every served table: they count its rows and its changes, whoever writes, and keep row versions from repeating.
+// Triggers on every served table. They count its rows and its changes by any program, and keep row versions from repeating.
 import { sql } from 'drizzle-orm'
 import type { ServedResource } from '../database.ts'
 import type { DerivedPart } from '../migrations.ts'
@@ -10,7 +10,7 @@ export const counterTable: DerivedPart = {
   name: 'stockroom_counters',
   isLostInRebuild: false,
   needs: describeColumns('stockroom_counters', ['name', 'version', 'nonce', 'row_count']),
-  // Whoever changes this changes the triggers too: they are then made anew, and fill it again.
+  // Change the triggers together with these statements: triggers that are created again fill the table.
   statements: [
     'drop table if exists stockroom_counters',
     'create table stockroom_counters (name text primary key, version integer not null, nonce integer not null, row_count integer not null)',
@@ -18,7 +18,7 @@ export const counterTable: DerivedPart = {
   fill: async () => {},
 }
 
-/** Where a backup is restored, versions begin again at one that was there before: what is written then differs from what was written by this. */
+/** A random number for each write. A restored backup repeats versions; the nonces of the writes after it differ. */
 const NONCE = 'abs(random() % 1099511627776)'
 
 export function buildCounterTriggers({ table, foldedFields: folded }: ServedResource): DerivedPart {
@@ -29,7 +29,7 @@ export function buildCounterTriggers({ table, foldedFields: folded }: ServedReso
     updated: `after update on ${name} begin ${count('')} end`,
     deleted: `after delete on ${name} begin ${count(', row_count = row_count - 1')}
       ${folded.length > 0 ? `delete from ${nameSearchTable(table)} where id = old.id;` : ''} end`,
-    // A writer that knows nothing of versions must not leave a changed row under its old one: an ETag would repeat.
+    // A program that does not raise `version` would leave a changed row under its old one, and an ETag would repeat.
     versioned: `after update on ${name} when new.version <= old.version begin
       update ${name} set version = old.version + 1 where id = new.id; end`,
   }

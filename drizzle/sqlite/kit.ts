@@ -1,4 +1,4 @@
-// SQLite's columns. The PostgreSQL kit exports the same names; `defineTables` is written once over either.
+// Defines SQLite's columns. The PostgreSQL kit exports the same names, and `defineTables` works with both.
 import {
   type AnySQLiteColumn,
   customType,
@@ -14,7 +14,7 @@ import { formatMilliseconds } from '../time.ts'
 
 export const table = sqliteTable
 
-/** A primary key that is never given out twice, not after a delete either. */
+/** A primary key that is never assigned twice, not even after a delete. */
 export const id = () => sqliteInteger().primaryKey({ autoIncrement: true })
 
 export const integer = () => sqliteInteger()
@@ -24,10 +24,10 @@ export const boolean = () => sqliteInteger({ mode: 'boolean' })
 /** Text that compares by code point. */
 export const text = () => sqliteText()
 
-/** The id of another row, which cannot be deleted while this one names it. */
+/** The id of another row, which cannot be deleted while this row refers to it. */
 export const reference = (target: () => AnySQLiteColumn) => sqliteInteger().references(target, { onDelete: 'restrict' })
 
-/** Exact decimal text outside (`"29.90"`), whole minor units inside (`2990`). */
+/** A decimal: exact text in rows (`"29.90"`), whole minor units in the database (`2990`). */
 export const decimal = (scale: number) => {
   const toDriver = (text: string) => toUnits(text, scale)
   const column = customType<{ data: string; driverData: number }>({
@@ -38,7 +38,7 @@ export const decimal = (scale: number) => {
   return encodeDefault(column(), toDriver)
 }
 
-/** RFC 3339 text in UTC outside (`"2026-01-31T12:00:00.000Z"`), milliseconds since 1970 inside. */
+/** A time: RFC 3339 text in UTC in rows (`"2026-01-31T12:00:00.000Z"`), milliseconds since 1970 in the database. */
 export const time = () => encodeDefault(timeColumn(), Date.parse)
 
 const timeColumn = customType<{ data: string; driverData: number }>({
@@ -47,20 +47,20 @@ const timeColumn = customType<{ data: string; driverData: number }>({
   fromDriver: formatMilliseconds,
 })
 
-/** A value as its JSON. */
+/** A value that is stored as JSON. */
 export const json = <T>() => {
   const toDriver = (value: T) => JSON.stringify(value)
   const column = customType<{ data: T; driverData: string }>({ dataType: () => 'text', toDriver, fromDriver: (text) => JSON.parse(text) })
   return encodeDefault(column(), toDriver)
 }
 
-/** An index that can be walked in the order of a list, NULLs first. */
+/** An index in the order of a list, NULLs first. */
 export const index = (name: string, ...columns: [AnySQLiteColumn, ...AnySQLiteColumn[]]) => sqliteIndex(name).on(...columns)
 
 export const uniqueIndex = (name: string, ...columns: [AnySQLiteColumn, ...AnySQLiteColumn[]]) => sqliteUniqueIndex(name).on(...columns)
 
-/** What a row of an ordered log has beside its id. Here nothing: transactions run in turn, so ids are in the order of their commits. */
+/** Columns that order a log beside its id. SQLite needs none: transactions run one at a time, so ids follow the order of commits. */
 export const transactionId = () => ({})
 
-/** The indexes by which such a log is read in its order. */
+/** Indexes that serve the order of a log. */
 export const logIndexes = (_name: string, _columns: object): ReturnType<typeof index>[] => []

@@ -1,4 +1,4 @@
-// SQLite in one file: a reader that sees committed rows only, and a writer that takes transactions in turn.
+// Opens SQLite in one file: a reader that sees committed rows only, and a writer that runs one transaction at a time.
 import { setTimeout } from 'node:timers/promises'
 import Driver from 'better-sqlite3'
 import { sql } from 'drizzle-orm'
@@ -34,38 +34,39 @@ import { SYNC_FAILED, WalSync } from './wal-sync.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
 
-/** Milliseconds that a write waits for another process to end its own, and between two tries. */
+/** Milliseconds that a write waits for the write of another process. */
 const BUSY_LIMIT = 5_000
+/** Milliseconds between two attempts. */
 const BUSY_RETRY = 10
 
-/** Milliseconds that a bulk merge waits for its turn: it comes after others on purpose. */
+/** Milliseconds that a bulk merge waits. It lets other writers go first. */
 const BULK_BUSY_LIMIT = 60_000
-/** Milliseconds between two merges of a bulk: others try several times in them. */
+/** Milliseconds between two merges of a bulk, long enough for several attempts of other writers. */
 const BULK_PAUSE = 3 * BUSY_RETRY
 
 const dialect: Dialect = {
   matchAny: (column, values) => ({
     values: [JSON.stringify(values.map((value) => column.mapToDriverValue(value)))],
-    // The plus keeps the index of the column out of it: its values would be looked up one after the other, all of their rows before the first.
-    check: (stored) => sql`+${column} in (select value from json_each(${stored}))`,
-    selectIds: (guard, stored) =>
-      sql`select id from ${column.table} where ${guard(sql`id`)} and ${column} in (select value from json_each(${stored}))`,
+    // The plus disables the index of the column. SQLite would look the values up one by one, and read all their rows before the first.
+    check: (list) => sql`+${column} in (select value from json_each(${list}))`,
+    selectIds: (guard, list) =>
+      sql`select id from ${column.table} where ${guard(sql`id`)} and ${column} in (select value from json_each(${list}))`,
   }),
   contains,
   matchSubquery: (column, query) => sql`${column} in (${query})`,
-  listIndexes: listIndexes,
-  listReferences: listReferences,
-  // A write transaction has the whole file to itself.
+  listIndexes,
+  listReferences,
+  // A write transaction locks the whole file.
   forUpdate: sql``,
   lock: async () => {},
   lockNames: async () => {},
   tryLock: async () => true,
-  // Transactions run in turn.
+  // Transactions run one at a time, so ids follow the order of commits.
   logOrder: { isAfter: (change) => sql`id > ${change}`, isSettled: sql`true`, ascending: sql`id`, descending: sql`id desc` },
   computedColumns: [],
 }
 
-/** By SQLite's extended result code. */
+/** Classes of failures by SQLite's extended result code. */
 const failures: Record<string, Failure> = {
   SQLITE_CONSTRAINT_UNIQUE: 'unique',
   SQLITE_CONSTRAINT_FOREIGNKEY: 'reference',
@@ -87,12 +88,12 @@ export async function open(url: string, { served, tables, queryTimeout, onFatal 
   const reader = new BoundedReader(path)
   const { list, interrupt, close } = createListReader(reader, { path, timeout: queryTimeout, countTime: COUNT_TIME })
 
-  const watched = watchState(path)
+  const watcher = watchState(path)
   const derived = [counterTable, secretTable, feedTable, ...served.flatMap(listDerived)]
   const tx = createQueries(writer)
   const read = createQueries(reader.connection, reader)
-  const inTurn = createQueue()
-  const exclusive = forbidNesting()
+  const serialise = createSerialQueue()
+  const runOutermost = forbidNesting()
 
   const declared = tables(kit)
   const parts = buildSchemaParts(declared)
@@ -104,7 +105,7 @@ export async function open(url: string, { served, tables, queryTimeout, onFatal 
     queue: { kind: 'table' },
     read,
     list,
-    readState: watched.readState,
+    readState: watcher.readState,
     readRows: read.runPrepared,
     loadSecret: createSecretLoader(read),
     async write(work) {
@@ -113,10 +114,10 @@ export async function open(url: string, { served, tables, queryTimeout, onFatal 
         walSync.check()
         const before = countChanges.get()
         const result = await runTransaction(writer, () => work(tx), deadline)
-        // Begun here, and awaited after the turn: the next transaction runs meanwhile, and shares the next sync with those after it.
+        // Awaited after this transaction's turn: the next transaction runs meanwhile, and shares the next sync with those after it.
         return { result, durable: countChanges.get() === before ? undefined : walSync.commit() }
       }
-      const { result, durable } = await exclusive(() => inTurn(runInTurn)).finally(watched.noteWrite)
+      const { result, durable } = await runOutermost(() => serialise(runInTurn)).finally(watcher.noteWrite)
       await durable
       return result
     },
@@ -131,16 +132,16 @@ export async function open(url: string, { served, tables, queryTimeout, onFatal 
           await setTimeout(pause)
           pause = BULK_PAUSE
           const deadline = performance.now() + BULK_BUSY_LIMIT
-          return exclusive(() => runTransaction(connection, () => merge(staging), deadline)).finally(watched.noteWrite)
+          return runOutermost(() => runTransaction(connection, () => merge(staging), deadline)).finally(watcher.noteWrite)
         })
       } finally {
         connection.close()
       }
     },
     migrate: () =>
-      inTurn(async () => {
-        // A rebuilt table is dropped on the way, and with foreign keys on so would be the rows that refer to it.
-        // The switch does nothing inside a transaction.
+      serialise(async () => {
+        // Rebuilding a table drops it, and with foreign keys on that would delete the rows that refer to it.
+        // The pragma has no effect inside a transaction.
         writer.pragma('foreign_keys = off')
         try {
           const applied = await runTransaction(writer, () => migrateSqlite(writer, tx, MIGRATIONS, derived, parts))
@@ -154,17 +155,17 @@ export async function open(url: string, { served, tables, queryTimeout, onFatal 
     classifyFailure: (error) => findFailure(error, failures),
     interrupt,
     close: () =>
-      inTurn(async () => {
+      serialise(async () => {
         await close()
         reader.connection.close()
-        watched.close()
+        await watcher.close()
         await walSync.close()
         writer.close()
       }),
   }
 }
 
-/** Opens the file for writing, and creates it where there is none. Throws DatabaseUnusable, and DatabaseBusy. */
+/** Opens the file for writing, and creates it if it does not exist. Throws DatabaseUnusable or DatabaseBusy. */
 async function openWriter(path: string): Promise<Driver.Database> {
   try {
     createFile(path)
@@ -176,7 +177,7 @@ async function openWriter(path: string): Promise<Driver.Database> {
   }
 }
 
-/** Drizzle's own builders, and statements that are prepared once. */
+/** Combines Drizzle's builders with prepared statements. */
 function createQueries(connection: Driver.Database, statements = new PreparedStatements(connection)): Queries {
   const runPrepared: Queries['runPrepared'] = async (query, values) => statements.all(compile(query), values)
   return Object.assign(drizzle(connection), { runPrepared }) as unknown as Queries
@@ -195,16 +196,16 @@ async function runTransaction<T>(writer: Driver.Database, work: () => Promise<T>
     writer.exec('commit')
     return result
   } catch (error) {
-    // SQLite has rolled back by itself where the disk was full.
+    // SQLite rolls back by itself if the disk is full.
     if (writer.inTransaction) writer.exec('rollback')
     throw error
   }
 }
 
-/** Counted from when a write was asked for: those that wait for their turn wait at the same time, not one after the other. */
+/** Computes the deadline of a write from now. Writes in the queue wait at the same time, not one after the other. */
 const computeBusyDeadline = () => performance.now() + BUSY_LIMIT
 
-/** Tries again from the event loop: SQLite's own busy timeout would hold up every other request of this process. */
+/** Retries from the event loop until `deadline`. SQLite's own busy timeout would block every other request of this process. */
 async function retryWhileBusy(attempt: () => unknown, deadline = computeBusyDeadline()): Promise<void> {
   for (;;) {
     try {
@@ -221,8 +222,8 @@ async function retryWhileBusy(attempt: () => unknown, deadline = computeBusyDead
   }
 }
 
-/** Runs one piece of work at a time, in the order in which they came. */
-function createQueue() {
+/** Returns a function that runs one piece of work at a time, in the order of the calls. */
+function createSerialQueue() {
   let last: Promise<unknown> = Promise.resolve()
   return <T>(work: () => Promise<T>): Promise<T> => {
     const result = last.then(work)

@@ -8,7 +8,7 @@ import { describeColumns } from '../schema-parts.ts'
 import { nameSearchTable, reindex } from '../search.ts'
 import { quoteName } from '../statement.ts'
 
-/** A term of one or two characters has no trigram, but is the beginning of one if two characters follow the end of every text. */
+/** Two characters appended to every text. A term of one or two characters has no trigram, but with the padding it is the prefix of one. */
 const PADDING = 'char(31, 31)'
 
 export function buildSearchIndex(served: ServedResource, dialect: Dialect): DerivedPart {
@@ -42,19 +42,19 @@ export function buildSearchIndex(served: ServedResource, dialect: Dialect): Deri
   }
 }
 
-/** The padding, which the index would find where it is no part of the text, and the characters that FTS5 takes for each other. */
+/** Characters that the index cannot find: the padding, and those that FTS5 confuses with each other. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the padding is one
 const UNINDEXED = /[\u001f\ufffd-\uffff]/
 
 /** Characters of a trigram. */
 const GRAM = 3
-/** Trigrams of a term that are looked up together. A phrase of many would be compared at every place of every text that has them. */
+/** Maximum number of trigrams of a term to look up. A longer phrase would be compared at every place of every text that has them. */
 const MAX_TRIGRAMS = 8
 
-/** Trigrams of all terms together: their posting lists are read where nothing can stop it, some 5 ms each for 1,000,000 rows. */
+/** Maximum number of trigrams of all terms. Nothing can stop the reading of their posting lists, some 5 ms each for 1,000,000 rows. */
 const MAX_GRAMS = 12
 
-/** How a term is looked for: by its trigrams, by some of them, as the beginning of one, or by looking into each row. */
+/** The way to find a term: `phrase` by all its trigrams, `trigrams` by some of them, `short` as the prefix of one, `rows` by a test of each row. */
 type SearchWay = 'phrase' | 'trigrams' | 'short' | 'rows'
 
 function chooseWay(term: string): SearchWay {
@@ -64,7 +64,7 @@ function chooseWay(term: string): SearchWay {
   return length < GRAM + MAX_TRIGRAMS ? 'phrase' : 'trigrams'
 }
 
-/** The ways of several terms. Those with the most trigrams keep few rows, which are then looked into for the others. */
+/** Chooses the ways of several terms. Terms with the most trigrams use the index and leave few rows, which are tested for the others. */
 function chooseWays(terms: readonly string[]): SearchWay[] {
   const ways = terms.map(chooseWay)
   const cost = (index: number) => Math.min([...(terms[index] ?? '')].length - GRAM + 1, MAX_TRIGRAMS)
@@ -83,11 +83,11 @@ export const contains: Dialect['contains'] = (table, id, fields, terms, all = fa
   const folded = terms.map(fold)
   const ways = chooseWays(folded)
   const columns = fields.map((field) => sql.identifier(field))
-  /** The text of the row `id` has the terms, but for those looked for in a way that the index has answered already. */
-  const has = (id: SQLWrapper, values: SQL[], answered: (way: SearchWay, index: number) => boolean) => {
+  /** Builds the condition that the text of row `id` contains the terms that `isFound` leaves out. The index has found the others. */
+  const contain = (id: SQLWrapper, values: SQL[], isFound: (way: SearchWay, index: number) => boolean) => {
     const inText = values
       .slice(0, folded.length)
-      .filter((_, index) => !answered(ways[index] as SearchWay, index))
+      .filter((_, index) => !isFound(ways[index] as SearchWay, index))
       .map(
         (term) =>
           sql`(${sql.join(
@@ -99,7 +99,7 @@ export const contains: Dialect['contains'] = (table, id, fields, terms, all = fa
       ? undefined
       : sql`exists (select 1 from ${sql.identifier(nameSearchTable(table))} texts where texts.id = ${id} and ${joinAnd(inText)})`
   }
-  const clause = { variant: ways.join(), check: (...values: SQL[]) => has(id, values, () => false) ?? sql`true` }
+  const clause = { variant: ways.join(), check: (...values: SQL[]) => contain(id, values, () => false) ?? sql`true` }
 
   const grams = folded.flatMap((term, index) =>
     ways[index] === 'phrase' ? [term] : ways[index] === 'trigrams' ? sampleTrigrams(term) : [],
@@ -108,12 +108,12 @@ export const contains: Dialect['contains'] = (table, id, fields, terms, all = fa
     const index = sql.identifier(`${nameSearchTable(table)}_fts`)
     return {
       ...clause,
-      // To look at which field a text is in takes time.
+      // Filtering by field takes time, so it is left out if all fields are searched.
       values: [...folded, `${all ? '' : `{${fields.map(quotePhrase).join(' ')}} : `}(${grams.map(quotePhrase).join(' AND ')})`],
       isOrderedById: true,
       postings: grams.reduce((sum, gram) => sum + [...gram].length - GRAM + 1, 0),
       selectIds: (guard, ...values) =>
-        sql`select ${index}.rowid as id from ${index} where ${index} match ${values[folded.length]} and ${joinAnd([guard(sql`${index}.rowid`), ...toList(has(sql`${index}.rowid`, values, (way) => way === 'phrase'))])}`,
+        sql`select ${index}.rowid as id from ${index} where ${index} match ${values[folded.length]} and ${joinAnd([guard(sql`${index}.rowid`), ...toList(contain(sql`${index}.rowid`, values, (way) => way === 'phrase'))])}`,
     }
   }
   const short = ways.indexOf('short')
@@ -125,14 +125,14 @@ export const contains: Dialect['contains'] = (table, id, fields, terms, all = fa
     values: [...folded, `${term}\u{10ffff}\u{10ffff}`],
     selectIds: (guard, ...values) =>
       sql`select distinct doc as id from ${sql.identifier(`${nameSearchTable(table)}_postings`)} where term >= ${values[short]} and term <= ${values[folded.length]}
-        and col in (${inFields}) and ${joinAnd([guard(sql`doc`), ...toList(has(sql`doc`, values, (_, index) => index === short))])}`,
+        and col in (${inFields}) and ${joinAnd([guard(sql`doc`), ...toList(contain(sql`doc`, values, (_, index) => index === short))])}`,
   }
 }
 
 const toList = (condition: SQL | undefined) => (condition ? [condition] : [])
 const quotePhrase = (text: string) => `"${text.replaceAll('"', '""')}"`
 
-/** Trigrams from all over a term. That they are in the order of the term, one behind the other, is for the caller to check. */
+/** Samples trigrams evenly from a term. The caller must test that a text contains the whole term. */
 function sampleTrigrams(term: string): string[] {
   const characters = [...term]
   const places = Array.from({ length: MAX_TRIGRAMS }, (_, part) => Math.floor((part * (characters.length - GRAM)) / (MAX_TRIGRAMS - 1)))

@@ -1,70 +1,65 @@
-// Knows the state of every served table, and notices at once when anybody has written to the file.
+// Reads the state of every served table on SQLite, and notices the commits of all processes at once.
 import Driver from 'better-sqlite3'
-import type { Database } from '../database.ts'
-import { TableStates } from '../states.ts'
+import { type StateWatcher, TableStates } from '../states.ts'
 import { WalIndex } from './wal-index.ts'
 
 /** Milliseconds to wait while the file is recovered after a crash. */
 const BUSY_TIMEOUT = 1_000
 
-export interface StateWatcher extends Pick<Database, 'readState'> {
-  /** This process has written, or may have. */
-  noteWrite(): void
-  close(): void
-}
-
 /**
- * It has a connection of its own: `data_version` tells of the commits of all others, those of this process too, and a transaction that
- * stays open on another connection does not hold it back. To ask takes two locks, and some 8 µs in a busy server, so that is only done
- * when the header of the WAL index says that there was a commit. Should it fail to, as on a file system that keeps what is mapped apart
- * from what is read, a write of this process finds that out, and it is not asked again.
+ * Watches the state on a connection of its own: `data_version` changes with the commits of all other connections, and no open transaction
+ * holds it back. Reading it takes two locks, some 8 µs in a busy server, so it is read only if the header of the WAL index has changed.
+ * On some file systems mapped memory and reads differ, and the header never changes. A write of this process detects that; from then on the
+ * header is ignored.
  */
 export function watchState(path: string): StateWatcher {
   const connection = new Driver(path, { readonly: true, timeout: BUSY_TIMEOUT })
   const dataVersion = connection.prepare<[], number>('pragma data_version').pluck()
   let counters: Driver.Statement<[], [string, number, number]> | undefined
   let index: WalIndex | undefined
-  let trusted = true
-  let written = true
-  let seen: number | undefined
+  let isHeaderReliable = true
+  let hasWritten = true
+  let lastVersion: number | undefined
   let states = new TableStates([])
 
-  function look(): void {
-    // In this order: what is committed in between is read, and seen as new the next time.
-    const told = index?.hasChanged()
-    if (told === false && !written) return
+  function refresh(): void {
+    // Keep this order: a commit in between is read now, and counts as new the next time.
+    const hasChanged = index?.hasChanged()
+    if (hasChanged === false && !hasWritten) return
     const version = dataVersion.get()
-    let certain = true
-    if (told === false && version !== seen) {
-      // Either the header does not tell, or somebody has committed just now, which it then does: that is looked at again the next time.
-      certain = index?.hasChanged() === false
-      if (certain) {
-        trusted = false
+    let isSettled = true
+    if (hasChanged === false && version !== lastVersion) {
+      // Either the header is unreliable, or a commit came just now. In that case the header has changed, and the next call decides.
+      isSettled = index?.hasChanged() === false
+      if (isSettled) {
+        isHeaderReliable = false
         index = undefined
       }
     }
-    if (version !== seen) {
-      // The table is there after the first migration.
+    if (version !== lastVersion) {
+      // The table exists only after the first migration.
       counters ??= connection.prepare<[], [string, number, number]>('select name, version, nonce from stockroom_counters').raw()
       states = new TableStates(counters.all().map(([name, version, nonce]) => [name, [version, nonce]]))
-      seen = version
+      lastVersion = version
     }
-    written = false
+    hasWritten = false
     if (index) {
-      if (certain) index.remember()
+      if (isSettled) index.remember()
     }
-    // It is there once something was read; until it has been remembered once it says that there was a commit.
-    else if (trusted) index = WalIndex.open(path)
+    // The WAL index exists after the first read. Until its first `remember` it reports a change.
+    else if (isHeaderReliable) index = WalIndex.open(path)
   }
 
   return {
     readState(tables) {
-      look()
+      refresh()
       return states.format(tables)
     },
     noteWrite() {
-      written = true
+      hasWritten = true
     },
-    close: () => connection.close(),
+    async close() {
+      connection.close()
+    },
   }
 }

@@ -1,4 +1,4 @@
-// The statements that there are for the shape of a list on SQLite. Which of them run is decided by how many rows match: list.ts.
+// Builds the statements for the shape of a list on SQLite. list.ts chooses among them by the number of matches.
 import { getTableName, type SQL, sql } from 'drizzle-orm'
 import { getTableConfig, type SQLiteColumn, SQLiteSyncDialect, type SQLiteTable } from 'drizzle-orm/sqlite-core'
 import {
@@ -20,16 +20,16 @@ import { computeCountLimit, type Guard, isFirstPage, MAX_SORTED, type Selection 
 import { createCompiler, placeholder, quoteName, type Statement } from '../statement.ts'
 import { SAMPLE_MASK } from './reader.ts'
 
-/** Clauses whose index may drive a statement; those behind them are only looked at row by row. */
+/** Maximum number of clauses whose index may drive a statement. The other clauses are checked row by row. */
 export const MAX_DRIVERS = 8
 
-/** Calls `tick()` for a random sample of the visited rows. SQLite evaluates it before the conditions that follow it. */
+/** A guard that calls `tick()` for a random sample of the visited rows. SQLite evaluates it before the conditions that follow it. */
 const tick: Guard = (id) => sql`(${id} * salt() & ${sql.raw(String(SAMPLE_MASK))} or tick())`
 export const compile = createCompiler(new SQLiteSyncDialect())
 
 const nameIdIndex = (table: string) => `${table}_ids`
 
-/** An index of nothing but ids: deep pages in their order are found without passing over whole rows. */
+/** Builds an index of the ids alone. It finds deep pages in the order of the ids without reading whole rows. */
 export const buildIdIndex = ({ table }: ServedResource): DerivedPart => ({
   name: nameIdIndex(table),
   isLostInRebuild: true,
@@ -39,50 +39,51 @@ export const buildIdIndex = ({ table }: ServedResource): DerivedPart => ({
 })
 
 /**
- * The statements of a shape. Those with a number drive from the clause with that number: they begin with the ids of its rows and sort
- * what is left of them. Those without walk along an index in the order of the list, and look at each row. `back` reads from the end.
+ * Builds the statements of a shape. A name with a number is driven by the clause with that number: the statement starts with the ids of its
+ * rows, and sorts the matches among them. A name without one walks along an index in the order of the list, and checks each row. `back`
+ * reads from the end.
  */
 export function buildStatements(selection: Selection): Record<string, Statement> {
   const { clauses, place, size, columns } = selection
   const order = buildOrderKeys(selection)
-  const bound = clauses.reduce((sum, { values }) => sum + values.length, 0)
-  // FTS5 finds a place by a whole number only, and the driver binds every number as a fraction.
+  const valueCount = clauses.reduce((sum, { values }) => sum + values.length, 0)
+  // FTS5 seeks by integers only, and the driver binds every number as a float.
   const key: Placeholders = (index) =>
-    index === order.length - 1 ? sql`cast(${placeholder(bound + index)} as integer)` : placeholder(bound + index)
+    index === order.length - 1 ? sql`cast(${placeholder(valueCount + index)} as integer)` : placeholder(valueCount + index)
   const head = selectHead(selection)
   const statements: Record<string, SQL> = { head: sql`select ${head}` }
   for (const driver of [undefined, ...clauses.keys().take(MAX_DRIVERS)]) {
-    const named = (statement: string) => (driver === undefined ? statement : `${statement}:${driver}`)
-    if (clauses.length > 0) statements[named('count')] = buildCount(selection, driver)
+    const name = (statement: string) => (driver === undefined ? statement : `${statement}:${driver}`)
+    if (clauses.length > 0) statements[name('count')] = buildCount(selection, driver)
     if (driver !== undefined)
-      statements[named('probe')] =
+      statements[name('probe')] =
         sql`select count(*) from (select 1 from (${buildIdQuery(selection, placeholder, driver, tick)}) limit ${sql.raw(String(MAX_SORTED + 1))})`
     if ('page' in place) {
       const shown = [...columns, head]
-      const offset = isFirstPage(place) ? {} : { offset: placeholder(bound) }
-      statements[named('rows')] = buildRowQuery(selection, { driver, shown, order, ...offset, limit: size + 1 })
+      const offset = isFirstPage(place) ? {} : { offset: placeholder(valueCount) }
+      statements[name('rows')] = buildRowQuery(selection, { driver, shown, order, ...offset, limit: size + 1 })
       if (!isFirstPage(place))
-        statements[named('back')] = buildRowQuery(selection, { driver, shown, order: reverseOrder(order), ...offset, limit: size })
+        statements[name('back')] = buildRowQuery(selection, { driver, shown, order: reverseOrder(order), ...offset, limit: size })
     } else {
-      const [there, back] = place.backward ? [reverseOrder(order), order] : [order, reverseOrder(order)]
+      const [forward, back] = place.backward ? [reverseOrder(order), order] : [order, reverseOrder(order)]
       const beside = (inclusive: boolean) => (order: readonly OrderKey[]) => buildRangesAfter(order, place.beside, key, inclusive, true)
       const others = buildRowQuery(selection, { driver, shown: [sql`1`], order: back, ranges: beside(!place.inclusive), limit: 1 })
-      // Not by EXISTS, which would read without the order, having no use for it, and come upon the first row late.
+      // EXISTS would ignore the order, and find the first row late.
       const shown = [...columns, sql`(${others})`, head]
-      statements[named('rows')] = buildRowQuery(selection, {
+      statements[name('rows')] = buildRowQuery(selection, {
         driver,
         shown,
-        order: there,
+        order: forward,
         ranges: beside(place.inclusive),
         limit: size + 1,
       })
-      statements[named('others')] = others
+      statements[name('others')] = others
     }
   }
   return Object.fromEntries(Object.entries(statements).map(([title, query]) => [title, compile(query)]))
 }
 
-/** `matched()` is a result column: SQLite may evaluate the terms of a WHERE in any order, and would count rows that a later term drops. */
+/** Builds a count. `matched()` is a result column: SQLite evaluates the terms of a WHERE in any order, and would count rows that a later term drops. */
 function buildCount(selection: Selection, driver: number | undefined): SQL {
   const limit = computeCountLimit(selection)
   const stop = Number.isFinite(limit) ? sql.raw(` limit ${limit + 1}`) : sql``
@@ -91,7 +92,10 @@ function buildCount(selection: Selection, driver: number | undefined): SQL {
   return sql`select count(found) from (select matched() as found from ${from} where ${joinAnd([...asks, ...checks])}${stop})`
 }
 
-/** The table, or the ids for which the clause `driver` holds and their rows; `cross join` keeps SQLite from turning that round, and the `+` from finding the ids by what else holds of them. */
+/**
+ * Builds the source of a statement: the table, or the ids of the driver's rows joined with the table. `cross join` fixes the order of the join,
+ * and `+` keeps SQLite from finding the ids by another clause.
+ */
 function buildSource(selection: Selection, driver: number | undefined, hint = sql``): { from: SQL; checks: SQL[] } {
   const { table } = selection
   if (driver === undefined) return { from: sql`${table}${hint}`, checks: buildChecks(selection, placeholder) }
@@ -99,11 +103,12 @@ function buildSource(selection: Selection, driver: number | undefined, hint = sq
   return { from: sql`(${ids}) driver cross join ${table} on ${table.id} = +driver.id`, checks: buildChecks(selection, placeholder, driver) }
 }
 
+/** The parts of a query for rows. */
 interface DriverRowQuery {
   driver: number | undefined
   shown: readonly (SQL | SQLiteColumn)[]
   order: readonly OrderKey[]
-  /** Conditions on the keys of the order, whose rows follow each other. */
+  /** Builds conditions on the keys of the order. Their ranges follow each other. */
   ranges?: (order: readonly OrderKey[]) => SQL[]
   offset?: SQL
   limit: number
@@ -121,36 +126,36 @@ function buildRowQuery(selection: Selection, rows: DriverRowQuery): SQL {
   }
   const streamed = rows.driver === undefined && byId ? clauses.findIndex((clause) => clause.isOrderedById && clause.selectIds) : -1
   const driver = streamed >= 0 ? streamed : rows.driver
-  // An index that has its rows in the order of their ids needs no sorting, if SQLite is told that it is those ids that are ordered.
+  // If the driver's index yields ids in order, ordering by these ids lets SQLite skip sorting.
   const order =
     byId && driver !== undefined && clauses[driver]?.isOrderedById
       ? rows.order.map((key) => ({ ...key, column: sql`driver.id` }))
       : rows.order
   const { from, checks } = buildSource(selection, driver, chooseHint(selection, { ...rows, driver }))
-  // Where an index gives exactly the rows of the page, there is nothing that could take long; the ids of a driver have asked already.
+  // No ticks if an index yields exactly the rows of the page, which is quick, or if the driver's ids tick already.
   const long = clauses.length > 0 || !canWalkIndex(rows.order) || rows.offset !== undefined
   const ticks = driver === undefined && long ? [tick(table.id)] : []
-  // A scan of the whole table drops rows by the range too, and these were visited: it comes after `tick()`. Of two bounds SQLite takes
-  // the one that it reads first, and that of the place is the narrower.
+  // The range comes after `tick()`, because a scan visits the rows outside it too. It comes before the checks, because SQLite takes the first
+  // of two bounds, and the range is the narrower one.
   const select = (range: readonly SQL[]) =>
     sql`select ${shown} from ${from} where ${joinAnd([...ticks, ...range, ...checks])} ${buildOrderBy(order)} limit ${limit}${offset}`
   const ranges = rows.ranges?.(order) ?? []
   if (ranges.length < 2) return select(ranges)
-  // SQLite runs the parts one after the other, and no further than to the limit.
+  // SQLite runs the parts one after the other, and stops at the limit.
   const parts = ranges.map((range) => sql`select * from (${select([range])})`)
   return sql`${sql.join(parts, sql` union all `)} limit ${limit}`
 }
 
-/** Without it SQLite sorts what it finds by the index of a filter, or the whole table where several fields are ordered by. */
+/** Chooses an index hint. Without it, SQLite would sort the rows of a filter's index, or the whole table if several fields order it. */
 function chooseHint({ table, clauses }: Selection, { driver, order }: DriverRowQuery): SQL {
   const [first, second] = order
   if (driver !== undefined || !first) return sql``
-  if (!second) return clauses.some(({ isOrderedById: byId }) => byId) ? sql`` : sql` not indexed`
+  if (!second) return clauses.some(({ isOrderedById }) => isOrderedById) ? sql`` : sql` not indexed`
   const index = findIndex(table, first.name)
   return index ? sql` indexed by ${sql.identifier(index)}` : sql``
 }
 
-/** The index to walk along in the order of a column. */
+/** Finds the index in the order of a column. */
 export function findIndex(table: SQLiteTable, column: string): string | undefined {
   const { indexes } = getTableConfig(table)
   return indexes.find(({ config: { columns, where } }) => !where && columns[0] && 'name' in columns[0] && columns[0].name === column)
