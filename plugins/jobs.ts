@@ -94,11 +94,11 @@ async function runPulse({ db, jobs, log }: FastifyInstance, signal: AbortSignal)
     }
   }
   const enqueueDue = async () => {
-    const { isEnabled, dispatch, deliver } = await findDueWork(db)
-    if (!dispatch && deliver.length === 0) return isEnabled
+    const { isEnabled, hasUnreadChanges, dueWebhooks } = await findDueWork(db)
+    if (!hasUnreadChanges && dueWebhooks.length === 0) return isEnabled
     await db.write(async (tx) => {
-      if (dispatch) await jobs.enqueue(tx, 'webhooks.dispatch', {}, { key: 'webhooks' })
-      for (const webhook of deliver) await jobs.enqueue(tx, 'webhooks.deliver', { webhook }, { key: String(webhook) })
+      if (hasUnreadChanges) await jobs.enqueue(tx, 'webhooks.dispatch', {}, { key: 'webhooks' })
+      for (const webhook of dueWebhooks) await jobs.enqueue(tx, 'webhooks.deliver', { webhook }, { key: String(webhook) })
     })
     jobs.wake()
     return true

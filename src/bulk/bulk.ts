@@ -65,7 +65,7 @@ export const locateFaults = ({ place, faults }: CheckedOperation): Fault[] =>
 export async function checkBulk(resource: Resource, body: BulkBody, { repeated }: Envelope): Promise<CheckedOperation[]> {
   const check = checkOperation(resource)
   const yieldTurn = createYielder()
-  const checked: CheckedOperation[] = []
+  const checkedOperations: CheckedOperation[] = []
   let left = MAX_FAULTS
   for (const [place, input] of body.operations.entries()) {
     await yieldTurn()
@@ -74,9 +74,9 @@ export async function checkBulk(resource: Resource, body: BulkBody, { repeated }
     // A response must not be much larger than its request.
     const maxListed = Math.min(MAX_LISTED_FAULTS, left)
     left -= Math.min(maxListed, faults.length)
-    checked.push({ place, input, op: isOperationName(op) ? op : null, faults, maxListed })
+    checkedOperations.push({ place, input, op: isOperationName(op) ? op : null, faults, maxListed })
   }
-  return checked
+  return checkedOperations
 }
 
 /**
@@ -86,16 +86,16 @@ export async function checkBulk(resource: Resource, body: BulkBody, { repeated }
  */
 export async function runAtomic(
   writing: WriteContext,
-  checked: readonly CheckedOperation[],
+  checkedOperations: readonly CheckedOperation[],
   context: BulkContext,
   faults: readonly Fault[],
 ): Promise<OperationResult[]> {
-  await lockRecords(writing, checked)
+  await lockRecords(writing, checkedOperations)
   const yieldTurn = createYielder()
   const results: OperationResult[] = []
   const problems = faults.length > 0 ? [invalid(faults)] : []
   let characters = 0
-  for (const operation of checked) {
+  for (const operation of checkedOperations) {
     if (problems.reduce((sum, problem) => sum + problem.faults.length, 0) > MAX_FAULTS) break
     await yieldTurn()
     try {
@@ -125,14 +125,14 @@ function mergeProblems(problems: readonly Problem[]): Problem {
 /** Runs operations, each of which can fail on its own. Their results include the problems. */
 export async function runEach(
   writing: WriteContext,
-  checked: readonly CheckedOperation[],
+  checkedOperations: readonly CheckedOperation[],
   context: BulkContext,
 ): Promise<OperationResult[]> {
   const { db, tx } = writing
-  await lockRecords(writing, checked)
+  await lockRecords(writing, checkedOperations)
   const yieldTurn = createYielder()
   const results: OperationResult[] = []
-  for (const operation of checked) {
+  for (const operation of checkedOperations) {
     await yieldTurn()
     try {
       results.push(
@@ -154,16 +154,16 @@ export interface AppliedOperation extends OperationEffect {
 /** Runs one operation. Throws a problem with up to `maxListed` faults, whose pointers are relative to the whole body. */
 async function runOperation(
   writing: WriteContext,
-  checked: CheckedOperation,
+  checkedOperation: CheckedOperation,
   context: BulkContext,
   maxListed: number,
 ): Promise<AppliedOperation> {
-  const { place, input, op, faults } = checked
+  const { place, input, op, faults } = checkedOperation
   const at = `/operations/${place}`
   const operation = input as BulkOperation
   if (op === null || faults.length > 0) {
     const further = op === null ? [] : await findOperationFaults(writing, operation, faults)
-    const all = [...locateFaults(checked), ...further.map((fault) => prefixPointer(`${at}/body`, fault))]
+    const all = [...locateFaults(checkedOperation), ...further.map((fault) => prefixPointer(`${at}/body`, fault))]
     throw invalid(all, all.slice(0, maxListed))
   }
   try {
@@ -180,8 +180,8 @@ async function runOperation(
  * Two bulk requests could deadlock. Takes all locks up front, in one global order. Unique values are locked by name, since a record that
  * does not exist yet cannot be locked.
  */
-async function lockRecords({ db, tx, table, resource }: WriteContext, checked: readonly CheckedOperation[]): Promise<void> {
-  const valid = checked.filter(({ faults }) => faults.length === 0).map((one) => one.input as BulkOperation)
+async function lockRecords({ db, tx, table, resource }: WriteContext, checkedOperations: readonly CheckedOperation[]): Promise<void> {
+  const valid = checkedOperations.filter(({ faults }) => faults.length === 0).map(({ input }) => input as BulkOperation)
   const key = findUpsertKey(resource)
   const fields = resource.unique.flatMap((unique) => (unique.length === 1 ? unique : []))
   const names = valid.flatMap(({ body = {} }) =>

@@ -55,7 +55,7 @@ export function bulkRoute(app: App, resource: Resource): void {
     const { length } = request.body.operations
     const limit = request.key ? app.limits.authenticated : app.limits.anonymous
     await limit.takeFurther(request, reply, Math.ceil(length / OPERATIONS_PER_REQUEST) - 1)
-    const checked = await checkBulk(resource, request.body, envelope)
+    const checkedOperations = await checkBulk(resource, request.body, envelope)
     const context = {
       resources: app.resources,
       by: readActor(request),
@@ -63,14 +63,14 @@ export function bulkRoute(app: App, resource: Resource): void {
       instance: request.id,
     }
     const runAll = async (tx: Queries) =>
-      buildResponse(await runAtomic(buildWriteContext(tx, app.db, resource), checked, context, envelope.faults))
+      buildResponse(await runAtomic(buildWriteContext(tx, app.db, resource), checkedOperations, context, envelope.faults))
     const runPart = async (tx: Queries, progress?: { results?: OperationResult[] }) => {
       const { results: previous = [] } = progress ?? {}
       const results = [
         ...previous,
-        ...(await runEach(buildWriteContext(tx, app.db, resource), takeSlice(checked, previous.length), context)),
+        ...(await runEach(buildWriteContext(tx, app.db, resource), takeSlice(checkedOperations, previous.length), context)),
       ]
-      return results.length < checked.length ? continueFrom({ results }) : buildResponse(results)
+      return results.length < checkedOperations.length ? continueFrom({ results }) : buildResponse(results)
     }
     const attempt = readIdempotentRequest(request)
     // The semaphore is released before the response is sent: a slow reader must not delay other bulk requests.

@@ -11,13 +11,13 @@ const MAX_SLICE_OPERATIONS = 100
 const MAX_SLICE_CHARACTERS = 131_072
 
 /** Returns the operations of the slice that begins at `start`, at least one. */
-export function takeSlice(checked: readonly CheckedOperation[], start: number): readonly CheckedOperation[] {
+export function takeSlice(checkedOperations: readonly CheckedOperation[], start: number): readonly CheckedOperation[] {
   let end = start
-  for (let characters = 0; end < Math.min(checked.length, start + MAX_SLICE_OPERATIONS); end++) {
-    characters += measureText(checked[end]?.input)
+  for (let characters = 0; end < Math.min(checkedOperations.length, start + MAX_SLICE_OPERATIONS); end++) {
+    characters += measureText(checkedOperations[end]?.input)
     if (end > start && characters > MAX_SLICE_CHARACTERS) break
   }
-  return checked.slice(start, end)
+  return checkedOperations.slice(start, end)
 }
 
 /** Sums the lengths of all texts in a value. Iterates, since the value may be too deep for recursion. */

@@ -23,7 +23,7 @@ const SUPERVISION_INTERVAL = 5
 /** Seconds that an attempt can take. pg-boss ends it then, in spite of heartbeats. */
 const MAX_RUN_TIME = 12 * 3_600
 const DAY = 24 * 3_600
-/** Seconds that a waiting job is kept. pg-boss deletes it then, so the time is as good as endless. */
+/** Seconds that a waiting job is kept. pg-boss deletes older ones, so the time is practically infinite. */
 const FOREVER = 10_000 * DAY
 
 export interface BossOptions extends QueueOptions {

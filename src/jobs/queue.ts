@@ -77,7 +77,7 @@ export interface Queue {
    * has the same id.
    */
   add(tx: Queries, job: NewJob): Promise<string | undefined>
-  /** Finds the kinds that may have a due job, with one query for all kinds. */
+  /** Finds the kinds that have a due job, without blocking writes. */
   findDueKinds(kinds: readonly string[]): Promise<readonly string[]>
   /** Claims up to `max` due jobs, including jobs whose lease has expired. */
   claim(kind: string, max: number): Promise<ClaimedJob[]>

@@ -29,9 +29,9 @@ interface Choice {
 /** Yields `count` products as lines of an import. A smaller sample is the beginning of a larger one. */
 export async function* sampleProducts(count: number): AsyncGenerator<Line> {
   const random = createRandom(SEED)
-  const seen = new Set<string>()
+  const usedNames = new Set<string>()
   for (let number = 1; number <= count; number++) {
-    const { code, category, ...product } = drawUnseen(random, seen)
+    const { code, category, ...product } = drawUnused(random, usedNames)
     const value = {
       sku: `${code}-${String(number).padStart(6, '0')}`,
       ...product,
@@ -42,12 +42,12 @@ export async function* sampleProducts(count: number): AsyncGenerator<Line> {
   }
 }
 
-function drawUnseen(random: Random, seen: Set<string>) {
+function drawUnused(random: Random, usedNames: Set<string>) {
   for (let draw = 1; ; draw++) {
     const product = drawProduct(random)
     const key = `${product.brand} ${product.name}`
-    if (seen.has(key) && draw < MAX_DRAWS) continue
-    seen.add(key)
+    if (usedNames.has(key) && draw < MAX_DRAWS) continue
+    usedNames.add(key)
     return product
   }
 }

@@ -80,7 +80,7 @@ interface DeliveryRun extends Transport {
 async function deliverUntilIdle(db: Database, { webhook, stopping, aborted, setWaker, ...transport }: DeliveryRun): Promise<number> {
   const inFlight = new Set<Promise<void>>()
   let finished: FinishedAttempt[] = []
-  let sent = 0
+  let count = 0
   for (;;) {
     const { promise: waking, resolve } = Promise.withResolvers<void>()
     setWaker(resolve)
@@ -97,8 +97,8 @@ async function deliverUntilIdle(db: Database, { webhook, stopping, aborted, setW
       // `Promise.race` below reports a failure. Without a handler until then, it would be an unhandled rejection.
       attempt.catch(() => {})
     }
-    sent += attempts.filter(({ outcome }) => outcome).length
-    if (inFlight.size === 0 && finished.length === 0) return sent
+    count += attempts.filter(({ outcome }) => outcome).length
+    if (inFlight.size === 0 && finished.length === 0) return count
     if (finished.length === 0) {
       await Promise.race([...inFlight, waking])
       // Transactions are expensive, so a single one records all attempts that finish at about the same time.

@@ -9,15 +9,15 @@ export interface DueWork {
   /** Whether any webhook is enabled. */
   isEnabled: boolean
   /** Whether the change log has entries that are not dispatched yet. */
-  dispatch: boolean
+  hasUnreadChanges: boolean
   /** Ids of webhooks with due deliveries. */
-  deliver: number[]
+  dueWebhooks: number[]
 }
 
 export async function findDueWork(db: Database): Promise<DueWork> {
   const { webhooks, webhook_pauses: pauses, deliveries } = db.tables
   const [enabled] = await db.read.select({ id: webhooks.id }).from(webhooks).where(eq(webhooks.enabled, true)).limit(1)
-  if (!enabled) return { isEnabled: false, dispatch: false, deliver: [] }
+  if (!enabled) return { isEnabled: false, hasUnreadChanges: false, dueWebhooks: [] }
   const now = new Date().toISOString()
   const one = sql<number>`1`.as('one')
   const due = and(eq(deliveries.webhook, webhooks.id), inArray(deliveries.status, ['pending', 'sending']), lte(deliveries.due_at, now))
@@ -38,5 +38,5 @@ export async function findDueWork(db: Database): Promise<DueWork> {
     )
   // A comparison with the newest id would not do: after pruning, the log may be empty.
   const unread = await readEntries(db.read, db, await readOffset(db.read, db), 1)
-  return { isEnabled: true, dispatch: unread.length > 0, deliver: waiting.map(({ id }) => id) }
+  return { isEnabled: true, hasUnreadChanges: unread.length > 0, dueWebhooks: waiting.map(({ id }) => id) }
 }

@@ -29,10 +29,10 @@ const MAX_HISTORY = 20
 export interface Outcome {
   /** New values of the delivery's columns. */
   values: Partial<Delivery>
-  ok: boolean
-  gone: boolean
+  isDelivered: boolean
+  isGone: boolean
   /** The last attempt has failed. */
-  exhausted: boolean
+  isExhausted: boolean
   error: string | null
   /** Milliseconds without deliveries to the receiver. */
   pause: number
@@ -46,25 +46,25 @@ export function computeOutcome(
 ): Outcome {
   const attempts = delivery.attempts + 1
   const attempt: DeliveryAttempt = { at, status, latency_ms: latency, error, response }
-  const ok = error === null
-  const gone = status === GONE
+  const isDelivered = error === null
+  const isGone = status === GONE
   const pause = computePause(status, retryAfter)
-  const exhausted = !ok && attempts >= schedule.length
-  const ended = ok || gone || exhausted
+  const isExhausted = !isDelivered && attempts >= schedule.length
+  const isFinished = isDelivered || isGone || isExhausted
   const wait = Math.max(pause, (schedule[attempts] ?? 0) * (1 + JITTER * Math.random()))
   return {
     values: {
-      status: ok ? 'delivered' : ended ? 'failed' : 'pending',
+      status: isDelivered ? 'delivered' : isFinished ? 'failed' : 'pending',
       attempts,
-      due_at: ended ? null : new Date(Date.now() + wait).toISOString(),
+      due_at: isFinished ? null : new Date(Date.now() + wait).toISOString(),
       response_status: status,
       latency_ms: latency,
       error,
       history: [...delivery.history, attempt].slice(-MAX_HISTORY),
     },
-    ok,
-    gone,
-    exhausted,
+    isDelivered,
+    isGone,
+    isExhausted,
     error,
     pause,
   }

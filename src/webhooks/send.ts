@@ -89,13 +89,13 @@ export class Sender {
 /** Reads the start of a response as text. A response longer than MAX_READ loses its connection. */
 async function readBeginning(body: AsyncIterable<Buffer> & { destroy(): unknown }): Promise<string> {
   const chunks: Buffer[] = []
-  let [stored, read] = [0, 0]
+  let [storedBytes, readBytes] = [0, 0]
   for await (const chunk of body) {
-    if (stored < MAX_RESPONSE) chunks.push(chunk.subarray(0, MAX_RESPONSE - stored))
-    stored = Math.min(MAX_RESPONSE, stored + chunk.length)
-    read += chunk.length
+    if (storedBytes < MAX_RESPONSE) chunks.push(chunk.subarray(0, MAX_RESPONSE - storedBytes))
+    storedBytes = Math.min(MAX_RESPONSE, storedBytes + chunk.length)
+    readBytes += chunk.length
     // Leaving the loop destroys the body and its connection.
-    if (read > MAX_READ) break
+    if (readBytes > MAX_READ) break
   }
   // No database stores NUL as text.
   return Buffer.concat(chunks).toString().replaceAll('\0', '\ufffd')

@@ -77,17 +77,17 @@ export const findBodyFaults: FindFaults = async ({ server, params, body }, fault
 /** Checks a filter. It must fit every resource that `events` name, or with `*` at least one. */
 function findFilterFaults(filter: string, events: readonly string[], resources: readonly Resource[]): Fault[] {
   if (filter === '') return []
-  const named = events.includes(ALL) ? listEventTypes(resources) : events
-  const told = resources.filter((resource) => hasEvents(resource) && named.some((type) => parseResource(type) === resource.table))
-  const found = told.map((resource) => readFilter(resource, filter).faults)
+  const types = events.includes(ALL) ? listEventTypes(resources) : events
+  const candidates = resources.filter((resource) => hasEvents(resource) && types.some((type) => parseResource(type) === resource.table))
+  const faultLists = candidates.map((resource) => readFilter(resource, filter).faults)
   if (
-    found.length > 0 &&
-    (events.includes(ALL) ? found.some((faults) => faults.length === 0) : found.every((faults) => faults.length === 0))
+    faultLists.length > 0 &&
+    (events.includes(ALL) ? faultLists.some((faults) => faults.length === 0) : faultLists.every((faults) => faults.length === 0))
   )
     return []
   // Report the faults for the resource that the filter fits best: most of its unknown names have a suggestion.
   const countUnknown = (faults: readonly Fault[]) => faults.filter(({ suggestion }) => suggestion === undefined).length
-  const [faults = []] = found.filter((some) => some.length > 0).sort((a, b) => countUnknown(a) - countUnknown(b))
+  const [faults = []] = faultLists.filter(({ length }) => length > 0).sort((a, b) => countUnknown(a) - countUnknown(b))
   return faults.map(({ detail, allowed, suggestion, ...fault }) => ({
     pointer: '/filter',
     detail: 'parameter' in fault ? `${fault.parameter} ${detail}` : detail,
@@ -184,10 +184,10 @@ export async function applyOutcomes(tx: Queries, db: Database, webhook: Webhook,
     const until = new Date(Date.now() + pause).toISOString()
     await tx.insert(pauses).values({ webhook: webhook.id, until }).onConflictDoUpdate({ target: pauses.webhook, set: { until } })
   }
-  const ok = outcomes.some((outcome) => outcome.ok)
-  const failure = outcomes.find((outcome) => !outcome.ok)
+  const hasDelivery = outcomes.some(({ isDelivered }) => isDelivered)
+  const failure = outcomes.find(({ isDelivered }) => !isDelivered)
   let since = webhook.failing_since
-  if (ok) since = null
+  if (hasDelivery) since = null
   else if (failure) since ??= new Date().toISOString()
   if (since !== webhook.failing_since) await tx.update(table).set({ failing_since: since }).where(eq(table.id, webhook.id))
   if (!webhook.enabled) return false
@@ -199,8 +199,8 @@ export async function applyOutcomes(tx: Queries, db: Database, webhook: Webhook,
 }
 
 function findDisableReason(outcomes: readonly Outcome[], since: string | null): string | undefined {
-  if (outcomes.some(({ gone }) => gone)) return 'The receiver answered 410 (Gone).'
-  const last = outcomes.findLast(({ exhausted }) => exhausted)
+  if (outcomes.some(({ isGone }) => isGone)) return 'The receiver answered 410 (Gone).'
+  const last = outcomes.findLast(({ isExhausted }) => isExhausted)
   if (!last || since === null || Date.now() - Date.parse(since) < DISABLE_AFTER) return undefined
   return `No delivery has arrived since ${since}: ${last.error}.`
 }

@@ -338,16 +338,16 @@ onEach('an empty change log needs no dispatch', async (t, dialect) => {
   await createWebhook(app, 'http://127.0.0.1:9/')
   const means = { resources: app.resources, origin: '', signal: new AbortController().signal }
   await ask(app, 'POST', LIST, shirt)
-  await waitFor(async () => (await findDueWork(app.db)).dispatch, 'a change that can be read')
+  await waitFor(async () => (await findDueWork(app.db)).hasUnreadChanges, 'a change that can be read')
   await waitFor(async () => (await dispatch(app.db, means)) > 0)
   await waitFor(async () => {
     await dispatch(app.db, means)
-    return !(await findDueWork(app.db)).dispatch
+    return !(await findDueWork(app.db)).hasUnreadChanges
   })
   await app.db.write((tx) => tx.delete(app.db.tables.changes))
   t.match(await findDueWork(app.db), { dispatch: false })
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 2 })
-  await waitFor(async () => (await findDueWork(app.db)).dispatch)
+  await waitFor(async () => (await findDueWork(app.db)).hasUnreadChanges)
   t.equal(await waitFor(() => dispatch(app.db, means)), 1)
 })
 
@@ -355,7 +355,7 @@ onEach('a failing job is delayed before its retry', async (t, dialect) => {
   const app = await build(t, dialect, { env: LOCAL })
   const { id } = await createWebhook(app, 'http://127.0.0.1:9/')
   await ask(app, 'POST', LIST, shirt)
-  await waitFor(async () => (await findDueWork(app.db)).dispatch, 'a change that can be read')
+  await waitFor(async () => (await findDueWork(app.db)).hasUnreadChanges, 'a change that can be read')
   await app.db.write((tx) => tx.run(sql`alter table deliveries rename to lost`))
   for (const work of [
     (signal: AbortSignal) => dispatch(app.db, { resources: app.resources, origin: '', signal }),
