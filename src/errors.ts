@@ -33,7 +33,7 @@ export const errors = {
   'internal-error': { status: 500, title: 'Something went wrong here' },
   'query-too-expensive': { status: 503, title: 'The list takes too long' },
   'database-busy': { status: 503, title: 'The database is busy' },
-  'database-unavailable': { status: 503, title: 'The database does not answer' },
+  'database-unavailable': { status: 503, title: 'The database does not respond' },
   'too-many-streams': { status: 503, title: 'There are too many streams' },
   overloaded: { status: 503, title: 'There is too much to do' },
   'not-ready': { status: 503, title: 'The service is not ready' },

@@ -149,13 +149,13 @@ t.test('failures exit with 1 and a reason', async (t) => {
       'a server that is not there',
       ['serve'],
       'postgres://postgres@127.0.0.1:1/stockroom',
-      /^PostgreSQL at 127\.0\.0\.1:1\/stockroom does not answer\. Check/,
+      /^PostgreSQL at 127\.0\.0\.1:1\/stockroom does not respond\. Check/,
     ],
     [
       'a server without an address',
       ['serve'],
       'postgres://postgres@nowhere.invalid/stockroom',
-      /^PostgreSQL at nowhere\.invalid\/stockroom does not answer\. Check/,
+      /^PostgreSQL at nowhere\.invalid\/stockroom does not respond\. Check/,
     ],
     [
       'a folder as database',

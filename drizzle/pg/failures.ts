@@ -3,7 +3,7 @@ import { DatabaseUnusable, type Failure, findFailure, listCauses } from '../data
 
 /** Messages of errors that this folder throws. */
 export const ALL_IN_USE = 'all connections are in use'
-export const SILENT = 'the server does not answer on this connection'
+export const SILENT = 'the server does not respond on this connection'
 
 const failures: Record<string, Failure> = {
   '23505': 'unique',
@@ -64,7 +64,7 @@ export const hasConnectionEnded = (error: unknown): boolean =>
 
 /** Reasons why the service cannot start, and what to do. */
 const reasons: Partial<Record<Failure, string>> = {
-  unavailable: 'does not answer. Check DATABASE_URL, and that the server runs',
+  unavailable: 'does not respond. Check DATABASE_URL, and that the server runs',
   exhausted: 'has no connection left. Raise max_connections, or end other programs',
   readOnly: 'is read-only, as a replica is, so its schema cannot be brought up to date. Set DATABASE_URL to the primary',
   full: 'has no space left on its disk, so its schema cannot be brought up to date',

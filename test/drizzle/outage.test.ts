@@ -62,7 +62,7 @@ t.test('connections that vanish silently are replaced, and /readyz does not hang
   await Promise.all(Array.from({ length: 12 }, (_, number) => [list(app), create(app, { ...PRODUCT, sku: `${number}` })]).flat())
   abandon()
   t.match(await ready(app), unavailable('not-ready', /has not answered for 2 s/))
-  t.match(await create(app), unavailable('database-unavailable', /does not answer/), 'the request is answered')
+  t.match(await create(app), unavailable('database-unavailable', /does not respond/), 'the request is answered')
   await waitForStatus(200, () => list(app))
   await waitForStatus(201, () => create(app))
   await waitForStatus(200, () => ready(app))
@@ -153,7 +153,7 @@ t.test('a start that cannot use the server says why in one sentence', OPTIONS, a
   await fails(
     'nothing listens',
     'postgres://postgres@127.0.0.1:1/none',
-    /^PostgreSQL at 127\.0\.0\.1:1\/none does not answer\. .*ECONNREFUSED/,
+    /^PostgreSQL at 127\.0\.0\.1:1\/none does not respond\. .*ECONNREFUSED/,
   )
   const missing = new URL(url)
   missing.pathname = '/stockroom_missing'
@@ -163,5 +163,5 @@ t.test('a start that cannot use the server says why in one sentence', OPTIONS, a
     /^PostgreSQL at \S+\/stockroom_missing has no such database\. Create it, or check DATABASE_URL/,
   )
   const { port } = hanging.address() as AddressInfo
-  await fails('it hangs', `postgres://postgres@127.0.0.1:${port}/none`, /^PostgreSQL at \S+ does not answer\. Check DATABASE_URL/)
+  await fails('it hangs', `postgres://postgres@127.0.0.1:${port}/none`, /^PostgreSQL at \S+ does not respond\. Check DATABASE_URL/)
 })
