@@ -20,8 +20,8 @@ export async function startProxy(t: Pick<Test, 'teardown'>, url: string, default
   const target = new URL(url)
   const [host, hostPort] = [target.hostname, Number(target.port || defaultPort)]
   const sockets = new Set<Socket>()
-  const abandoned = new WeakSet<Socket>()
-  let held = false
+  const stalledSockets = new WeakSet<Socket>()
+  let stalled = false
   const server = createServer((near) => {
     const far = connect(hostPort, host)
     for (const [one, other] of [
@@ -32,31 +32,31 @@ export async function startProxy(t: Pick<Test, 'teardown'>, url: string, default
       one.on('error', () => {})
       one.on('close', () => other.destroy())
     }
-    near.on('data', (chunk) => held || abandoned.has(near) || far.write(chunk))
-    far.on('data', (chunk) => abandoned.has(far) || near.write(chunk))
+    near.on('data', (chunk) => stalled || stalledSockets.has(near) || far.write(chunk))
+    far.on('data', (chunk) => stalledSockets.has(far) || near.write(chunk))
   })
-  const plug = async (port: number) => void (await once(server.listen(port, '127.0.0.1'), 'listening'))
-  const cut = async () => {
+  const listen = async (port: number) => void (await once(server.listen(port, '127.0.0.1'), 'listening'))
+  const disconnect = async () => {
     const closed = once(server, 'close')
     server.close()
     for (const socket of sockets) socket.destroy()
     sockets.clear()
     await closed
   }
-  await plug(0)
+  await listen(0)
   const { port } = server.address() as AddressInfo
-  t.teardown(() => server.listening && cut())
+  t.teardown(() => server.listening && disconnect())
   target.hostname = '127.0.0.1'
   target.port = String(port)
   return {
     url: target.href,
-    disconnect: cut,
-    reconnect: () => plug(port),
+    disconnect,
+    reconnect: () => listen(port),
     setStalled: (on) => {
-      held = on
+      stalled = on
     },
     stallExisting: () => {
-      for (const socket of sockets) abandoned.add(socket)
+      for (const socket of sockets) stalledSockets.add(socket)
     },
   }
 }

@@ -56,20 +56,20 @@ t.test('a read-only database answers 503 to writes and to /readyz until it is wr
 })
 
 t.test('connections that vanish silently are replaced, and /readyz does not hang', OPTIONS, async (t) => {
-  const { url, stallExisting: abandon, setStalled: hold } = await startProxy(t, await postgres.create(t), 5432)
+  const { url, stallExisting, setStalled } = await startProxy(t, await postgres.create(t), 5432)
   const app = await build(t, postgres, at(url))
   // All connections are open and idle.
   await Promise.all(Array.from({ length: 12 }, (_, number) => [list(app), create(app, { ...PRODUCT, sku: `${number}` })]).flat())
-  abandon()
+  stallExisting()
   t.match(await ready(app), unavailable('not-ready', /has not answered for 2 s/))
   t.match(await create(app), unavailable('database-unavailable', /does not respond/), 'the request is answered')
   await waitForStatus(200, () => list(app))
   await waitForStatus(201, () => create(app))
   await waitForStatus(200, () => ready(app))
 
-  hold(true)
+  setStalled(true)
   t.match(await ready(app), unavailable('not-ready', /has not answered for 2 s/), 'the server hangs')
-  hold(false)
+  setStalled(false)
   await waitForStatus(200, () => ready(app))
   t.match(await create(app), { status: 201 })
 })

@@ -354,7 +354,7 @@ t.test('the plugin gets a log for each limit', async (t) => {
 
 t.test('without Redis each process counts by itself, until Redis returns', { skip }, async (t) => {
   const prefix = prefixFor(t)
-  const { url, disconnect: cut, reconnect: plug, setStalled: hold } = await startProxy(t, REDIS, 6379)
+  const { url, disconnect, reconnect, setStalled } = await startProxy(t, REDIS, 6379)
   const seen: boolean[] = []
   let changed = Promise.withResolvers<boolean>()
   const redis = await openRedis(url, {
@@ -370,20 +370,20 @@ t.test('without Redis each process counts by itself, until Redis returns', { ski
   const log = new RedisLog(redis, { policy: 'away', limit: 3, window: WINDOW }, fallback, { prefix })
   const ask = async () => (await log.take('a')).current
   t.equal(await ask(), 1)
-  await cut()
+  await disconnect()
   t.equal(await ask(), 1, 'counted in this process')
   t.equal(redis.isAway, true)
   t.strictSame([await ask(), await ask(), await ask()], [2, 3, 4], 'limited in this process')
   const back = changed.promise
-  await plug()
+  await reconnect()
   t.equal(await back, false)
   t.equal(await ask(), 2, 'the count in Redis continues')
-  hold(true)
+  setStalled(true)
   t.equal((await log.take('b')).current, 1, 'an unresponsive Redis is not waited for')
   t.equal(redis.isAway, true, 'the next requests do not use Redis')
   for (let n = 0; n < 20; n++) await log.take('c')
   const answered = changed.promise
-  hold(false)
+  setStalled(false)
   t.equal(await answered, false)
   t.equal((await log.take('b')).current, 1, 'unanswered commands are not sent again')
   t.strictSame(seen, [true, false, true, false])

@@ -75,14 +75,14 @@ onEach('a service with another schema than its code is not ready', async (t, dia
 const [embedded, postgres] = DIALECTS as [Dialect, Dialect]
 
 t.test('a service without its database is not ready until the database returns', { skip: postgres.skip }, async (t) => {
-  const { url, disconnect: cut, reconnect: plug } = await startProxy(t, await postgres.create(t), 5432)
+  const { url, disconnect, reconnect } = await startProxy(t, await postgres.create(t), 5432)
   const app = await build(t, existing(postgres, url))
   await checkReadiness(t, app, true, 'at first')
-  await cut()
+  await disconnect()
   await checkReadiness(t, app, false, 'out of reach')
   const { status, headers, body } = await get(app, '/api/products/')
   t.strictSame([status, body.code, headers['retry-after']], [503, 'database-unavailable', '1'])
-  await plug()
+  await reconnect()
   await checkReadiness(t, app, true, 'back')
   t.equal((await ask(app, 'POST', '/api/products/', { name: 'a', price: 1 })).status, 201)
 })
