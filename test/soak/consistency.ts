@@ -1,5 +1,8 @@
-// node test/soak/consistency.ts: half a minute of load for each arrangement of instances, and twenty kills on each database.
-import { consistency, quietLags, type Report, scoped, serve, survivesKills } from '../consistency.ts'
+// node test/soak/consistency.ts: 30 seconds of load for each arrangement of instances, and 20 kills on each database.
+import { surviveKills } from '../consistency/kills.ts'
+import { serve, withScope } from '../consistency/process.ts'
+import type { Report } from '../consistency/session.ts'
+import { measureIdleLags, runWorkload } from '../consistency/workload.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import type { Scope } from '../node-process.ts'
 import { REDIS, skip } from '../redis.ts'
@@ -7,14 +10,14 @@ import { REDIS, skip } from '../redis.ts'
 const SECONDS = Number(process.env.SECONDS || 30)
 const KILLS = Number(process.env.KILLS || 20)
 const QUIET_WRITES = 40
-/** Milliseconds by which an instance on PostgreSQL may be behind what another wrote. */
+/** The lag in ms that an instance on PostgreSQL may have behind writes of another. */
 const BOUND = 1_000
 
 const say = (text: string) => void process.stdout.write(`${text}\n`)
 
 async function show(title: string, dialect: Dialect, work: (scope: Scope, database: string) => Promise<Report>): Promise<void> {
   if (dialect.skip) return say(`${title} [${dialect.name}]: not run: ${dialect.skip}`)
-  const { faults, figures } = await scoped(async (scope) => work(scope, await dialect.create(scope)))
+  const { faults, figures } = await withScope(async (scope) => work(scope, await dialect.create(scope)))
   const shown = Object.entries(figures).map(([name, value]) => `${name} ${value.toLocaleString('en')}`)
   say(`${title} [${dialect.name}]: ${faults.length === 0 ? 'right' : 'WRONG'}; ${shown.join(', ')}`)
   for (const fault of faults) say(`  ${fault.slice(0, 2_000)}`)
@@ -33,22 +36,22 @@ async function startInstances(
 }
 
 const arrangements: [title: string, instances: number, env?: Record<string, string>][] = [
-  ['one', 1],
-  ['two', 2],
-  ['two, with little memory', 2, { CACHE_MAX_BYTES: '65536' }],
-  ...(skip ? [] : [['two, with Redis', 2, { REDIS_URL: REDIS }] as [string, number, Record<string, string>]]),
+  ['one instance', 1],
+  ['two instances', 2],
+  ['two instances with little memory', 2, { CACHE_MAX_BYTES: '65536' }],
+  ...(skip ? [] : [['two instances with Redis', 2, { REDIS_URL: REDIS }] as [string, number, Record<string, string>]]),
 ]
 
 for (const dialect of DIALECTS) {
   const bound = dialect.name === 'pg' ? BOUND : 0
   for (const [title, instances, env] of arrangements) {
     await show(`${title}, ${SECONDS} s`, dialect, async (scope, database) =>
-      consistency(scope, { ...(await startInstances(scope, database, instances, env)), bound, seconds: SECONDS }),
+      runWorkload(scope, { ...(await startInstances(scope, database, instances, env)), bound, seconds: SECONDS }),
     )
   }
-  await show('an instance with nothing to do', dialect, async (scope, database) => {
-    const worst = Math.max(...(await quietLags(scope, await startInstances(scope, database, 2), QUIET_WRITES)))
-    return { faults: worst > bound ? [`it is ${worst} ms behind`] : [], figures: { writes: QUIET_WRITES, 'worst lag': Math.round(worst) } }
+  await show('an idle instance', dialect, async (scope, database) => {
+    const worst = Math.max(...(await measureIdleLags(scope, await startInstances(scope, database, 2), QUIET_WRITES)))
+    return { faults: worst > bound ? [`the lag is ${worst} ms`] : [], figures: { writes: QUIET_WRITES, 'worst lag': Math.round(worst) } }
   })
-  await show(`${KILLS} kills`, dialect, (scope, database) => survivesKills(scope, database, KILLS))
+  await show(`${KILLS} kills`, dialect, (scope, database) => surviveKills(scope, database, KILLS))
 }

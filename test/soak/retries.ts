@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { connect as dial } from 'node:net'
 import { setTimeout } from 'node:timers/promises'
-import { AUTHORIZATION, type Served, scoped, serve } from '../consistency.ts'
+import { AUTHORIZATION, type Service, serve, withScope } from '../consistency/process.ts'
 import { connect, DIALECTS, type Dialect } from '../dialects.ts'
 import type { Scope } from '../node-process.ts'
 
@@ -95,7 +95,7 @@ async function make(origins: string[], name: string, figures: Figures): Promise<
 
 async function run(scope: Scope, dialect: Dialect, instances: number): Promise<void> {
   const database = await dialect.create(scope)
-  const services: Served[] = []
+  const services: Service[] = []
   while (services.length < instances) services.push(await serve(scope, database))
   const origins = services.map(({ origin }) => origin)
   const figures: Figures = { attempts: 0, lost: 0, replayed: 0, 'in use': 0, busy: 0 }
@@ -136,5 +136,5 @@ async function run(scope: Scope, dialect: Dialect, instances: number): Promise<v
 
 for (const dialect of DIALECTS) {
   if (dialect.skip) say(`[${dialect.name}]: not run: ${dialect.skip}`)
-  else for (const instances of [1, 2]) await scoped((scope) => run(scope, dialect, instances))
+  else for (const instances of [1, 2]) await withScope((scope) => run(scope, dialect, instances))
 }

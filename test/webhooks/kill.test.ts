@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { Agent } from 'node:http'
 import { setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { type Answer, ask, type Served, serve } from '../consistency.ts'
+import { type Answer, ask, type Service as Process, serve, waitForConnections } from '../consistency/process.ts'
 import { connect, type Dialect, type Query } from '../dialects.ts'
 import { onEach } from '../helper.ts'
 import { LOCAL, type Received, Receiver, verify } from './receiver.ts'
@@ -34,18 +34,12 @@ interface Ledger {
 const formatName = ({ product, stock }: Written): string => `${product}:${stock}`
 const readName = ({ event }: Received): string => formatName({ product: event.data.id, stock: event.data.record.stock })
 
-/** Waits for work of a killed process that may still run in the database server. */
-async function waitForConnections(query: Query): Promise<void> {
-  const others = 'select 1 from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()'
-  while ((await query(others)).length > 0) await setTimeout(10)
-}
-
 class Service {
   readonly #t: Test
   readonly #database: string
   readonly #query: Query
   #agent = new Agent({ keepAlive: true })
-  #served: Promise<Served>
+  #served: Promise<Process>
 
   constructor(t: Test, database: string, query: Query) {
     this.#t = t
@@ -54,7 +48,7 @@ class Service {
     this.#served = this.#serve()
   }
 
-  #serve = (): Promise<Served> => serve(this.#t, this.#database, LOCAL)
+  #serve = (): Promise<Process> => serve(this.#t, this.#database, LOCAL)
 
   /** Kills the process with SIGKILL and starts a new one. */
   async kill(): Promise<void> {
