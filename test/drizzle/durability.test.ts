@@ -1,11 +1,11 @@
-// Commits on SQLite reach the disk before anybody is told of them, many of them by one sync.
+// Commits on SQLite are synced to disk before their answers, several commits by one sync.
 import { once } from 'node:events'
 import { open } from 'node:fs/promises'
 import { Agent } from 'node:http'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { AUTHORIZATION, ask as askOrigin, serve } from '../consistency.ts'
+import { AUTHORIZATION, ask as askOrigin, serve } from '../consistency/process.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { ask, build, get } from '../helper.ts'
 
@@ -17,8 +17,8 @@ interface Sync {
   fail(): void
 }
 
-/** Replaces `FileHandle.datasync` by one that waits until the test ends it. */
-async function holdSyncs(t: Test): Promise<{ syncs: Sync[]; begun(count: number): Promise<void> }> {
+/** Replaces `FileHandle.datasync` by a function that waits until the test finishes or fails it. */
+async function holdSyncs(t: Test): Promise<{ syncs: Sync[]; waitFor(count: number): Promise<void> }> {
   const syncs: Sync[] = []
   const handle = await open(import.meta.filename)
   const prototype = Object.getPrototypeOf(handle)
@@ -32,73 +32,73 @@ async function holdSyncs(t: Test): Promise<{ syncs: Sync[]; begun(count: number)
     new Promise<void>((resolve, reject) => void syncs.push({ finish: resolve, fail: () => reject(new Error('EIO: i/o error, fdatasync')) }))
   return {
     syncs,
-    async begun(count) {
+    async waitFor(count) {
       while (syncs.length < count) await setImmediate()
     },
   }
 }
 
-/** Turns of the event loop in which a request that waits for nothing is answered. */
+/** Waits for enough turns of the event loop to answer a request without a sync. */
 async function passTurns(): Promise<void> {
   for (let turn = 0; turn < 100; turn++) await setImmediate()
 }
 
-t.test('a write is answered after a sync that began after its commit, and shares it', async (t) => {
+t.test('a write is answered after a shared sync that began after its commit', async (t) => {
   const app = await build(t, embedded)
-  // The first use of a key is a commit of its own.
+  // The first use of a key is a separate commit.
   await ask(app, 'POST', LIST, { sku: 'Z', name: 'Z', price: 1 })
-  const held = await holdSyncs(t)
+  const pending = await holdSyncs(t)
   const answered: string[] = []
   const create = async (sku: string) => {
     const { status } = await ask(app, 'POST', LIST, { sku, name: sku, price: 1 })
     answered.push(`${sku} ${status}`)
   }
   const first = create('A')
-  await held.begun(1)
+  await pending.waitFor(1)
   const others = [create('B'), create('C'), create('D')]
   while ((await get(app, LIST)).body.count < 5) await setImmediate()
   await passTurns()
-  t.strictSame(answered, [], 'readers see the commits, and no writer has its answer')
-  held.syncs[0]?.finish()
+  t.strictSame(answered, [], 'readers see the commits, but no writer has an answer')
+  pending.syncs[0]?.finish()
   await first
-  await held.begun(2)
+  await pending.waitFor(2)
   await passTurns()
   t.strictSame(answered, ['A 201'], 'commits during the first sync wait for the next one')
-  held.syncs[1]?.finish()
+  pending.syncs[1]?.finish()
   await Promise.all(others)
   t.strictSame(answered.sort(), ['A 201', 'B 201', 'C 201', 'D 201'])
-  t.equal(held.syncs.length, 2)
+  t.equal(pending.syncs.length, 2)
 })
 
-t.test('the change feed tells of durable changes only', async (t) => {
+t.test('the change feed has durable changes only', async (t) => {
   const app = await build(t, embedded)
-  const held = await holdSyncs(t)
+  const pending = await holdSyncs(t)
   const creating = ask(app, 'POST', LIST, { sku: 'A', name: 'A', price: 1 })
-  await held.begun(1)
-  let told = false
+  await pending.waitFor(1)
+  let isAnswered = false
   const reading = get(app, '/api/changes/').then(({ body }) => {
-    told = true
+    isAnswered = true
     return body.results.length
   })
   await passTurns()
-  t.notOk(told)
-  for (let ended = 0; !told; await setImmediate()) if (ended < held.syncs.length) held.syncs[ended++]?.finish()
+  t.notOk(isAnswered)
+  for (let ended = 0; !isAnswered; await setImmediate()) if (ended < pending.syncs.length) pending.syncs[ended++]?.finish()
   t.ok((await reading) > 0)
   await creating
 })
 
-t.test('a write that changes nothing waits for no sync', async (t) => {
+t.test('a write without changes waits for no sync', async (t) => {
   const app = await build(t, embedded)
   const { body } = await ask(app, 'POST', LIST, { sku: 'A', name: 'A', price: 1 })
-  const held = await holdSyncs(t)
+  const pending = await holdSyncs(t)
   t.equal((await ask(app, 'PATCH', `${LIST}${body.id}/`, { name: 'A' })).status, 200)
   t.equal((await ask(app, 'POST', LIST, { sku: 'A', name: 'B', price: 1 })).status, 409)
-  t.equal(held.syncs.length, 0)
+  t.equal(pending.syncs.length, 0)
 })
 
 t.test('a failed sync refuses the write and ends the process', async (t) => {
   const folder = t.testdir({
-    // Fails once the file `fail` is there.
+    // The sync fails once the file `fail` exists.
     'preload.mjs': `
       import { existsSync } from 'node:fs'
       import { open } from 'node:fs/promises'
@@ -121,5 +121,5 @@ t.test('a failed sync refuses the write and ends the process', async (t) => {
   t.strictSame(await exit, [null, 'SIGKILL'])
   const again = await serve(t, database)
   const list = await askOrigin(new Agent(), again.origin, 'GET', `${LIST}?sku=A`)
-  t.equal(JSON.parse(list.text).count, 1, 'what was acknowledged is there')
+  t.equal(JSON.parse(list.text).count, 1, 'the acknowledged write is there')
 })
