@@ -1,13 +1,14 @@
-// Who may call what.
+// Roles of API keys, and the access that routes require.
 
-/** Each role may do what those before it may. */
+/** Roles in ascending order. Each role includes all earlier ones. */
 export const ROLES = ['read', 'write', 'admin'] as const
 export type Role = (typeof ROLES)[number]
 
 /**
- * What a route asks of its caller: a key with at least this role; `anyone` needs none, and `unchecked` is not even counted against a
- * limit. `read` needs no key unless REQUIRE_KEY_TO_READ is set, `key` any key in any case.
+ * Access that a route requires: a key with at least this role, or `key` for a key of any role. `read` requires a key only with
+ * REQUIRE_KEY_TO_READ. `anyone` requires no key. `unchecked` requires no key and is not rate-limited.
  */
 export type Access = 'unchecked' | 'anyone' | 'key' | Role
 
-export const hasRole = (role: Role, needed: Role): boolean => ROLES.indexOf(role) >= ROLES.indexOf(needed)
+/** Whether `role` includes the `required` one. */
+export const hasRole = (role: Role, required: Role): boolean => ROLES.indexOf(role) >= ROLES.indexOf(required)

@@ -383,7 +383,7 @@ onEach('the keys commands create, list, rotate and revoke keys, and report error
     [['create', '--name', 'A'], 2, /--role/],
     [['create', '--name', 'A', '--role', 'root'], 2, /read, write, admin/],
     [['create', '--name', 'A', '--role', 'read', '--expires', 'soon'], 1, /expires_at/],
-    [['create', '--name', 'A', '--role', 'read', '--expires', '2001-01-01'], 1, /expires_at is past/],
+    [['create', '--name', 'A', '--role', 'read', '--expires', '2001-01-01'], 1, /expires_at is in the past/],
     [['create', '--name', '', '--role', 'read'], 1, /name/],
     [['create', '--name', 'Shop\u001b[2J', '--role', 'read'], 1, /name has the control character U\+001B/],
   ] as const) {

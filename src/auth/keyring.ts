@@ -1,4 +1,4 @@
-// Tells whose key a request carries. What was looked up is remembered for a moment, so that a busy client costs no query each time.
+// Verifies the API keys of requests. A verified key is cached briefly, so that a busy client does not cost a query per request.
 import { timingSafeEqual } from 'node:crypto'
 import { and, eq, isNull, lt, or, type SQL, sql } from 'drizzle-orm'
 import { LRUCache } from 'lru-cache'
@@ -7,33 +7,33 @@ import { placeholder } from '../../drizzle/statement.ts'
 import type { Role } from '../roles.ts'
 import { parseToken, sha256 } from './token.ts'
 
-/** Who a request comes from. */
+/** The API key of a request. */
 export interface ApiKey {
   id: number
   role: Role
 }
 
-/** What a token turned out to be. `guessed` where it is not, and never was, a key. */
+/** The result of a verification. `guessed` is true for a token that never was a key. */
 export type Verdict = { key: ApiKey } | { refused: 'unknown' | 'revoked' | 'expired'; guessed: boolean }
 
-/** Milliseconds in which what another instance or the command line did to a key may not be known here. */
+/** Milliseconds for which a verified key is cached. Changes by other processes take effect after this time. */
 export const KEY_CACHE_TTL = 1_000
 /** Milliseconds for which a key that was valid is looked up without waiting for other look-ups of its address. */
 const RECENTLY_VALID = 10 * 60_000
-/** Keys that are remembered. */
+/** Maximum number of cached keys. */
 const MAX_CACHED = 10_000
-/** Milliseconds between two writes of a key's `last_used_at`. */
+/** Milliseconds between two updates of a key's `last_used_at`. */
 const LAST_USED_EVERY = 5 * 60_000
 
 const UNKNOWN: Verdict = { refused: 'unknown', guessed: true }
 
-/** As long as a SHA-256 in hexadecimal, and equal to none. */
+/** A text as long as a SHA-256 in hexadecimal that equals no hash. */
 const NO_HASH = '-'.repeat(64)
 
 interface CachedKey extends ApiKey {
-  /** By the monotonic clock. */
+  /** Monotonic time in milliseconds. */
   verifiedAt: number
-  /** By the wall clock; infinite for a key that does not expire. */
+  /** Milliseconds since 1970; infinite for a key that does not expire. */
   expiresAt: number
 }
 
@@ -41,15 +41,15 @@ export class Keyring {
   readonly #db: Database
   readonly #byId: SQL
   readonly #onError: (error: unknown) => void
-  /** By the SHA-256 of the token: how long a comparison takes then tells nothing of the token. */
-  readonly #remembered = new LRUCache<string, CachedKey>({ max: MAX_CACHED })
-  /** Of tokens that were good: to hash one takes as long as all else that is done with a key. A guess is never in it, however near it comes. */
+  /** Cached keys by the SHA-256 of their token, so that the timing of a look-up reveals nothing about a token. */
+  readonly #cached = new LRUCache<string, CachedKey>({ max: MAX_CACHED })
+  /** SHA-256 of valid tokens. Hashing takes as long as all other work for a key. Guessed tokens are never added. */
   readonly #digests = new LRUCache<string, string>({ max: MAX_CACHED })
-  readonly #noting = new Map<number, Promise<void>>()
-  /** What was read before a key was changed must not be remembered after. */
+  readonly #updating = new Map<number, Promise<void>>()
+  /** Number of changed keys. A row read before a change must not be cached after it. */
   #changes = 0
 
-  /** `onError` is told when the use of a key could not be noted: no request fails for that. */
+  /** `onError` is called if `last_used_at` cannot be updated. No request fails for that. */
   constructor(db: Database, onError: (error: unknown) => void) {
     const { keys, key_secrets: secrets } = db.tables
     this.#db = db
@@ -58,24 +58,24 @@ export class Keyring {
     this.#onError = onError
   }
 
-  /** The key of a token that was looked up within KEY_MEMORY. */
+  /** Returns the key of a token that was verified within KEY_CACHE_TTL. */
   getCached(token: string): ApiKey | undefined {
-    const known = this.#remembered.get(this.#digests.get(token) ?? sha256(token))
-    if (!known || performance.now() - known.verifiedAt > KEY_CACHE_TTL || known.expiresAt <= Date.now()) return undefined
-    return known
+    const cached = this.#cached.get(this.#digests.get(token) ?? sha256(token))
+    if (!cached || performance.now() - cached.verifiedAt > KEY_CACHE_TTL || cached.expiresAt <= Date.now()) return undefined
+    return cached
   }
 
-  /** Whether the token was that of a key lately, and so is no guess. */
+  /** Whether a token was valid recently, and so is no guess. */
   wasRecentlyValid(token: string): boolean {
-    const known = this.#remembered.get(sha256(token))
-    return known !== undefined && performance.now() - known.verifiedAt < RECENTLY_VALID
+    const cached = this.#cached.get(sha256(token))
+    return cached !== undefined && performance.now() - cached.verifiedAt < RECENTLY_VALID
   }
 
-  /** Looks a token up. One that is right but holds no longer is no guess. */
+  /** Verifies a token. The token of a revoked or expired key is no guess. */
   async verify(token: string): Promise<Verdict> {
     const verdict = await this.#lookUp(token)
     if ('refused' in verdict) {
-      this.#remembered.delete(sha256(token))
+      this.#cached.delete(sha256(token))
       this.#digests.delete(token)
     }
     return verdict
@@ -87,56 +87,56 @@ export class Keyring {
     const verifiedAt = performance.now()
     const changes = this.#changes
     const [row] = await this.#db.readRows(this.#byId, [parsed.id])
-    // An unknown id is compared as well: timing must not tell which ids exist.
+    // Compares for an unknown id too: timing must not reveal which ids exist.
     const isRight = isSameHash(String(row?.[0] ?? NO_HASH), sha256(parsed.secret))
     if (!row || !isRight) return UNKNOWN
     const { keys } = this.#db.tables
-    const [, role, expires, revoked, used] = row
-    const expiresAt = parseTime(keys.expires_at, expires) ?? Number.POSITIVE_INFINITY
+    const [, role, storedExpiry, revoked, lastUsed] = row
+    const expiresAt = parseTime(keys.expires_at, storedExpiry) ?? Number.POSITIVE_INFINITY
     const key: ApiKey = { id: parsed.id, role: role as Role }
     if (revoked !== null || expiresAt <= Date.now()) return { refused: revoked === null ? 'expired' : 'revoked', guessed: false }
     if (changes === this.#changes) {
       const digest = sha256(token)
       this.#digests.set(token, digest)
-      this.#remembered.set(digest, { ...key, verifiedAt, expiresAt })
+      this.#cached.set(digest, { ...key, verifiedAt, expiresAt })
     }
-    if (Date.now() - (parseTime(keys.last_used_at, used) ?? 0) > LAST_USED_EVERY) this.#note(key.id)
+    if (Date.now() - (parseTime(keys.last_used_at, lastUsed) ?? 0) > LAST_USED_EVERY) this.#updateLastUsed(key.id)
     return { key }
   }
 
-  /** A key was changed, rotated or revoked: from now on it is looked up anew. */
+  /** Drops a key from the cache after a change, rotation or revocation. */
   forget(id: number): void {
     this.#changes++
     this.#digests.clear()
-    for (const [token, known] of [...this.#remembered.entries()]) if (known.id === id) this.#remembered.delete(token)
+    for (const [hash, key] of [...this.#cached.entries()]) if (key.id === id) this.#cached.delete(hash)
   }
 
-  /** Waits until nothing is being written. */
+  /** Waits for pending updates of `last_used_at`. */
   async close(): Promise<void> {
-    await Promise.all(this.#noting.values())
+    await Promise.all(this.#updating.values())
   }
 
-  /** Beside the request, which does not wait for it. */
-  #note(id: number): void {
-    if (this.#noting.has(id)) return
+  /** Updates `last_used_at` in the background. */
+  #updateLastUsed(id: number): void {
+    if (this.#updating.has(id)) return
     const { keys } = this.#db.tables
     const now = Date.now()
-    const stale = lt(keys.last_used_at, new Date(now - LAST_USED_EVERY).toISOString())
-    const noted = this.#db
+    const isStale = lt(keys.last_used_at, new Date(now - LAST_USED_EVERY).toISOString())
+    const update = this.#db
       .write((tx) =>
         tx
           .update(keys)
           .set({ last_used_at: new Date(now).toISOString() })
-          .where(and(eq(keys.id, id), or(isNull(keys.last_used_at), stale))),
+          .where(and(eq(keys.id, id), or(isNull(keys.last_used_at), isStale))),
       )
       .then(() => {}, this.#onError)
-      .finally(() => this.#noting.delete(id))
-    this.#noting.set(id, noted)
+      .finally(() => this.#updating.delete(id))
+    this.#updating.set(id, update)
   }
 }
 
 const parseTime = (column: Column, stored: unknown): number | undefined =>
   stored === null ? undefined : Date.parse(String(column.mapFromDriverValue(stored)))
 
-/** In a time that does not tell how much of it is. Both are SHA-256 in hexadecimal. */
+/** Compares two SHA-256 in hexadecimal in constant time: timing reveals nothing about the stored hash. */
 const isSameHash = (a: string, b: string): boolean => a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b))

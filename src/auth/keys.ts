@@ -1,4 +1,4 @@
-// API keys as records: made, rotated and revoked.
+// Creates, rotates and revokes API keys.
 import { Type } from '@sinclair/typebox'
 import { and, eq, gt, isNull, or } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
@@ -12,37 +12,34 @@ import { createRecord, lockRecord, type Precondition, updateLocked } from '../re
 import { keys } from '../resources/keys.ts'
 import { formatToken, generateSecret, parseToken, sha256 } from './token.ts'
 
-/** The answer to who makes or rotates a key. */
+/** Schema of the response to the creation or rotation of a key. */
 export const IssuedKey = Type.Object(
   {
     ...keys.contract,
     key: Type.Unsafe<string | null>({
       type: ['string', 'null'],
-      description:
-        'What to send as `Authorization: Bearer …`. It is shown this once: null where the answer to an earlier request is repeated',
+      description: 'Token to send as `Authorization: Bearer …`. Shown only once: null in a replayed response.',
     }),
-    withheld: Type.Optional(
-      Type.Array(Type.String(), { description: 'In such a repeated answer: the members that were left out of what is kept' }),
-    ),
+    withheld: Type.Optional(Type.Array(Type.String(), { description: 'Members that a replayed response leaves out.' })),
   },
   { additionalProperties: false },
 )
 
-/** A key as it was made. The token is shown this once. */
+/** A key and its token, which cannot be read again later. */
 export interface KeyWithToken {
   record: Row
   token: string
 }
 
-/** Finds what the schema cannot tell of a key. */
+/** Finds faults of a key that the schema cannot express. */
 export const findKeyFaults = ({ expires_at }: Body): Fault[] =>
-  typeof expires_at === 'string' && Date.parse(expires_at) <= Date.now() ? [{ pointer: '/expires_at', detail: 'is past' }] : []
+  typeof expires_at === 'string' && Date.parse(expires_at) <= Date.now() ? [{ pointer: '/expires_at', detail: 'is in the past' }] : []
 
-/** Throws `invalid-request` for a key that has expired already. */
+/** Creates a key in a transaction. Throws `invalid-request` if it would already have expired. */
 export const issueKey = (db: Database, body: Body, actor: Actor): Promise<KeyWithToken> =>
   withRetry(db, () => db.write((tx) => issueWithin(tx, db, body, actor)))
 
-/** The same as part of a transaction. */
+/** Creates a key within a transaction. Throws `invalid-request` if it would already have expired. */
 export async function issueWithin(tx: Queries, db: Database, body: Body, actor: Actor): Promise<KeyWithToken> {
   const faults = findKeyFaults(body)
   if (faults.length > 0) throw invalid(faults)
@@ -50,33 +47,39 @@ export async function issueWithin(tx: Queries, db: Database, body: Body, actor: 
   return { record, token: await setSecret(tx, db, record.id) }
 }
 
-/** Gives the key another secret, and says which. The old one holds no longer. Throws `not-found`, and `key-revoked`. */
+/** Replaces the secret of a key in a transaction. The old token becomes invalid. Throws `not-found` and `key-revoked`. */
 export const rotateKey = (db: Database, id: number, actor: Actor): Promise<KeyWithToken> =>
   db.write((tx) => rotateWithin(tx, db, id, actor))
 
-/** The same as part of a transaction. */
-export async function rotateWithin(tx: Queries, db: Database, id: number, actor: Actor, expected?: Precondition): Promise<KeyWithToken> {
-  const record = await lockRecord(buildWriteContext(tx, db, keys), id, expected)
-  if (record.revoked_at !== null) throw new Problem('key-revoked', `The key ${id} was revoked. Make another one.`)
+/** Replaces the secret of a key within a transaction. Throws `not-found`, `key-revoked` and errors of `precondition`. */
+export async function rotateWithin(
+  tx: Queries,
+  db: Database,
+  id: number,
+  actor: Actor,
+  precondition?: Precondition,
+): Promise<KeyWithToken> {
+  const record = await lockRecord(buildWriteContext(tx, db, keys), id, precondition)
+  if (record.revoked_at !== null) throw new Problem('key-revoked', `Key ${id} is revoked. Create another key.`)
   await recordChanges(tx, db, keys, actor, [
     { operation: 'rotate', record: id, version: Number(record.version), fields: {}, state: record },
   ])
   return { record, token: await setSecret(tx, db, id) }
 }
 
-/** Revokes a key, the last admin key too. Does nothing to a key that was revoked before. Throws `not-found`. */
+/** Revokes a key in a transaction, even the last admin key. A revoked key stays unchanged. Throws `not-found`. */
 export const revokeKey = (db: Database, id: number, actor: Actor): Promise<Row> =>
   db.write((tx) => revokeWithin(buildWriteContext(tx, db, keys), id, actor))
 
-/** Revokes a key as part of a transaction. */
-export async function revokeWithin(context: WriteContext, id: number, actor: Actor, expected?: Precondition): Promise<Row> {
-  const current = await lockRecord(context, id, expected)
+/** Revokes a key within a transaction, even the last admin key. Throws `not-found` and errors of `precondition`. */
+export async function revokeWithin(context: WriteContext, id: number, actor: Actor, precondition?: Precondition): Promise<Row> {
+  const current = await lockRecord(context, id, precondition)
   return current.revoked_at === null ? updateLocked(context, current, { revoked_at: new Date().toISOString() }, actor) : current
 }
 
 /**
- * Runs `change`, a change of the key `id`, in a transaction. Throws `last-admin-key`, and nothing is changed, where it would end the last
- * valid admin key. The table is locked, so that two admin keys cannot revoke each other at the same time.
+ * Runs `change`, which changes key `id`, in a transaction. Throws `last-admin-key` and rolls back if no valid admin key would remain. The
+ * table is locked, so that two admin keys cannot revoke each other concurrently.
  */
 export const changeUnlessLastAdmin = (db: Database, id: number, change: (context: WriteContext) => Promise<Row>): Promise<Row> =>
   transact(db, keys, async (context) => {
@@ -86,7 +89,7 @@ export const changeUnlessLastAdmin = (db: Database, id: number, change: (context
     if (isValidAdmin(before) && !isValidAdmin(after) && !(await hasValidAdmin(context.tx, db)))
       throw new Problem(
         'last-admin-key',
-        `The key ${id} is the last valid admin key. Make another admin key first, or use "stockroom keys revoke ${id}".`,
+        `Key ${id} is the last valid admin key. Create another admin key first, or run "stockroom keys revoke ${id}".`,
       )
     return after
   })
@@ -100,7 +103,7 @@ async function hasValidAdmin(tx: Queries, { tables: { keys: table } }: Database)
   return (await tx.select({ id: table.id }).from(table).where(valid).limit(1)).length > 0
 }
 
-/** Returns the token. */
+/** Replaces the secret of a key. Returns the new token. */
 async function setSecret(tx: Queries, db: Database, id: number, secret = generateSecret()): Promise<string> {
   const { key_secrets } = db.tables
   await tx.delete(key_secrets).where(eq(key_secrets.key, id))
@@ -109,23 +112,24 @@ async function setSecret(tx: Queries, db: Database, id: number, secret = generat
 }
 
 /**
- * Makes an admin key in a database that never had a key, or takes `given` (`stk_1_<secret>`) for it. Returns its token; undefined where
- * there are keys.
+ * Creates the first admin key in a database without keys, with the token `token` (`stk_1_<secret>`) or a generated one. Returns the token;
+ * undefined if the database has keys.
  */
-export function createFirstKey(db: Database, given: string): Promise<string | undefined> {
+export function createFirstKey(db: Database, token: string): Promise<string | undefined> {
   const { keys: table } = db.tables
   return db.write(async (tx) => {
-    // Of several instances that start together, one makes it.
+    // Only one of several instances that start together creates the key.
     await db.dialect.lock(tx, table)
     if ((await tx.select({ id: table.id }).from(table).limit(1)).length > 0) return undefined
     const record = await createRecord(buildWriteContext(tx, db, keys), { name: 'First admin key', role: 'admin' }, COMMAND_LINE)
-    const { id, secret } = parseToken(given) ?? { id: record.id, secret: undefined }
-    // An attempt that failed may have used up the first id.
+    const { id, secret } = parseToken(token) ?? { id: record.id, secret: undefined }
+    // A failed earlier attempt may have used the id.
     if (id !== record.id) await renumber(tx, db, record, id)
     return setSecret(tx, db, id, secret)
   })
 }
 
+/** Gives a new key another id. */
 async function renumber(tx: Queries, db: Database, record: Row, id: number): Promise<void> {
   const { keys: table, changes } = db.tables
   await tx.delete(table).where(eq(table.id, record.id))

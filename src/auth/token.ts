@@ -1,10 +1,10 @@
-// How an API key is written: `stk_<id>_<secret>`. Of its secret only the SHA-256 is kept.
+// The text of an API key: `stk_<id>_<secret>`. Only the SHA-256 of the secret is stored.
 import { hash, randomBytes } from 'node:crypto'
 
-/** What has 192 random bits cannot be guessed, and so needs neither salt nor a slow hash. */
+/** Random bytes of a secret. 192 bits cannot be guessed, so the hash needs neither a salt nor a slow algorithm. */
 const SECRET_BYTES = 24
 
-/** One that an operator made (ADMIN_KEY) may have other characters, and more of them. */
+/** Pattern of a secret. An operator's own secret (ADMIN_KEY) may be longer and have other letters than a generated one. */
 export const SECRET = '[A-Za-z0-9]{40,128}'
 const TOKEN = new RegExp(`^stk_([1-9]\\d{0,15})_(${SECRET})$`)
 
@@ -15,7 +15,7 @@ export interface Token {
 
 export const generateSecret = (): string => randomBytes(SECRET_BYTES).toString('hex')
 
-/** Undefined for what is no key. */
+/** Parses a token; undefined if it does not have the form of an API key. */
 export function parseToken(text: string): Token | undefined {
   const [, id, secret] = TOKEN.exec(text) ?? []
   return id === undefined || secret === undefined ? undefined : { id: Number(id), secret }

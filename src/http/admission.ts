@@ -1,20 +1,22 @@
-// Admits large bodies one by one: a few at a time, a few of one client, and the others wait without being read.
+// Limits how many large bodies are read at once, in all and per client. Other requests wait, and their bodies are not read meanwhile.
 
 export interface AdmissionLimits {
-  /** Places in all, and of one client. */
+  /** Bodies that are read at the same time. */
   places: number
+  /** Bodies of one client that are read at the same time. */
   placesPerClient: number
-  /** Requests that wait for a place, and those of one client. */
+  /** Requests that may wait for a place. */
   waiting: number
+  /** Requests of one client that may wait for a place. */
   waitingPerClient: number
-  /** Milliseconds that a request waits. */
+  /** Milliseconds that a request may wait. */
   maxWait: number
 }
 
 export interface Place {
-  /** False where no place was free in time, or too many wait already. */
+  /** Resolves to false if no place was free in time, or too many requests wait already. */
   granted: Promise<boolean>
-  /** Gives the place back, or waits no longer. */
+  /** Frees the place, or stops waiting for it. */
   leave(): void
 }
 
@@ -33,10 +35,11 @@ export class Admission {
     this.#limits = limits
   }
 
+  /** Requests a place for a client. */
   enter(client: string): Place {
-    const { waiting, waitingPerClient, maxWait: patience } = this.#limits
+    const { waiting, waitingPerClient, maxWait } = this.#limits
     const { promise, resolve } = Promise.withResolvers<boolean>()
-    const entry = { client, resolve, timer: setTimeout(() => this.#leave(entry), patience) }
+    const entry = { client, resolve, timer: setTimeout(() => this.#leave(entry), maxWait) }
     this.#waiting.add(entry)
     this.#admit()
     const isRefused = this.#waiting.size > waiting || countEntries(this.#waiting, client) > waitingPerClient
@@ -51,7 +54,7 @@ export class Admission {
     if (this.#admitted.delete(entry)) this.#admit()
   }
 
-  /** Admits those that have waited longest, as far as there are places for their clients. */
+  /** Admits waiting requests, the oldest first, while there are places for their clients. */
   #admit(): void {
     const { places, placesPerClient } = this.#limits
     for (const entry of this.#waiting) {

@@ -1,25 +1,26 @@
-// Reads the JSON of a body, and finds members that are given more than once, of which JSON.parse keeps the last.
+// Parses JSON bodies and finds repeated members, of which JSON.parse would silently keep the last.
 import { parse as parseSecurely } from 'secure-json-parse'
 import { type Fault, MAX_FAULTS } from '../errors.ts'
 import { escapePointer } from '../validate.ts'
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true })
 
-/** Bodies that would change a prototype if they were copied: with a member `__proto__`, or `constructor` with `prototype` in it. */
+/** Bodies that could change a prototype when copied: they have a member `__proto__`, or `constructor` with `prototype` in it. */
 const poisonedBodies = new WeakSet<object>()
+/** JSON Pointers of repeated members, by body. */
 const repeatedPointers = new WeakMap<object, readonly string[]>()
 
 const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null
 
 export const isPoisoned = (body: unknown): boolean => isObject(body) && poisonedBodies.has(body)
 
-/** Faults of the members that a body gives more than once, at any depth. */
+/** Lists a fault for each repeated member of a body, at any depth. */
 export const listRepeatedMembers = (body: unknown): Fault[] =>
   ((isObject(body) && repeatedPointers.get(body)) || []).map((pointer) => ({ pointer, detail: 'is given more than once' }))
 
 /**
- * Throws a SyntaxError for what is not JSON, and a TypeError for what is not UTF-8: decoded leniently, bytes would be replaced and stored.
- * A poisoned body is let through to validation, which names the member and every other fault where the schema is closed.
+ * Parses a body. Throws a SyntaxError for invalid JSON and a TypeError for invalid UTF-8, whose bytes would otherwise be replaced and stored.
+ * A poisoned body is not refused here: validation lists the member together with all other faults.
  */
 export function parseBody(bytes: Uint8Array): unknown {
   const text = UTF8.decode(bytes)
@@ -42,7 +43,7 @@ const [COLON, QUOTE, BACKSLASH, COMMA] = [58, 34, 92, 44]
 const [OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY] = [123, 125, 91, 93]
 const isSpace = (byte: number | undefined) => byte === 32 || byte === 9 || byte === 10 || byte === 13
 
-/** Counts quotes that a colon follows. There is one for each name, and perhaps more, inside texts: too many only cost a second look. */
+/** Counts quotes before a colon: at least one per member name. Strings can add more, which only costs an unneeded search. */
 function countNames(bytes: Uint8Array): number {
   let count = 0
   for (let at = 0; at < bytes.length; at++) {
@@ -54,7 +55,7 @@ function countNames(bytes: Uint8Array): number {
   return count
 }
 
-/** Counts the members of all objects in a value. A body may be nested too deeply for a recursive function. */
+/** Counts the members of all objects in a value. Not recursive, because deep nesting would overflow the stack. */
 function countMembers(value: object): number {
   const rest: unknown[] = [value]
   let count = 0
@@ -72,18 +73,20 @@ function countMembers(value: object): number {
   return count
 }
 
-/** An object with the names that it has so far and whether each was found to be repeated, or an array. */
+/** An object or array that contains the current position. */
 interface Level {
+  /** Names of an object so far, and whether each is repeated. Undefined for an array. */
   names?: Map<string, boolean>
+  /** Current name or index. */
   place: string | number
   expectsName: boolean
 }
 
-/** Returns the JSON Pointers of at most MAX_FAULTS members that `text`, which is JSON, gives more than once. */
+/** Finds repeated members in valid JSON. Returns at most MAX_FAULTS JSON Pointers. */
 function findRepeated(text: string): string[] {
-  const found = new Set<string>()
+  const pointers = new Set<string>()
   const levels: Level[] = []
-  for (let at = 0; at < text.length && found.size < MAX_FAULTS; at++) {
+  for (let at = 0; at < text.length && pointers.size < MAX_FAULTS; at++) {
     const code = text.charCodeAt(at)
     const level = levels.at(-1)
     if (code === QUOTE) {
@@ -92,7 +95,7 @@ function findRepeated(text: string): string[] {
         const name = parseName(text.slice(at, end + 1))
         level.place = name
         level.expectsName = false
-        if (level.names.get(name) === false) found.add(buildPointer(levels))
+        if (level.names.get(name) === false) pointers.add(buildPointer(levels))
         level.names.set(name, level.names.has(name))
       }
       at = end
@@ -104,12 +107,12 @@ function findRepeated(text: string): string[] {
       else level.expectsName = true
     }
   }
-  return [...found]
+  return [...pointers]
 }
 
 const parseName = (text: string): string => (text.includes('\\') ? JSON.parse(text) : text.slice(1, -1))
 
-/** Finds the quote that ends the text that begins at `start`. */
+/** Finds the closing quote of the string that begins at `start`. */
 function findStringEnd(text: string, start: number): number {
   for (let end = text.indexOf('"', start + 1); ; end = text.indexOf('"', end + 1)) {
     let escapes = 0
@@ -118,7 +121,7 @@ function findStringEnd(text: string, start: number): number {
   }
 }
 
-/** Characters of a pointer. What lies deeper is named by what it lies in. */
+/** Maximum characters of a pointer. A deeper member is reported by an object that contains it. */
 const MAX_POINTER = 1_000
 
 function buildPointer(levels: readonly Level[]): string {

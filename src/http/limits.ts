@@ -1,62 +1,64 @@
-// What the HTTP server takes from a client: for how long it waits, how much it reads, and which ids of requests it believes.
+// Limits of the HTTP server: timeouts, sizes, and the request ids that it accepts.
 import { randomUUID } from 'node:crypto'
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http'
 
-/** In milliseconds. */
+/** Timeouts in milliseconds. */
 export const TIMEOUTS = {
-  /** From the beginning of a request, or of a connection that says nothing, until the headers are there. */
+  /** From the start of a request or an idle new connection until the headers have arrived. */
   headers: 10_000,
-  /** The same, until the body is there too. */
+  /** From the start of a request until the body has arrived. */
   request: 30_000,
-  /** For which a large body waits to be read, and then for its end. Both together are less than a request has. */
+  /** Waiting time of a large body for its admission. Together with `body` it is less than `request`. */
   admission: 10_000,
+  /** Reading time of a large body after its admission. */
   body: 15_000,
-  /** In which nothing moves, neither way. No list takes as long (QUERY_TIMEOUT). */
+  /** Without data in either direction. Longer than any list takes (QUERY_TIMEOUT). */
   idle: 120_000,
-  /** In which a client takes nothing of an answer that waits for it. */
+  /** While a client reads nothing of a response. */
   stalled: 30_000,
-  /** Without a request. Load balancers keep connections for up to 60 s, and would be told of the end of one just as they use it. */
+  /** Of a kept-alive connection without a request. Load balancers reuse connections for up to 60 s, so a shorter time would break requests. */
   keepAlive: 72_000,
-  /** Between two looks at who is late, so a request may take so much longer. */
+  /** Interval of the checks for timeouts. Each timeout can be exceeded by this time. */
   check: 1_000,
 }
 
-/** Methods of which Fastify reads no body. */
+/** Methods whose body Fastify does not read. */
 export const BODYLESS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE'])
 
-/** Bytes of a body that is read without having been admitted. */
+/** Bytes of a body that is read without admission. */
 export const LARGE_BODY = 65_536
 
-/** Larger bodies that are in memory at the same time, and that wait unread; of all clients, and of one. */
+/** Larger bodies in memory and waiting, in all and per client. */
 export const LARGE_BODIES = { places: 4, placesPerClient: 2, waiting: 64, waitingPerClient: 8 }
 
-/** Bytes of a URL and its headers together. */
+/** Maximum bytes of a URL and headers together. */
 export const MAX_HEADER_SIZE = 16_384
 
-/** Characters of a URL. No list needs as many: 8,000 are what every server should read (RFC 9110, section 4.1). */
+/** Maximum characters of a URL. RFC 9110, section 4.1, recommends at least 8,000. */
 export const MAX_URL_LENGTH = 8_192
 
-/** Node itself leaves out what comes after 2,000, and says nothing. */
+/** Maximum headers of a request. Node would silently drop headers beyond 2,000. */
 export const MAX_HEADERS = 100
 
-/** A client's id is found again in the log, in answers and in the record of changes: one that is long or odd is not taken, nor is a key. */
+/** Request ids accepted from clients. Ids are logged and stored with changes, so long ids, unusual characters and API keys are refused. */
 const REQUEST_ID = /^(?!.*stk_)[\w.:-]{1,64}$/
 
+/** Returns the id in `X-Request-Id` if it is acceptable, or else a new UUID. */
 export function readRequestId({ headers }: IncomingMessage): string {
-  const given = headers['x-request-id']
-  return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID()
+  const id = headers['x-request-id']
+  return typeof id === 'string' && REQUEST_ID.test(id) ? id : randomUUID()
 }
 
-/** Whether a request says that a body follows its headers (RFC 9112, section 6). */
+/** Whether the headers of a request announce a body (RFC 9112, section 6). */
 export const announcesBody = ({ 'content-length': length, 'transfer-encoding': coding }: IncomingHttpHeaders): boolean =>
   coding !== undefined || (length !== undefined && Number(length) !== 0)
 
-/** Counts the headers named `name` (in lower case). `rawHeaders` are names and values in turn; Node itself takes the first of several. */
+/** Counts headers by name, in lower case. `rawHeaders` alternates names and values. `headers` of Node keeps only the first value of some. */
 export function countHeaders(rawHeaders: readonly string[], name: string): number {
   let count = 0
   for (let index = 0; index < rawHeaders.length; index += 2) {
-    const given = rawHeaders[index] ?? ''
-    if (given.length === name.length && given.toLowerCase() === name) count++
+    const header = rawHeaders[index] ?? ''
+    if (header.length === name.length && header.toLowerCase() === name) count++
   }
   return count
 }

@@ -1,32 +1,34 @@
-// Watches the event loop and the heap, and says when the process cannot keep up.
+// Detects overload by the delay of the event loop and the size of the heap.
 import { getHeapStatistics } from 'node:v8'
 
-/** Milliseconds between two looks, and while the process has just started. */
-const EVERY = 250
-const EVERY_AT_START = 50
+/** Milliseconds between two samples. */
+const INTERVAL = 250
+/** Milliseconds between two samples during the start. */
+const INTERVAL_AT_START = 50
 
-/** Milliseconds from one look to the next that are too long. Each request waits about as long before it is read. */
+/** Milliseconds between two samples that count as late. Each request waits about as long before it is read. */
 const LATE = 1_000
-/** Late looks in a row that mean overload: a single late turn of the event loop never does. */
+/** Late samples in a row that mean overload. A single late turn of the event loop does not. */
 const LATE_IN_A_ROW = 3
 
-/** Milliseconds from one look to the next that are short, and how many short ones in a row end the start. */
-const PUNCTUAL = 4 * EVERY_AT_START
+/** Milliseconds between two samples that count as punctual. */
+const PUNCTUAL = 4 * INTERVAL_AT_START
+/** Punctual samples in a row that end the start. */
 const PUNCTUAL_IN_A_ROW = 3
-/** Milliseconds after which the start is over in any case: a service on a busy machine answers late, but it answers. */
+/** Milliseconds after which the start ends in any case, so that a service on a busy machine becomes ready. */
 const START_LIMIT = 10_000
 
-/** Share of V8's limit, which counts up to 192 MB for young objects that never fill: with 512 MB for old ones it is nine tenths of these. */
+/** Share of V8's heap limit. The limit includes 192 MB for young objects that never fill, so 0.65 is nine tenths of 512 MB for old ones. */
 const MAX_HEAP_SHARE = 0.65
 
-/** What is too high, and how high it is: milliseconds between two looks, or bytes. */
+/** The measure that is too high, and its value in milliseconds or bytes. */
 export interface Overload {
   measure: 'eventLoopDelay' | 'heapUsedBytes'
   value: number
 }
 
 export interface Gauges {
-  /** Milliseconds of a clock that only goes forward. */
+  /** Monotonic time in milliseconds. */
   now(): number
   heapUsed(): number
   heapLimit: number
@@ -39,16 +41,16 @@ const processGauges: Gauges = {
 }
 
 export class Load {
-  /** Set while the process cannot keep up. */
+  /** Set while the process is overloaded. */
   overload: Overload | undefined
-  /** Whether the late turns of the start are over. Nothing counts as overload before. */
+  /** Whether the start is over. Before, nothing counts as overload. */
   hasSettled = false
-  /** Resolves when the start is over. */
+  /** Resolves at the end of the start. */
   readonly settled: Promise<void>
   readonly #gauges: Gauges
   readonly #settle: () => void
   #startedAt = 0
-  #lookedAt = 0
+  #sampledAt = 0
   #punctual = 0
   #late = 0
   #timer: NodeJS.Timeout | undefined
@@ -60,20 +62,20 @@ export class Load {
     this.#settle = resolve
   }
 
-  /** Begins the first window. */
+  /** Starts the first window. */
   begin(): void {
     this.#startedAt = this.#gauges.now()
-    this.#lookedAt = this.#startedAt
+    this.#sampledAt = this.#startedAt
   }
 
-  /** Begins, and looks until `stop`. */
+  /** Samples at intervals until `stop`. */
   start(): void {
     this.begin()
-    const sample = () => {
-      this.look()
-      this.#timer = setTimeout(sample, this.hasSettled ? EVERY : EVERY_AT_START).unref()
+    const run = () => {
+      this.sample()
+      this.#timer = setTimeout(run, this.hasSettled ? INTERVAL : INTERVAL_AT_START).unref()
     }
-    this.#timer = setTimeout(sample, EVERY_AT_START).unref()
+    this.#timer = setTimeout(run, INTERVAL_AT_START).unref()
   }
 
   stop(): void {
@@ -81,11 +83,11 @@ export class Load {
     this.#end()
   }
 
-  /** Ends a window and begins the next. */
-  look(): void {
+  /** Ends a window, evaluates it and starts the next. */
+  sample(): void {
     const now = this.#gauges.now()
-    const window = now - this.#lookedAt
-    this.#lookedAt = now
+    const window = now - this.#sampledAt
+    this.#sampledAt = now
     if (!this.hasSettled) {
       this.#punctual = window <= PUNCTUAL ? this.#punctual + 1 : 0
       if (this.#punctual >= PUNCTUAL_IN_A_ROW || now - this.#startedAt >= START_LIMIT) this.#end()

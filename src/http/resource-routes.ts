@@ -1,11 +1,11 @@
-// The routes of a resource, all at once, for the route file in the folder of its name.
+// Adds the routes of a resource. Called by the route file of the resource.
 import { bulkRoute } from '../bulk/route.ts'
 import { addHistoryRoute, addRestoreRoute } from '../feed/history.ts'
 import type { Resource } from '../query/resource.ts'
 import { type App, addCreateRoute, addListRoute, addMergeRoute, addReadRoute, addRemoveRoute, addReplaceRoute } from './routes.ts'
 
 interface Operation {
-  /** Where it is below the URL of the resource. */
+  /** Path below the URL of the resource. */
   path: string
   add(app: App, resource: Resource): void
 }

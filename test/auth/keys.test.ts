@@ -71,7 +71,7 @@ onEach('invalid requests for a key create none, and name each fault', async (t, 
     [{ name: '', role: 'read' }, [{ pointer: '/name', detail: 'must have at least 1 character' }]],
     [{ name: 'A', role: 'read', secret: 'x' }, [{ pointer: '/secret', detail: /is not known/ }]],
     [{ name: 'A', role: 'read', expires_at: 'soon' }, [{ pointer: '/expires_at' }]],
-    [{ name: 'A', role: 'read', expires_at: '2020-01-01' }, [{ pointer: '/expires_at', detail: 'is past' }]],
+    [{ name: 'A', role: 'read', expires_at: '2020-01-01' }, [{ pointer: '/expires_at', detail: 'is in the past' }]],
   ]
   for (const [payload, errors] of cases) {
     const { status, body } = await ask(app, 'POST', '/api/keys/', payload)
@@ -137,7 +137,7 @@ onEach('the last valid admin key cannot end itself over HTTP', async (t, dialect
   const app = await build(t, dialect)
   const issue = (body: object) => ask(app, 'POST', '/api/keys/', { name: 'A', ...body }).then(({ body }) => body)
   const end = (id: number, [method, body]: (typeof endings)[number]) => ask(app, method, `/api/keys/${id}/`, body)
-  const refused = { status: 409, body: { code: 'last-admin-key', detail: /^The key 1 is the last valid admin key\. Make another/ } }
+  const refused = { status: 409, body: { code: 'last-admin-key', detail: /^Key 1 is the last valid admin key\. Create another/ } }
   await issue({ role: 'write' })
   await end((await issue({ role: 'admin' })).id, ['DELETE'])
   await end((await issue({ role: 'admin' })).id, ['PATCH', { expires_at: '2020-01-01' }])

@@ -16,7 +16,7 @@ function simulate() {
     look(window: number, used = FREE) {
       now += window
       heap = used
-      load.look()
+      load.sample()
     },
   }
 }

@@ -18,7 +18,7 @@ t.test('a slow start is not ready but refuses nothing, and an overloaded process
   const look = (...windows: number[]) => {
     for (const window of windows) {
       now += window
-      load.look()
+      load.sample()
     }
   }
   const app = await build(t, embedded, {
