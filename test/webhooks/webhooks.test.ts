@@ -345,7 +345,7 @@ onEach('an empty change log needs no dispatch', async (t, dialect) => {
     return !(await findDueWork(app.db)).hasUnreadChanges
   })
   await app.db.write((tx) => tx.delete(app.db.tables.changes))
-  t.match(await findDueWork(app.db), { dispatch: false })
+  t.match(await findDueWork(app.db), { hasUnreadChanges: false })
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 2 })
   await waitFor(async () => (await findDueWork(app.db)).hasUnreadChanges)
   t.equal(await waitFor(() => dispatch(app.db, means)), 1)
