@@ -1,4 +1,4 @@
-// Work behind the requests: asked for by `app.jobs`, and done here where WORKER says so.
+// Background jobs: decorates the application with `jobs`, and runs them in this process if WORKER is set.
 import { setTimeout } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
@@ -13,29 +13,30 @@ import { Sender } from '../src/webhooks/send.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     jobs: Jobs<Services, JobHandlers>
-    /** Where webhooks may lead to. */
+    /** Addresses that webhooks may lead to. */
     webhookPolicy: AddressPolicy
   }
 }
 
-/** Milliseconds between two looks for what webhooks wait for, and for the first webhook. */
+/** Milliseconds between two checks for work of webhooks. */
 const PULSE = 250
+/** Milliseconds between two checks while no webhook is enabled. */
 const PULSE_WITHOUT_WEBHOOKS = 1_000
-/** Milliseconds after which to look again where the database does not answer. */
-const RETRY_AFTER = 1_000
+/** Milliseconds until the next check after a failed one. */
+const RETRY_DELAY = 1_000
 
-/** Other than in earnest: a test need not wait, nor have names. */
+/** Settings for tests, which need neither wait nor resolve names. */
 export interface WebhookOptions {
   /** Milliseconds before each attempt of a delivery. */
   schedule?: readonly number[]
-  /** Milliseconds that a receiver has to answer. */
+  /** Milliseconds that a receiver has to respond. */
   timeout?: number
-  /** Finds what names stand for. */
+  /** Resolves host names. */
   resolve?: AddressPolicy['resolve']
 }
 
 export interface JobsPluginOptions {
-  /** Kinds besides those of src/job-handlers.ts. */
+  /** Further kinds, besides those of src/job-handlers.ts. */
   handlers?: Readonly<Record<string, JobHandler>> | undefined
   webhooks?: WebhookOptions | undefined
 }
@@ -48,10 +49,10 @@ export default fp(
     const sender = new Sender(policy, { userAgent: `Stockroom/${packageJson.version}`, timeout })
     const queue = openQueue({
       db,
-      policies: new Map(Object.entries(all).map(([kind, { policy: terms }]) => [kind, terms])),
+      policies: new Map(Object.entries(all).map(([kind, { policy }]) => [kind, policy])),
       keepDays: config.JOBS_KEEP_DAYS,
       isWorker: config.WORKER,
-      onError: (err) => log.warn({ err }, 'the queue of jobs'),
+      onError: (err) => log.warn({ err }, 'Job queue failed.'),
     })
     const keepDays = { changes: config.CHANGES_KEEP_DAYS, deliveries: config.DELIVERIES_KEEP_DAYS, jobs: config.JOBS_KEEP_DAYS }
     const services: Services = { db, queue, resources, sender, schedule, origin: config.PUBLIC_URL, keepDays }
@@ -73,7 +74,7 @@ export default fp(
       jobs.startWorker()
       pulsing = runPulse(app, stopping.signal)
     })
-    // What runs has the time in which requests come to their end, and more; it is over before the database is closed, whose hook was added earlier.
+    // Jobs stop while requests finish, and before the database closes: its hook was added earlier, and hooks run in reverse order.
     app.addHook('preClose', async () => {
       stopped = stop()
     })
@@ -82,7 +83,7 @@ export default fp(
   { name: 'jobs', dependencies: ['db'] },
 )
 
-/** Asks for the jobs that nobody else asks for: those that are due by the clock, and those that the change log and deliveries call for. */
+/** Enqueues recurring jobs, and jobs for unread changes and due deliveries, until `signal` aborts. */
 async function runPulse({ db, jobs, log }: FastifyInstance, signal: AbortSignal): Promise<void> {
   const slots = new Map<string, number>()
   const enqueueScheduled = async () => {
@@ -109,8 +110,8 @@ async function runPulse({ db, jobs, log }: FastifyInstance, signal: AbortSignal)
       await enqueueScheduled()
       if (!(await enqueueDue())) wait = PULSE_WITHOUT_WEBHOOKS
     } catch (err) {
-      if (!signal.aborted) log.warn({ err }, 'jobs could not be asked for')
-      wait = RETRY_AFTER
+      if (!signal.aborted) log.warn({ err }, 'Enqueueing of due jobs failed.')
+      wait = RETRY_DELAY
     }
     await setTimeout(wait, undefined, { signal }).catch(() => {})
   }

@@ -1,4 +1,4 @@
-// The table of jobs: for each kind what it is given, how it is run and what it does. A kind is added here and nowhere else.
+// The table of job kinds: payload, retry policy and function of each. A new kind is added only here.
 import { type TSchema, Type } from '@sinclair/typebox'
 import type { Database } from '../drizzle/database.ts'
 import { pruneChanges } from './feed/prune.ts'
@@ -14,17 +14,17 @@ import { cancelDeliveries, cancelOrphans, pruneDeliveries, replayRange } from '.
 import type { Sender } from './webhooks/send.ts'
 import { NOTIFIED } from './webhooks/types.ts'
 
-/** What jobs have to work with. */
+/** Services for handlers. */
 export interface Services {
   db: Database
   queue: Queue
   resources: readonly Resource[]
   sender: Sender
-  /** Milliseconds before each attempt of a delivery, where they are others than the usual ones. */
+  /** Milliseconds before each attempt of a delivery; by default those of src/webhooks/outcome.ts. */
   schedule?: readonly number[] | undefined
-  /** What the URLs of records begin with; empty where it is not known. */
+  /** Origin of record URLs; empty if unknown. */
   origin: string
-  /** Days for which things are kept; 0: for ever. */
+  /** Days to keep changes, deliveries and jobs. With 0, changes are kept forever. */
   keepDays: { changes: number; deliveries: number; jobs: number }
 }
 
@@ -33,13 +33,13 @@ export type JobHandler<S extends TSchema = TSchema> = Handler<Services, S>
 /** Returns its argument: `run` gets the type of its payload from the schema. */
 const declareHandler = <S extends TSchema>(declaration: JobHandler<S>): JobHandler<S> => declaration
 
-/** Seconds and attempts that fit most. */
+/** Policy of most kinds. */
 const DEFAULT: RetryPolicy = { attempts: 10, delay: 5, maxDelay: 3_600, concurrency: 2, hasHistory: true }
 
-/** Of what is asked for again anyhow a moment later. */
+/** Policy of kinds that are enqueued again soon anyway. */
 const EPHEMERAL: RetryPolicy = { ...DEFAULT, attempts: 1, hasHistory: false }
 
-/** As many as there can be webhooks: a receiver that is slow takes no other's place. */
+/** Concurrency of deliveries: the largest number of webhooks, so that slow receivers delay no others. */
 const MAX_RECEIVERS = 100
 
 const HOUR = 3_600_000
@@ -91,7 +91,7 @@ export const handlers = {
     policy: { ...DEFAULT, concurrency: 1 },
     async run({ db, queue, keepDays }, _payload, { signal }) {
       const before = (days: number) => new Date(Date.now() - days * DAY)
-      const forgotten = {
+      const pruned = {
         changes: keepDays.changes === 0 ? 0 : await pruneChanges(db, before(keepDays.changes), signal),
         answers: await pruneResponses(db, new Date(Date.now() - RESPONSE_RETENTION), signal),
         deliveries: await pruneDeliveries(db, before(keepDays.deliveries), signal),
@@ -99,12 +99,12 @@ export const handlers = {
       }
       const cancelled = await cancelOrphans(db, signal)
       signal.throwIfAborted()
-      return { ...forgotten, cancelled }
+      return { ...pruned, cancelled }
     },
   }),
 } as const satisfies Record<string, JobHandler>
 
 export type JobHandlers = typeof handlers
 
-/** What is done again and again, each time once by all instances together: a kind without a payload, and every how many milliseconds. */
+/** Intervals of recurring jobs in milliseconds. All instances together run one job per interval. */
 export const schedules: Partial<Record<JobKind<JobHandlers>, number>> = { retention: HOUR }
