@@ -38,8 +38,9 @@ function read(path: string): Source {
   }
   const visit = (node: ts.Node): void => {
     if (ts.isImportDeclaration(node)) {
-      const named = node.importClause?.namedBindings
-      const allTypes = named && ts.isNamedImports(named) && !node.importClause?.name && named.elements.every(({ isTypeOnly }) => isTypeOnly)
+      const bindings = node.importClause?.namedBindings
+      const allTypes =
+        bindings && ts.isNamedImports(bindings) && !node.importClause?.name && bindings.elements.every(({ isTypeOnly }) => isTypeOnly)
       add(node.moduleSpecifier, Boolean(node.importClause?.isTypeOnly || allTypes))
       return
     }
@@ -160,12 +161,12 @@ t.test('a plugin has the name of its file and declares the plugins that it uses'
         name,
         dependencies: [...dependencies.matchAll(/'([^']+)'/g)].map(([, name]) => name),
         decorators: [...text.matchAll(/\.decorate(?:Request|Reply)?\('(\w+)'/g)].map(([, name]) => name),
-        reached: [...text.matchAll(/\bapp\.(\w+)/g)].map(([, name]) => name),
+        usedNames: [...text.matchAll(/\bapp\.(\w+)/g)].map(([, name]) => name),
       }
     })
-  for (const { file, name, dependencies, reached } of plugins) {
+  for (const { file, name, dependencies, usedNames } of plugins) {
     t.equal(name, file)
-    const others = plugins.filter((other) => other.file !== file && other.decorators.some((decorator) => reached.includes(decorator)))
+    const others = plugins.filter((other) => other.file !== file && other.decorators.some((decorator) => usedNames.includes(decorator)))
     t.strictSame(
       others.map((other) => other.name).filter((other) => !dependencies.includes(other)),
       [],

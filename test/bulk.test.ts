@@ -289,7 +289,7 @@ onEach('a thousand operations are one transaction, and other requests are served
   const app = await start(t, dialect)
   const state = await app.db.readState(['products'])
   let over = false
-  const made = bulk(
+  const creation = bulk(
     app,
     Array.from({ length: 1_000 }, (_, n) => ({ op: 'create', body: { sku: `N${n}`, name: `Number ${n}`, price: n } })),
   ).finally(() => {
@@ -305,7 +305,7 @@ onEach('a thousand operations are one transaction, and other requests are served
     if (body.count !== 1_003 && (body.count !== 3 || !(isUnchanged || over))) partial.push(body.count)
     others++
   }
-  t.match(await made, { status: 200, body: { succeeded: 1_000 } })
+  t.match(await creation, { status: 200, body: { succeeded: 1_000 } })
   t.strictSame(partial, [], 'other requests see all records or none')
   t.ok(others > 1, `${others} lists were read meanwhile`)
   t.equal((await get(app, LIST)).body.count, 1_003)
@@ -340,7 +340,7 @@ onEach('a bulk too large for one transaction is refused, and succeeds as several
 onEach('other requests write between the operations of a non-atomic bulk', async (t, dialect) => {
   const app = await start(t, dialect)
   let over = false
-  const made = bulk(
+  const creation = bulk(
     app,
     Array.from({ length: 1_000 }, (_, n) => ({ op: 'create', body: { name: `Number ${n}`, price: 1 } })),
     { atomic: false },
@@ -350,9 +350,9 @@ onEach('other requests write between the operations of a non-atomic bulk', async
   const { changes } = app.db.tables
   const last = async () => (await app.db.read.select().from(changes).orderBy(desc(changes.id)).limit(1))[0]?.record_id ?? 0
   while (!over && (await last()) <= 3) await setImmediate()
-  const own = await ask(app, 'PATCH', `${LIST}1/`, { stock: 1 })
-  t.equal(own.status, 200)
-  t.match(await made, { status: 200, body: { succeeded: 1_000 } })
+  const change = await ask(app, 'PATCH', `${LIST}1/`, { stock: 1 })
+  t.equal(change.status, 200)
+  t.match(await creation, { status: 200, body: { succeeded: 1_000 } })
   t.ok((await last()) > 3, 'the last change is of the bulk, not of the request that came meanwhile')
 })
 

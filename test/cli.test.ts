@@ -261,12 +261,12 @@ async function startServing(t: Test, env: Record<string, string>, drain = 0) {
   const out: Buffer[] = []
   child.stdout.on('data', (chunk) => out.push(chunk))
   const err = text(child.stderr)
-  const said = () => Buffer.concat(out).toString()
-  while (!said().includes('openapi.json\n'))
+  const readOutput = () => Buffer.concat(out).toString()
+  while (!readOutput().includes('openapi.json\n'))
     await Promise.race([once(child.stdout, 'data'), exit.then(async () => Promise.reject(new Error(await err)))])
-  const url = new URL(/Stockroom listens on (\S+)/.exec(said())?.[1] ?? '')
-  const [key = ''] = /stk_\w+/.exec(said()) ?? []
-  return { child, exit, url, out: said(), said, port: Number(url.port), key }
+  const url = new URL(/Stockroom listens on (\S+)/.exec(readOutput())?.[1] ?? '')
+  const [key = ''] = /stk_\w+/.exec(readOutput()) ?? []
+  return { child, exit, url, out: readOutput(), readOutput, port: Number(url.port), key }
 }
 
 /** Repeats a signal until the process ends, because `serve` ignores signals within a second of the first. */
@@ -300,11 +300,11 @@ onEach('the first start creates an admin key and prints it once, with a command 
   const first = await startServing(t, { DATABASE_URL, LOG_LEVEL: 'info' })
   t.match(first.key, /^stk_1_[0-9a-f]{48}$/)
   const [line = ''] = /^curl .*$/m.exec(first.out) ?? []
-  const made = spawnSync('sh', ['-c', `${line} --silent --show-error --include`], { encoding: 'utf8' })
-  t.match(made.stdout, /^HTTP\/1\.1 201 Created[\s\S]*"name":"Red shirt","description":"","price":"29.90"/)
+  const result = spawnSync('sh', ['-c', `${line} --silent --show-error --include`], { encoding: 'utf8' })
+  t.match(result.stdout, /^HTTP\/1\.1 201 Created[\s\S]*"name":"Red shirt","description":"","price":"29.90"/)
   first.child.kill('SIGTERM')
   await first.exit
-  t.equal(first.said().split(first.key).length - 1, 2, 'the key appears alone and in the command, but in no log line')
+  t.equal(first.readOutput().split(first.key).length - 1, 2, 'the key appears alone and in the command, but in no log line')
 
   const second = await startServing(t, { DATABASE_URL })
   t.notMatch(second.out, /stk_/)
@@ -314,12 +314,12 @@ onEach('the first start creates an admin key and prints it once, with a command 
 t.test('ADMIN_KEY becomes the first key and is never printed', async (t) => {
   const ADMIN_KEY = `stk_1_${'a1B2'.repeat(12)}`
   const DATABASE_URL = `file:${join(t.testdir(), 'test.db')}`
-  const { child, exit, url, said } = await startServing(t, { DATABASE_URL, ADMIN_KEY, LOG_LEVEL: 'info' })
+  const { child, exit, url, readOutput } = await startServing(t, { DATABASE_URL, ADMIN_KEY, LOG_LEVEL: 'info' })
   t.equal((await fetch(new URL('/api/keys/', url), { headers: { authorization: `Bearer ${ADMIN_KEY}` } })).status, 200)
   child.kill('SIGTERM')
   await exit
-  t.notOk(said().includes(ADMIN_KEY), 'the configured key is not printed')
-  t.notMatch(said(), /ADMIN_KEY/)
+  t.notOk(readOutput().includes(ADMIN_KEY), 'the configured key is not printed')
+  t.notMatch(readOutput(), /ADMIN_KEY/)
 
   const other = await startServing(t, { DATABASE_URL, ADMIN_KEY: ADMIN_KEY.replace('a', 'b'), LOG_LEVEL: 'info' }, 600)
   other.child.kill('SIGTERM')
@@ -327,7 +327,7 @@ t.test('ADMIN_KEY becomes the first key and is never printed', async (t) => {
   t.equal((await fetch(new URL('/api/products/', other.url))).status, 200, 'a draining service answers')
   await signalUntilExit(other, 'SIGTERM')
   t.same(await other.exit, [1, null], 'a second signal ends the drain')
-  t.match(other.said(), /ADMIN_KEY is no key of this database/, 'an ignored ADMIN_KEY is reported')
+  t.match(other.readOutput(), /ADMIN_KEY is no key of this database/, 'an ignored ADMIN_KEY is reported')
 })
 
 const [, postgres] = DIALECTS as [Dialect, Dialect]
@@ -361,8 +361,8 @@ onEach('the keys commands create, list, rotate and revoke keys, and report error
   const env = { DATABASE_URL }
   const keys = (...args: string[]) => run(['keys', ...args], { env })
   t.match(await keys('list'), { code: 0, out: 'There are no API keys.\n' })
-  const made = await keys('create', '--name', 'Shop', '--role', 'admin')
-  t.match(made, { code: 0, err: '', out: /^stk_1_[0-9a-f]{48}\n$/ })
+  const created = await keys('create', '--name', 'Shop', '--role', 'admin')
+  t.match(created, { code: 0, err: '', out: /^stk_1_[0-9a-f]{48}\n$/ })
   // Earlier versions accepted control characters in names.
   const query = await connectTo(t, DATABASE_URL)
   await query("update keys set name = 'Shop\u001b[2J'")
@@ -373,7 +373,7 @@ onEach('the keys commands create, list, rotate and revoke keys, and report error
   })
   const rotated = await keys('rotate', '1')
   t.match(rotated, { code: 0, out: /^stk_1_/ })
-  t.not(rotated.out, made.out)
+  t.not(rotated.out, created.out)
   t.match(await keys('revoke', rotated.out.trim()), { code: 0, out: /^Key 1 \(.*\) is revoked\. Running instances reject it/ })
   t.match(await keys('list'), { out: /^1 .* 20\S+Z$/m })
   for (const [args, code, err] of [
@@ -387,10 +387,10 @@ onEach('the keys commands create, list, rotate and revoke keys, and report error
     [['create', '--name', '', '--role', 'read'], 1, /name/],
     [['create', '--name', 'Shop\u001b[2J', '--role', 'read'], 1, /name has the control character U\+001B/],
   ] as const) {
-    const { code: actual, out, err: said } = await keys(...args)
+    const { code: actual, out, err: message } = await keys(...args)
     t.equal(actual, code, args.join(' '))
-    t.match(said, err)
-    t.notMatch(said, TRACE)
+    t.match(message, err)
+    t.notMatch(message, TRACE)
     t.equal(out, '')
   }
 })
@@ -401,7 +401,7 @@ const half = (key: string) =>
 
 onEach('serve prints its URLs, and on SIGTERM completes open requests before it exits', async (t, dialect) => {
   const DATABASE_URL = await dialect.create(t)
-  const { child, exit, url, out, said, port, key } = await startServing(t, { DATABASE_URL })
+  const { child, exit, url, out, readOutput, port, key } = await startServing(t, { DATABASE_URL })
   for (const path of ['/api/products/', '/api/categories/', '/docs/', '/openapi.json']) {
     t.ok(out.includes(`${url.origin}${path}\n`), `the output names ${path}`)
     const response = await fetch(new URL(path, url))
@@ -424,7 +424,7 @@ onEach('serve prints its URLs, and on SIGTERM completes open requests before it 
   t.match(await posting.answer, /^HTTP\/1\.1 201 [\s\S]*connection: close/i)
   t.same(await exit, [0, null])
 
-  t.equal(said(), out, 'it logs nothing at this LOG_LEVEL')
+  t.equal(readOutput(), out, 'it logs nothing at this LOG_LEVEL')
   const db = await open(DATABASE_URL, { served: [] })
   t.teardown(() => db.close())
   t.match(await db.read.select().from(db.tables.products), [{ name: 'Half a body' }], 'the acknowledged write is in the database')
@@ -432,7 +432,7 @@ onEach('serve prints its URLs, and on SIGTERM completes open requests before it 
 
 t.test('a signal more than a second after the first ends the process at once', async (t) => {
   const env = { DATABASE_URL: `file:${join(t.testdir(), 'test.db')}`, LOG_LEVEL: 'error' }
-  const { child, exit, port, key, said } = await startServing(t, env)
+  const { child, exit, port, key, readOutput } = await startServing(t, env)
   const posting = await dial(t, port)
   posting.socket.write(half(key))
   t.equal((await fetch(`http://127.0.0.1:${port}/livez`)).status, 200)
@@ -441,7 +441,7 @@ t.test('a signal more than a second after the first ends the process at once', a
   t.equal(child.exitCode, null)
   await signalUntilExit({ child, exit }, 'SIGINT')
   t.same(await exit, [1, null])
-  t.match(said(), /second signal, SIGINT: exiting at once/)
+  t.match(readOutput(), /second signal, SIGINT: exiting at once/)
 })
 
 for (const first of ['SIGTERM', 'SIGINT'] as const) {
@@ -498,9 +498,9 @@ t.test('an import from a file shows its progress on a terminal', { skip: noTermi
     cwd,
     stdio: 'pipe',
   })
-  const [shown, [code]] = await Promise.all([text(child.stdout), once(child, 'close')])
+  const [output, [code]] = await Promise.all([text(child.stdout), once(child, 'close')])
   t.equal(code, 0)
-  t.match(shown, /[1-9]\d?% \| [1-9]\d*00 lines/, 'progress while it runs')
-  t.match(shown, /100% \| 10000 lines/, 'progress at the end')
-  t.match(shown, /10000 created, 0 updated, 0 unchanged\./)
+  t.match(output, /[1-9]\d?% \| [1-9]\d*00 lines/, 'progress while it runs')
+  t.match(output, /100% \| 10000 lines/, 'progress at the end')
+  t.match(output, /10000 created, 0 updated, 0 unchanged\./)
 })

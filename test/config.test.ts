@@ -176,9 +176,9 @@ const misspelt: Record<string, string> = {
   BODY_LIMT: 'BODY_LIMIT',
   PUBLIC_ULR: 'PUBLIC_URL',
 }
-for (const [name, meant] of Object.entries(misspelt)) {
-  t.test(`${name} is refused as a misspelling of ${meant}`, async (t) => {
-    t.equal(readFaults({ [name]: 'x' }), `The configuration is invalid:\n  ${name} is not a setting; did you mean ${meant}?`)
+for (const [name, suggestion] of Object.entries(misspelt)) {
+  t.test(`${name} is refused as a misspelling of ${suggestion}`, async (t) => {
+    t.equal(readFaults({ [name]: 'x' }), `The configuration is invalid:\n  ${name} is not a setting; did you mean ${suggestion}?`)
   })
 }
 

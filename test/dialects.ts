@@ -129,12 +129,12 @@ function urlFor(database: string): string {
 async function makeFile(template: string, fill: (url: string) => Promise<unknown>): Promise<void> {
   const current = template.slice(0, -'.db'.length)
   // The prefix excludes temporary folders of the same template, which another process may be filling.
-  for await (const found of glob(join(tmpdir(), `${CHECKOUT}*`)))
-    if (!found.startsWith(current)) await rm(found, { recursive: true, force: true })
+  for await (const stale of glob(join(tmpdir(), `${CHECKOUT}*`)))
+    if (!stale.startsWith(current)) await rm(stale, { recursive: true, force: true })
   const folder = await mkdtemp(`${current}_`)
-  const made = join(folder, 'template.db')
-  await fill(`file:${made}`)
-  await rename(made, template)
+  const file = join(folder, 'template.db')
+  await fill(`file:${file}`)
+  await rename(file, template)
   await rm(folder, { recursive: true })
 }
 

@@ -7,7 +7,7 @@ import { ddl } from './ddl.ts'
 import type { Dialect } from './dialects.ts'
 
 export const tables = (kit: Kit) => {
-  const known = defineTables(kit)
+  const productTables = defineTables(kit)
   const widgets = kit.table(
     'widgets',
     {
@@ -19,7 +19,7 @@ export const tables = (kit: Kit) => {
       shelf: kit.integer(),
       fragile: kit.boolean().notNull().default(false),
       due: kit.time(),
-      category: kit.reference(() => known.categories.id),
+      category: kit.reference(() => productTables.categories.id),
       created_at: kit.time().notNull(),
       updated_at: kit.time().notNull(),
       version: kit.integer().notNull().default(1),
@@ -47,13 +47,13 @@ export const tables = (kit: Kit) => {
       price: kit.decimal(2).notNull(),
       ean: kit.text(),
       rating: kit.integer(),
-      shelf: kit.reference(() => known.categories.id),
-      category: kit.reference(() => known.categories.id),
+      shelf: kit.reference(() => productTables.categories.id),
+      category: kit.reference(() => productTables.categories.id),
       ...defineStamps(kit),
     },
     (t) => [kit.uniqueIndex('articles_sku', t.sku), kit.uniqueIndex('articles_ean', t.ean)],
   )
-  return { ...known, widgets, articles }
+  return { ...productTables, widgets, articles }
 }
 
 declare module '../drizzle/tables.ts' {
@@ -65,9 +65,9 @@ declare module '../drizzle/tables.ts' {
 
 /** Migrates the database and creates the extra tables. */
 export async function createExtraTables(dialect: Dialect, url: string): Promise<void> {
-  const own = await open(url, { served: [] })
-  await own.migrate()
-  await own.close()
+  const migrated = await open(url, { served: [] })
+  await migrated.migrate()
+  await migrated.close()
   const db = await open(url, { served: [], tables })
   const { widgets, articles } = db.tables
   const statements = await ddl(dialect.name, { widgets, articles })

@@ -171,8 +171,10 @@ onEach('one answer names the faults of all operations of an atomic bulk, judged 
 
   const each = await bulk(false)
   t.strictSame([each.status, each.body.succeeded], [207, 1])
-  const found = each.body.results.flatMap(({ problem }: { problem?: object }) => (problem ? listPlaces({ body: problem } as Answer) : []))
-  t.strictSame(found.toSorted(), expected, 'a non-atomic bulk reports the same faults')
+  const faultPlaces = each.body.results.flatMap(({ problem }: { problem?: object }) =>
+    problem ? listPlaces({ body: problem } as Answer) : [],
+  )
+  t.strictSame(faultPlaces.toSorted(), expected, 'a non-atomic bulk reports the same faults')
 })
 
 /** JSON texts with the pointers of their repeated members. */
@@ -198,9 +200,9 @@ const bodies: [json: string, pointers: string[]][] = [
 
 t.test('repeated members are found at any depth', async (t) => {
   for (const [json, pointers] of bodies) {
-    const found = listRepeatedMembers(parseBody(Buffer.from(json)))
+    const repeated = listRepeatedMembers(parseBody(Buffer.from(json)))
     t.strictSame(
-      found.map((fault) => 'pointer' in fault && fault.pointer),
+      repeated.map((fault) => 'pointer' in fault && fault.pointer),
       pointers,
       json,
     )

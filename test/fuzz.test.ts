@@ -59,10 +59,10 @@ function findFault({ method }: Request, { status, headers, body }: Reply): strin
   if (method === 'HEAD' && body.length === 0) return undefined
   if (Number(headers['content-length']) !== body.length) return `${body.length} bytes instead of ${headers['content-length']}`
   const problem = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body))
-  const known = errors[problem.code as ErrorCode]
-  if (!known) return `code ${problem.code}`
-  if (problem.status !== status || known.status !== status) return `status ${problem.status} inside, ${known.status} by its code`
-  if (problem.title !== known.title) return `title ${problem.title}`
+  const error = errors[problem.code as ErrorCode]
+  if (!error) return `code ${problem.code}`
+  if (problem.status !== status || error.status !== status) return `status ${problem.status} inside, ${error.status} by its code`
+  if (problem.title !== error.title) return `title ${problem.title}`
   if (typeof problem.type !== 'string' || !problem.type.endsWith(problem.code)) return `type ${problem.type}`
   if (typeof problem.detail !== 'string' || problem.detail === '') return `detail ${problem.detail}`
   if (typeof problem.instance !== 'string' || problem.instance !== headers['x-request-id']) return `instance ${problem.instance}`
@@ -106,23 +106,23 @@ onEach('random requests cause no internal error, and refusals name their reason'
   await fill(app)
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
-  const seen = new Map<number, number>()
+  const counts = new Map<number, number>()
   const key = ['Authorization', authorization(app).authorization] as [string, string]
-  const property = fc.asyncProperty(anyRequest, async (asked) => {
-    const request = { ...asked, headers: [...asked.headers, key] }
+  const property = fc.asyncProperty(anyRequest, async (generated) => {
+    const request = { ...generated, headers: [...generated.headers, key] }
     const replies = parse(await exchange(port, request), request.method)
     // A client that hangs up may get no answer.
     if (replies.length === 0 && !request.cut) throw new Error('no answer')
     for (const reply of replies) {
       const fault = findFault(request, reply)
       if (fault) throw new Error(`${fault}\n${reply.body.toString().slice(0, 1_000)}`)
-      seen.set(reply.status, (seen.get(reply.status) ?? 0) + 1)
+      counts.set(reply.status, (counts.get(reply.status) ?? 0) + 1)
     }
   })
   await fc.assert(property, { seed: SEED, numRuns: certainRequests.length + RUNS, examples: certainRequests.map((request) => [request]) })
-  t.comment(Object.fromEntries([...seen].sort()))
+  t.comment(Object.fromEntries([...counts].sort()))
   t.strictSame(
-    VARIETY.filter((status) => !seen.has(status)),
+    VARIETY.filter((status) => !counts.has(status)),
     [],
     'the requests cover every listed status',
   )

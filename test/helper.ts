@@ -69,8 +69,8 @@ export async function ask(
   payload?: InjectOptions['payload'],
   headers?: Record<string, string>,
 ): Promise<Answer> {
-  const known = tokens.has(app) ? authorization(app) : {}
-  const response = await app.inject({ method, url, ...(payload !== undefined && { payload }), headers: { ...known, ...headers } })
+  const authentication = tokens.has(app) ? authorization(app) : {}
+  const response = await app.inject({ method, url, ...(payload !== undefined && { payload }), headers: { ...authentication, ...headers } })
   return { status: response.statusCode, headers: response.headers, body: response.body === '' ? undefined : JSON.parse(response.body) }
 }
 
@@ -104,10 +104,10 @@ export async function findIds(db: Database, clause: Clause): Promise<number[]> {
   const readIds = async (query: SQL) =>
     (await db.read.all<{ id: number | string }>(query)).map(({ id }) => Number(id)).sort((a, b) => a - b)
   const { check, ids } = buildQueries(clause)
-  const found = await readIds(check)
-  const indexed = ids ? await readIds(ids) : found
-  if (!isDeepStrictEqual(indexed, found)) throw new Error(`the index finds ${indexed}, and a look at each row ${found}`)
-  return found
+  const checked = await readIds(check)
+  const indexed = ids ? await readIds(ids) : checked
+  if (!isDeepStrictEqual(indexed, checked)) throw new Error(`the index finds ${indexed}, and a look at each row ${checked}`)
+  return checked
 }
 
 /** Converts rows to the lines of an import. */

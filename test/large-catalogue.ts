@@ -167,11 +167,11 @@ async function loadPostgres(url: string, tables: ReturnType<typeof listTables>):
       TIMES.includes(column) ? `to_timestamp((value->>${columns.indexOf(column)})::float8 / 1000)` : '',
     )
     const types = await client.query({ text: `select ${columns} from ${table} limit 0` })
-    const shown = types.fields.map(
+    const expressions = types.fields.map(
       ({ dataTypeID }, index) => values[index] || `(value->>${index})::${dataTypeID === pg.types.builtins.INT8 ? 'bigint' : 'text'}`,
     )
     for (let start = 0; start < rows.length; start += BATCH)
-      await client.query(`insert into ${table} (${columns}) select ${shown} from json_array_elements($1) value`, [
+      await client.query(`insert into ${table} (${columns}) select ${expressions} from json_array_elements($1) value`, [
         JSON.stringify(rows.slice(start, start + BATCH)),
       ])
   }

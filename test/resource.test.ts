@@ -178,8 +178,8 @@ onEach('a declaration gives a resource its lists, its operations and its documen
 
   await t.test('declared unique sets are enforced', async (t) => {
     const twice = (body: object) => ask(app, 'POST', LIST, { weight: 1, ...body })
-    const taken = await twice({ label: 'Anvil', shelf: 1 })
-    t.strictSame([taken.status, taken.body.code, places(taken)], [409, 'not-unique', ['/label']])
+    const duplicate = await twice({ label: 'Anvil', shelf: 1 })
+    t.strictSame([duplicate.status, duplicate.body.code, places(duplicate)], [409, 'not-unique', ['/label']])
     t.equal((await twice({ label: 'Anvil', shelf: 2 })).status, 201)
     t.equal((await twice({ label: 'Cup', shelf: null })).status, 409, 'records without a shelf count as on the same shelf')
     t.equal((await ask(app, 'PATCH', `${LIST}3/`, { shelf: 2, label: 'Anvil' })).status, 409)

@@ -107,9 +107,9 @@ onEach('the instance that revokes or rotates a key refuses it at once, as it doe
   const { status, headers, body } = await ask(app, 'POST', `/api/keys/${rotated.id}/rotate/`)
   t.match({ status, headers, body }, { status: 200, headers: { 'cache-control': 'no-store' }, body: { id: rotated.id, key: TOKEN } })
   t.not(body.key, rotated.key)
-  const told = await ask(app, 'POST', `/api/keys/${rotated.id}/rotate/`, { grace: 60 })
+  const withBody = await ask(app, 'POST', `/api/keys/${rotated.id}/rotate/`, { grace: 60 })
   t.match(
-    told,
+    withBody,
     { status: 400, body: { errors: [{ pointer: '', detail: /is not read here/ }] } },
     'the body is refused because this route reads none',
   )
@@ -196,23 +196,23 @@ onEach('the last use of a key is recorded, at most once in five minutes', async 
   const app = await build(t, dialect)
   const { record, token } = await issueKey(app.db, { name: 'A', role: 'admin' }, COMMAND_LINE)
   const query = await connect(t, app.config.DATABASE_URL)
-  const used = async () => {
+  const readLastUse = async () => {
     await app.keyring.close()
     const [row] = await query(`select last_used_at, version from keys where id = ${record.id}`)
     return row
   }
-  t.match(await used(), { last_used_at: null })
+  t.match(await readLastUse(), { last_used_at: null })
   await readStatus(app, token)
-  const first = await used()
+  const first = await readLastUse()
   t.ok(first?.last_used_at)
   app.keyring.forget(record.id)
   await readStatus(app, token)
-  t.strictSame(await used(), first, 'a second use soon after is not recorded')
+  t.strictSame(await readLastUse(), first, 'a second use soon after is not recorded')
   const before = dialect.name === 'pg' ? "now() - interval '6 minutes'" : String(Date.now() - 6 * 60_000)
   await query(`update keys set last_used_at = ${before} where id = ${record.id}`)
   app.keyring.forget(record.id)
   await readStatus(app, token)
-  t.ok(new Date(String((await used())?.last_used_at)).getTime() || Number((await used())?.last_used_at))
+  t.ok(new Date(String((await readLastUse())?.last_used_at)).getTime() || Number((await readLastUse())?.last_used_at))
   t.equal((await query('select * from changes')).length, 2, 'the last use adds nothing to the log, which has the two new keys')
 })
 
@@ -225,8 +225,8 @@ onEach('the first key', async (t, dialect) => {
   }
   await t.test('concurrent starts create one first key', async (t) => {
     const app = await open(t)
-    const made = await Promise.all(Array.from({ length: 5 }, () => createFirstKey(app.db, '')))
-    const [token = '', ...others] = made.filter((token) => token !== undefined)
+    const tokens = await Promise.all(Array.from({ length: 5 }, () => createFirstKey(app.db, '')))
+    const [token = '', ...others] = tokens.filter((token) => token !== undefined)
     t.strictSame(others, [])
     t.match(token, TOKEN)
     t.equal(await readStatus(app, token), 200)
@@ -234,19 +234,19 @@ onEach('the first key', async (t, dialect) => {
   })
   await t.test('a configured first key is stored with the id in its text', async (t) => {
     const app = await open(t)
-    const given = `stk_1_${'Ab3'.repeat(20)}`
-    t.equal(await createFirstKey(app.db, given), given)
-    t.equal(await readStatus(app, given), 200)
+    const configured = `stk_1_${'Ab3'.repeat(20)}`
+    t.equal(await createFirstKey(app.db, configured), configured)
+    t.equal(await readStatus(app, configured), 200)
     const query = await connect(t, app.config.DATABASE_URL)
     const logged = (await query('select operation, record_id from changes')).map(({ operation, record_id }) => [
       operation,
       Number(record_id),
     ])
     t.strictSame(logged, [['create', 1]], 'the log records it')
-    const { body } = await ask(app, 'POST', '/api/keys/', { name: 'Next', role: 'read' }, bearer(given))
+    const { body } = await ask(app, 'POST', '/api/keys/', { name: 'Next', role: 'read' }, bearer(configured))
     t.ok(body.id > 1, 'the next key gets another id')
     t.equal(await createFirstKey(app.db, `stk_1_${'Xy9'.repeat(20)}`), undefined, 'an existing key is never replaced')
-    t.equal(await readStatus(app, given), 200)
+    t.equal(await readStatus(app, configured), 200)
   })
 })
 
@@ -256,13 +256,13 @@ onEach('a key revoked during its verification is not remembered as valid', async
   const { readRows: rows } = app.db
   let revoked = false
   app.db.readRows = async (...query) => {
-    const found = await rows.apply(app.db, query)
+    const result = await rows.apply(app.db, query)
     if (!revoked) {
       revoked = true
       await revokeKey(app.db, record.id, COMMAND_LINE)
       app.keyring.forget(record.id)
     }
-    return found
+    return result
   }
   t.match(await app.keyring.verify(token), { key: { id: record.id } }, 'the key was valid when its row was read')
   t.equal(app.keyring.getCached(token), undefined)
@@ -279,13 +279,13 @@ onEach('an unknown id costs the same hashes and comparisons as a known one', asy
     syncBuiltinESMExports()
   })
   Object.assign(crypto, {
-    hash: (...given: Parameters<typeof hash>) => {
-      calls.push(`hash of ${String(given[1]).length}`)
-      return hash(...given)
+    hash: (...args: Parameters<typeof hash>) => {
+      calls.push(`hash of ${String(args[1]).length}`)
+      return hash(...args)
     },
-    timingSafeEqual: (...given: Parameters<typeof timingSafeEqual>) => {
-      calls.push(`comparison of ${given[0].byteLength}`)
-      return timingSafeEqual(...given)
+    timingSafeEqual: (...args: Parameters<typeof timingSafeEqual>) => {
+      calls.push(`comparison of ${args[0].byteLength}`)
+      return timingSafeEqual(...args)
     },
   })
   syncBuiltinESMExports()
@@ -294,9 +294,9 @@ onEach('an unknown id costs the same hashes and comparisons as a known one', asy
     t.match(await app.keyring.verify(`stk_${id}_${'0'.repeat(48)}`), { refused: 'unknown' })
     return [...calls]
   }
-  const known = await countCost(record.id)
-  t.strictSame(known, ['hash of 48', 'comparison of 64', `hash of ${`stk_${record.id}_`.length + 48}`])
-  t.strictSame(await countCost(record.id + 1), known)
+  const knownCost = await countCost(record.id)
+  t.strictSame(knownCost, ['hash of 48', 'comparison of 64', `hash of ${`stk_${record.id}_`.length + 48}`])
+  t.strictSame(await countCost(record.id + 1), knownCost)
 })
 
 onEach('50 concurrent requests with an unused key all succeed', async (t, dialect) => {

@@ -29,13 +29,13 @@ async function fill(app: App): Promise<void> {
 }
 
 /** Calls `seen` before each call of the database method `name`. Returns a function that restores the method. */
-function watch({ db }: App, name: 'list' | 'readRows' | 'readState', seen: () => unknown): () => void {
-  const real = db[name] as (...given: unknown[]) => unknown
-  const seeing = (...given: unknown[]) => {
-    seen()
-    return real(...given)
+function watch({ db }: App, name: 'list' | 'readRows' | 'readState', onCall: () => unknown): () => void {
+  const real = db[name] as (...args: unknown[]) => unknown
+  const watching = (...args: unknown[]) => {
+    onCall()
+    return real(...args)
   }
-  Object.assign(db, { [name]: seeing })
+  Object.assign(db, { [name]: watching })
   return () => void Object.assign(db, { [name]: real })
 }
 
@@ -84,7 +84,7 @@ const writes: Record<string, [(app: App) => Promise<unknown>, gone: readonly str
 }
 
 onEachStore('a write invalidates the entries that read its table, and no others', async (t, dialect, env) => {
-  for (const [what, [write, gone]] of Object.entries(writes)) {
+  for (const [what, [write, invalidated]] of Object.entries(writes)) {
     const app = await build(t, dialect, { env })
     await fill(app)
     const before = new Map<string, Awaited<ReturnType<typeof get>>>()
@@ -92,8 +92,8 @@ onEachStore('a write invalidates the entries that read its table, and no others'
     await write(app)
     for (const url of READ) {
       const answer = await get(app, url)
-      t.equal(readSource(answer), gone.includes(url) ? 'fwd=miss' : 'hit', `${what}: ${url}`)
-      if (!gone.includes(url)) t.strictSame(answer.body, before.get(url)?.body)
+      t.equal(readSource(answer), invalidated.includes(url) ? 'fwd=miss' : 'hit', `${what}: ${url}`)
+      if (!invalidated.includes(url)) t.strictSame(answer.body, before.get(url)?.body)
       else if (url.includes('?') || url === LIST) t.not(answer.headers.etag, before.get(url)?.headers.etag, `${what}: ${url}`)
     }
   }
@@ -279,21 +279,21 @@ onEach('concurrent requests for a list read it once', async (t, dialect) => {
 onEach('a read that began before a write is not shared with requests after it', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const answers = new ResponseCache(db, new MemoryStore(1_000_000), 60_000)
-  const asked = { key: 'a list', tables: ['products'] } as const
+  const subject = { key: 'a list', tables: ['products'] } as const
   const older = Promise.withResolvers<void>()
   const reading = (body: string, until?: Promise<void>) => async () => {
     await until
     return { state: body, tag: body, headers: {}, body }
   }
-  const before = answers.getOrRender(asked, 'before', reading('before', older.promise))
-  const after = answers.getOrRender(asked, 'after', reading('after'))
+  const before = answers.getOrRender(subject, 'before', reading('before', older.promise))
+  const after = answers.getOrRender(subject, 'after', reading('after'))
   older.resolve()
-  const found = async (answered: typeof before) => {
-    const { entry: kept, source } = await answered
-    return [String(kept.body), source]
+  const readResult = async (result: typeof before) => {
+    const { entry, source } = await result
+    return [String(entry.body), source]
   }
-  t.strictSame(await found(before), ['before', 'stored'])
-  t.strictSame(await found(after), ['after', 'stored'])
+  t.strictSame(await readResult(before), ['before', 'stored'])
+  t.strictSame(await readResult(after), ['after', 'stored'])
 })
 
 onEach('a failed read is not cached, and the next request reads again', async (t, dialect) => {

@@ -46,8 +46,8 @@ for (const [name, [skip, make]] of Object.entries(stores)) {
     const bodies = ['{"a":1}', '', 'ü😀\n\n\0{}', 'x'.repeat(50_000)]
     for (const [index, body] of bodies.entries()) {
       t.equal(store.set(`key ${index}`, createEntry(body)), true)
-      const found = await get(`key ${index}`)
-      t.same({ ...found, body: String(found?.body), stored: 0 }, { ...createEntry(body), body, stored: 0 }, 'the entry is unchanged')
+      const entry = await get(`key ${index}`)
+      t.same({ ...entry, body: String(entry?.body), stored: 0 }, { ...createEntry(body), body, stored: 0 }, 'the entry is unchanged')
       t.equal(await get(`key ${index}`, '1.8'), undefined, 'the entry belongs to its state')
       t.equal(await get(`key ${index + 10}`), undefined, 'the entry belongs to its key')
     }
@@ -132,10 +132,10 @@ t.test('an unresponsive Redis is a miss and is not waited for', { skip: redis.sk
   store.set('a', createEntry('a'))
   t.ok(await store.getRemote('a', '1.7'))
   silent = true
-  let asked = 0
+  let reads = 0
   const start = performance.now()
-  for (; !connection.isAway; asked++) t.equal(await store.getRemote('a', '1.7'), undefined)
-  t.ok(asked > 3, `${asked} reads in ${performance.now() - start} ms until Redis was considered unavailable`)
+  for (; !connection.isAway; reads++) t.equal(await store.getRemote('a', '1.7'), undefined)
+  t.ok(reads > 3, `${reads} reads in ${performance.now() - start} ms until Redis was considered unavailable`)
 })
 
 onEach('app.cache stores values until one of their tables changes', async (t, dialect) => {
@@ -143,8 +143,8 @@ onEach('app.cache stores values until one of their tables changes', async (t, di
   await ask(app, 'POST', '/api/products/', { name: 'a', price: 1 })
   const names = async (id = 'names') => {
     const key = { segment: 'categories+products', id }
-    const found = await app.cache.get<string[]>(key)
-    if (found) return { names: found.item, source: 'cache' }
+    const cached = await app.cache.get<string[]>(key)
+    if (cached) return { names: cached.item, source: 'cache' }
     const rows = await app.db.read.select({ name: app.db.tables.products.name }).from(app.db.tables.products)
     const read = rows.map(({ name }) => name)
     app.cache.set(key, read, MINUTE)
@@ -167,16 +167,16 @@ onEach('app.cache stores values until one of their tables changes', async (t, di
   for (const bad of ['text', { segment: 'nothing', id: 'a' }, { segment: '', id: 'a' }, { segment: 'products', id: 'never asked for' }])
     t.throws(() => app.cache.set(bad, 1, MINUTE), TypeError, JSON.stringify(bad))
   t.equal(await app.cache.get('text'), null)
-  const [error, found] = await new Promise<unknown[]>((resolve) => app.cache.get(key, (...given) => resolve(given)))
-  t.strictSame([error, found], [null, null], 'the interface with callbacks, which the plugin uses')
+  const [error, item] = await new Promise<unknown[]>((resolve) => app.cache.get(key, (...args) => resolve(args)))
+  t.strictSame([error, item], [null, null], 'the interface with callbacks, which the plugin uses')
 })
 
 t.test('@fastify/caching finds nothing under a name that a client sends', async (t) => {
   const app = await build(t, embedded)
   const cache = new ExplicitCache(app.db, new MemoryStore(1_000_000))
-  let seen: unknown[] = []
-  cache.get({ segment: app.cacheSegment, id: 'products' }, (...given) => {
-    seen = given
+  let result: unknown[] = []
+  cache.get({ segment: app.cacheSegment, id: 'products' }, (...args) => {
+    result = args
   })
-  t.strictSame(seen, [null, null], 'the callback is called at once')
+  t.strictSame(result, [null, null], 'the callback is called at once')
 })

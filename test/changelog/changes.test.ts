@@ -38,7 +38,7 @@ onEach('each write is logged with its changes, its key and its request', async (
   const { record, token } = await issueKey(app.db, { name: 'Shop', role: 'write' }, COMMAND_LINE)
   const by = (request: string) => ({ authorization: `Bearer ${token}`, 'x-request-id': request })
   const { body: clothing } = await ask(app, 'POST', '/api/categories/', { name: 'Clothing' }, by('r1'))
-  const { body: made } = await ask(app, 'POST', '/api/products/', { ...shirt, category: clothing.id }, by('r2'))
+  const { body: product } = await ask(app, 'POST', '/api/products/', { ...shirt, category: clothing.id }, by('r2'))
   await ask(app, 'PATCH', '/api/products/1/', { price: '19.9', stock: 3, name: 'Shirt' }, by('r3'))
   await ask(app, 'PATCH', '/api/products/1/', { price: 19.9 }, by('nothing changes'))
   const { body: replaced } = await ask(app, 'PUT', '/api/products/1/', { name: 'Coat', price: '5' }, by('r4'))
@@ -75,7 +75,7 @@ onEach('each write is logged with its changes, its key and its request', async (
         stock: [null, 0],
         brand: [null, ''],
         category: [null, 1],
-        created_at: [null, made.created_at],
+        created_at: [null, product.created_at],
       }),
       entry('r3', 'products', 'update', 2, { price: ['29.90', '19.90'], stock: [0, 3] }),
       entry('r4', 'products', 'update', 3, {
@@ -207,14 +207,14 @@ onEach('the entry of a new record has every field of its contract and no other c
   const { changes } = app.db.tables
   // The service writes the other resources itself and logs no change.
   const resources = app.resources.filter(({ writable }) => writable.size > 0)
-  const known = await app.db.read.select().from(changes)
-  for (const resource of resources.filter(({ table }) => !known.some((row) => row.resource === table)))
+  const existing = await app.db.read.select().from(changes)
+  for (const resource of resources.filter(({ table }) => !existing.some((row) => row.resource === table)))
     t.equal((await ask(app, 'POST', `/api/${resource.table}/`, sampleBody(resource))).status, 201, resource.table)
   const rows = await app.db.read.select().from(changes)
   for (const { table, contract } of resources) {
-    const [made] = rows.filter(({ resource, operation }) => resource === table && operation === 'create')
+    const [creation] = rows.filter(({ resource, operation }) => resource === table && operation === 'create')
     const expected = Object.keys(contract).filter((field) => !['id', 'version', 'updated_at'].includes(field))
-    t.strictSame(Object.keys(JSON.parse(made?.fields ?? '{}')), expected, table)
+    t.strictSame(Object.keys(JSON.parse(creation?.fields ?? '{}')), expected, table)
   }
 })
 
@@ -290,10 +290,10 @@ async function checkReplay(t: Test, dialect: Dialect): Promise<void> {
         ),
       )
       const { body } = await get(app, '/api/products/?page_size=100&ordering=id')
-      const said = [...replay(await readLog(app), 'products').values()].sort((a, b) => Number(a.id) - Number(b.id))
+      const replayed = [...replay(await readLog(app), 'products').values()].sort((a, b) => Number(a.id) - Number(b.id))
       const fields = Object.keys(products.contract).filter((field) => field !== 'updated_at')
       const plain = (row: Record<string, unknown>) => fields.map((field) => row[field])
-      t.strictSame(said.slice(0, 100).map(plain), body.results.map(plain))
+      t.strictSame(replayed.slice(0, 100).map(plain), body.results.map(plain))
     }),
     { numRuns: 20, seed: 7 },
   )
@@ -309,7 +309,8 @@ async function addOldEntries(app: App, count: number): Promise<void> {
   const at = new Date(LONG_AGO).toISOString()
   const entry = { resource: 'products', record_id: 1, operation: 'update', version: 1, at, fields: '{}' }
   await app.db.write(async (tx) => {
-    for (let left = count; left > 0; left -= 1_000) await tx.insert(changes).values(Array(Math.min(left, 1_000)).fill(entry))
+    for (let remaining = count; remaining > 0; remaining -= 1_000)
+      await tx.insert(changes).values(Array(Math.min(remaining, 1_000)).fill(entry))
   })
 }
 
@@ -322,8 +323,8 @@ onEach('requests are served while entries are pruned, and pruning stops on abort
   const closing = new AbortController()
   const pruning = pruneChanges(app.db, new Date(), closing.signal)
   t.equal((await get(app, '/api/products/')).status, 200)
-  const left = (await readLog(app)).length
-  t.ok(left > 0, 'a request is answered before pruning ends', { left })
+  const remaining = (await readLog(app)).length
+  t.ok(remaining > 0, 'a request is answered before pruning ends', { remaining })
   closing.abort()
   const pruned = await pruning
   t.equal((await readLog(app)).length, 20_000 - pruned)

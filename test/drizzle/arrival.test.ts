@@ -25,8 +25,8 @@ onEach('the deadline of a list is counted from the arrival of its request', asyn
     await setImmediate()
     return 'a state'
   }
-  app.db.list = async (_selection, given = 0) => {
-    deadline = given
+  app.db.list = async (_selection, passed = 0) => {
+    deadline = passed
     throw new QueryTooExpensive('nothing is read here')
   }
   const before = performance.now()
@@ -79,9 +79,9 @@ onEach('a list is abandoned at its deadline while it waits for a connection', as
   if (dialect.name !== 'pg') return void t.pass('SQLite has none')
   const { db, config } = await build(t, dialect)
   const pool = () => {
-    const made = createPool(config.DATABASE_URL, { max: 1, wait: NEVER, statementTimeout: 50 })
-    t.teardown(() => made.end())
-    return made
+    const newPool = createPool(config.DATABASE_URL, { max: 1, wait: NEVER, statementTimeout: 50 })
+    t.teardown(() => newPool.end())
+    return newPool
   }
   const [short, long] = [pool(), pool()]
   const { list: read } = createListReader({ short, long }, { timeout: Number(SOON) * 1_000, countTime: 50 })

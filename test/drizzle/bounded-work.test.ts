@@ -76,9 +76,9 @@ const filled = new Map<string, Promise<Filled>>()
 
 /** Returns one database per engine for all tests here, which only read. */
 function open(dialect: Dialect): Promise<Filled> {
-  const known = filled.get(dialect.name) ?? fill(dialect)
-  filled.set(dialect.name, known)
-  return known
+  const existing = filled.get(dialect.name) ?? fill(dialect)
+  filled.set(dialect.name, existing)
+  return existing
 }
 
 async function fill(dialect: Dialect): Promise<Filled> {
@@ -99,17 +99,17 @@ const read = compileQuerystring(products.list.querystring)
 async function compileSelection(db: Database, text: string): Promise<Selection> {
   const { values, faults } = read(text)
   if (faults.length > 0) throw new Error(`${text}: ${JSON.stringify(faults)}`)
-  let asked: Selection | undefined
+  let compiled: Selection | undefined
   const recordSelection: Database['list'] = async (selection) => {
-    asked = selection
+    compiled = selection
     return {
       ...buildListPage(selection, [], { count: { rows: 0, exact: true }, offset: 0, isFromEnd: false, hasOthers: false }),
       state: '',
     }
   }
   await listRecords({ ...db, list: recordSelection }, products, values, { countLimit: COUNT_LIMIT })
-  if (!asked) throw new Error(`${text} asked nothing`)
-  return asked
+  if (!compiled) throw new Error(`${text} asked nothing`)
+  return compiled
 }
 
 const limitVisits =
@@ -146,9 +146,9 @@ const engines: Record<string, Engine> = {
     after: ['analyze products, products_search'],
     createCounter(t, app) {
       const pool = (statementTimeout: number) => {
-        const made = createPool(app.config.DATABASE_URL, { max: 1, wait: TIMEOUT, statementTimeout })
-        t.teardown(() => made.end())
-        return made
+        const newPool = createPool(app.config.DATABASE_URL, { max: 1, wait: TIMEOUT, statementTimeout })
+        t.teardown(() => newPool.end())
+        return newPool
       }
       // No machine counts so many rows in a millisecond.
       const { list } = createPostgresReader({ short: pool(1), long: pool(TIMEOUT) }, { timeout: TIMEOUT, countTime: 1 })
@@ -165,18 +165,18 @@ onEach('a count that is cut off never exceeds the number of matches', async (t, 
   const countMatches = (engines[dialect.name] as Engine).createCounter(t, app)
   const entries = Object.entries(FILTERS)
   const wrong: string[] = []
-  let cut = 0
+  let inexact = 0
   for (const [index, [one, holds]] of entries.entries())
     for (const [two, alsoHolds] of entries.slice(index + 1)) {
       // Repeated parameters are refused.
       if (parseName(one) === parseName(two)) continue
       const truth = rows.filter((row) => holds(row) && alsoHolds(row)).length
       for (const { rows: count, exact } of await countMatches(await compileSelection(app.db, `${one}&${two}`))) {
-        if (!exact) cut++
+        if (!exact) inexact++
         if (exact ? count !== truth : count > truth) wrong.push(`${one}&${two}: ${count}, exact: ${exact}; the truth is ${truth}`)
       }
     }
-  t.ok(cut > entries.length, `${cut} counts were cut off`)
+  t.ok(inexact > entries.length, `${inexact} counts were cut off`)
   t.strictSame(wrong, [])
 })
 
@@ -196,8 +196,8 @@ onEach('visited rows are counted for any set of ids', async (t, dialect) => {
   for (const [title, selection] of Object.entries(scans)) {
     const job = buildJob({ ...selection, count: 'exact' }, buildStatements({ ...selection, count: 'exact' }))
     const visits = Array.from({ length: EXECUTIONS }, () => {
-      const { stats: known, visited } = readList(reader, job, { ...LIMITS, count: () => {}, rows: () => {} })
-      return known.visitedForCount + visited
+      const { stats, visited } = readList(reader, job, { ...LIMITS, count: () => {}, rows: () => {} })
+      return stats.visitedForCount + visited
     }).sort((a, b) => a - b)
     const median = visits[Math.floor(EXECUTIONS / 2)] ?? 0
     t.ok(median > 0.8 * rows.length && median < 1.2 * rows.length, `${title}: ${median} of ${rows.length} rows`)

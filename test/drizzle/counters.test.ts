@@ -151,12 +151,12 @@ onEach('an update by another program raises the version of the row', async (t, d
 onEach('concurrent writers leave exact counts', async (t, dialect) => {
   const app = await build(t, dialect)
   const query = await connect(t, app.config.DATABASE_URL)
-  const made = await Promise.all(
+  const creations = await Promise.all(
     Array.from({ length: 40 }, (_, number) => ask(app, 'POST', '/api/products/', { sku: `S${number}`, name: 'a', price: '1.00' })),
   )
-  t.ok(made.every(({ status }) => status === 201))
+  t.ok(creations.every(({ status }) => status === 201))
   const { version } = await readCounters(query)
-  const odd = made.map(({ body }) => body.id).filter((id) => id % 2 === 1)
+  const odd = creations.map(({ body }) => body.id).filter((id) => id % 2 === 1)
   const answers = await Promise.all(odd.map((id) => ask(app, 'DELETE', `/api/products/${id}/`)))
   t.ok(answers.every(({ status }) => status === 204))
   t.same(await readCounters(query), { version: version + 20, rows: 20 })
@@ -168,7 +168,7 @@ onPostgres('programs that write two tables in opposite order cause no deadlock',
   const before = { products: await readCounters(query), categories: await readCounters(query, 'categories') }
   const [writers, rounds] = [20, 10]
   const write = async (writer: number) => {
-    const own = await connect(t, config.DATABASE_URL)
+    const connection = await connect(t, config.DATABASE_URL)
     const now = times[dialect.name]
     for (let round = 0; round < rounds; round++) {
       const name = `${writer}-${round}`
@@ -176,17 +176,17 @@ onPostgres('programs that write two tables in opposite order cause no deadlock',
         `insert into products (name, price, created_at, updated_at) values ('${name}', 1, ${now}), ('${name} twice', 1, ${now})`,
         `insert into categories (name, slug, created_at, updated_at) values ('${name}', '${name}', ${now})`,
       ]
-      await own('begin')
-      for (const statement of writer % 2 ? statements : statements.reverse()) await own(statement)
-      await own(`delete from products where name = '${name} twice'`)
-      await own(round % 5 === 4 ? 'rollback' : 'commit')
+      await connection('begin')
+      for (const statement of writer % 2 ? statements : statements.reverse()) await connection(statement)
+      await connection(`delete from products where name = '${name} twice'`)
+      await connection(round % 5 === 4 ? 'rollback' : 'commit')
     }
   }
   await t.resolves(Promise.all(Array.from({ length: writers }, (_, writer) => write(writer))))
-  const kept = (writers * rounds * 4) / 5
-  t.same(await readCounters(query), { version: before.products.version + 2 * kept, rows: kept })
-  t.same(await readCounters(query, 'categories'), { version: before.categories.version + kept, rows: kept })
-  t.same([await countRows(query), await countRows(query, 'categories')], [kept, kept])
+  const committed = (writers * rounds * 4) / 5
+  t.same(await readCounters(query), { version: before.products.version + 2 * committed, rows: committed })
+  t.same(await readCounters(query, 'categories'), { version: before.categories.version + committed, rows: committed })
+  t.same([await countRows(query), await countRows(query, 'categories')], [committed, committed])
 })
 
 onPostgres('a writer waits when every counter row is locked', async (t, dialect) => {
@@ -196,14 +196,14 @@ onPostgres('a writer waits when every counter row is locked', async (t, dialect)
   await holder('begin')
   await holder("select 1 from stockroom_counters where name = 'products' for update")
   let done = false
-  const written = writer(`insert into products (${columns}) values ${productsNamed(dialect.name, 'abc')}`).finally(() => {
+  const insertion = writer(`insert into products (${columns}) values ${productsNamed(dialect.name, 'abc')}`).finally(() => {
     done = true
   })
   const waiting = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
   while (!done && (await query(waiting)).length === 0) await setTimeout(5)
   t.notOk(done)
   await holder('commit')
-  await written
+  await insertion
   t.equal((await readCounters(query)).rows, 3)
 })
 

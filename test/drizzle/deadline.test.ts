@@ -145,19 +145,19 @@ onEach('a long list delays no other request', async (t, dialect) => {
     over = true
   })
   let longest = 0
-  let asked = 0
+  let requests = 0
   while (!over) {
     for (const url of ['/livez', '/api/products/?page_size=1', '/api/products/7/']) {
       const { status, time } = await measure(get(app, url))
       t.equal(status, 200, url)
       longest = Math.max(longest, time)
-      asked++
+      requests++
     }
     await setTimeout(5)
   }
   const { status, time } = await answer
   t.ok([200, 503].includes(status), 'other tests check the deadline')
-  t.ok(asked > 30, `${asked} others were answered meanwhile`)
+  t.ok(requests > 30, `${requests} others were answered meanwhile`)
   // A blocked request would wait for all of it. Threads of the pool and other processes share the processor.
   t.ok(longest < time / 2, `the slowest of them took ${longest} of ${time} ms`)
 })
@@ -165,12 +165,12 @@ onEach('a long list delays no other request', async (t, dialect) => {
 onEach('lists beyond the queue are refused at once, and a page does not fail with its count', async (t, dialect) => {
   const app = await buildSlow(t, dialect, PATIENT)
   const enough = Promise.withResolvers<void>()
-  let refused = 0
+  let refusals = 0
   const answers = Array.from({ length: MAX_LONG + REFUSED + SPARE }, async (_, number) => {
     const answer = await get(app, buildLongUrl(dialect, number))
-    if (answer.status === 200 || refused === REFUSED) return
+    if (answer.status === 200 || refusals === REFUSED) return
     t.match(answer, TOO_EXPENSIVE)
-    if (++refused === REFUSED) enough.resolve()
+    if (++refusals === REFUSED) enough.resolve()
   })
   await enough.promise
   const page = await get(app, buildLongUrl(dialect, 1_000, 'bounded'))

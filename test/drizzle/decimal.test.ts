@@ -31,12 +31,12 @@ const cases: [text: string, scale: number, units: number, written: string][] = [
   ['-12', 0, -12, '-12'],
   ['1.0000', 4, 10_000, '1.0000'],
 ]
-for (const [text, scale, units, written] of cases) {
+for (const [text, scale, units, formatted] of cases) {
   t.test(`${text} is stored and shown exactly at scale ${scale}`, async (t) => {
     t.equal(toUnits(text, scale), units)
-    t.equal(fromUnits(units, scale), written)
-    t.equal(fromUnits(BigInt(units), scale), written, 'from a bigint')
-    t.equal(fromUnits(String(units), scale), written, 'from text, which PostgreSQL sends')
+    t.equal(fromUnits(units, scale), formatted)
+    t.equal(fromUnits(BigInt(units), scale), formatted, 'from a bigint')
+    t.equal(fromUnits(String(units), scale), formatted, 'from text, which PostgreSQL sends')
   })
 }
 
@@ -137,11 +137,11 @@ onEach('a price is stored as whole cents', async (t, dialect) => {
 onEach('a reference is null or the id of an existing row', async (t, dialect) => {
   const { db } = await build(t, dialect)
   const now = '2026-01-01T00:00:00.000Z'
-  const [made] = await db.write((tx) =>
+  const [category] = await db.write((tx) =>
     tx.insert(db.tables.categories).values({ name: 'a', slug: 'a', created_at: now, updated_at: now }).returning(),
   )
-  t.match(made, { parent: null, version: 1 })
-  t.equal((await storeProduct(db, { category: made?.id })).category, made?.id)
+  t.match(category, { parent: null, version: 1 })
+  t.equal((await storeProduct(db, { category: category?.id })).category, category?.id)
   t.match(
     await storeProduct(db, {}),
     { category: null, sku: null, description: '', brand: '', stock: 0, version: 1 },

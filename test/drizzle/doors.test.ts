@@ -58,12 +58,12 @@ const PRODUCT = { name: 'a', price: '1.00' }
 
 onEach('a write is committed when its work resolves, and returns its result', async (t, dialect) => {
   const db = await openMigrated(t, dialect)
-  const given = await db.write(async (tx) => {
+  const result = await db.write(async (tx) => {
     await insert(tx, db, 'a')
     await insert(tx, db, 'b')
     return 'given'
   })
-  t.equal(given, 'given')
+  t.equal(result, 'given')
   t.same(await listNames(db), ['a', 'b'])
 })
 
@@ -173,23 +173,23 @@ on('pg', 'a write does not wait for another', async (t, dialect) => {
 
 onEach('a write inside a write throws, and the outer one can continue', async (t, dialect) => {
   const db = await openMigrated(t, dialect)
-  const refused = (inner: () => Promise<unknown>) => t.rejects(async () => inner(), /inside a write/)
+  const checkRefusal = (inner: () => Promise<unknown>) => t.rejects(async () => inner(), /inside a write/)
   const insideOut: Record<string, () => Promise<void>> = {
     'a write in a write': () =>
       db.write(async (tx) => {
-        await refused(() => db.write((own) => insert(own, db, 'inner')))
+        await checkRefusal(() => db.write((own) => insert(own, db, 'inner')))
         await insert(tx, db, 'outer')
       }),
     'a write in a merge': () =>
       db.runBulk((_staging, merge) =>
         merge(async (tx) => {
-          await refused(() => db.write((own) => insert(own, db, 'inner')))
+          await checkRefusal(() => db.write((own) => insert(own, db, 'inner')))
           await insert(tx, db, 'outer')
         }),
       ),
     'a merge in a write': () =>
       db.write(async (tx) => {
-        await refused(() => db.runBulk((_staging, merge) => merge((own) => insert(own, db, 'inner'))))
+        await checkRefusal(() => db.runBulk((_staging, merge) => merge((own) => insert(own, db, 'inner'))))
         await insert(tx, db, 'outer')
       }),
   }
@@ -236,7 +236,7 @@ onEach('runBulk stages in temporary tables of its connection and merges in one t
   // More rounds than connections, so that a leaked connection would be missed.
   for (let round = 0; round < 15; round++) {
     const before = (await listNames(db)).length
-    const given = await db.runBulk(async (staging, merge) => {
+    const result = await db.runBulk(async (staging, merge) => {
       await staging.run(sql`create temporary table staged (name text)`)
       await staging.run(sql`insert into staged values ('a'), ('b')`)
       await db.write((tx) => insert(tx, db, 'meanwhile'))
@@ -251,7 +251,7 @@ onEach('runBulk stages in temporary tables of its connection and merges in one t
       )
       return 'given'
     })
-    t.equal(given, 'given')
+    t.equal(result, 'given')
     t.equal((await listNames(db)).length, before + 3)
     await t.rejects(async () => db.read.all(sql`select * from staged`), 'the temporary table is gone')
     const failed = db.runBulk(async () => {
@@ -266,22 +266,22 @@ onEach('close waits for the running write', async (t, dialect) => {
   const db = await open(url, { served: SERVED })
   await db.migrate()
   const work = Promise.withResolvers<void>()
-  const begun = Promise.withResolvers<void>()
+  const started = Promise.withResolvers<void>()
   const events: string[] = []
-  const written = db
+  const write = db
     .write(async (tx) => {
       await insert(tx, db, 'a')
-      begun.resolve()
+      started.resolve()
       await work.promise
       await insert(tx, db, 'b')
     })
     .then(() => events.push('written'))
-  await begun.promise
+  await started.promise
   const closed = db.close().then(() => events.push('closed'))
   await setTimeout(5)
   t.same(events, [])
   work.resolve()
-  await Promise.all([written, closed])
+  await Promise.all([write, closed])
   t.same(events, ['written', 'closed'])
   const again = await open(url, { served: SERVED })
   t.teardown(() => again.close())
@@ -333,14 +333,14 @@ on('sqlite', 'while another program locks the file, writes are refused and reads
   const app = await build(t, dialect)
   const { db } = app
   const release = await lock(t, app.config.DATABASE_URL)
-  const begun = performance.now()
+  const start = performance.now()
   const waits: number[] = []
-  const refused = () => void waits.push(performance.now() - begun)
+  const noteRefusal = () => void waits.push(performance.now() - start)
   const merging = db
     .runBulk((_staging, merge) => merge((tx) => insert(tx, db, 'a')))
     .then(() => 'merged')
     .catch((error) => db.classifyFailure(error))
-  const writing = Promise.all(Array.from({ length: 3 }, () => ask(app, 'POST', '/api/products/', PRODUCT).finally(refused)))
+  const writing = Promise.all(Array.from({ length: 3 }, () => ask(app, 'POST', '/api/products/', PRODUCT).finally(noteRefusal)))
   const statuses: number[] = []
   while (waits.length === 0) {
     statuses.push((await get(app, '/api/products/')).status)
@@ -423,7 +423,7 @@ on('pg', 'one of two deadlocked writes runs again, and both are committed', asyn
   const db = await openMigrated(t, dialect)
   await db.write((tx) => insert(tx, db, 'a'))
   await db.write((tx) => insert(tx, db, 'b'))
-  const both = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const locked = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   const writes: Promise<void>[] = []
   let runs = 0
   const write = (own: number, other: number) =>
@@ -431,8 +431,8 @@ on('pg', 'one of two deadlocked writes runs again, and both are committed', asyn
       // Otherwise the retried write could lock its row again before the waiting one wakes up.
       if (++runs > 2) await writes[other - 1]
       await tx.run(sql`update products set stock = stock + 1 where id = ${own}`)
-      both[own - 1]?.resolve()
-      await both[other - 1]?.promise
+      locked[own - 1]?.resolve()
+      await locked[other - 1]?.promise
       await tx.run(sql`update products set stock = stock + 1 where id = ${other}`)
     })
   writes.push(write(1, 2), write(2, 1))
@@ -461,18 +461,18 @@ async function startProxy(t: Test, url: string) {
     server.listen(port, '127.0.0.1')
     await once(server, 'listening')
   }
-  const cut = async () => {
+  const disconnect = async () => {
     const closed = once(server, 'close')
     server.close()
     for (const socket of sockets) socket.destroy()
     await closed
   }
   await mend(0)
-  t.teardown(() => server.listening && cut())
+  t.teardown(() => server.listening && disconnect())
   const { port } = server.address() as AddressInfo
   const through = new URL(url)
   through.host = `127.0.0.1:${port}`
-  return { url: through.href, cut, mend: () => mend(port) }
+  return { url: through.href, disconnect, mend: () => mend(port) }
 }
 
 on('pg', 'a flood of different statements leaves few of them prepared, and none fails', async (t, dialect) => {
@@ -487,10 +487,10 @@ on('pg', 'a flood of different statements leaves few of them prepared, and none 
 })
 
 on('pg', 'requests are refused while the server is unreachable, and answered after its return', async (t, dialect) => {
-  const { url, cut, mend } = await startProxy(t, await dialect.create(t))
+  const { url, disconnect, mend } = await startProxy(t, await dialect.create(t))
   const app = await build(t, dialect, { env: { DATABASE_URL: url } })
   t.equal((await ask(app, 'POST', '/api/products/', PRODUCT)).status, 201)
-  await cut()
+  await disconnect()
   for (const [method, path, body] of [
     ['GET', '/api/products/', undefined],
     ['GET', '/api/products/1/', undefined],
@@ -527,10 +527,10 @@ on('pg', 'connections ended under load never cause a 500', async (t, dialect) =>
   const app = await build(t, dialect)
   const query = await connect(t, app.config.DATABASE_URL)
   const statuses = new Map<number, number>()
-  const answered = (status: number) => statuses.set(status, (statuses.get(status) ?? 0) + 1)
+  const countStatus = (status: number) => statuses.set(status, (statuses.get(status) ?? 0) + 1)
   let stop = false
   const client = async (request: () => Promise<Answer>) => {
-    while (!stop) answered((await request()).status)
+    while (!stop) countStatus((await request()).status)
   }
   const write = () => ask(app, 'POST', '/api/products/', PRODUCT)
   const clients = Array.from({ length: 12 }, (_, number) => client(number % 2 ? () => get(app, '/api/products/') : write))

@@ -144,10 +144,10 @@ const COLUMNS: Record<string, string> = {
 /** Statements as drizzle-kit writes them for changes beyond ALTER TABLE, which on SQLite are most changes. */
 const rebuild: Record<string, (query: Query, table: string) => Promise<string[]>> = {
   async sqlite(query, table) {
-    const made = await query(
+    const definitions = await query(
       `select sql from sqlite_master where type in ('table', 'index') and tbl_name = '${table}' and sql is not null order by type desc`,
     )
-    const [create = '', ...indexes] = made.map((row) => `${row.sql};`)
+    const [create = '', ...indexes] = definitions.map((row) => `${row.sql};`)
     return [
       'PRAGMA foreign_keys=OFF;',
       create.replace(/CREATE TABLE ["`]?\w+["`]?/, `CREATE TABLE \`__new_${table}\``),
@@ -213,9 +213,9 @@ for (const table of ['products', 'categories'] as const) {
       'the search works',
     )
     await t.rejects(query('delete from categories where id = 2'), 'a category in use cannot be deleted')
-    const made = await create(newer, products, { name: 'After', price: '1.00' })
-    t.ok(made.id > lastId, 'no id is reused')
-    t.same(await findIds(newer, newer.dialect.contains('products', newer.tables.products.id, ['name'], ['after'])), [made.id])
+    const product = await create(newer, products, { name: 'After', price: '1.00' })
+    t.ok(product.id > lastId, 'no id is reused')
+    t.same(await findIds(newer, newer.dialect.contains('products', newer.tables.products.id, ['name'], ['after'])), [product.id])
   })
 }
 
@@ -274,14 +274,14 @@ for (const [what, { statements, says }] of Object.entries(failing)) {
 
 /** Adds a table that two sets of migrations change: OURS adds to it, THEIRS rebuilds it in its earlier form. */
 const defineMakers = (kit: Kit): Tables => {
-  const known = defineTables(kit)
+  const productTables = defineTables(kit)
   const makers = kit.table(
     'makers',
-    { id: kit.id(), name: kit.text().notNull(), rating: kit.integer(), product: kit.reference(() => known.products.id) },
+    { id: kit.id(), name: kit.text().notNull(), rating: kit.integer(), product: kit.reference(() => productTables.products.id) },
     (t) => [kit.uniqueIndex('makers_name', t.name), kit.index('makers_by_rating', t.rating, t.id)],
   )
   // Another test adds a table to the interface.
-  return { ...known, makers } as unknown as Tables
+  return { ...productTables, makers } as unknown as Tables
 }
 const CREATE_MAKERS = 'CREATE TABLE "makers" ("id" integer PRIMARY KEY NOT NULL, "name" text NOT NULL);'
 const OURS = {
@@ -355,11 +355,11 @@ onEach('a start names declared tables and indexes that the database lacks', asyn
   await t.rejects(db.migrate(), { message: /^The database lacks table makers, which .* npm run migrations -- --name / })
   t.strictSame(await query(TABLES[dialect.name] ?? ''), [], 'nothing was created')
 
-  const own = await openDatabase(t, url)
-  await own.migrate()
+  const migrated = await openDatabase(t, url)
+  await migrated.migrate()
   await query('drop index products_by_name')
   await query('drop index categories_root_name')
-  await t.rejects(own.migrate(), {
+  await t.rejects(migrated.migrate(), {
     message:
       /lacks partial unique index categories_root_name on categories \(name\), index products_by_name on products \(name, id\), which/,
   })

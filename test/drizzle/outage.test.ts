@@ -117,15 +117,15 @@ t.test(
 
 /** Runs a command in this process. Returns its exit code and its output to standard error. */
 async function run(args: string[], env: Record<string, string>) {
-  let said = ''
+  let output = ''
   const stderr = new Writable({
     write(chunk, _encoding, done) {
-      said += chunk
+      output += chunk
       done()
     },
   })
   const code = await main(args, { env, stdin: process.stdin, stdout: stderr, stderr })
-  return { code, said }
+  return { code, output }
 }
 
 t.test('a start that cannot use the server says why in one sentence', OPTIONS, async (t) => {
@@ -133,10 +133,10 @@ t.test('a start that cannot use the server says why in one sentence', OPTIONS, a
   await once(hanging, 'listening')
   t.teardown(() => hanging.close())
   const fails = async (what: string, url: string, says: RegExp) => {
-    const { code, said } = await run(['migrate'], { DATABASE_URL: url })
+    const { code, output } = await run(['migrate'], { DATABASE_URL: url })
     t.equal(code, 1, what)
-    t.match(said, says, what)
-    t.equal(said.trim().split('\n').length, 1, `${what}: one line`)
+    t.match(output, says, what)
+    t.equal(output.trim().split('\n').length, 1, `${what}: one line`)
   }
   const url = await postgres.create(t)
   const query = await connect(t, url)

@@ -124,28 +124,28 @@ async function checkIndex(db: Database): Promise<void> {
 
 onEach('the search text follows every write', async (t, dialect) => {
   const { db } = await build(t, dialect)
-  const made = await create(db, products, { sku: 'ONE', name: 'Red Shirt', description: 'of linen', brand: 'Acme', price: '1.00' })
+  const product = await create(db, products, { sku: 'ONE', name: 'Red Shirt', description: 'of linen', brand: 'Acme', price: '1.00' })
   const other = await create(db, products, { sku: 'TWO', name: 'Blue Shirt', price: '1.00' })
   const steps: [what: string, write: () => Promise<unknown>, found: Record<string, number[]>][] = [
     [
       'made',
       async () => {},
       {
-        red: [made.id],
-        one: [made.id],
-        linen: [made.id],
-        acme: [made.id],
-        shirt: [made.id, other.id],
-        re: [made.id, other.id].slice(0, 1),
+        red: [product.id],
+        one: [product.id],
+        linen: [product.id],
+        acme: [product.id],
+        shirt: [product.id, other.id],
+        re: [product.id, other.id].slice(0, 1),
       },
     ],
     [
       'a field changed',
-      () => merge(db, products, made.id, { name: 'Green Coat' }),
-      { red: [], green: [made.id], linen: [made.id], shirt: [other.id] },
+      () => merge(db, products, product.id, { name: 'Green Coat' }),
+      { red: [], green: [product.id], linen: [product.id], shirt: [other.id] },
     ],
-    ['another field changed', () => merge(db, products, made.id, { stock: 5 }), { green: [made.id], linen: [made.id] }],
-    ['a field emptied', () => merge(db, products, made.id, { sku: null, description: '' }), { one: [], linen: [], green: [made.id] }],
+    ['another field changed', () => merge(db, products, product.id, { stock: 5 }), { green: [product.id], linen: [product.id] }],
+    ['a field emptied', () => merge(db, products, product.id, { sku: null, description: '' }), { one: [], linen: [], green: [product.id] }],
     [
       'an import',
       () =>
@@ -158,11 +158,11 @@ onEach('the search text follows every write', async (t, dialect) => {
         ),
       { blue: [], shirt: [], äpfel: [other.id], 'A\u0308P': [other.id], pommes: [other.id + 1] },
     ],
-    ['removed', () => remove(db, products, made.id, []), { green: [], acme: [], pommes: [other.id + 1] }],
+    ['removed', () => remove(db, products, product.id, []), { green: [], acme: [], pommes: [other.id + 1] }],
   ]
-  for (const [what, write, found] of steps) {
+  for (const [what, write, matches] of steps) {
     await write()
-    for (const [term, ids] of Object.entries(found)) t.same(await findIds(db, contains(db, term)), ids, `${what}: ${term}`)
+    for (const [term, ids] of Object.entries(matches)) t.same(await findIds(db, contains(db, term)), ids, `${what}: ${term}`)
     if (dialect.name === 'sqlite') await t.resolves(checkIndex(db), what)
   }
   t.equal((await db.read.all(sql`select id from products_search`)).length, 2, 'removed records leave no search text')
@@ -171,18 +171,18 @@ onEach('the search text follows every write', async (t, dialect) => {
 onEach('rows of other programs are found after a reindex, and deleted ones disappear at once', async (t, dialect) => {
   const { db, config } = await build(t, dialect)
   const query = await connect(t, config.DATABASE_URL)
-  const made = await create(db, products, { name: 'Red Shirt', brand: 'Acme', price: '1.00' })
+  const product = await create(db, products, { name: 'Red Shirt', brand: 'Acme', price: '1.00' })
   await query(`insert into products (name, price, created_at, updated_at) select 'BY HAND', 1, created_at, updated_at from products`)
-  await query(`update products set name = 'CHANGED BY HAND' where id = ${made.id}`)
+  await query(`update products set name = 'CHANGED BY HAND' where id = ${product.id}`)
   t.same(await findIds(db, contains(db, 'hand')), [])
   t.equal(await reindex(db.write, db.dialect, products.served), 2)
-  t.same(await findIds(db, contains(db, 'hand')), [made.id, made.id + 1])
+  t.same(await findIds(db, contains(db, 'hand')), [product.id, product.id + 1])
   t.same(await findIds(db, contains(db, 'shirt')), [])
-  t.same(await findIds(db, matchText('products', db.tables.products.id, 'name', 'by hand')), [made.id + 1])
+  t.same(await findIds(db, matchText('products', db.tables.products.id, 'name', 'by hand')), [product.id + 1])
   await query('delete from products where id = 1')
   t.same(
     (await query('select id from products_search')).map(({ id }) => Number(id)),
-    [made.id + 1],
+    [product.id + 1],
   )
   t.equal(await reindex(db.write, db.dialect, categories.served), 0)
   if (dialect.name === 'sqlite') await t.resolves(checkIndex(db))
@@ -193,7 +193,7 @@ onEach('a reindex does not undo concurrent writes', async (t, dialect) => {
   const other = await open(config.DATABASE_URL, { served: SERVED })
   t.teardown(() => other.close())
   const query = await connect(t, config.DATABASE_URL)
-  const made = await create(db, products, { name: 'Red Shirt', price: '1.00' })
+  const product = await create(db, products, { name: 'Red Shirt', price: '1.00' })
   // On SQLite the other writer waits for the transaction in any case.
   const locked = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
   const waits = async () => dialect.name === 'sqlite' || (await query(locked)).length > 0
@@ -206,7 +206,7 @@ onEach('a reindex does not undo concurrent writes', async (t, dialect) => {
         const rows = await tx.all(statement)
         if (meanwhile) return rows
         let done = false
-        meanwhile = outside(() => merge(other, products, made.id, { name: 'Green Coat' })).finally(() => {
+        meanwhile = outside(() => merge(other, products, product.id, { name: 'Green Coat' })).finally(() => {
           done = true
         })
         while (!done && !(await waits())) await setTimeout(5)
@@ -216,7 +216,7 @@ onEach('a reindex does not undo concurrent writes', async (t, dialect) => {
     })
   await reindex(write, db.dialect, products.served)
   await meanwhile
-  t.same(await findIds(db, contains(db, 'green')), [made.id])
+  t.same(await findIds(db, contains(db, 'green')), [product.id])
   t.same(await findIds(db, contains(db, 'red')), [])
 })
 
@@ -245,14 +245,14 @@ onEach('a search finds the rows that contain the term, for any text and term', a
   const { id } = db.tables.products
   const property = fc.asyncProperty(text(1, 4), async (term) => {
     const sought = fold(term)
-    const found = await Promise.all([
+    const actual = await Promise.all([
       findIds(db, contains(db, term)),
       findIds(db, contains(db, term, ['brand'])),
       findIds(db, matchPrefix('products', id, 'name', term)),
       findIds(db, matchText('products', id, 'name', term)),
     ])
     t.same(
-      found,
+      actual,
       [
         filterIds(({ name, brand, description }) => [name, brand, description].some((field) => field.includes(sought))),
         filterIds(({ brand }) => brand.includes(sought)),
@@ -300,8 +300,8 @@ onEach('the longest texts can be stored and found', async (t, dialect) => {
   for (const [what, name] of Object.entries(names)) {
     const values = { sku: name(64), name: name(255), brand: name(255), description: name(10_000) }
     t.equal([...values.name].length, 255)
-    const made = await ask(app, 'POST', '/api/products/', { ...values, price: '1.00' })
-    t.match(made, { status: 201, body: values }, what)
+    const product = await ask(app, 'POST', '/api/products/', { ...values, price: '1.00' })
+    t.match(product, { status: 201, body: values }, what)
     const category = await ask(app, 'POST', '/api/categories/', { name: values.name })
     t.match(category, { status: 201, body: { name: values.name } }, `${what}, in a category`)
     const queries: Record<string, string> = {
@@ -317,6 +317,6 @@ onEach('the longest texts can be stored and found', async (t, dialect) => {
       const { body } = await get(app, `/api/products/?${new URLSearchParams({ [parameter]: value })}`)
       t.equal(body.count, 1, `${what}: ${parameter}`)
     }
-    t.equal((await ask(app, 'DELETE', `/api/products/${made.body.id}/`)).status, 204)
+    t.equal((await ask(app, 'DELETE', `/api/products/${product.body.id}/`)).status, 204)
   }
 })

@@ -186,15 +186,15 @@ interface Condition {
 
 /** Matches the rows only when the condition is tried, since without VISITS=all most are not. */
 function createCondition(name: string, text: string, findRows: () => Uint8Array, indexed: boolean): Condition {
-  let found: Uint8Array | undefined
+  let matching: Uint8Array | undefined
   let matches: number | undefined
   return {
     name,
     text,
     indexed,
     get rows() {
-      found ??= findRows()
-      return found
+      matching ??= findRows()
+      return matching
     },
     get matches() {
       matches ??= this.rows.reduce((sum, row) => sum + row, 0)
@@ -224,15 +224,15 @@ function buildConditions(resource: Resource, db: Database): Map<string, Conditio
   const all = [...resource.list.filters.keys()].map((parameter): [string, Condition[]] => {
     const [name = '', lookup = 'exact'] = parameter.replace('!', '').split('__') as [string, LookupName]
     const field = fields.get(name)
-    const given = field && pickValues[lookup]?.(field).filter((text) => text !== '')
-    if (!field || !given || given.length === 0) throw new Error(`${parameter}: this test knows no values for it`)
-    const wanted = !parameter.endsWith('!')
-    const conditions = [...new Set(given)].map((text) => {
+    const picked = field && pickValues[lookup]?.(field).filter((text) => text !== '')
+    if (!field || !picked || picked.length === 0) throw new Error(`${parameter}: this test knows no values for it`)
+    const isPositive = !parameter.endsWith('!')
+    const conditions = [...new Set(picked)].map((text) => {
       const test = meets[lookup](field.kind, text)
       const ofNull = lookup === 'isnull' && text === 'true'
       const isFound = (row: Row) => {
         const value = row[name] ?? null
-        return Number((value === null ? ofNull : test(value)) === wanted)
+        return Number((value === null ? ofNull : test(value)) === isPositive)
       }
       return createCondition(parameter, text, () => Uint8Array.from(rows, isFound), isIndexed(parameter, text))
     })
@@ -255,8 +255,8 @@ const orders = new Map<string, Uint32Array>()
 
 /** Returns the positions of a resource's rows in an order. */
 function sortPlaces(resource: Resource, ordering: string): Uint32Array {
-  const known = orders.get(`${resource.table} ${ordering}`)
-  if (known) return known
+  const cachedOrder = orders.get(`${resource.table} ${ordering}`)
+  if (cachedOrder) return cachedOrder
   const rows = listRows(resource)
   const terms = ordering.split(',').map((term) => ({ field: term.replace('-', ''), sign: term.startsWith('-') ? -1 : 1 }))
   const keys = [...terms, { field: 'id', sign: terms.at(-1)?.sign ?? 1 }].map(({ field, sign }) => ({
@@ -343,10 +343,10 @@ async function openSqlite(t: Test, app: App): Promise<Engine> {
     async visits() {
       const { attempts, count, pool } = visits
       const all = [...attempts, attempt]
-      const seen = { ...createVisits(), attempts: all, count, page: pool ?? attempt }
+      const total = { ...createVisits(), attempts: all, count, page: pool ?? attempt }
       visits = createVisits()
       attempt = 0
-      return seen
+      return total
     },
   }
 }
@@ -374,13 +374,13 @@ async function openPostgres(t: Test, app: App): Promise<Engine> {
   const pools = { short: createPool(app.config.DATABASE_URL, options), long: createPool(app.config.DATABASE_URL, options) }
   const explaining = createPool(app.config.DATABASE_URL, { ...options, max: 1 })
   t.teardown(() => Promise.all([pools.short, pools.long, explaining].map((pool) => pool.end())))
-  let asked: { text: string; values: unknown[] }[] = []
+  let statements: { text: string; values: unknown[] }[] = []
   const watch = (client: pg.PoolClient) => {
     const query = client.query.bind(client) as (...args: unknown[]) => never
     client.query = (...args: unknown[]) => {
       const [first] = args as [{ text?: string }]
       // The other statements read the head and the count.
-      if (first.text && !/^select (sum|count)\b/.test(first.text)) asked.push(first as (typeof asked)[number])
+      if (first.text && !/^select (sum|count)\b/.test(first.text)) statements.push(first as (typeof statements)[number])
       return query(...args)
     }
   }
@@ -390,15 +390,15 @@ async function openPostgres(t: Test, app: App): Promise<Engine> {
   return {
     db: { ...app.db, list },
     async visits() {
-      const seen = createVisits()
-      for (const { text, values } of asked) {
+      const total = createVisits()
+      for (const { text, values } of statements) {
         const { rows } = await explaining.query(`explain (analyze, buffers, timing off, format json) ${text}`, values)
         const [{ Plan: plan }] = rows[0]['QUERY PLAN'] as [{ Plan: Plan }]
-        seen.page += countVisits(plan)
-        seen.plans.push({ text, values, plan })
+        total.page += countVisits(plan)
+        total.plans.push({ text, values, plan })
       }
-      asked = []
-      return seen
+      statements = []
+      return total
     },
   }
 }
@@ -471,7 +471,7 @@ interface Asked {
 
 /** Requests the lists on one database. Each database has a separate test file, to use both cores. */
 export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
-  const { engine: start, orderings: tried, pairs, whole, seek, sorts, excused } = ways[dialect.name] as Way
+  const { engine: start, orderings: orderCount, pairs, whole, seek, sorts, excused } = ways[dialect.name] as Way
   const app = await build(t, dialect)
   await loadCatalogue(app.config.DATABASE_URL, CATALOGUE)
   const engine = await start(t, app)
@@ -496,9 +496,9 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
     const places: number[] = []
     for (let place = 0; place < order.length; place++) if (!rows || rows[order[place] as number] === 1) places.push(place)
     const ids = places.slice(from, from + PAGE_SIZE).map((place) => (order[place] as number) + 1)
-    const counted = count === 'none' ? null : places.length
-    if (page.rows.map(({ id }) => id).join() !== ids.join() || page.count !== counted || !page.exact)
-      wrong.answer?.push({ what, ids, found: page.rows.map(({ id }) => id), counted, count: page.count })
+    const expectedCount = count === 'none' ? null : places.length
+    if (page.rows.map(({ id }) => id).join() !== ids.join() || page.count !== expectedCount || !page.exact)
+      wrong.answer?.push({ what, ids, found: page.rows.map(({ id }) => id), expectedCount, count: page.count })
 
     const group = createGroupFinder(resource, ordering)
     // A group ends when the first match after it is found.
@@ -510,12 +510,12 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
     const fromEnd = from > places.length / 2 ? order.length - (first ?? 0) + PAGE_SIZE : order.length
     const along = place.cursor ? behind - (group(places[from - 1], 'first') ?? 0) : Math.min(behind, fromEnd)
     const indexed = Math.min(...conditions.map(({ indexed, matches }) => (indexed ? matches : order.length)), order.length)
-    const found = indexed > whole ? order.length : indexed
+    const indexCost = indexed > whole ? order.length : indexed
     // The order is followed over rows in front of a numbered page, and when no index is known to lead to few rows.
     const walked = place.page === undefined ? count === 'none' && places.length > MAX_SORTED : place.cursor === undefined
-    const few = places.length <= MAX_SORTED && conditions.length > 0
+    const isFew = places.length <= MAX_SORTED && conditions.length > 0
     const shorter =
-      places.length === 0 ? 0 : walked ? along : !few ? Math.min(along, found) : sorts || indexed <= MAX_SORTED ? found : along
+      places.length === 0 ? 0 : walked ? along : !isFew ? Math.min(along, indexCost) : sorts || indexed <= MAX_SORTED ? indexCost : along
     const reasons = Object.keys(excused).filter((reason) => excused[reason]?.(conditions))
     if (visits.page > Math.max(place.cursor ? seek : LIMIT, SLACK * shorter) && reasons.length === 0)
       wrong.page?.push({ what, visited: visits.page, along, indexed, matches: places.length })
@@ -553,9 +553,9 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
     for (const [index, one] of [...conditions.values()].flat().entries()) {
       if (index % SINGLES > 0) continue
       const asked: Asked = { resource, conditions: [one], rows: one.rows, ordering: '', count: index % 3 === 2 ? 'none' : 'bounded' }
-      const ordered = { ...asked, ordering: pickOrdering(index * tried) }
+      const ordered = { ...asked, ordering: pickOrdering(index * orderCount) }
       await (index % (THIN * SINGLES) === 0 ? askAll(ordered, one.matches) : ask(ordered, 0, {}))
-      for (let next = 1; next < tried / THIN; next++) await ask({ ...asked, ordering: pickOrdering(index * tried + next) }, 0, {})
+      for (let next = 1; next < orderCount / THIN; next++) await ask({ ...asked, ordering: pickOrdering(index * orderCount + next) }, 0, {})
     }
     const names = [...conditions.keys()].filter((name) => !name.endsWith('!'))
     let pair = 0
@@ -564,13 +564,13 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
         if (pair++ % (pairs * THIN) > 0) continue
         // Repeated parameters are refused, so a parameter pairs with its own negation. Every other pair is negated too.
         const [one, other] = [conditions.get(a), conditions.get(a === b || pair % 2 === 0 ? `${b}!` : b) ?? conditions.get(b)]
-        const both = [one?.[pair % one.length], other?.[(pair >> 2) % other.length]].filter((condition) => condition !== undefined)
-        if (a === b && both[0]?.name === both[1]?.name) continue
-        const rows = Uint8Array.from(both[0]?.rows ?? [])
-        for (let index = 0; index < rows.length; index++) rows[index] = (rows[index] ?? 0) & (both[1]?.rows[index] ?? 0)
+        const chosen = [one?.[pair % one.length], other?.[(pair >> 2) % other.length]].filter((condition) => condition !== undefined)
+        if (a === b && chosen[0]?.name === chosen[1]?.name) continue
+        const rows = Uint8Array.from(chosen[0]?.rows ?? [])
+        for (let index = 0; index < rows.length; index++) rows[index] = (rows[index] ?? 0) & (chosen[1]?.rows[index] ?? 0)
         const asked: Asked = {
           resource,
-          conditions: both,
+          conditions: chosen,
           rows,
           ordering: pickOrdering(pair * 7),
           count: pair % 3 === 2 ? 'none' : 'bounded',
@@ -581,5 +581,6 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
     }
   }
   t.comment(`${requests} requests`)
-  for (const [what, found] of Object.entries(wrong)) t.same(found.slice(0, SHOWN), [], `${what}: ${found.length} of ${requests}`)
+  for (const [what, violations] of Object.entries(wrong))
+    t.same(violations.slice(0, SHOWN), [], `${what}: ${violations.length} of ${requests}`)
 }

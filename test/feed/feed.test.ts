@@ -21,7 +21,7 @@ onEach('every write is in the feed with the state after it', async (t, dialect) 
   const app = await build(t, dialect)
   const post = (url: string, payload: object, id: string) => ask(app, 'POST', url, payload, { 'x-request-id': id })
   const { body: clothing } = await post('/api/categories/', { name: 'Clothing' }, 'r1')
-  const { body: made } = await post('/api/products/', { ...shirt, category: clothing.id }, 'r2')
+  const { body: product } = await post('/api/products/', { ...shirt, category: clothing.id }, 'r2')
   const { body: replaced } = await ask(app, 'PUT', '/api/products/1/', { name: 'Coat', price: '5' })
   const { body: changed } = await post('/api/products/1/stock/', { delta: 3, reason: 'came' }, 'r4')
   const bulk = [
@@ -52,7 +52,7 @@ onEach('every write is in the feed with the state after it', async (t, dialect) 
     ]),
     [
       ['categories', 'create', 1, 1, 'r1', null, clothing],
-      ['products', 'create', 1, 1, 'r2', null, made],
+      ['products', 'create', 1, 1, 'r2', null, product],
       ['products', 'update', 1, 2, /./, null, replaced],
       ['products', 'update', 1, 3, 'r4', 'came', changed],
       ['products', 'create', 2, 1, 'r5', null, { name: 'Hat', version: 1 }],
@@ -135,15 +135,15 @@ onEach('entries of keys are shown to admins only, and authors to admins and them
   await waitForFeed(app)
   const readFeed = async (token?: string, query = '') =>
     (await ask(app, 'GET', `/api/changes/${query}`, undefined, token ? by(token) : {})).body
-  const said = (page: { results: { resource: string; key: unknown; request: unknown }[] }) =>
+  const summariseAuthors = (page: { results: { resource: string; key: unknown; request: unknown }[] }) =>
     page.results.map(({ resource, key, request }) => [resource, key, request])
   const keys = Array(3).fill(['keys', null, null])
-  t.strictSame(said(await readFeed()), [...keys, ['products', one.record.id, 'mine']])
-  t.strictSame(said(await readFeed(one.token)), [['products', one.record.id, 'mine']])
-  t.strictSame(said(await readFeed(two.token)), [['products', null, null]])
-  t.strictSame(said(await readFeed(two.token, '?resource=keys')), [])
-  const skipped = await readFeed(two.token, '?page_size=2')
-  t.match([skipped.results, skipped.more], [[], true], 'entries of other resources are skipped')
+  t.strictSame(summariseAuthors(await readFeed()), [...keys, ['products', one.record.id, 'mine']])
+  t.strictSame(summariseAuthors(await readFeed(one.token)), [['products', one.record.id, 'mine']])
+  t.strictSame(summariseAuthors(await readFeed(two.token)), [['products', null, null]])
+  t.strictSame(summariseAuthors(await readFeed(two.token, '?resource=keys')), [])
+  const filtered = await readFeed(two.token, '?page_size=2')
+  t.match([filtered.results, filtered.more], [[], true], 'entries of other resources are skipped')
   t.notMatch(JSON.stringify(await readFeed()), /sha256|stk_/)
 })
 
@@ -179,18 +179,18 @@ onEach('a page is limited in bytes but has at least one entry', async (t, dialec
   await addLarge(app, 2, 2 * MAX_PAGE_BYTES)
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
   await readAtLeast(app, 28, start)
-  const seen: number[] = []
+  const versions: number[] = []
   const pages: number[] = []
   for (let url = `/api/changes/?page_size=1000&since=${start}`; url; ) {
     const { body } = await get(app, url)
     pages.push(body.results.length)
-    seen.push(...body.results.map(({ version }: { version: number }) => version))
+    versions.push(...body.results.map(({ version }: { version: number }) => version))
     const bytes = JSON.stringify(body.results).length
     t.ok(body.results.length === 1 || bytes < 1.1 * MAX_PAGE_BYTES, `${bytes} bytes`)
     url = body.more ? body.next.replace(/^https?:\/\/[^/]*/, '') : ''
   }
   t.strictSame(pages, [10, 10, 5, 1, 1, 1])
-  t.strictSame(seen, [...Array.from({ length: 25 }, (_, n) => n + 1), 1, 2, 1])
+  t.strictSame(versions, [...Array.from({ length: 25 }, (_, n) => n + 1), 1, 2, 1])
 })
 
 onEach('a filter reads only the heads of skipped entries, and scans in slices', async (t, dialect) => {
@@ -307,8 +307,8 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
       entries.map(({ id }) => id),
       [1, 2],
     )
-    const skipped = await second(`select record_id from changes where id > ${byId?.id}`)
-    t.strictSame(skipped, [], 'a feed by id alone would have missed the first')
+    const laterIds = await second(`select record_id from changes where id > ${byId?.id}`)
+    t.strictSame(laterIds, [], 'a feed by id alone would have missed the first')
   })
 
   t.test('entries are ordered by transaction before id [pg]', { skip: dialect.skip }, async (t) => {

@@ -38,8 +38,8 @@ export async function readAll(app: App, since = '', query = ''): Promise<{ entri
 export async function readAtLeast(app: App, count: number, since = '', query = ''): Promise<{ entries: Entry[]; position: string }> {
   for (;;) {
     const { entries, position } = await readAll(app, since, query)
-    const shown = entries.filter(({ resource }) => resource !== 'keys')
-    if (shown.length >= count) return { entries: shown, position }
+    const visible = entries.filter(({ resource }) => resource !== 'keys')
+    if (visible.length >= count) return { entries: visible, position }
     await setTimeout(20)
   }
 }
@@ -62,7 +62,7 @@ export interface Client {
   headers: IncomingMessage['headers']
   /** Blocks of the stream as they arrive. The generator ends when the stream ends or is cut. */
   events: AsyncGenerator<Event>
-  cut(): void
+  disconnect(): void
   response: IncomingMessage
 }
 
@@ -76,7 +76,7 @@ export function openStream(app: App, headers: Record<string, string>, query = ''
         status: response.statusCode ?? 0,
         headers: response.headers,
         events: parseBlocks(response),
-        cut: () => void request.destroy(),
+        disconnect: () => void request.destroy(),
         response,
       })
     })

@@ -30,9 +30,9 @@ onEach('a record has a history, even after its deletion', async (t, dialect) => 
   ])
   t.strictSame(Object.keys(results[0] ?? {}), ['operation', 'version', 'at', 'key', 'request', 'reason', 'changes', 'record'])
   await ask(app, 'DELETE', URL)
-  const gone = await history(app)
-  t.match(gone.results[0], { version: 3, operation: 'delete', record: null, changes: { name: ['Coat', null] } })
-  t.strictSame(gone.results.slice(1), results)
+  const afterDeletion = await history(app)
+  t.match(afterDeletion.results[0], { version: 3, operation: 'delete', record: null, changes: { name: ['Coat', null] } })
+  t.strictSame(afterDeletion.results.slice(1), results)
   t.equal((await get(app, '/api/products/9/history/')).status, 404)
   t.equal((await get(app, '/api/products/x/history/')).status, 404)
 })
@@ -119,8 +119,8 @@ onEach('restore brings back a deleted record under its id', async (t, dialect) =
     { version: 2, operation: 'update' },
     { version: 1, operation: 'create' },
   ])
-  const { body: made } = await ask(app, 'POST', '/api/products/', { name: 'Hat', price: 1 })
-  t.equal(made.id, 2, 'the next new record gets another id')
+  const { body: product } = await ask(app, 'POST', '/api/products/', { name: 'Hat', price: 1 })
+  t.equal(product.id, 2, 'the next new record gets another id')
   await ask(app, 'DELETE', URL)
   t.match((await restore(app, 2)).body, { stock: 5, version: 4 }, 'the version continues to grow')
   t.equal((await get(app, '/api/products/?page_size=1')).body.count, 2)

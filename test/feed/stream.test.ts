@@ -52,13 +52,13 @@ onEach('the stream sends later changes with the entries of the list', async (t, 
   t.strictSame(await next(client), { retry: '1000', id: position, comment: false })
   await ask(app, 'POST', '/api/products/', product(1))
   await ask(app, 'DELETE', '/api/products/2/')
-  const seen = [await nextEntry(client), await nextEntry(client)]
+  const received = [await nextEntry(client), await nextEntry(client)]
   const { entries } = await readAtLeast(app, 2, position)
   t.strictSame(
-    seen.map((event) => [event?.id, event?.event, JSON.parse(event?.data ?? '')]),
+    received.map((event) => [event?.id, event?.event, JSON.parse(event?.data ?? '')]),
     entries.map((entry) => [entry.position, `products.${entry.operation}`, entry]),
   )
-  client.cut()
+  client.disconnect()
 })
 
 onEach("the stream continues after the client's position", async (t, dialect) => {
@@ -68,7 +68,7 @@ onEach("the stream continues after the client's position", async (t, dialect) =>
   const from = async (headers: Record<string, string>, query = '') => {
     const client = await openStream(app, { ...authorization(app), ...headers }, query)
     const first = (await nextEntry(client))?.id
-    client.cut()
+    client.disconnect()
     return first
   }
   const [, second, third, fourth] = entries.map(({ position }) => position)
@@ -96,12 +96,12 @@ onEach('a stream of one resource advances its position over other changes', asyn
   const client = await openStream(app, authorization(app), '?resource=categories')
   const start = (await next(client))?.id
   for (let n = 0; n < 3; n++) await ask(app, 'POST', '/api/products/', product(n))
-  const passed = await next(client)
-  t.match(passed, { id: /^\d+-/, event: undefined, data: undefined })
-  t.not(passed?.id, start)
+  const skipped = await next(client)
+  t.match(skipped, { id: /^\d+-/, event: undefined, data: undefined })
+  t.not(skipped?.id, start)
   await ask(app, 'POST', '/api/categories/', { name: 'Clothing' })
   t.equal((await nextEntry(client))?.event, 'categories.create')
-  client.cut()
+  client.disconnect()
 })
 
 /** Name of the last record that is created. */
@@ -109,22 +109,22 @@ const END = 'the end'
 
 /** Follows the stream until END, with `cuts` disconnections first. Returns the positions of all entries. */
 async function followCut(app: App, since: string, cuts: number, onCut: (cut: number) => void): Promise<string[]> {
-  const seen: string[] = []
+  const positions: string[] = []
   let position = since
   for (let cut = 0; ; onCut(++cut)) {
     const client = await openStream(app, { ...authorization(app), 'last-event-id': position })
     const isCut = cut < cuts
     let left = isCut ? Math.floor(Math.random() * 20) : Number.POSITIVE_INFINITY
     // Some disconnections come while the stream is idle.
-    const timer = isCut ? setTimeout(Math.random() * 40).then(client.cut) : undefined
+    const timer = isCut ? setTimeout(Math.random() * 40).then(client.disconnect) : undefined
     for await (const { id, data } of client.events) {
       if (id) position = id
-      if (data) seen.push(position)
+      if (data) positions.push(position)
       if (data && JSON.parse(data).record?.name === END) {
-        client.cut()
-        return seen
+        client.disconnect()
+        return positions
       }
-      if (data && left-- <= 0) client.cut()
+      if (data && left-- <= 0) client.disconnect()
     }
     await timer
   }
@@ -146,14 +146,14 @@ onEach('a client that is disconnected a hundred times misses nothing and sees no
   }
   await Promise.all([1, 2, 3].map(write))
   await ask(app, 'POST', '/api/products/', { name: END, price: 1 })
-  const seen = await following
+  const positions = await following
   const { entries } = await readAll(app, position)
   t.strictSame(
-    seen,
+    positions,
     entries.map(({ position }) => position),
   )
-  t.comment(`${cut} disconnections, ${seen.length} changes`)
-  t.ok(seen.length > 100)
+  t.comment(`${cut} disconnections, ${positions.length} changes`)
+  t.ok(positions.length > 100)
 })
 
 onEach('an idle stream sends heartbeats', async (t, dialect) => {
@@ -163,23 +163,23 @@ onEach('an idle stream sends heartbeats', async (t, dialect) => {
   let beats = 0
   while (beats < 3) if ((await next(client))?.comment) beats++
   t.equal(beats, 3)
-  client.cut()
+  client.disconnect()
 })
 
 onEach('a change that is committed during a read of the log is sent without waiting for the heartbeat', async (t, dialect) => {
   const app = await build(t, dialect)
   await waitForFeed(app)
   const since = await readEnd(app.db)
-  const seen = Promise.withResolvers<void>()
+  const noticed = Promise.withResolvers<void>()
   const read = Promise.withResolvers<void>()
   let reads = 0
   const rows: Database['readRows'] = async (query, values) => {
     const result = await app.db.readRows(query, values)
     // The watch reads the newest entry without values. The stream reads entries after a position.
-    if (values.length === 0 && Number(result[0]?.[0]) > since.id) setImmediate(seen.resolve)
+    if (values.length === 0 && Number(result[0]?.[0]) > since.id) setImmediate(noticed.resolve)
     if (values.length === 2 && reads++ === 0) {
       read.resolve()
-      await seen.promise
+      await noticed.promise
     }
     return result
   }
@@ -223,7 +223,7 @@ onEach('a key that loses the admin role gets no more entries of keys', async (t,
   const rest: (string | undefined)[] = []
   while (rest.at(-1) !== 'products.create') rest.push((await nextEntry(client))?.event)
   t.strictSame(rest, ['products.create'])
-  client.cut()
+  client.disconnect()
 })
 
 onEach('the stream ends with `gone` when its position is pruned', async (t, dialect) => {
@@ -252,11 +252,11 @@ t.test('the number of streams of a key is limited, and a closed one makes room',
   t.match([refused.status, refused.headers], [503, { 'retry-after': '5', 'content-type': /problem/ }])
   const other = await openStream(app, authorization(app))
   t.equal(other.status, 200, 'another key has its own limit')
-  clients[0]?.cut()
+  clients[0]?.disconnect()
   let again = await openStream(app, headers)
   while (again.status !== 200) again = await openStream(app, headers)
   t.equal(again.status, 200)
-  for (const client of [...clients, again, other]) client.cut()
+  for (const client of [...clients, again, other]) client.disconnect()
 })
 
 t.test('the number of streams of a process is limited', async (t) => {
@@ -270,7 +270,7 @@ t.test('the number of streams of a process is limited', async (t) => {
   const { body } = await ask(app, 'GET', '/api/changes/stream/')
   t.equal(body.code, 'too-many-streams')
   t.equal((await get(app, '/api/changes/')).status, 200)
-  for (const client of clients) client.cut()
+  for (const client of clients) client.disconnect()
 })
 
 onEach('closing the service ends its streams at once and completely', async (t, dialect) => {
@@ -301,30 +301,30 @@ t.test('the server reads no more than a client takes, and an idle client does no
   client.response.pause()
   /** Waits until no page is read for 300 ms. */
   const quiet = async () => {
-    for (let known = -1; known !== pages; ) {
-      known = pages
+    for (let before = -1; before !== pages; ) {
+      before = pages
       await setTimeout(300)
     }
     return pages
   }
   const read = await quiet()
   t.ok(read > 0 && read < 10, `${read} of 20 pages fill the buffers`)
-  let seen = 0
-  while (seen < 2_000 && (await nextEntry(client))) seen++
-  t.equal(seen, 2_000, 'the rest comes when the client reads')
+  let received = 0
+  while (received < 2_000 && (await nextEntry(client))) received++
+  t.equal(received, 2_000, 'the rest comes when the client reads')
 
   const sleeper = await openStream(app, authorization(app), `?since=${start}`)
   sleeper.response.pause()
   await quiet()
   await app.close()
-  sleeper.cut()
+  sleeper.disconnect()
 })
 
 t.test('CORS headers allow pages of configured origins', async (t) => {
   const app = await startListening(t, embedded, { env: { CORS_ORIGINS: 'https://shop.test' } })
   const client = await openStream(app, { ...authorization(app), origin: 'https://shop.test' })
   t.equal(client.headers['access-control-allow-origin'], 'https://shop.test')
-  client.cut()
+  client.disconnect()
 })
 
 t.test('the idle timeout does not end a stream', async (t) => {
@@ -334,7 +334,7 @@ t.test('the idle timeout does not end a stream', async (t) => {
   })
   const client = await openStream(app, authorization(app))
   await next(client)
-  const begun = performance.now()
-  while (performance.now() - begun < 1_000) t.ok(await next(client))
-  client.cut()
+  const start = performance.now()
+  while (performance.now() - start < 1_000) t.ok(await next(client))
+  client.disconnect()
 })

@@ -50,14 +50,14 @@ async function write(app: App, going: () => boolean): Promise<number> {
       ...ids.map((id) => ({ op: 'update', id, body: { stock: random(1_000) } })),
       { op: 'delete', id: 1 + random(60) },
     ]
-    const works = [
+    const requests = [
       () => ask(app, 'POST', '/api/products/', { name: 'new', price: 1 }),
       () => ask(app, 'PATCH', `/api/products/${id}/`, { stock: random(1_000) }),
       () => ask(app, 'DELETE', `/api/products/${id}/`),
       () => ask(app, 'POST', `/api/products/${id}/restore/`, { version: 1 + random(3) }),
       () => ask(app, 'POST', '/api/products/bulk/', { operations, atomic: false }),
     ]
-    const { status } = (await works[random(works.length)]?.()) ?? { status: 0 }
+    const { status } = (await requests[random(requests.length)]?.()) ?? { status: 0 }
     if (status >= 500) throw new Error(`a write was answered with ${status}`)
   }
   return writes

@@ -104,12 +104,12 @@ t.test('a body that is sent before the previous answer is read arrives whole', a
 t.test('pipelined requests up to the limit are answered, and one more ends the connection', async (t) => {
   for (const ahead of [MAX_AHEAD, MAX_AHEAD + 1, 3_000]) {
     const listening = await listen(t, {}, answerWithUrl)
-    const gone = waitForEnd(listening.server)
+    const end = waitForEnd(listening.server)
     const socket = await open(t, listening.server)
     socket.write(get('/large') + get('/').repeat(ahead - 1) + get('/', 'Connection: close'))
     if (ahead > MAX_AHEAD) {
       // The client does not read, since the server would answer a client that reads in time.
-      await gone
+      await end
       t.strictSame(listening.handled, ['/large'], `${ahead} ahead`)
     } else t.equal((await text(socket)).match(/answer to/g)?.length, ahead, `${ahead} ahead`)
   }
@@ -117,13 +117,13 @@ t.test('pipelined requests up to the limit are answered, and one more ends the c
 
 t.test('a client that reads none of its answer is disconnected, whatever it sends', async (t) => {
   const { server } = await listen(t, { stalled: 100, check: 10 }, answerWithUrl)
-  const gone = waitForEnd(server)
+  const end = waitForEnd(server)
   const socket = await open(t, server)
   socket.write(get('/large'))
   // Empty lines between requests are allowed.
   const sending = setInterval(() => socket.write('\r\n'), 5)
   t.teardown(() => clearInterval(sending))
-  await gone
+  await end
   t.pass('the server closed the connection')
 })
 
@@ -153,14 +153,14 @@ t.test('connections per address are limited', async (t) => {
     socket.write(get('/', 'Connection: close'))
     return /answer to/.test(await text(socket).catch(() => ''))
   }
-  const gone = waitForEnd(server)
+  const end = waitForEnd(server)
   const first = await open(t, server)
   const second = await open(t, server)
   const third = await open(t, server)
   t.equal(await answerOn(third), false)
   t.strictSame(refused, ['127.0.0.1'])
   t.equal(await answerOn(first), true)
-  await gone
+  await end
   t.equal(await answerOn(await open(t, server)), true, 'a closed connection makes room for another')
   t.equal(await answerOn(second), true)
   t.strictSame(refused, ['127.0.0.1'], 'further refusals are not logged for a while')

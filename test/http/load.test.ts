@@ -13,9 +13,9 @@ function simulate() {
   load.begin()
   return {
     load,
-    look(window: number, used = FREE) {
+    look(window: number, heapUsed = FREE) {
       now += window
-      heap = used
+      heap = heapUsed
       load.sample()
     },
   }
@@ -61,7 +61,7 @@ const loads: [what: string, looks: [window: number, heap?: number][], expected: 
 for (const [what, looks, expected] of loads) {
   t.test(`the process is ${expected ? '' : 'not '}overloaded: ${what}`, async (t) => {
     const { load, look } = simulateSettled()
-    for (const [window, used] of looks) look(window, used)
+    for (const [window, heapUsed] of looks) look(window, heapUsed)
     t.strictSame(load.overload, expected)
   })
 }

@@ -59,16 +59,16 @@ onEach('a job exists once its transaction commits, and runs once', async (t, dia
       return { doubled: 2 * n }
     }),
   })
-  let lost: string | undefined
+  let lostId: string | undefined
   await t.rejects(
     app.db.write(async (tx) => {
-      lost = await app.jobs.add(tx, 'test.run', { n: 1 }, {})
+      lostId = await app.jobs.add(tx, 'test.run', { n: 1 }, {})
       throw new Error('rolled back')
     }),
     { message: 'rolled back' },
   )
-  t.type(lost, 'string')
-  t.equal((await get(app, `/api/jobs/${lost}/`)).status, 404)
+  t.type(lostId, 'string')
+  t.equal((await get(app, `/api/jobs/${lostId}/`)).status, 404)
   const before = Date.now()
   const id = await add(app, 'test.run', 2, { by: { key: null, request: 'r1' } })
   const done = await waitForStatus(app, id, 'done')
@@ -135,11 +135,11 @@ onEach('a key allows one waiting job of its kind, even while another runs', asyn
   t.equal(await keyed('a'), undefined)
   t.type(await keyed('b'), 'string')
   t.type(await keyed('a', 'test.other'), 'string', 'keys of other kinds are separate')
-  const claimed = await app.jobs.queue.claim('test.run', 10)
-  t.equal(claimed.length, 2)
+  const jobs = await app.jobs.queue.claim('test.run', 10)
+  t.equal(jobs.length, 2)
   t.type(await keyed('a'), 'string', 'the first job runs')
   t.equal(await keyed('a'), undefined)
-  const [one] = claimed.filter(({ id }) => id === first)
+  const [one] = jobs.filter(({ id }) => id === first)
   if (!one) throw new Error('the first was not claimed')
   await app.jobs.queue.fail(one, 'in vain')
   t.match(await readJob(app, one.id), { status: 'waiting', attempts: 1, error: 'in vain' }, 'the first job waits for a retry')
@@ -160,28 +160,28 @@ onEach('a poll finds the kinds that have a due job', async (t, dialect) => {
 })
 
 onEach('a failing job is retried at growing intervals and then fails for good', async (t, dialect) => {
-  const begun: number[] = []
+  const starts: number[] = []
   let fails = true
   const app = await start(t, dialect, {
     'test.fail': kind(() => {
-      begun.push(Date.now())
-      if (fails) throw new Error(`no, ${begun.length}`)
+      starts.push(Date.now())
+      if (fails) throw new Error(`no, ${starts.length}`)
       return 'yes'
     }),
   })
   const id = await add(app, 'test.fail', 1)
   const retry = () => ask(app, 'POST', `/api/jobs/${id}/retry/`)
-  await waitFor(async () => begun.length === 1)
+  await waitFor(async () => starts.length === 1)
   t.match(await retry(), { status: 409, body: { code: 'job-not-failed' } })
   const failed = await waitForStatus(app, id, 'failed')
   t.match(failed, { attempts: 3, error: 'no, 3', result: null })
   t.type(failed.finished_at, 'string')
-  const waits = begun.slice(1).map((time, place) => time - Number(begun[place]))
+  const waits = starts.slice(1).map((time, place) => time - Number(starts[place]))
   t.ok(Number(waits[0]) >= 950, 'one second at least', { waits })
   t.ok(Number(waits[1]) >= 1_950, 'then two', { waits })
 
   t.match(await retry(), { status: 200, body: { id, finished_at: null } })
-  await waitFor(async () => (await readJob(app, id)).status === 'failed' && begun.length === 6)
+  await waitFor(async () => (await readJob(app, id)).status === 'failed' && starts.length === 6)
   t.match(await readJob(app, id), { attempts: 3, error: 'no, 6' }, 'a manual retry allows the same number of attempts')
   fails = false
   t.equal((await retry()).status, 200)
@@ -190,7 +190,7 @@ onEach('a failing job is retried at growing intervals and then fails for good', 
   const none = '00000000-0000-4000-8000-000000000000'
   t.match(await ask(app, 'POST', `/api/jobs/${none}/retry/`), { status: 404, body: { code: 'not-found' } })
   t.equal((await ask(app, 'POST', '/api/jobs/nonsense/retry/')).status < 500, true)
-  t.equal(begun.length, 7)
+  t.equal(starts.length, 7)
 })
 
 onEach('an invalid payload or unknown kind is not enqueued', async (t, dialect) => {
@@ -236,14 +236,14 @@ onEach('the list of jobs filters by kind and status, and pages through every job
   await app.db.write((tx) => app.jobs.enqueue(tx, 'retention', {}))
   const list = async (query: string) => (await get(app, `/api/jobs/?${query}`)).body
   t.equal((await list('')).results.length, 6)
-  const seen: string[] = []
+  const listedIds: string[] = []
   for (let query: string | undefined = 'kind=products.notify&page_size=2'; query; ) {
     const { next, results }: Body = await list(query)
     t.ok(results.length <= 2)
-    seen.push(...results.map(({ id }: Body) => id))
+    listedIds.push(...results.map(({ id }: Body) => id))
     query = next?.split('?')[1]
   }
-  t.strictSame(seen.toSorted(), ids.toSorted(), 'each job is on one page')
+  t.strictSame(listedIds.toSorted(), ids.toSorted(), 'each job is on one page')
   const [job] = await app.jobs.queue.claim('products.notify', 1)
   t.equal(job?.id, ids.at(-1), 'the oldest job first')
   t.strictSame(
@@ -285,8 +285,8 @@ onEach('another worker takes over the job of a worker that vanished', async (t, 
   const idle = await build(t, dialect, { handlers })
   const queue: Queue = dialect.name === 'pg' ? idle.jobs.queue : new TableQueue(idle.db, new Map([['test.run', TERMS]]), 8_000)
   const id = await add(idle, 'test.run', 1)
-  const [lost] = await queue.claim('test.run', 5)
-  if (lost?.id !== id) throw new Error('it was not claimed')
+  const [lostJob] = await queue.claim('test.run', 5)
+  if (lostJob?.id !== id) throw new Error('it was not claimed')
   t.match(await readJob(idle, id), { status: 'running', attempts: 1 })
   const app = await start(t, onSameDatabase(idle), handlers)
   t.match(await waitForStatus(app, await add(app, 'test.run', 2), 'done'), { result: { n: 2 } })
@@ -294,9 +294,9 @@ onEach('another worker takes over the job of a worker that vanished', async (t, 
   const done = await waitForStatus(app, id, 'done')
   t.match(done, { attempts: 2, result: { by: 'another', n: 1 } })
   // The worker returns, but its results no longer count.
-  await queue.complete(lost, { by: 'the lost one' })
-  await queue.fail(lost, 'the lost one').catch(() => {})
-  await queue.release(lost)
+  await queue.complete(lostJob, { by: 'the lost one' })
+  await queue.fail(lostJob, 'the lost one').catch(() => {})
+  await queue.release(lostJob)
   t.strictSame(await readJob(app, id), done)
 })
 
@@ -304,18 +304,18 @@ onEach('another worker takes over the job of a worker that vanished', async (t, 
 const HOUR = 3_600_000
 
 onEach('a closing worker hands back its running jobs and takes no more', async (t, dialect) => {
-  const begun: number[] = []
+  const started: number[] = []
   const handlers = {
     'test.polite': kind(async ({ n }, _services, { signal }) => {
-      begun.push(n)
+      started.push(n)
       await setTimeout(HOUR, undefined, { signal })
     }),
     'test.deaf': kind(async ({ n }) => {
-      begun.push(n)
+      started.push(n)
       await setTimeout(HOUR, undefined, { ref: false })
     }),
     'test.quick': kind(async ({ n }, _services, { signal }) => {
-      begun.push(n)
+      started.push(n)
       await setTimeout(HOUR, undefined, { signal }).catch(() => {})
       return 'in time'
     }),
@@ -323,14 +323,14 @@ onEach('a closing worker hands back its running jobs and takes no more', async (
   const app = await start(t, dialect, handlers)
   const idle = await build(t, onSameDatabase(app), { handlers })
   const [polite, deaf, quick] = [await add(app, 'test.polite', 1), await add(app, 'test.deaf', 2), await add(app, 'test.quick', 3)]
-  await waitFor(async () => begun.length === 3)
+  await waitFor(async () => started.length === 3)
   const closed = app.close()
   const late = await add(idle, 'test.polite', 4)
   await closed
   for (const id of [polite, deaf]) t.match(await readJob(idle, id), { status: 'waiting', attempts: 0, error: null })
   t.match(await readJob(idle, quick), { status: 'done', attempts: 1, result: 'in time' })
   t.match(await readJob(idle, late), { status: 'waiting', attempts: 0, started_at: null })
-  t.strictSame(begun.toSorted(), [1, 2, 3])
+  t.strictSame(started.toSorted(), [1, 2, 3])
   const next = await start(t, onSameDatabase(idle), { ...handlers, 'test.polite': kind(() => 'done'), 'test.deaf': kind(() => 'done') })
   for (const id of [polite, deaf, late])
     t.match(await waitForStatus(next, id, 'done'), { attempts: 1 }, 'the handed back attempt did not count')

@@ -41,10 +41,10 @@ const kinds: { name: string; skip: string | false; open(t: Test): Promise<(limit
       const prefix = prefixFor(t)
       const redis = await openRedis(REDIS, { prefix })
       t.teardown(() => redis.close())
-      let made = 0
+      let policies = 0
       return (limit, window) => {
         const clock = { now: 0 }
-        const policy = `test-${made++}`
+        const policy = `test-${policies++}`
         return { clock, log: new RedisLog(redis, { policy, limit, window }, never, { prefix, clock: () => clock.now }) }
       }
     },
@@ -123,11 +123,11 @@ const arrivals = fc.array(
 
 onBoth('any sequence of requests is admitted as the model says, and no window exceeds the limit', async (t, make) => {
   await fc.assert(
-    fc.asyncProperty(fc.oneof(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 10, max: 70 })), arrivals, async (limit, asked) => {
+    fc.asyncProperty(fc.oneof(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 10, max: 70 })), arrivals, async (limit, requests) => {
       const { log, clock } = make(limit, WINDOW)
       const model = new Model(limit)
       clock.now = 5_000
-      for (const { after, client, counts } of asked) {
+      for (const { after, client, counts } of requests) {
         clock.now += after
         const { current, ttl } = await (counts ? log.take(client) : log.peek(client))
         const expected = counts ? model.take(client, clock.now) : model.peek(client, clock.now)
@@ -173,46 +173,46 @@ t.test('memory evicts the client with the fewest requests first', async (t) => {
     const onForget = () => forgotten++
     const log = new MemoryLog({ limit: 5, window: WINDOW, clock: () => clock.now, onForget, ...options })
     const ask = (...clients: string[]) => clients.map((client) => log.take(client).current)
-    const has = (...clients: string[]) => clients.map((client) => log.peek(client).current)
-    return { log, clock, ask, has, forgotten: () => forgotten }
+    const readCounts = (...clients: string[]) => clients.map((client) => log.peek(client).current)
+    return { log, clock, ask, readCounts, forgotten: () => forgotten }
   }
   await t.test('the limit of clients evicts others than the newcomer', async (t) => {
-    const { ask, has, forgotten, log } = full({ maxClients: 3 })
+    const { ask, readCounts, forgotten, log } = full({ maxClients: 3 })
     ask('a', 'a', 'a', 'b', 'b', 'c')
     t.strictSame(ask('d'), [1], 'the newcomer is admitted')
-    t.strictSame(has('a', 'b', 'c', 'd'), [3, 2, 0, 1])
+    t.strictSame(readCounts('a', 'b', 'c', 'd'), [3, 2, 0, 1])
     t.strictSame(ask('e', 'f', 'g', 'h'), [1, 1, 1, 1])
-    t.strictSame(has('a', 'b', 'd', 'g', 'h'), [3, 2, 0, 0, 1], 'each newcomer evicts the previous one')
+    t.strictSame(readCounts('a', 'b', 'd', 'g', 'h'), [3, 2, 0, 0, 1], 'each newcomer evicts the previous one')
     t.equal(forgotten(), 5)
     t.strictSame(log.size, { clients: 3, requests: 6 })
   })
   await t.test('among equal clients the oldest is evicted', async (t) => {
-    const { ask, has } = full({ maxClients: 3 })
+    const { ask, readCounts } = full({ maxClients: 3 })
     ask('a', 'b', 'c', 'a')
     ask('d')
-    t.strictSame(has('a', 'b', 'c', 'd'), [2, 0, 1, 1])
+    t.strictSame(readCounts('a', 'b', 'c', 'd'), [2, 0, 1, 1])
   })
   await t.test('expired requests do not count in evictions', async (t) => {
-    const { ask, has, clock, forgotten } = full({ maxClients: 3 })
+    const { ask, readCounts, clock, forgotten } = full({ maxClients: 3 })
     ask('a', 'a', 'a', 'a', 'b', 'b')
     clock.now = 50_000
     ask('a', 'c', 'c', 'c')
     clock.now = 61_000
     t.strictSame(ask('d'), [1])
     t.equal(forgotten(), 0, 'all requests of b have expired')
-    t.strictSame(has('a', 'b', 'c', 'd'), [1, 0, 3, 1])
+    t.strictSame(readCounts('a', 'b', 'c', 'd'), [1, 0, 3, 1])
     ask('e')
-    t.strictSame(has('a', 'c', 'd', 'e'), [0, 3, 1, 1], 'one of five requests is left, and it is the oldest')
+    t.strictSame(readCounts('a', 'c', 'd', 'e'), [0, 3, 1, 1], 'one of five requests is left, and it is the oldest')
   })
   await t.test('the limit of requests never evicts the requesting client', async (t) => {
-    const { ask, has, log } = full({ maxRequests: 6 })
+    const { ask, readCounts, log } = full({ maxRequests: 6 })
     ask('a', 'a', 'a', 'b', 'b', 'c')
     t.strictSame(ask('c'), [2], 'the requesting client has the fewest and is spared')
-    t.strictSame(has('a', 'b', 'c'), [3, 0, 2])
+    t.strictSame(readCounts('a', 'b', 'c'), [3, 0, 2])
     t.strictSame(ask('a', 'a', 'a'), [4, 5, 6])
-    t.strictSame(has('a', 'c'), [5, 0])
+    t.strictSame(readCounts('a', 'c'), [5, 0])
     t.strictSame(ask('x', 'y'), [1, 1])
-    t.strictSame(has('a', 'x', 'y'), [5, 0, 1], 'a client at the limit stays at it')
+    t.strictSame(readCounts('a', 'x', 'y'), [5, 0, 1], 'a client at the limit stays at it')
     t.strictSame(log.size, { clients: 2, requests: 6 })
   })
   t.throws(() => full({ maxRequests: 5 }), RangeError, 'a request limit too small for one client is refused')
@@ -263,7 +263,7 @@ class SlowLog {
 }
 
 t.test('memory evicts the same clients as the model for any sequence of requests', async (t) => {
-  const asked = fc.array(fc.record({ after: fc.oneof(fc.constant(0), fc.nat(15_000)), client: fc.nat(12).map(String) }), {
+  const anyRequests = fc.array(fc.record({ after: fc.oneof(fc.constant(0), fc.nat(15_000)), client: fc.nat(12).map(String) }), {
     maxLength: 150,
     size: 'max',
   })
@@ -272,12 +272,12 @@ t.test('memory evicts the same clients as the model for any sequence of requests
       fc.integer({ min: 1, max: 6 }),
       fc.integer({ min: 1, max: 6 }),
       fc.integer({ min: 7, max: 15 }),
-      asked,
-      (limit, maxClients, maxRequests, asked) => {
+      anyRequests,
+      (limit, maxClients, maxRequests, requests) => {
         const clock = { now: 0 }
         const log = new MemoryLog({ limit, window: WINDOW, clock: () => clock.now, maxClients, maxRequests })
         const model = new SlowLog(limit, maxClients, maxRequests)
-        for (const { after, client } of asked) {
+        for (const { after, client } of requests) {
           clock.now += after
           const [actual, expected] = [log.take(client).current, model.take(client, clock.now)]
           if (actual !== expected) throw new Error(`${client} at ${clock.now}: ${actual} instead of ${expected}`)
@@ -315,22 +315,22 @@ t.test('expired entries are evicted lazily and never counted', async (t) => {
 t.test('a stored client name does not retain the text that it was cut from', async (t) => {
   setFlagsFromString('--expose-gc')
   const collect = runInNewContext('gc') as () => void
-  const used = () => {
+  const measureHeap = () => {
     collect()
     return process.memoryUsage().heapUsed
   }
   const log = new MemoryLog({ limit: 5, window: WINDOW })
   const header = 'x'.repeat(10_000)
-  const before = used()
+  const before = measureHeap()
   for (let n = 0; n < 5_000; n++)
     log.take(
       Buffer.from(`${n}`.padStart(20, '0') + header)
         .toString()
         .slice(0, 20),
     )
-  const kept = used() - before
+  const retained = measureHeap() - before
   t.equal(log.size.clients, 5_000)
-  t.ok(kept < 5_000_000, `${kept} bytes of 50 MB`)
+  t.ok(retained < 5_000_000, `${retained} bytes of 50 MB`)
 })
 
 t.test('the plugin gets a log for each limit', async (t) => {
@@ -346,21 +346,21 @@ t.test('the plugin gets a log for each limit', async (t) => {
     { policy: 'one', limit: 1, window: 1_000 },
     { policy: 'other', limit: 2, window: 2_000 },
   ])
-  const seen: (number | undefined)[] = []
-  for (const each of [one, one, other]) each.incr('a', (_, usage) => seen.push(usage?.current), 0, 0)
-  t.strictSame(seen, [1, 2, 1], 'the callbacks are called at once')
+  const counts: (number | undefined)[] = []
+  for (const each of [one, one, other]) each.incr('a', (_, usage) => counts.push(usage?.current), 0, 0)
+  t.strictSame(counts, [1, 2, 1], 'the callbacks are called at once')
   store.incr('a', (error) => t.match(error, /createRateLimit/), 0, 0)
 })
 
 t.test('without Redis each process counts by itself, until Redis returns', { skip }, async (t) => {
   const prefix = prefixFor(t)
   const { url, disconnect, reconnect, setStalled } = await startProxy(t, REDIS, 6379)
-  const seen: boolean[] = []
+  const changes: boolean[] = []
   let changed = Promise.withResolvers<boolean>()
   const redis = await openRedis(url, {
     prefix,
     onChange: (away) => {
-      seen.push(away)
+      changes.push(away)
       changed.resolve(away)
       changed = Promise.withResolvers()
     },
@@ -382,11 +382,11 @@ t.test('without Redis each process counts by itself, until Redis returns', { ski
   t.equal((await log.take('b')).current, 1, 'an unresponsive Redis is not waited for')
   t.equal(redis.isAway, true, 'the next requests do not use Redis')
   for (let n = 0; n < 20; n++) await log.take('c')
-  const answered = changed.promise
+  const recovery = changed.promise
   setStalled(false)
-  t.equal(await answered, false)
+  t.equal(await recovery, false)
   t.equal((await log.take('b')).current, 1, 'unanswered commands are not sent again')
-  t.strictSame(seen, [true, false, true, false])
+  t.strictSame(changes, [true, false, true, false])
 })
 
 t.test('a process starts without a reachable Redis', async (t) => {

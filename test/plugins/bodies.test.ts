@@ -181,9 +181,9 @@ t.test('a client that disconnects gives up its place in use or in the queue', as
   const service = await serve(t)
   const { keys, begin, ends } = service
   const uploads = await fill(service)
-  const gone = await begin(keys.at(-1) as string)
+  const disconnected = await begin(keys.at(-1) as string)
   const closed = once(ends.at(-1) as Socket, 'close')
-  gone.socket.destroy()
+  disconnected.socket.destroy()
   await closed
   const late = await begin(keys.at(-1) as string)
   late.finish()

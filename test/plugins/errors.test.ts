@@ -307,14 +307,14 @@ onEach('requests over a real connection', async (t, dialect) => {
 
   await t.test('a connection continues after an error, and an unread body is not parsed as a request', async (t) => {
     const inner = 'DELETE /api/products/1/ HTTP/1.1\r\nHost: a\r\n\r\n'
-    const kept = [
+    const keepAliveRequests = [
       json('POST /nothing', inner),
       json('PUT /livez', inner),
       json('POST /api/products/', inner, 'text/plain'),
       json('POST /api/products/', '{}'),
       http('GET /%zz'),
     ].map((request) => request.toString('latin1').replace(`${CLOSE}\r\n`, ''))
-    const answers = await exchange(app, [...kept, http('GET /livez').toString('latin1')].join(''))
+    const answers = await exchange(app, [...keepAliveRequests, http('GET /livez').toString('latin1')].join(''))
     t.strictSame(
       answers.map(({ status }) => status),
       [404, 405, 415, 400, 400, 200],
@@ -424,13 +424,13 @@ t.test('links begin with PUBLIC_URL, or else with the origin of the request', as
         remoteAddress,
         ...(payload && { payload }),
       })
-    const made = await inject('POST', { name: 'a', price: 1 })
+    const created = await inject('POST', { name: 'a', price: 1 })
     const list = await inject('GET')
     if (origin === REFUSED) {
-      t.strictSame([made.statusCode, list.statusCode], [400, 400], title)
+      t.strictSame([created.statusCode, list.statusCode], [400, 400], title)
       continue
     }
-    t.equal(made.headers.location, `${origin}/api/products/1/`, title)
+    t.equal(created.headers.location, `${origin}/api/products/1/`, title)
     t.equal(list.headers.link, `<${origin}/api/products/>; rel="first", <${origin}/api/products/>; rel="last"`, title)
   }
 })

@@ -110,7 +110,7 @@ const masked: [line: string, left: string][] = [
 ]
 
 t.test('masking removes only the secret from a line', async (t) => {
-  for (const [line, left] of masked) t.equal(maskSecrets(line), left)
+  for (const [line, expected] of masked) t.equal(maskSecrets(line), expected)
 })
 
 /** Sends text that may be no HTTP, and reads until the server closes the connection. */
@@ -132,10 +132,10 @@ t.test('every log line of a request has the id of its answer', async (t) => {
   for (const url of requests) {
     const from = lines().length
     const { headers, statusCode } = await app.inject(url)
-    const own = lines().slice(from)
-    t.strictSame([...new Set(own.map(({ reqId }) => reqId))], [headers['x-request-id']], url)
-    t.ok(own.length >= 2, `${url}: a line for the request and one for the answer`)
-    t.equal(own.at(-1)?.res?.statusCode, statusCode, `${url}: its status`)
+    const ownLines = lines().slice(from)
+    t.strictSame([...new Set(ownLines.map(({ reqId }) => reqId))], [headers['x-request-id']], url)
+    t.ok(ownLines.length >= 2, `${url}: a line for the request and one for the answer`)
+    t.equal(ownLines.at(-1)?.res?.statusCode, statusCode, `${url}: its status`)
   }
   await app.listen({ host: '127.0.0.1', port: 0 })
   for (const [request, status] of [
@@ -156,8 +156,8 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
 t.test("a client's request id is used only if it is short and plain", async (t) => {
   const { app, lines } = await buildCareless(t, embedded, 'info')
-  const readRequestId = async (given: string | string[], url = '/api/nothing/') => {
-    const { headers, body } = await app.inject({ url, headers: { 'x-request-id': given as string } })
+  const readRequestId = async (sentId: string | string[], url = '/api/nothing/') => {
+    const { headers, body } = await app.inject({ url, headers: { 'x-request-id': sentId as string } })
     t.equal(JSON.parse(body).instance, headers['x-request-id'])
     t.equal(lines().at(-1)?.reqId, headers['x-request-id'])
     return String(headers['x-request-id'])

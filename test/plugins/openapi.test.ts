@@ -121,7 +121,9 @@ t.test('spectral:oas finds no error in the document', async (t) => {
 
 t.test('names of components are identifiers', async (t) => {
   const { components } = await readDocument(await build(t, embedded))
-  const names = Object.entries(components).flatMap(([section, named]) => Object.keys(named).map((name) => `${section} ${name}`))
+  const names = Object.entries(components).flatMap(([section, sectionComponents]) =>
+    Object.keys(sectionComponents).map((name) => `${section} ${name}`),
+  )
   t.strictSame(
     names.filter((name) => !/^\w+ [A-Za-z][A-Za-z0-9]*$/.test(name)),
     [],
@@ -200,8 +202,8 @@ t.test('the document uses only OpenAPI keywords and repeats nothing', async (t) 
   const added = app.resources.flatMap(({ table }) =>
     ['bulk', 'create', 'history', 'list', 'merge', 'read', 'remove', 'replace', 'restore'].map((name) => `${table}.${name}`),
   )
-  const known = ['categories', 'products', 'keys', 'webhooks', 'deliveries']
-  const others = added.filter((id) => ids.includes(id) && !known.includes(id.split('.')[0] ?? ''))
+  const listedResources = ['categories', 'products', 'keys', 'webhooks', 'deliveries']
+  const others = added.filter((id) => ids.includes(id) && !listedResources.includes(id.split('.')[0] ?? ''))
   t.strictSame(
     ids.sort(),
     [
@@ -225,18 +227,19 @@ t.test('the document uses only OpenAPI keywords and repeats nothing', async (t) 
 
   const referenced = objects.flatMap(({ object }) => (typeof object.$ref === 'string' ? [object.$ref] : []))
   const { securitySchemes, ...sections } = document.components
-  const components = Object.entries(sections).flatMap(([section, named]) =>
-    Object.keys(named).map((name) => `#/components/${section}/${name}`),
+  const components = Object.entries(sections).flatMap(([section, sectionComponents]) =>
+    Object.keys(sectionComponents).map((name) => `#/components/${section}/${name}`),
   )
   t.strictSame([...new Set(referenced)].sort(), components.sort(), 'every component is used, and every reference resolves')
   t.strictSame(Object.keys(sections).sort(), ['headers', 'responses', 'schemas'])
-  const named = Object.values(sections).flatMap(Object.keys)
+  const componentNames = Object.values(sections).flatMap(Object.keys)
   t.strictSame(
-    named.filter((name) => /\d$/.test(name)),
+    componentNames.filter((name) => /\d$/.test(name)),
     [],
     'no component has a numbered name',
   )
-  for (const name of ['NotModifiedWithLastModified', 'PreconditionFailedETag', 'AcceptedLocation']) t.ok(named.includes(name), name)
+  for (const name of ['NotModifiedWithLastModified', 'PreconditionFailedETag', 'AcceptedLocation'])
+    t.ok(componentNames.includes(name), name)
   t.ok(securitySchemes)
   for (const section of ['headers', 'responses'])
     for (const { at, object } of objects.filter(({ at }) => at[0] === 'paths' && at.at(-2) === section)) {
@@ -577,9 +580,9 @@ onEach('every answer conforms to the document', async (t, dialect) => {
   const { authorization: admin } = authorization(app)
   const { token } = await issueKey(app.db, { name: 'Reader', role: 'read' }, COMMAND_LINE)
   const document = await readResolved(app)
-  const operations = new Map(listOperations(document).map((found) => [found.operation.operationId, found]))
+  const operations = new Map(listOperations(document).map((entry) => [entry.operation.operationId, entry]))
   const findFaults = createValidator(document)
-  let asked = 0
+  let requestCount = 0
   const met = new Map([...operations.keys()].map((id) => [id, new Set<number>()]))
 
   const check = async (
@@ -592,9 +595,9 @@ onEach('every answer conforms to the document', async (t, dialect) => {
     key: string | undefined = admin,
   ) => {
     const title = `${id} ${status} ${url}`
-    const found = operations.get(id)
-    if (!found) throw new Error(`there is no operation ${id}`)
-    const { method, path, operation } = found
+    const entry = operations.get(id)
+    if (!entry) throw new Error(`there is no operation ${id}`)
+    const { method, path, operation } = entry
     const at = ['paths', path, method.toLowerCase()]
     const payload = typeof body === 'string' ? body : JSON.stringify(body)
     // The stream does not end, so its beginning must do.
@@ -606,7 +609,7 @@ onEach('every answer conforms to the document', async (t, dialect) => {
       headers: { ...having, ...(key && { authorization: key }), ...(payload !== undefined && { 'content-type': type }) },
       ...(payload !== undefined && { payload }),
       // Each request has another address, since tries of keys are limited by address.
-      remoteAddress: `10.0.0.${++asked & 255}`,
+      remoteAddress: `10.0.0.${++requestCount & 255}`,
     })
     t.equal(answer.statusCode, status, title)
     met.get(id)?.add(answer.statusCode)

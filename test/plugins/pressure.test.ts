@@ -51,6 +51,6 @@ t.test('a slow start is not ready but refuses nothing, and an overloaded process
 
   look(250)
   t.strictSame(await statuses(OTHERS), [200, 200, 404, 200], 'after the overload')
-  const told = log.map((line) => JSON.parse(line)).filter(({ measure }) => measure)
-  t.match(told, [{ msg: 'overloaded: requests are refused', measure: 'eventLoopDelay', value: 1_100 }], 'the log says it once')
+  const overloadLines = log.map((line) => JSON.parse(line)).filter(({ measure }) => measure)
+  t.match(overloadLines, [{ msg: 'overloaded: requests are refused', measure: 'eventLoopDelay', value: 1_100 }], 'the log says it once')
 })

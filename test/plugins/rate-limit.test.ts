@@ -38,8 +38,8 @@ async function countAnswered(ask: (number: number) => Promise<LightMyRequestResp
 
 t.test('answers state the remaining quota and its reset time', async (t) => {
   const { clock, ask } = await serve(t)
-  for (const left of [4, 3, 2, 1, 0]) {
-    t.strictSame(readLimits(await ask()), ['"anonymous";q=5;w=60', `"anonymous";r=${left};t=${60 - (4 - left)}`])
+  for (const remaining of [4, 3, 2, 1, 0]) {
+    t.strictSame(readLimits(await ask()), ['"anonymous";q=5;w=60', `"anonymous";r=${remaining};t=${60 - (4 - remaining)}`])
     clock.now += 1_000
   }
   const refused = await ask()
@@ -295,19 +295,19 @@ t.test('a bulk request counts as one for every ten operations', async (t) => {
   const headers = bearer(await createKey(app, 'write'))
   const bulk = (operations: number) =>
     ask({ url: '/api/products/bulk/', method: 'POST', headers, payload: { operations: Array(operations).fill({ op: 'delete', id: 1 }) } })
-  const left = async (operations: number) => {
+  const readRemaining = async (operations: number) => {
     const answer = await bulk(operations)
     return [answer.statusCode, answer.headers.ratelimit]
   }
-  t.strictSame(await left(10), [404, '"authenticated";r=7;t=60'])
-  t.strictSame(await left(11), [404, '"authenticated";r=5;t=60'])
-  t.strictSame(await left(50), [404, '"authenticated";r=0;t=60'])
+  t.strictSame(await readRemaining(10), [404, '"authenticated";r=7;t=60'])
+  t.strictSame(await readRemaining(11), [404, '"authenticated";r=5;t=60'])
+  t.strictSame(await readRemaining(50), [404, '"authenticated";r=0;t=60'])
   clock.now += 60_000
-  t.strictSame(await left(31), [404, '"authenticated";r=4;t=60'])
+  t.strictSame(await readRemaining(31), [404, '"authenticated";r=4;t=60'])
   const refused = await bulk(45)
   t.match([refused.statusCode, refused.json()], [429, { code: 'quota-exceeded', 'violated-policies': ['authenticated'] }])
   t.equal(refused.headers['retry-after'], '60')
-  t.strictSame(await left(10), [404, '"authenticated";r=2;t=60'], 'of a refused bulk only the request itself counts')
+  t.strictSame(await readRemaining(10), [404, '"authenticated";r=2;t=60'], 'of a refused bulk only the request itself counts')
   clock.now += 60_000
-  t.strictSame(await left(1_000), [404, '"authenticated";r=0;t=60'], 'a bulk that costs more than the limit uses up all of it')
+  t.strictSame(await readRemaining(1_000), [404, '"authenticated";r=0;t=60'], 'a bulk that costs more than the limit uses up all of it')
 })

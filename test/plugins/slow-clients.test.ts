@@ -16,12 +16,12 @@ const TIMEOUTS = { headers: 1_000, request: 2_000, idle: 2_500, keepAlive: 1_500
 const DRIP = 20
 
 /** Starts an application. `gone` has a promise for the end of each of its connections. */
-async function listen(t: Test): Promise<{ app: App; gone: Promise<unknown>[] }> {
+async function listen(t: Test): Promise<{ app: App; closed: Promise<unknown>[] }> {
   const app = await build(t, embedded, { timeouts: TIMEOUTS })
-  const gone: Promise<unknown>[] = []
-  app.server.on('connection', (socket) => gone.push(new Promise((resolve) => socket.once('close', resolve))))
+  const closed: Promise<unknown>[] = []
+  app.server.on('connection', (socket) => closed.push(new Promise((resolve) => socket.once('close', resolve))))
   await app.listen({ host: '127.0.0.1', port: 0 })
-  return { app, gone }
+  return { app, closed: closed }
 }
 
 interface Outcome {
@@ -71,7 +71,7 @@ const flood = (text: string, chunk: string) => (socket: Socket) => {
 const lines = (...all: string[]) => [...all, 'Host: stockroom.test', ''].join('\r\n')
 
 t.test('a slow client gets 408 and is disconnected, and others are served meanwhile', async (t) => {
-  const { app, gone } = await listen(t)
+  const { app, closed } = await listen(t)
   const post = lines('POST /api/products/ HTTP/1.1', `Authorization: ${authorization(app).authorization}`, 'Content-Type: application/json')
   const read = `${lines('GET /livez HTTP/1.1')}\r\n`
   const { headers, request, keepAlive } = TIMEOUTS
@@ -112,8 +112,8 @@ t.test('a slow client gets 408 and is disconnected, and others are served meanwh
   for (const outcome of await Promise.all(many)) {
     if (outcome.status.join() !== '408') t.fail(`one of many: ${JSON.stringify(outcome)}`)
   }
-  await Promise.all(gone)
-  t.equal(gone.length, rows.length + many.length, 'no connection is left')
+  await Promise.all(closed)
+  t.equal(closed.length, rows.length + many.length, 'no connection is left')
 })
 
 t.test('a client that does not read its answer is disconnected before the idle timeout', async (t) => {
@@ -126,10 +126,10 @@ t.test('a client that does not read its answer is disconnected before the idle t
   const socket = connect((app.server.address() as AddressInfo).port, '127.0.0.1')
   socket.on('error', () => {})
   t.teardown(() => socket.destroy())
-  const [own] = await accepted
-  const gone = once(own, 'close')
+  const [serverSocket] = await accepted
+  const closed = once(serverSocket, 'close')
   socket.pause().write(`${lines('GET /large HTTP/1.1')}\r\n`)
-  await gone
+  await closed
   t.pass('the server ended it')
 })
 
@@ -149,7 +149,7 @@ const sizes: [title: string, act: (socket: Socket) => void, status: number, code
 ]
 
 t.test('oversized requests are refused without reading them completely', async (t) => {
-  const { app, gone } = await listen(t)
+  const { app, closed } = await listen(t)
   const post = lines('POST /api/products/ HTTP/1.1', `Authorization: ${authorization(app).authorization}`, 'Content-Type: application/json')
   const rows = [
     ...sizes,
@@ -166,6 +166,6 @@ t.test('oversized requests are refused without reading them completely', async (
     const outcome = outcomes[index] as Outcome
     t.strictSame([outcome.status, outcome.code], [[status], code], title)
   }
-  await Promise.all(gone)
-  t.equal(gone.length, rows.length, 'no connection is left')
+  await Promise.all(closed)
+  t.equal(closed.length, rows.length, 'no connection is left')
 })

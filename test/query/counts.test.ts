@@ -122,7 +122,7 @@ onEach('links keep the count mode, and link to the last page if it is known', as
 
 onEach('page=last works for exact counts and is refused for others', async (t, dialect) => {
   const app = await openFilled(dialect)
-  const found: [query: string, first: number, last: number, previous: string][] = [
+  const lastPages: [query: string, first: number, last: number, previous: string][] = [
     ['', 2_481, ROWS, 'page=124'],
     ['page_size=99', 2_476, ROWS, 'page=25&page_size=99'],
     ['count=exact', 2_481, ROWS, 'page=124'],
@@ -132,7 +132,7 @@ onEach('page=last works for exact counts and is refused for others', async (t, d
     ['stock__gte=0&count=exact', 2_481, ROWS, 'page=124'],
     ['search=shirt&count=exact', 2_481, ROWS, 'page=124'],
   ]
-  for (const [query, first, last, previous] of found) {
+  for (const [query, first, last, previous] of lastPages) {
     const { status, body } = await get(app, `/api/products/?${query}&page=last`)
     t.equal(status, 200, query)
     t.equal(body.results?.[0].id, first, `the first of the last page of ${query || 'all'}`)
@@ -182,15 +182,15 @@ onEach('pages beyond a bounded count exist up to the end of the list', async (t,
 onEach('following next continues beyond a bounded count', async (t, dialect) => {
   const app = await openFilled(dialect)
   for (const mode of ['bounded', 'none']) {
-    const seen: number[] = []
+    const ids: number[] = []
     for (let url: string | null = `/api/products/?stock__gte=0&ordering=-id&page_size=100&count=${mode}`; url !== null; ) {
       const { body } = await get(app, url)
       t.equal(body.count_exact, mode === 'none' ? undefined : false)
-      seen.push(...body.results.map(({ id }: { id: number }) => id))
-      url = seen.length > ROWS ? null : body.next
+      ids.push(...body.results.map(({ id }: { id: number }) => id))
+      url = ids.length > ROWS ? null : body.next
     }
     t.strictSame(
-      seen,
+      ids,
       Array.from({ length: ROWS }, (_, index) => ROWS - index),
       mode,
     )
@@ -210,9 +210,9 @@ onEach('every write updates the counts that it affects', async (t, dialect) => {
   const app = await buildFilled(t, dialect)
   const query = await connect(t, app.config.DATABASE_URL)
   const counts = async () => {
-    const found: number[] = []
-    for (const filter of FILTERS) found.push((await readCount(app, filter)).count)
-    return found
+    const results: number[] = []
+    for (const filter of FILTERS) results.push((await readCount(app, filter)).count)
+    return results
   }
   const removeProduct = (id: number) => ask(app, 'DELETE', `/api/products/${id}/`)
   const body = { name: 'shirt', price: '1', stock: 3 }
@@ -278,12 +278,12 @@ onEach('counts by category follow changes of the category tree', async (t, diale
   for (const category of [1, 2, 2, 3]) await ask(app, 'POST', '/api/products/', { name: 'x', price: '1', category })
   const filters = ['category__under=1', 'category__under=3', 'category__slug=bread', 'category__slug=toast', 'category__under!=1']
   const counts = async () => {
-    const found: number[][] = []
+    const results: number[][] = []
     for (const filter of filters) {
       const { body } = await get(app, `/api/products/?${filter}`)
-      found.push([body.count, body.results.length])
+      results.push([body.count, body.results.length])
     }
-    return found.map(([count, shown]) => (count === shown ? count : `${shown} records, counted as ${count}`))
+    return results.map(([count, length]) => (count === length ? count : `${length} records, counted as ${count}`))
   }
   t.strictSame(await counts(), [3, 1, 2, 0, 1])
   await ask(app, 'PATCH', '/api/categories/2/', { parent: 3 })

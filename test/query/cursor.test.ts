@@ -248,8 +248,8 @@ class Writer {
       [1, () => this.#remove(results.map(({ id }) => id))],
       [1, async () => this.#remove(body[way] ? readIds(await readPage(this.#app, body[way])) : [])],
     ]
-    const works = chances.flatMap(([times, work]) => Array.from({ length: times }, () => work))
-    for (let rest = this.#below(3); rest >= 0; rest--) await pick(this.#below, works)()
+    const choices = chances.flatMap(([times, work]) => Array.from({ length: times }, () => work))
+    for (let rest = this.#below(3); rest >= 0; rest--) await pick(this.#below, choices)()
   }
 
   /** Inserts one to three records on either side of `product`, or anywhere. */
@@ -307,23 +307,23 @@ class Writer {
 async function walk(t: Test, app: App, writer: Writer, query: string, size: number, way: Way): Promise<void> {
   const inOrder = (ids: readonly number[]) => (way === 'next' ? ids : ids.toReversed())
   const before = (await readAllPages(app, query)).map(({ id }) => id)
-  const gone: number[] = []
+  const removedIds: number[] = []
   const first = buildUrl(query, `page_size=${size}${way === 'next' ? '' : '&page=last'}`)
   const steps = await follow(app, first, way, async (answer) => {
-    gone.push(...readIds(answer).filter((id) => !writer.alive.has(id)))
+    removedIds.push(...readIds(answer).filter((id) => !writer.alive.has(id)))
     await writer.write(answer, way)
   })
-  const seen = steps.flatMap(({ ids }) => inOrder(ids))
-  const stayed = new Set(before.filter((id) => writer.alive.has(id)))
+  const visited = steps.flatMap(({ ids }) => inOrder(ids))
+  const remaining = new Set(before.filter((id) => writer.alive.has(id)))
   const title = `${query} by ${way}`
-  t.equal(new Set(seen).size, seen.length, `${title}: none twice`)
+  t.equal(new Set(visited).size, visited.length, `${title}: none twice`)
   t.strictSame(
-    seen.filter((id) => stayed.has(id)),
-    inOrder(before).filter((id) => stayed.has(id)),
+    visited.filter((id) => remaining.has(id)),
+    inOrder(before).filter((id) => remaining.has(id)),
     `${title}: every remaining record, in order`,
   )
-  t.strictSame(gone, [], `${title}: no removed record`)
-  t.ok(stayed.size > before.length / 3, `${title}: many stayed`)
+  t.strictSame(removedIds, [], `${title}: no removed record`)
+  t.ok(remaining.size > before.length / 3, `${title}: many stayed`)
 }
 
 const WRITTEN_TO = [
@@ -473,8 +473,8 @@ onEach('a changed cursor, or one of another page or list, is refused', async (t,
   ]
   for (const [what, url] of rows) {
     const { status, body } = await get(app, url)
-    const named = body.errors?.some(({ parameter }: { parameter?: string }) => parameter === 'cursor')
-    t.strictSame({ status, code: body.code, named }, { status: 400, code: 'invalid-request', named: true }, what)
+    const isNamed = body.errors?.some(({ parameter }: { parameter?: string }) => parameter === 'cursor')
+    t.strictSame({ status, code: body.code, isNamed }, { status: 400, code: 'invalid-request', isNamed: true }, what)
   }
   t.equal(
     (await get(other, changeParameters(bare, { cursor: await of(buildUrl('ordering=id'), other) }))).status,
@@ -695,15 +695,15 @@ onEach('a page of another size begins where the link leads', async (t, dialect) 
   for (const [what, url, places, before, after] of rows)
     t.strictSame(summarise(await get(app, url)), { status: 200, places, previous: before, next: after }, what)
 
-  const seen: number[] = []
+  const ids: number[] = []
   let url: string | null = buildUrl('ordering=brand,-sku&page_size=1')
   for (let size = 1; url !== null; size = (size % 6) + 1) {
     const answer: Answer = await readPage(app, changeParameters(url, { page_size: String(size) }))
-    seen.push(...readIds(answer))
+    ids.push(...readIds(answer))
     url = answer.body.next
   }
   t.strictSame(
-    seen,
+    ids,
     (await readAllPages(app, 'ordering=brand,-sku')).map(({ id }) => id),
     'a different size for each page',
   )

@@ -35,14 +35,14 @@ for (const [title, declare, message] of refused) {
 }
 
 /** Fields, with valid and invalid values of records. */
-const shown: [title: string, field: Field, values: unknown[], others: unknown[]][] = [
+const fields: [title: string, field: Field, values: unknown[], others: unknown[]][] = [
   ['a choice that can be null', nullable(choice(['S', 'M'])), ['S', null], ['L', '']],
   ['a union that can be null', nullable(json(Type.Union([Type.String(), Type.Number()]))), ['a', 1, null], [true, []]],
   ['a constant that can be null', nullable(json(Type.Literal('a'))), ['a', null], ['b']],
   ['a decimal without a fraction', decimal({ precision: 3, scale: 0 }), ['0', '120'], ['1.0', '1000']],
   ['the most digits', decimal({ precision: 15, scale: 2 }), ['9999999999999.99'], ['99999999999999.99']],
 ]
-for (const [title, field, values, others] of shown) {
+for (const [title, field, values, others] of fields) {
   t.test(`the schema of a record accepts only its values: ${title}`, async (t) => {
     const check = compileBody(Type.Object({ field: Type.Unsafe(field) }))
     const checkInput = compileBody(Type.Object({ field: field[meta].input }))

@@ -216,8 +216,12 @@ onEach('lenient handling refuses all other faults', async (t, dialect) => {
   const [strict, lenient] = [await openFilled(dialect, 'strict'), await openFilled(dialect, 'lenient')]
   for (const [query, ...parameters] of REFUSED) {
     for (const { status, body } of [await readList(strict, query, 'handling=lenient'), await readList(lenient, query)]) {
-      const named = [...new Set(body.errors?.map(({ parameter }: { parameter: string }) => parameter))]
-      t.strictSame({ status, code: body.code, named }, { status: 400, code: 'invalid-request', named: parameters }, query.slice(0, 60))
+      const parametersNamed = [...new Set(body.errors?.map(({ parameter }: { parameter: string }) => parameter))]
+      t.strictSame(
+        { status, code: body.code, parametersNamed },
+        { status: 400, code: 'invalid-request', parametersNamed: parameters },
+        query.slice(0, 60),
+      )
     }
   }
   const past = await readList(lenient, 'page=99&page_size=1000')

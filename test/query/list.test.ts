@@ -77,8 +77,8 @@ function compare(field: string, a: Shown, b: Shown): number {
 
 /** Sorts ids by the documented order. */
 function sortIds(records: readonly Shown[], ordering: string): number[] {
-  const given = ordering.split(',').map((key) => key.trim())
-  const keys = [...given, given.at(-1)?.startsWith('-') ? '-id' : 'id']
+  const requested = ordering.split(',').map((key) => key.trim())
+  const keys = [...requested, requested.at(-1)?.startsWith('-') ? '-id' : 'id']
   const byKeys = (a: Shown, b: Shown) => {
     for (const key of keys) {
       const order = compare(key.replace('-', ''), a, b) * (key.startsWith('-') ? -1 : 1)
@@ -198,10 +198,14 @@ onEach('a Link header leads to the first, previous, next and last page', async (
   ]
   for (const [query, links] of rows) {
     const { headers, body } = await get(app, `/api/products/?${query}`)
-    const found = parseLinks(headers.link)
-    const bare = Object.entries(found).map(([rel, to]) => [rel, rel === 'next' || rel === 'prev' ? withoutCursor(to) : to])
+    const actualLinks = parseLinks(headers.link)
+    const bare = Object.entries(actualLinks).map(([rel, to]) => [rel, rel === 'next' || rel === 'prev' ? withoutCursor(to) : to])
     t.strictSame(Object.fromEntries(bare), links, query || 'no query')
-    t.strictSame({ next: found.next ?? null, prev: found.prev ?? null }, { next: body.next, prev: body.previous }, 'same as in the body')
+    t.strictSame(
+      { next: actualLinks.next ?? null, prev: actualLinks.prev ?? null },
+      { next: body.next, prev: body.previous },
+      'same as in the body',
+    )
   }
 })
 
@@ -290,16 +294,16 @@ onEach('following next meets every record once', async (t, dialect) => {
   const app = await openFilled(dialect)
   for (const ordering of ['id', '-id', 'stock', '-stock', 'sku', '-sku', 'category', '-category', 'brand,-price', '-created_at']) {
     for (const size of [1, 7]) {
-      const seen: number[] = []
+      const ids: number[] = []
       let next: string | null = `/api/products/?ordering=${ordering}&page_size=${size}`
-      while (next !== null && seen.length <= PRODUCTS.length) {
+      while (next !== null && ids.length <= PRODUCTS.length) {
         const { body } = await get(app, next)
-        seen.push(...readIds(body))
+        ids.push(...readIds(body))
         next = body.next
       }
       const all = (await get(app, `/api/products/?ordering=${ordering}&page_size=100`)).body
-      t.strictSame(seen, readIds(all), `by ${ordering}, ${size} per page`)
-      t.equal(new Set(seen).size, PRODUCTS.length)
+      t.strictSame(ids, readIds(all), `by ${ordering}, ${size} per page`)
+      t.equal(new Set(ids).size, PRODUCTS.length)
     }
   }
 })

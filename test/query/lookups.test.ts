@@ -484,8 +484,8 @@ const setTimes = (app: App, name: 'products' | 'categories', id: number, at: str
   })
 
 async function check(t: Test, app: App, list: string, keys: string[], [parameter, value, finds]: Row): Promise<void> {
-  const found = finds.split(' ')
-  const ids = (has: boolean) => keys.flatMap((key, index) => (found.includes(key) === has ? [index + 1] : []))
+  const expectedKeys = finds.split(' ')
+  const ids = (has: boolean) => keys.flatMap((key, index) => (expectedKeys.includes(key) === has ? [index + 1] : []))
   for (const [name, expected] of [
     [parameter, ids(true)],
     [`${parameter}!`, ids(false)],
@@ -537,8 +537,8 @@ onEach('a negated comparison includes records without a value', async (t, dialec
       ...(clause.selectIds ? [clause.selectIds(() => sql`true`, ...values)] : []),
     ]
     for (const way of ways) {
-      const found = await db.read.all<{ id: number | string }>(way)
-      t.strictSame(found.flatMap(({ id }) => names.get(Number(id)) ?? []).sort(), finds, `${parameter}=${value}`)
+      const matches = await db.read.all<{ id: number | string }>(way)
+      t.strictSame(matches.flatMap(({ id }) => names.get(Number(id)) ?? []).sort(), finds, `${parameter}=${value}`)
     }
   }
 })
@@ -575,9 +575,9 @@ t.test('every lookup has a row for each applicable kind of field', async (t) => 
     rows.map(([parameter]) => `${parseLookup(parameter)} of ${findKind(resource, parameter.split('__')[0])}`),
   )
   for (const name of Object.keys(lookups) as LookupName[]) {
-    const own = lookups[name].kinds.filter((kind) => kinds.includes(kind))
-    t.not(own.length, 0, name)
-    for (const kind of own) t.ok(covered.includes(`${name} of ${kind}`), `${name} of ${kind}`)
+    const ownKinds = lookups[name].kinds.filter((kind) => kinds.includes(kind))
+    t.not(ownKinds.length, 0, name)
+    for (const kind of ownKinds) t.ok(covered.includes(`${name} of ${kind}`), `${name} of ${kind}`)
   }
 })
 

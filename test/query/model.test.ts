@@ -387,8 +387,8 @@ function computeAnswer({ conditions, terms, ordering }: Query, slugs: readonly s
 const readIds = (body: { results: { id: number }[] }) => body.results.map(({ id }) => id)
 
 function expect(actual: unknown, expected: unknown, url: string): void {
-  const [is, wanted] = [JSON.stringify(actual), JSON.stringify(expected)]
-  if (is !== wanted) throw new Error(`${url}\n   answer ${is}\n    model ${wanted}`)
+  const [is, expectedJson] = [JSON.stringify(actual), JSON.stringify(expected)]
+  if (is !== expectedJson) throw new Error(`${url}\n   answer ${is}\n    model ${expectedJson}`)
 }
 
 const anyPage = fc.option(
@@ -438,15 +438,15 @@ onEach('following next meets every record of the model once', async (t, dialect)
   const slugs = await fill(app)
   const property = fc.asyncProperty(anyQuery(slugs, fc.constant(undefined)), async (query) => {
     const size = Math.max(query.size ?? 20, 10)
-    const seen: number[] = []
+    const ids: number[] = []
     let url: string | null = buildUrl({ ...query, size })
-    while (url !== null && seen.length <= ROWS) {
+    while (url !== null && ids.length <= ROWS) {
       const { status, body } = await get(app, url)
       expect(status, 200, url)
-      seen.push(...readIds(body))
+      ids.push(...readIds(body))
       url = body.next
     }
-    expect(seen, computeAnswer(query, slugs), buildUrl({ ...query, size }))
+    expect(ids, computeAnswer(query, slugs), buildUrl({ ...query, size }))
   })
   await fc.assert(property, { seed: SEED, numRuns: Math.ceil(RUNS / 4) })
 })

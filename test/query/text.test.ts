@@ -57,8 +57,8 @@ t.test('a joined list splits into the same items', async () => {
 
 t.test('joining produces one canonical form', async () => {
   fc.assert(
-    fc.property(text({ maxLength: 12 }, '"', ',', ' ', 'a', '\\'), (written) => {
-      const once = canonicalise(written)
+    fc.property(text({ maxLength: 12 }, '"', ',', ' ', 'a', '\\'), (source) => {
+      const once = canonicalise(source)
       return once === undefined || canonicalise(once) === once
     }),
     RUNS,

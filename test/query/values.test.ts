@@ -249,11 +249,11 @@ t.test('a value between two units or beyond the column compares by arithmetic', 
     [nines(30), { equal: [], above: [], atLeast: [], below: [0, 5, 10], atMost: [0, 5, 10] }],
     [`-${nines(30)}`, { equal: [], above: [0, 5, 10], atLeast: [0, 5, 10], below: [], atMost: [] }],
   ]
-  for (const [value, kept] of rows) {
+  for (const [value, expected] of rows) {
     for (const [name, { bound, keeps }] of Object.entries(comparisons)) {
       const limit = Number(bound(line, readNumber(value, 0)))
       const units = [0, 5, 10].filter((unit) => keeps(unit, limit))
-      t.strictSame(units, kept[name], `${name} ${value}`)
+      t.strictSame(units, expected[name], `${name} ${value}`)
       t.ok(limit >= -1 && limit <= 11, `${name} ${value} is at most one unit beyond the column`)
     }
   }
@@ -285,8 +285,8 @@ t.test('every comparison agrees with exact arithmetic', async () => {
       const line: UnitRange = { min: BigInt(min), max: BigInt(min + length), toData: Number }
       const read = readNumber(value.text, scale)
       // Half of the units are close to the value, where errors by one would show.
-      const wanted = near ? Number(read.floor) + Math.round(at * 4) - 2 : min + Math.round(at * length)
-      const unit = Math.min(Math.max(wanted, min), min + length)
+      const target = near ? Number(read.floor) + Math.round(at * 4) - 2 : min + Math.round(at * length)
+      const unit = Math.min(Math.max(target, min), min + length)
       const order = BigInt(unit) * 10n ** value.decimals - value.numerator * 10n ** BigInt(scale)
       return Object.values(comparisons).every(({ bound, keeps, means }) => keeps(unit, Number(bound(line, read))) === means(order))
     }),

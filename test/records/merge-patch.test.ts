@@ -117,8 +117,8 @@ onEach('the merged value is validated, and its faults are named with the others'
   ]
   for (const [body, pointers] of rows) {
     const answer = await ask(app, 'PATCH', `${LIST}1/`, body)
-    const found = answer.body.errors?.map(({ pointer }: { pointer: string }) => pointer).sort()
-    t.strictSame([answer.status, found], [400, pointers], JSON.stringify(body))
+    const faultPointers = answer.body.errors?.map(({ pointer }: { pointer: string }) => pointer).sort()
+    t.strictSame([answer.status, faultPointers], [400, pointers], JSON.stringify(body))
   }
   const deep = `{"url":"B","events":{"size":{"width":1,"height":1},"extra":${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}}}`
   for (const [method, url] of [
@@ -135,10 +135,10 @@ onEach('the merged value is validated, and its faults are named with the others'
 onEach('a JSON value with its members in another order is no change', async (t, dialect) => {
   const app = await start(t, dialect)
   const extra = { a: -0, b: [{ c: 1, d: 2 }] }
-  const { body: made } = await ask(app, 'POST', LIST, { url: 'A', events: { ...shape, extra } })
+  const { body: record } = await ask(app, 'POST', LIST, { url: 'A', events: { ...shape, extra } })
   const events = { extra: { b: [{ d: 2, c: 1 }], a: -0 }, tags: ['a', 'b'], note: 'old', size: { height: 2, width: 1 } }
-  t.strictSame((await ask(app, 'PATCH', `${LIST}1/`, { events })).body, made)
-  t.strictSame((await ask(app, 'PUT', `${LIST}1/`, { url: 'A', events })).body, made)
+  t.strictSame((await ask(app, 'PATCH', `${LIST}1/`, { events })).body, record)
+  t.strictSame((await ask(app, 'PUT', `${LIST}1/`, { url: 'A', events })).body, record)
   const other = await ask(app, 'PATCH', `${LIST}1/`, { events: { tags: ['b', 'a'] } })
   t.equal(other.body.version, 2, 'the order of an array is a change')
   const { changes } = app.db.tables

@@ -95,8 +95,8 @@ onEach('slugs consist of letters and digits of the name and are unique', async (
     t.equal((await make(app, name, parents[n].id)).slug, slug, name.slice(0, 40))
   }
   const all = await Promise.all(['page=1', 'page=2', 'page=3'].map(async (query) => (await get(app, `${LIST}?${query}`)).body.results))
-  const found = all.flat().map(({ slug }) => slug)
-  t.equal(new Set(found).size, slugs.length * 2)
+  const allSlugs = all.flat().map(({ slug }) => slug)
+  t.equal(new Set(allSlugs).size, slugs.length * 2)
 })
 
 onEach('a slug follows its name and becomes free when the name changes', async (t, dialect) => {
@@ -289,11 +289,11 @@ const subjects: Record<string, (t: Test, app: App) => Promise<void>> = {
         [],
         'each request gets an answer',
       )
-      const gone = (await get(app, buildUrl(id))).status === 404
-      t.equal(gone, answers[4]?.status === 204)
+      const isGone = (await get(app, buildUrl(id))).status === 404
+      t.equal(isGone, answers[4]?.status === 204)
       const referring = (await get(app, `/api/products/?category=${id}`)).body.count + (await get(app, `${LIST}?parent=${id}`)).body.count
       t.equal(referring, answers.filter(({ status }) => status === 201).length)
-      if (gone) t.equal(referring, 0)
+      if (isGone) t.equal(referring, 0)
     }
   },
 }

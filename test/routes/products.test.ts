@@ -427,20 +427,20 @@ testSubjects('changes of products', {
 
 testSubjects('URLs of products', {
   'a deleted product is gone, and its id is never reused': async (t, app) => {
-    const kept = await make(app, { name: 'Kept' })
-    const gone = await make(app, { name: 'Vanishing', sku: 'V' })
-    const answer = await ask(app, 'DELETE', buildUrl(gone))
+    const remaining = await make(app, { name: 'Kept' })
+    const deleted = await make(app, { name: 'Vanishing', sku: 'V' })
+    const answer = await ask(app, 'DELETE', buildUrl(deleted))
     t.strictSame([answer.status, answer.body, answer.headers['content-type']], [204, undefined, undefined])
     for (const [method, body] of [['GET'], ['HEAD'], ['PUT', { name: 'a', price: 1 }], ['PATCH', {}], ['DELETE']] as const) {
-      t.equal((await ask(app, method, buildUrl(gone), body)).status, 404, `${method} of a deleted product`)
+      t.equal((await ask(app, method, buildUrl(deleted), body)).status, 404, `${method} of a deleted product`)
     }
     const { body: list } = await get(app, LIST)
-    t.strictSame([list.count, list.results], [1, [kept]])
+    t.strictSame([list.count, list.results], [1, [remaining]])
     t.equal((await get(app, `${LIST}?search=vanishing`)).body.count, 0)
     const next = await make(app, { sku: 'V' })
-    t.ok(next.id > gone.id, 'its sku is free, its id is not')
+    t.ok(next.id > deleted.id, 'its sku is free, its id is not')
     await ask(app, 'DELETE', buildUrl(next))
-    await ask(app, 'DELETE', buildUrl(kept))
+    await ask(app, 'DELETE', buildUrl(remaining))
     t.ok((await make(app)).id > next.id, 'ids are not reused even after all products are deleted')
   },
 
@@ -538,8 +538,8 @@ testSubjects('concurrent clients', {
     const order = answers.map(({ body }, n) => ({ body, request: requests[n] })).sort((a, b) => a.body.version - b.body.version)
     let record = before
     const expected = order.map(({ body, request: [method, change] = ['PATCH', {}] }) => {
-      const kept = method === 'PUT' ? { ...record, ...absent } : record
-      record = { ...kept, ...change, version: record.version + 1, updated_at: body.updated_at }
+      const unchanged = method === 'PUT' ? { ...record, ...absent } : record
+      record = { ...unchanged, ...change, version: record.version + 1, updated_at: body.updated_at }
       return record
     })
     t.strictSame(

@@ -18,8 +18,8 @@ const say = (text: string) => void process.stdout.write(`${text}\n`)
 async function show(title: string, dialect: Dialect, work: (scope: Scope, database: string) => Promise<Report>): Promise<void> {
   if (dialect.skip) return say(`${title} [${dialect.name}]: not run: ${dialect.skip}`)
   const { faults, figures } = await withScope(async (scope) => work(scope, await dialect.create(scope)))
-  const shown = Object.entries(figures).map(([name, value]) => `${name} ${value.toLocaleString('en')}`)
-  say(`${title} [${dialect.name}]: ${faults.length === 0 ? 'right' : 'WRONG'}; ${shown.join(', ')}`)
+  const entries = Object.entries(figures).map(([name, value]) => `${name} ${value.toLocaleString('en')}`)
+  say(`${title} [${dialect.name}]: ${faults.length === 0 ? 'right' : 'WRONG'}; ${entries.join(', ')}`)
   for (const fault of faults) say(`  ${fault.slice(0, 2_000)}`)
   if (faults.length > 0) process.exitCode = 1
 }

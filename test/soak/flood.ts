@@ -20,12 +20,12 @@ const before = memory()
 for (let n = 0; n < NEAR; n++) log.take('192.0.2.1')
 
 let peak = before
-const begun = performance.now()
+const startedAt = performance.now()
 for (let n = 0; n < ADDRESSES; n++) {
   log.take(`2001:db8:${(n >> 16).toString(16)}:${(n & 0xffff).toString(16)}::/64`)
   if (n % 50_000 === 0) peak = Math.max(peak, process.memoryUsage().rss)
 }
-const time = performance.now() - begun
+const time = performance.now() - startedAt
 peak = Math.max(peak, process.memoryUsage().rss)
 const last = log.take('192.0.2.1').current
 const oneMore = log.take('192.0.2.1').current

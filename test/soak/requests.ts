@@ -81,8 +81,12 @@ const value = mostly(
   12,
 )
 
-const known = fc.constantFrom(...[products, categories].flatMap(({ list }) => Object.keys(list.querystring.properties)))
-const name = fc.oneof({ weight: 8, arbitrary: known }, { weight: 1, arbitrary: inARow(known, noise) }, { weight: 1, arbitrary: noise })
+const anyParameter = fc.constantFrom(...[products, categories].flatMap(({ list }) => Object.keys(list.querystring.properties)))
+const name = fc.oneof(
+  { weight: 8, arbitrary: anyParameter },
+  { weight: 1, arbitrary: inARow(anyParameter, noise) },
+  { weight: 1, arbitrary: noise },
+)
 const pair = inARow(name, fc.constantFrom('=', '=', '=', '=', '==', ''), value)
 const query = fc.oneof(
   fc.constant(''),
@@ -263,8 +267,8 @@ const wild: fc.Arbitrary<Request> = fc
   })
   .map(({ method, target, version, host, moreHeaders, content, needless }) => {
     const { headers, ...sent }: Sent = /^(GET|HEAD|DELETE|OPTIONS)$/.test(method) && needless > 0 ? { headers: [] } : content
-    const named: Headers = host === undefined ? [] : [['Host', host]]
-    return { method, target, version, headers: [...named, ['Connection', 'close'], ...moreHeaders, ...headers], ...sent }
+    const hostHeaders: Headers = host === undefined ? [] : [['Host', host]]
+    return { method, target, version, headers: [...hostHeaders, ['Connection', 'close'], ...moreHeaders, ...headers], ...sent }
   })
 
 function plain(method: string, target: string, body?: string): Request {

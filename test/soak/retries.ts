@@ -35,9 +35,9 @@ function attempt(origin: string, key: string, body: string, loss: Loss): Promise
   const { promise, resolve, reject } = Promise.withResolvers<Told | undefined>()
   const socket = dial(Number(port), hostname)
   const chunks: Buffer[] = []
-  const answered = () => Buffer.concat(chunks).toString()
+  const readAnswer = () => Buffer.concat(chunks).toString()
   socket.on('error', (error) => (loss ? resolve(undefined) : reject(error)))
-  socket.on('close', () => resolve(loss === 'answer' || loss === undefined ? parse(answered()) : undefined))
+  socket.on('close', () => resolve(loss === 'answer' || loss === undefined ? parse(readAnswer()) : undefined))
   socket.on('data', (chunk) => {
     if (loss !== 'answer') chunks.push(chunk)
     // The answer may arrive in one chunk. It is discarded, as if part of it were lost.
@@ -80,16 +80,16 @@ async function make(origins: string[], name: string, figures: Figures): Promise<
   for (;;) {
     const loss: Loss = Math.random() < LOST ? (['request', 'after', 'answer'] as const)[below(3)] : undefined
     figures.attempts++
-    const told = await attempt(origins[below(origins.length)] as string, key, body, loss)
-    if (!told) figures.lost++
-    else if (told.status === 201 && told.body.name === name) {
-      if (told.replayed) figures.replayed++
-      return Number(told.body.id)
-    } else if (told.status === 409 && told.body.code === 'idempotency-key-in-use') {
+    const reply = await attempt(origins[below(origins.length)] as string, key, body, loss)
+    if (!reply) figures.lost++
+    else if (reply.status === 201 && reply.body.name === name) {
+      if (reply.replayed) figures.replayed++
+      return Number(reply.body.id)
+    } else if (reply.status === 409 && reply.body.code === 'idempotency-key-in-use') {
       figures['in use']++
       await setTimeout(5)
-    } else if (told.status === 503) figures.busy++
-    else throw new Error(`${name}: ${JSON.stringify(told)}`)
+    } else if (reply.status === 503) figures.busy++
+    else throw new Error(`${name}: ${JSON.stringify(reply)}`)
   }
 }
 
@@ -107,9 +107,9 @@ async function run(scope: Scope, dialect: Dialect, instances: number): Promise<v
       ids.set(name, await make(origins, name, figures))
     }
   }
-  const begun = performance.now()
+  const start = performance.now()
   await Promise.all(Array.from({ length: CLIENTS }, client))
-  const seconds = (performance.now() - begun) / 1_000
+  const seconds = (performance.now() - start) / 1_000
 
   // Requests whose connection was lost may still be running. They end before the services do.
   for (const { child } of services) {
@@ -124,9 +124,9 @@ async function run(scope: Scope, dialect: Dialect, instances: number): Promise<v
   const rows = await query('select id, name from products')
   const strangers = rows.filter(({ id, name }) => ids.get(String(name)) !== Number(id))
   const right = rows.length === RETRIES && count === RETRIES && ids.size === RETRIES && strangers.length === 0
-  const shown = Object.entries(figures).map(([name, value]) => `${name} ${value.toLocaleString('en')}`)
+  const entries = Object.entries(figures).map(([name, value]) => `${name} ${value.toLocaleString('en')}`)
   say(
-    `${instances} of them [${dialect.name}]: ${right ? 'right' : 'WRONG'}; ${RETRIES.toLocaleString('en')} keys, ${rows.length.toLocaleString('en')} records; ${shown.join(', ')}; ${seconds.toFixed(0)} s`,
+    `${instances} of them [${dialect.name}]: ${right ? 'right' : 'WRONG'}; ${RETRIES.toLocaleString('en')} keys, ${rows.length.toLocaleString('en')} records; ${entries.join(', ')}; ${seconds.toFixed(0)} s`,
   )
   if (!right) {
     say(`  the list has ${count}; ${strangers.length} records are not those that were answered: ${JSON.stringify(strangers.slice(0, 3))}`)

@@ -77,12 +77,12 @@ onEach('null clears a column, and a value fills an empty one', async (t, dialect
 
 onEach('a new record has null for null and omitted values', async (t, dialect) => {
   const db = await openArticles(t, dialect)
-  const given = { name: 'a', price: '1.00' }
+  const required = { name: 'a', price: '1.00' }
   await importArticles(
     db,
     lines([
-      { sku: 'A', ...given, rating: null, shelf: null },
-      { sku: 'B', ...given },
+      { sku: 'A', ...required, rating: null, shelf: null },
+      { sku: 'B', ...required },
     ]),
   )
   const empty = { ean: null, rating: null, shelf: null, category: null }
@@ -96,14 +96,14 @@ onEach('unknown references and taken unique values are faults', async (t, dialec
   const db = await openArticles(t, dialect)
   await importArticles(db, lines([whole, { ...whole, sku: 'B', ean: '2' }]))
   const before = await readRows(db)
-  const given = { name: 'a', price: '1.00' }
+  const required = { name: 'a', price: '1.00' }
   const rows = [
     { sku: 'A', shelf: 9 },
-    { sku: 'C', ...given, shelf: 1, ean: '2' },
-    { sku: 'D', ...given, ean: '7' },
+    { sku: 'C', ...required, shelf: 1, ean: '2' },
+    { sku: 'D', ...required, ean: '7' },
     { sku: 'B', ean: '7', shelf: 8 },
-    { sku: 'E', ...given, rating: 9 },
-    { sku: 'F', ...given, ean: null },
+    { sku: 'E', ...required, rating: 9 },
+    { sku: 'F', ...required, ean: null },
   ]
   const { message } = await importArticles(db, lines(rows)).catch((error) => error)
   t.strictSame(message.split('\n'), [

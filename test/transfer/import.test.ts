@@ -129,8 +129,8 @@ onEach('category paths form a tree', async (t, dialect) => {
       ),
     ]),
   )
-  const made = await readPaths(db)
-  t.same(made.slice(0, 10), [
+  const paths = await readPaths(db)
+  t.same(paths.slice(0, 10), [
     'Clothes',
     'Garden',
     'Garden > Tools',
@@ -142,9 +142,9 @@ onEach('category paths form a tree', async (t, dialect) => {
     '麵包 / Bread > "quoted"',
     '麵包 / Bread > "quoted" > back\\slash',
   ])
-  t.equal(made.length, 30)
+  t.equal(paths.length, 30)
   t.same(
-    (await readRows(db)).map(({ category }) => (typeof category === 'number' ? made[category - 1] : category)),
+    (await readRows(db)).map(({ category }) => (typeof category === 'number' ? paths[category - 1] : category)),
     [
       'Garden > Tools > Rakes',
       'Garden > Tools',
@@ -154,8 +154,8 @@ onEach('category paths form a tree', async (t, dialect) => {
       null,
       null,
       'garden',
-      made[9],
-      made[29],
+      paths[9],
+      paths[29],
     ],
   )
   const all = await db.read.select().from(db.tables.categories).orderBy(db.tables.categories.id)
@@ -288,8 +288,8 @@ onEach('the first 20 bad lines are reported, and the others counted', async (t, 
     const more = bad - 20
     t.equal(message.split('\n').at(-1), `  ${more} more ${more === 1 ? 'line has' : 'lines have'} faults`, what)
   }
-  const named = await importProducts(db, lines(Array.from({ length: 20 }, () => ({ name: 5 })))).catch((error) => error.message)
-  t.notMatch(named, /more/)
+  const shortMessage = await importProducts(db, lines(Array.from({ length: 20 }, () => ({ name: 5 })))).catch((error) => error.message)
+  t.notMatch(shortMessage, /more/)
 })
 
 onEach('faults of every kind are reported in one run', async (t, dialect) => {
@@ -412,21 +412,21 @@ onEach('other programs can write between two batches', async (t, dialect) => {
   const other = await open(config.DATABASE_URL, { served: [categories.served, products.served] })
   t.teardown(() => other.close())
   const merged: number[] = []
-  let written = 0
+  let lastWrite = 0
   const write = async (n: number) => {
     await create(other, products, { sku: `OTHER ${n}`, name: 'By another', price: '1.00' })
-    written = n
+    lastWrite = n
   }
-  const seen: number[] = []
+  const writesSeen: number[] = []
   const onMerged = (lines: number, of: number) => {
     t.equal(of, 1_000)
-    seen.push(written)
+    writesSeen.push(lastWrite)
     void write(merged.push(lines))
   }
   t.same(await importProducts(db, lines(createRows()), { onMerged }), { created: 1_000, updated: 0, unchanged: 0 })
   t.ok(merged.length > 1, 'there are several batches')
   t.equal(merged.at(-1), 1_000)
-  t.ok(Number(seen.at(-1)) > 0, 'a write that began after the first batch ended before the last')
+  t.ok(Number(writesSeen.at(-1)) > 0, 'a write that began after the first batch ended before the last')
 })
 
 onEach('an atomic import is one batch', async (t, dialect) => {
@@ -439,12 +439,12 @@ onEach('an atomic import is one batch', async (t, dialect) => {
 
 /** Checks that every product has a search text and one entry in the change log. Returns the number of products. */
 async function checkConsistency(t: Test, db: Database): Promise<number> {
-  const [counted] = await db.read.all<Record<string, number>>(sql`select (select count(*) from products) as products,
+  const [counts] = await db.read.all<Record<string, number>>(sql`select (select count(*) from products) as products,
     (select count(*) from products join products_search on products_search.id = products.id) as found,
     (select count(*) from changes where resource = 'products' and operation = 'create')
       - (select count(*) from changes where resource = 'products' and operation = 'delete') as recorded`)
-  const count = Number(counted?.products)
-  t.match([Number(counted?.found), Number(counted?.recorded)], [count, count])
+  const count = Number(counts?.products)
+  t.match([Number(counts?.found), Number(counts?.recorded)], [count, count])
   return count
 }
 
@@ -462,10 +462,10 @@ onEach('repeating an interrupted import completes it', async (t, dialect) => {
 
 onEach('a line that another write has invalidated stops the import at its batch', async (t, dialect) => {
   const { db } = await build(t, dialect)
-  const known = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' })
+  const product = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' })
   let removed: Promise<unknown> | undefined
   const onMerged = () => {
-    removed ??= remove(db, products, known.id, [])
+    removed ??= remove(db, products, product.id, [])
   }
   const error = await importProducts(db, lines([...createRows(), { sku: 'KNOWN', stock: 1 }]), { onMerged }).catch((error) => error)
   await removed
@@ -479,13 +479,13 @@ onEach('an import includes writes that others make while it reads its lines', as
   const { db, config } = await build(t, dialect)
   const other = await open(config.DATABASE_URL, { served: [categories.served, products.served] })
   t.teardown(() => other.close())
-  const known = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' })
+  const product = await create(db, products, { sku: 'KNOWN', name: 'Before', price: '1.00' })
   async function* slow(): AsyncGenerator<Line> {
     for (let number = 1; number <= 1_000; number++) yield { number, value: { sku: `S${number}`, name: 'n', price: 1 } }
     // The previous lines are in the database by now.
     await create(other, products, { sku: 'MADE', name: 'By another', price: '1.00' })
     await create(db, products, { sku: 'SAME', name: 'By the same', price: '1.00' })
-    await merge(other, products, known.id, { stock: 5 })
+    await merge(other, products, product.id, { stock: 5 })
     yield { number: 1_001, value: { sku: 'MADE', price: 2 } }
     yield { number: 1_002, value: { sku: 'KNOWN', name: 'After' } }
   }
@@ -542,7 +542,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     while ((await query(LOCKED)).length === 0) await setTimeout(5)
     // The product is created at once, or the write waits for the import and is refused. Both are correct.
     let done = false
-    const made = create(db, products, { sku: 'B', name: 'Made meanwhile', price: '1.00' })
+    const creation = create(db, products, { sku: 'B', name: 'Made meanwhile', price: '1.00' })
       .catch((error) => t.equal(error.code, 'not-unique'))
       .finally(() => {
         done = true
@@ -550,7 +550,7 @@ for (const dialect of DIALECTS.filter(({ name }) => name === 'pg')) {
     while (!done && (await query(LOCKED)).length < 2) await setTimeout(5)
     await holder('commit')
     t.match(await imported, { unchanged: 0 })
-    await made
+    await creation
     t.match(await readRows(db), [
       { sku: 'A', name: 'After' },
       { sku: 'B', name: 'Imported', price: '2.00' },

@@ -14,19 +14,19 @@ const STRICT: AddressPolicy = { allowHttp: false, allowPrivate: false }
 const PUBLIC = '93.184.216.34'
 
 /** Returns a resolver that answers with each list in turn and then repeats the last. */
-function resolver(...answers: string[][]): NonNullable<AddressPolicy['resolve']> & { asked: string[] } {
-  const asked: string[] = []
-  const resolve = (name: string, _options: unknown, found: (error: null, addresses: LookupAddress[]) => void) => {
-    const addresses = answers[Math.min(asked.length, answers.length - 1)] ?? []
-    asked.push(name)
+function resolver(...answers: string[][]): NonNullable<AddressPolicy['resolve']> & { lookups: string[] } {
+  const lookups: string[] = []
+  const resolve = (name: string, _options: unknown, callback: (error: null, addresses: LookupAddress[]) => void) => {
+    const addresses = answers[Math.min(lookups.length, answers.length - 1)] ?? []
+    lookups.push(name)
     setImmediate(() =>
-      found(
+      callback(
         null,
         addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 })),
       ),
     )
   }
-  return Object.assign(resolve as never, { asked })
+  return Object.assign(resolve as never, { lookups })
 }
 
 const REFUSED_ADDRESSES = [
@@ -91,7 +91,7 @@ t.test('addresses that are not public are refused in any notation', async (t) =>
     t.throws(() => refusePrivateLiteral(new URL(url), STRICT), `${what}: ${host}, on sending`)
     t.strictSame(await findUrlFaults(url, { ...STRICT, allowPrivate: true }), [], `${what}, allowed`)
   }
-  t.strictSame(unasked.resolve.asked, [], 'they cause no look-up of a name')
+  t.strictSame(unasked.resolve.lookups, [], 'they cause no look-up of a name')
 })
 
 t.test('public addresses are allowed', async (t) => {
@@ -118,8 +118,8 @@ t.test('a name is refused if one of its addresses is not public', async (t) => {
     const faults = await findUrlFaults('https://hooks.example.com/hook', { ...STRICT, resolve: resolver([...addresses]) })
     t.equal(faults.length, refused ? 1 : 0, addresses.join())
   }
-  const nowhere: AddressPolicy['resolve'] = ((_name: string, _options: unknown, found: (error: Error) => void) =>
-    found(new Error('ENOTFOUND'))) as never
+  const nowhere: AddressPolicy['resolve'] = ((_name: string, _options: unknown, callback: (error: Error) => void) =>
+    callback(new Error('ENOTFOUND'))) as never
   t.match(await findUrlFaults('https://nowhere.example/hook', { ...STRICT, resolve: nowhere }), [{ detail: /does not resolve/ }])
 })
 
@@ -166,9 +166,9 @@ t.test('a name that resolves to a private address at connection time is refused'
   t.strictSame(await findUrlFaults(url, policy), [], 'it resolved to a public address when the webhook was created')
   const sender = new Sender(policy, { userAgent: 'Test' })
   t.teardown(() => sender.close())
-  const sent = await sender.send(url, {}, '{}', new AbortController().signal)
-  t.match(sent, { status: null, error: 'rebound.example leads to 127.0.0.1, which is not a public address' })
-  t.equal(policy.resolve.asked.length, 2, 'the name is looked up once more, but not a third time')
+  const result = await sender.send(url, {}, '{}', new AbortController().signal)
+  t.match(result, { status: null, error: 'rebound.example leads to 127.0.0.1, which is not a public address' })
+  t.equal(policy.resolve.lookups.length, 2, 'the name is looked up once more, but not a third time')
   t.equal(connections(), 0, 'no connection is made')
 
   const allowed = new Sender({ ...policy, allowPrivate: true, resolve: resolver(['127.0.0.1']) }, { userAgent: 'Test' })
@@ -235,14 +235,14 @@ t.test('a redirect to a private address is not followed', async (t) => {
 t.test('the API refuses webhooks to addresses that are not public', async (t) => {
   const app = await build(t, embedded, { webhooks: { resolve: resolver([PUBLIC], ['10.0.0.1']) } })
   const make = (url: string) => ask(app, 'POST', '/api/webhooks/', { url, events: ['*'] })
-  const made = await make('https://hooks.example.com/')
-  t.equal(made.status, 201)
+  const created = await make('https://hooks.example.com/')
+  t.equal(created.status, 201)
   t.match(await make('https://hooks.example.com/'), { status: 400, body: { code: 'invalid-request', errors: [{ pointer: '/url' }] } })
   for (const url of ['http://hooks.example.com/', 'https://169.254.169.254/latest', 'https://[::1]/', 'https://a:b@example.com/'])
     t.match(
-      await ask(app, 'PATCH', `/api/webhooks/${made.body.id}/`, { url }),
+      await ask(app, 'PATCH', `/api/webhooks/${created.body.id}/`, { url }),
       { status: 400, body: { errors: [{ pointer: '/url' }] } },
       url,
     )
-  t.equal((await ask(app, 'GET', `/api/webhooks/${made.body.id}/`)).body.url, 'https://hooks.example.com/')
+  t.equal((await ask(app, 'GET', `/api/webhooks/${created.body.id}/`)).body.url, 'https://hooks.example.com/')
 })

@@ -27,7 +27,7 @@ interface Written {
 
 /** Requested updates, and the acknowledged ones among them. */
 interface Ledger {
-  asked: Set<string>
+  requested: Set<string>
   acknowledged: Set<string>
 }
 
@@ -85,10 +85,10 @@ class Service {
   }
 }
 
-async function write(service: Service, { asked, acknowledged }: Ledger, updates: Written[], onAcknowledged: () => void): Promise<void> {
+async function write(service: Service, { requested, acknowledged }: Ledger, updates: Written[], onAcknowledged: () => void): Promise<void> {
   for (let update = updates.shift(); update; update = updates.shift()) {
     const { product, stock } = update
-    asked.add(formatName(update))
+    requested.add(formatName(update))
     const { status, text } = await service.ask('PATCH', `/api/products/${product}/`, { body: { stock } })
     if (status !== 200) throw new Error(`${status} ${text}`)
     acknowledged.add(formatName(update))
@@ -99,14 +99,14 @@ async function write(service: Service, { asked, acknowledged }: Ledger, updates:
 onEach(`${UPDATES} acknowledged updates are all delivered despite ${KILLS} kills`, async (t: Test, dialect: Dialect) => {
   const database = await dialect.create(t)
   const query = await connect(t, database)
-  const taken = new Map<string, Received>()
+  const accepted = new Map<string, Received>()
   let failed = 0
   const receiver = await Receiver.start(t, (response, received) => {
     if (Math.random() < FAILING) {
       failed++
       return response.writeHead(500).end()
     }
-    taken.set(received.message, received)
+    accepted.set(received.message, received)
     return response.end()
   })
   const service = new Service(t, database, query)
@@ -116,7 +116,7 @@ onEach(`${UPDATES} acknowledged updates are all delivered despite ${KILLS} kills
   // Each update sets a unique stock. A few requests are refused and must cause no delivery.
   const updates = Array.from({ length: UPDATES }, (_, n): Written => ({ product: (n % WRITERS) + 1, stock: n + 1 }))
   const parts = [...Map.groupBy(updates, ({ product }) => product).values()]
-  const ledger: Ledger = { asked: new Set(), acknowledged: new Set() }
+  const ledger: Ledger = { requested: new Set(), acknowledged: new Set() }
   const moments = Array.from({ length: KILLS }, () => Math.floor(Math.random() * UPDATES)).sort((a, b) => a - b)
   let killing = Promise.resolve()
   const onAcknowledged = () => {
@@ -142,21 +142,21 @@ onEach(`${UPDATES} acknowledged updates are all delivered despite ${KILLS} kills
   // Back-off takes minutes and hours in production, so failed deliveries are made due here.
   const past = dialect.name === 'pg' ? "now() - interval '1 second'" : String(Date.now() - 1_000)
   const missing = () => {
-    const names = new Set([...taken.values()].map(readName))
+    const names = new Set([...accepted.values()].map(readName))
     return [...ledger.acknowledged].filter((name) => !names.has(name))
   }
-  const begun = Date.now()
+  const start = Date.now()
   const unfinished = "select id from deliveries where status in ('pending', 'sending') limit 1"
-  while (Date.now() - begun < PATIENCE && (missing().length > 0 || (await query(unfinished)).length > 0)) {
+  while (Date.now() - start < PATIENCE && (missing().length > 0 || (await query(unfinished)).length > 0)) {
     await query(`update deliveries set due_at = ${past} where status = 'pending' and attempts > 0`)
     await setTimeout(250)
   }
-  const figures = { attempts: receiver.all.length, failed, messages: taken.size, after: `${Date.now() - begun} ms` }
+  const figures = { attempts: receiver.all.length, failed, messages: accepted.size, after: `${Date.now() - start} ms` }
   t.comment(JSON.stringify(figures))
 
   t.strictSame(missing(), [], 'each acknowledged update arrived')
   t.ok(failed > 0, 'some attempts failed')
-  const never = receiver.all.filter((received) => !ledger.asked.has(readName(received)))
+  const never = receiver.all.filter((received) => !ledger.requested.has(readName(received)))
   t.strictSame(never.map(readName), [], 'nothing arrived that was never written')
   const bodies = new Map<string, string>()
   const faults: string[] = []
@@ -175,14 +175,14 @@ onEach(`${UPDATES} acknowledged updates are all delivered despite ${KILLS} kills
   t.equal(new Set(deliveries.map(({ message }) => message)).size, deliveries.length)
   t.equal(new Set(deliveries.map(({ event }) => event)).size, deliveries.length, 'no change has two deliveries')
   t.ok(deliveries.every(({ status }) => status === 'delivered'))
-  const known = new Set(deliveries.map(({ message }) => message))
+  const messages = new Set(deliveries.map(({ message }) => message))
   t.strictSame(
-    [...bodies.keys()].filter((message) => !known.has(message)),
+    [...bodies.keys()].filter((message) => !messages.has(message)),
     [],
     'each message that arrived belongs to one delivery',
   )
   // Each state has one id.
-  const names = [...taken.values()].map(readName)
+  const names = [...accepted.values()].map(readName)
   t.equal(new Set(names).size, names.length)
   await service.end()
 })

@@ -73,10 +73,12 @@ export class Receiver {
   async count(count: number, where: (received: Received) => boolean = () => true): Promise<Received[]> {
     const signal = AbortSignal.timeout(PATIENCE)
     for (;;) {
-      const found = this.all.filter(where)
-      if (found.length >= count) return found
+      const matching = this.all.filter(where)
+      if (matching.length >= count) return matching
       await once(this.#arrivals, 'arrival', { signal }).catch(() => {
-        throw new Error(`${count} were expected, and ${found.length} arrived: ${this.all.map(({ body }) => body.slice(0, 100)).join('\n')}`)
+        throw new Error(
+          `${count} were expected, and ${matching.length} arrived: ${this.all.map(({ body }) => body.slice(0, 100)).join('\n')}`,
+        )
       })
     }
   }
@@ -115,8 +117,8 @@ export async function createWebhook(app: App, url: string, more: Record<string, 
 export async function waitFor<T>(find: () => Promise<T | undefined | false>, what = 'what was expected'): Promise<T> {
   const end = Date.now() + PATIENCE
   for (;;) {
-    const found = await find()
-    if (found) return found
+    const result = await find()
+    if (result) return result
     if (Date.now() > end) throw new Error(`${what} has not happened`)
     await setTimeout(50)
   }

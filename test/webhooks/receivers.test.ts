@@ -52,10 +52,10 @@ const readDeliveries = async (app: App, id: number): Promise<Body[]> =>
 onEach('an unreliable receiver gets every message, each under one id', async (t, dialect) => {
   const app = await start(t, dialect)
   const random = createRandom(7)
-  const taken = new Set<string>()
+  const accepted = new Set<string>()
   const receiver = await Receiver.start(t, (response, { message }) => {
     const fails = random() < 0.3
-    if (!fails) taken.add(message)
+    if (!fails) accepted.add(message)
     // Some failures answer, others close the connection.
     if (!fails) response.end()
     else if (random() < 0.5) response.writeHead(500).end('Sorry')
@@ -63,12 +63,12 @@ onEach('an unreliable receiver gets every message, each under one id', async (t,
   })
   const { id, secret } = await createWebhook(app, receiver.url)
   for (let stock = 1; stock <= 60; stock++) await change(app, stock)
-  await waitFor(async () => taken.size === 60, '60 deliveries')
+  await waitFor(async () => accepted.size === 60, '60 deliveries')
   await waitForDeliveries(app)
   const all = await readDeliveries(app, id)
   t.equal(all.length, 60)
   t.ok(all.every(({ status }) => status === 'delivered'))
-  t.strictSame(all.map(({ message }) => message).sort(), [...taken].sort())
+  t.strictSame(all.map(({ message }) => message).sort(), [...accepted].sort())
   t.ok(receiver.all.length > 60, 'some messages were sent again', { attempts: receiver.all.length })
   const bodies = new Map<string, string>()
   for (const received of receiver.all) {
@@ -122,9 +122,9 @@ onEach('an attempt without an answer ends at its timeout', async (t, dialect) =>
   const app = await start(t, dialect, { webhooks: { ...QUICK, timeout: 1_000 } })
   const { id } = await createWebhook(app, (await Receiver.start(t, () => {})).url)
   await change(app, 1)
-  const given = await waitForDelivery(app, `webhook=${id}`, ({ attempts }) => attempts > 0)
-  t.match(given, { response_status: null, error: 'no response within 1 s' })
-  t.ok(given.latency_ms >= 990, 'the latency', { latency: given.latency_ms })
+  const delivery = await waitForDelivery(app, `webhook=${id}`, ({ attempts }) => attempts > 0)
+  t.match(delivery, { response_status: null, error: 'no response within 1 s' })
+  t.ok(delivery.latency_ms >= 990, 'the latency', { latency: delivery.latency_ms })
 })
 
 onEach('a hanging receiver does not delay another one on its origin', async (t, dialect) => {
@@ -211,10 +211,10 @@ for (const [title, status, header] of [
 ] as const)
   onEach(`${title} pauses the webhook`, async (t, dialect) => {
     const app = await start(t, dialect)
-    let told: number | undefined
+    let throttledAt: number | undefined
     const receiver = await Receiver.start(t, (response) => {
-      if (told !== undefined) return response.end()
-      told = Date.now()
+      if (throttledAt !== undefined) return response.end()
+      throttledAt = Date.now()
       return response.writeHead(status, { 'retry-after': header() }).end()
     })
     const { id } = await createWebhook(app, receiver.url)
@@ -225,7 +225,7 @@ for (const [title, status, header] of [
     await change(app, 3)
     const all = await receiver.count(4)
     for (const { at } of all.slice(1))
-      t.ok(at - Number(told) >= 2_900, 'nothing is sent before the pause ends', { waited: at - Number(told) })
+      t.ok(at - Number(throttledAt) >= 2_900, 'nothing is sent before the pause ends', { waited: at - Number(throttledAt) })
     await waitForDeliveries(app)
     t.match(
       (await readDeliveries(app, id)).map(({ status, attempts }) => `${status} ${attempts}`),
@@ -248,13 +248,13 @@ async function startRawServer(t: Test, answer: (socket: Socket) => unknown): Pro
 
 onEach('an answer of 50 MB is not read', async (t, dialect) => {
   const app = await start(t, dialect)
-  let written = 0
+  let bytesWritten = 0
   const url = await startRawServer(t, async (socket) => {
     const chunk = Buffer.alloc(65_536, 'x')
     socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${50 * 1_048_576}\r\n\r\n`)
-    for (let sent = 0; sent < 800 && !socket.destroyed; sent++) {
+    for (let chunks = 0; chunks < 800 && !socket.destroyed; chunks++) {
       const free = socket.write(chunk)
-      written = socket.bytesWritten - socket.writableLength
+      bytesWritten = socket.bytesWritten - socket.writableLength
       if (!free) await Promise.race([once(socket, 'drain'), once(socket, 'close')]).catch(() => {})
     }
   })
@@ -262,7 +262,7 @@ onEach('an answer of 50 MB is not read', async (t, dialect) => {
   await change(app, 1)
   const delivered = await waitForDelivery(app, `webhook=${id}`, ({ status }) => status === 'delivered')
   t.equal(delivered.history[0].response, 'x'.repeat(1_000))
-  t.ok(written < 20 * 1_048_576, 'only the buffers of the system are filled', { written })
+  t.ok(bytesWritten < 20 * 1_048_576, 'only the buffers of the system are filled', { bytesWritten })
 })
 
 onEach('malformed and incomplete answers are recorded as failures', async (t, dialect) => {

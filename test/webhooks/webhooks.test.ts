@@ -40,14 +40,14 @@ onEach('events are delivered and signed by Standard Webhooks', async (t, dialect
   const app = await buildWithWorker(t, dialect, { env: { PUBLIC_URL: 'https://shop.example' } })
   const receiver = await Receiver.start(t)
   const { id, secret } = await createWebhook(app, receiver.url, { events: ['products.created', 'products.updated', 'products.deleted'] })
-  const { body: made } = await ask(app, 'POST', LIST, shirt)
+  const { body: product } = await ask(app, 'POST', LIST, shirt)
   await ask(app, 'POST', '/api/categories/', { name: 'Not subscribed to' })
   await receiver.count(1)
   const { body: changed } = await ask(app, 'PATCH', `${LIST}1/`, { price: '19.90' })
   await receiver.count(2)
   await ask(app, 'DELETE', `${LIST}1/`)
   const all = await receiver.count(3)
-  const data = { id: 1, version: made.version, record: made }
+  const data = { id: 1, version: product.version, record: product }
   t.match(
     all.map(({ event }) => event),
     [
@@ -56,7 +56,7 @@ onEach('events are delivered and signed by Standard Webhooks', async (t, dialect
       { type: 'products.deleted', data: { id: 1, version: 2, record: changed } },
     ],
   )
-  const late = Date.parse(all[0]?.event.timestamp) - Date.parse(made.created_at)
+  const late = Date.parse(all[0]?.event.timestamp) - Date.parse(product.created_at)
   t.ok(late >= 0 && Date.parse(all[0]?.event.timestamp) <= Date.now(), 'the time of the change', { late })
   t.strictSame(Object.keys(all[0]?.event), ['type', 'timestamp', 'data'])
   t.strictSame(Object.keys(all[0]?.event.data), ['id', 'version', 'record'])
@@ -82,27 +82,27 @@ onEach('a secret is shown once, and both secrets sign during a rotation', async 
   const receiver = await Receiver.start(t)
   const key = { 'idempotency-key': '"make"' }
   const make = () => ask(app, 'POST', '/api/webhooks/', { url: receiver.url, events: ['*'] }, key)
-  const { body: made } = await make()
-  t.match(made.secret, /^whsec_[\w+/]{43}=$/)
+  const { body: created } = await make()
+  t.match(created.secret, /^whsec_[\w+/]{43}=$/)
   const again = await make()
-  t.match(again, { status: 201, headers: { 'idempotency-replayed': 'true' }, body: { id: made.id, secret: null, withheld: ['secret'] } })
-  const rotate = () => ask(app, 'POST', `/api/webhooks/${made.id}/rotate/`, undefined, { 'idempotency-key': '"rotate"' })
+  t.match(again, { status: 201, headers: { 'idempotency-replayed': 'true' }, body: { id: created.id, secret: null, withheld: ['secret'] } })
+  const rotate = () => ask(app, 'POST', `/api/webhooks/${created.id}/rotate/`, undefined, { 'idempotency-key': '"rotate"' })
   const { status, body: rotated } = await rotate()
   t.equal(status, 200)
-  t.not(rotated.secret, made.secret)
+  t.not(rotated.secret, created.secret)
   t.match((await rotate()).body, { secret: null, withheld: ['secret'] })
 
   await ask(app, 'POST', LIST, shirt)
   const [first] = (await receiver.count(1)) as [Received]
   t.equal(String(first.headers['webhook-signature']).split(' ').length, 2)
-  for (const secret of [made.secret, rotated.secret]) t.strictSame(verify(secret, first), first.event)
+  for (const secret of [created.secret, rotated.secret]) t.strictSame(verify(secret, first), first.event)
   t.throws(() => verify(`whsec_${Buffer.alloc(32).toString('base64')}`, first))
 
   const query = await connect(t, app.config.DATABASE_URL)
-  const words = [made.secret, rotated.secret].map((secret: string) => secret.slice('whsec_'.length))
+  const words = [created.secret, rotated.secret].map((secret: string) => secret.slice('whsec_'.length))
   const shows = (value: unknown) => words.some((word) => JSON.stringify(value).includes(word))
   t.notOk(shows((await get(app, '/api/webhooks/')).body), 'not in the list')
-  t.notOk(shows((await get(app, `/api/webhooks/${made.id}/`)).body), 'not in the record')
+  t.notOk(shows((await get(app, `/api/webhooks/${created.id}/`)).body), 'not in the record')
   t.notOk(shows((await get(app, '/api/deliveries/')).body), 'not in the deliveries')
   for (const table of ['changes', 'idempotency_keys', 'webhooks', 'deliveries', 'jobs']) {
     const rows = await query(`select * from ${table}`)
@@ -122,7 +122,7 @@ onEach('a secret is shown once, and both secrets sign during a rotation', async 
   const [, second] = (await receiver.count(2)) as [Received, Received]
   t.equal(String(second.headers['webhook-signature']).split(' ').length, 1)
   t.strictSame(verify(rotated.secret, second), second.event)
-  t.throws(() => verify(made.secret, second), 'the old secret no longer signs')
+  t.throws(() => verify(created.secret, second), 'the old secret no longer signs')
 })
 
 /** Filters, with the events that each passes from the writes below. */
@@ -242,8 +242,8 @@ onEach('a large record is replaced by its URL', async (t, dialect) => {
   await ask(app, 'PATCH', `${LIST}1/`, { description: 'ä'.repeat(10_000) })
   t.equal((await ask(app, 'POST', `${LIST}1/notify_update/`, { message: 'Look' })).status, 202)
   const notified = ({ event }: Received) => event.type === 'products.notified'
-  const [asked] = (await receiver.count(1, notified)) as [Received]
-  t.strictSame(asked.event.data, { id: 1, version: 3, message: 'Look', url: 'https://shop.example/api/products/1/' })
+  const [notification] = (await receiver.count(1, notified)) as [Received]
+  t.strictSame(notification.event.data, { id: 1, version: 3, message: 'Look', url: 'https://shop.example/api/products/1/' })
 })
 
 onEach('notify_update and test send messages on request', async (t, dialect) => {
@@ -284,17 +284,20 @@ onEach('notify_update and test send messages on request', async (t, dialect) => 
   t.strictSame(ended.result, { deliveries: 0 }, 'the filter no longer matches')
 
   const test = () => ask(app, 'POST', `/api/webhooks/${id}/test/`, undefined, { 'x-request-id': 'trial' })
-  const asked = await test()
-  t.equal(asked.status, 202)
+  const testAnswer = await test()
+  t.equal(testAnswer.status, 202)
   const [, , , trial] = (await receiver.count(4)) as [Received, Received, Received, Received]
   t.match(trial.event, { type: 'webhooks.test', data: { webhook: id, request: 'trial' } })
   t.strictSame(verify(secret, trial), trial.event)
-  t.match(await waitForDelivery(app, `id=${asked.body.delivery}`, ({ status }) => status === 'delivered'), { message: trial.message })
+  t.match(await waitForDelivery(app, `id=${testAnswer.body.delivery}`, ({ status }) => status === 'delivered'), { message: trial.message })
   t.equal((await ask(app, 'POST', '/api/webhooks/99/test/')).status, 404)
 
   await ask(app, 'PATCH', `/api/webhooks/${id}/`, { enabled: false })
   t.match(await test(), { status: 409, body: { code: 'webhook-disabled' } })
-  t.match(await ask(app, 'POST', `/api/deliveries/${asked.body.delivery}/replay/`), { status: 409, body: { code: 'webhook-disabled' } })
+  t.match(await ask(app, 'POST', `/api/deliveries/${testAnswer.body.delivery}/replay/`), {
+    status: 409,
+    body: { code: 'webhook-disabled' },
+  })
   t.strictSame((await get(app, '/api/deliveries/?status__in=pending,sending')).body.results, [])
   t.equal(receiver.all.length, 4)
 })
@@ -336,19 +339,19 @@ for (const alone of [true, false]) {
 onEach('an empty change log needs no dispatch', async (t, dialect) => {
   const app = await build(t, dialect, { env: LOCAL })
   await createWebhook(app, 'http://127.0.0.1:9/')
-  const means = { resources: app.resources, origin: '', signal: new AbortController().signal }
+  const context = { resources: app.resources, origin: '', signal: new AbortController().signal }
   await ask(app, 'POST', LIST, shirt)
   await waitFor(async () => (await findDueWork(app.db)).hasUnreadChanges, 'a change that can be read')
-  await waitFor(async () => (await dispatch(app.db, means)) > 0)
+  await waitFor(async () => (await dispatch(app.db, context)) > 0)
   await waitFor(async () => {
-    await dispatch(app.db, means)
+    await dispatch(app.db, context)
     return !(await findDueWork(app.db)).hasUnreadChanges
   })
   await app.db.write((tx) => tx.delete(app.db.tables.changes))
   t.match(await findDueWork(app.db), { hasUnreadChanges: false })
   await ask(app, 'PATCH', `${LIST}1/`, { stock: 2 })
   await waitFor(async () => (await findDueWork(app.db)).hasUnreadChanges)
-  t.equal(await waitFor(() => dispatch(app.db, means)), 1)
+  t.equal(await waitFor(() => dispatch(app.db, context)), 1)
 })
 
 onEach('a failing job is delayed before its retry', async (t, dialect) => {
