@@ -60,9 +60,9 @@ async function refuseIncompatible(tx: Queries, newer: readonly string[], schema:
   const [present, required] = [await schema.read(tx), await schema.readRequired(tx)]
   const faults = [
     ...newer.filter((name) => breaking.has(name)).map((name) => `${name} is marked as breaking`),
-    ...[...schema.declared.keys()].filter((part) => !present.has(part)).map((part) => `${part} is missing`),
+    ...[...schema.declaredParts.keys()].filter((part) => !present.has(part)).map((part) => `${part} is missing`),
     ...[...required]
-      .filter(([part, { table }]) => schema.declared.has(`table ${table}`) && !schema.declared.has(part))
+      .filter(([part, { table }]) => schema.declaredParts.has(`table ${table}`) && !schema.declaredParts.has(part))
       .map(([part]) => `${part} is required, but this version does not write it`),
   ]
   if (faults.length > 0)

@@ -24,7 +24,7 @@ const matchTables = (tables: readonly string[]) =>
 /** Builds a subquery for the state of tables, the text that `Database.readState` returns. */
 export const selectState = (tables: readonly string[]): SQL => sql`(select ${STATE} from stockroom_counters where ${matchTables(tables)})`
 
-/** Builds a subquery for the head of a list: the state of all tables that decide which rows match, and the row count of its own table. */
+/** Builds a subquery for the head of a list: the state of the tables that decide which rows match, and the row count of its table. */
 export function selectHead(selection: Selection): SQL {
   const tables = listTables(selection)
   const rows = tables.length === 1 ? sql`sum(row_count)` : sql`sum(case name when ${quoteText(selection.name)} then row_count else 0 end)`

@@ -128,8 +128,8 @@ export interface Database {
    */
   write<T>(work: (tx: Queries) => Promise<T>): Promise<T>
   /**
-   * Resolves once everything that readers see is on disk. Await it before data leaves the service for good, as in the change feed: on
-   * SQLite readers see a commit a moment before it is durable.
+   * Resolves once everything that readers see is on disk. Await it before data leaves the service for good, as in the change feed. On SQLite
+   * readers see a commit a moment before it is durable.
    */
   awaitDurable(): Promise<void>
   /**

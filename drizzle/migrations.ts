@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { sql } from 'drizzle-orm'
 import { DatabaseUnusable, listCauses, type Queries } from './database.ts'
+import { memoize } from './memoize.ts'
 import type { SchemaPart, SchemaParts } from './schema-parts.ts'
 
 /** A step of a migration. `stockroom_schema` records its name and a hash of its text. */
@@ -32,18 +33,12 @@ export function readMigrations(folder: URL): Step[] {
   }))
 }
 
-const hashes = new WeakMap<Step, string>()
-
 /** Computes the SHA-256 of a step, once for each object, because `/readyz` compares all steps. */
-export function computeHash(step: Step & { version?: number }): string {
-  const cached = hashes.get(step)
-  if (cached !== undefined) return cached
-  const hash = createHash('sha256')
+export const computeHash = memoize((step: Step & { version?: number }) =>
+  createHash('sha256')
     .update([...step.statements, ...(step.version ? [step.version] : [])].join('\n'))
-    .digest('hex')
-  hashes.set(step, hash)
-  return hash
-}
+    .digest('hex'),
+)
 
 /**
  * Migrates inside an exclusive transaction. Returns the names of the applied steps; a second call returns none. Throws DatabaseUnusable if
@@ -54,8 +49,8 @@ export async function migrate(tx: Queries, folder: URL, derived: DerivedPart[], 
     sql`create table if not exists stockroom_schema (kind text not null, name text not null, hash text not null, primary key (kind, name))`,
   )
   const migrations = await listPending(tx, readMigrations(folder))
-  const removed = await applyMigrations(tx, migrations, schema)
-  await refuseMissing(tx, schema, removed)
+  const removedParts = await applyMigrations(tx, migrations, schema)
+  await refuseMissing(tx, schema, removedParts)
 
   const hashesBefore = await readApplied(tx, 'derived')
   const stale = derived.filter(
@@ -70,17 +65,17 @@ export async function migrate(tx: Queries, folder: URL, derived: DerivedPart[], 
 
 /** Lists the migrations of `all` that the database lacks. Throws if the database has an unknown migration, or one of another text. */
 async function listPending(tx: Queries, all: readonly Step[]): Promise<Step[]> {
-  const done = await readApplied(tx, 'migration')
-  const ahead = [...done.keys()].find((name) => !all.some((migration) => migration.name === name))
-  if (ahead !== undefined)
-    throw new DatabaseUnusable(`Migration ${ahead} of the database is unknown to this version: run the version that applied it`)
-  refuseChanged(all, done)
-  return all.filter(({ name }) => !done.has(name))
+  const hashes = await readApplied(tx, 'migration')
+  const unknownName = [...hashes.keys()].find((name) => !all.some((migration) => migration.name === name))
+  if (unknownName !== undefined)
+    throw new DatabaseUnusable(`Migration ${unknownName} of the database is unknown to this version: run the version that applied it`)
+  refuseChanged(all, hashes)
+  return all.filter(({ name }) => !hashes.has(name))
 }
 
 /** Throws if the text of a migration of `all` has changed since it was applied. */
-export function refuseChanged(all: readonly Step[], done: ReadonlyMap<string, string>): void {
-  const changed = all.find((migration) => done.has(migration.name) && done.get(migration.name) !== computeHash(migration))
+export function refuseChanged(all: readonly Step[], hashes: ReadonlyMap<string, string>): void {
+  const changed = all.find((migration) => hashes.has(migration.name) && hashes.get(migration.name) !== computeHash(migration))
   if (changed) throw new DatabaseUnusable(`Migration ${changed.name} was changed after it was applied: restore its file`)
 }
 
@@ -93,30 +88,31 @@ async function readApplied(tx: Queries, kind: 'migration' | 'derived'): Promise<
 type RemovedParts = Map<Step, string[]>
 
 async function applyMigrations(tx: Queries, migrations: readonly Step[], schema: SchemaParts): Promise<RemovedParts> {
-  const removed: RemovedParts = new Map()
+  const removedParts: RemovedParts = new Map()
   let before = migrations.length > 0 ? await schema.read(tx) : new Set<string>()
   for (const migration of migrations) {
     await apply(tx, 'migration', migration).catch((error) => {
       throw explainFailure(migration, error)
     })
     const after = await schema.read(tx)
-    const lost = [...schema.declared.keys()].filter((part) => before.has(part) && !after.has(part))
-    if (lost.length > 0) removed.set(migration, lost)
+    const missing = [...schema.declaredParts.keys()].filter((part) => before.has(part) && !after.has(part))
+    if (missing.length > 0) removedParts.set(migration, missing)
     before = after
   }
-  return removed
+  return removedParts
 }
 
-async function refuseMissing(tx: Queries, schema: SchemaParts, removed: RemovedParts): Promise<void> {
+async function refuseMissing(tx: Queries, schema: SchemaParts, removedParts: RemovedParts): Promise<void> {
   const present = await schema.read(tx)
   const isMissing = (part: string) => !present.has(part)
-  for (const [migration, parts] of removed) {
-    const lost: string[] = []
-    for (const part of parts) if (isMissing(part) || (await losesValues(tx, migration, schema.declared.get(part)))) lost.push(part)
-    if (lost.length > 0) throw explainRemoval(migration, lost)
+  for (const [migration, parts] of removedParts) {
+    const lostParts: string[] = []
+    for (const part of parts)
+      if (isMissing(part) || (await losesValues(tx, migration, schema.declaredParts.get(part)))) lostParts.push(part)
+    if (lostParts.length > 0) throw explainRemoval(migration, lostParts)
   }
   // Report a missing table without its columns and indexes.
-  const missing = [...schema.declared].filter(
+  const missing = [...schema.declaredParts].filter(
     ([part, { table }]) => isMissing(part) && (part === `table ${table}` || !isMissing(`table ${table}`)),
   )
   if (missing.length > 0) throw explainMissing(missing.map(([part]) => part))

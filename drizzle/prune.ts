@@ -6,7 +6,7 @@ import type { Database, Queries } from './database.ts'
 export interface PruneOptions {
   /** Keys of `order by`. Default: `id`. */
   order?: SQL
-  /** Deletes the rows with these ids, and does whatever belongs into that transaction. Another process may have deleted the rows already. */
+  /** Deletes the rows with these ids, and does other work of that transaction. Another process may have deleted the rows already. */
   remove?: (tx: Queries, ids: number[]) => Promise<unknown>
 }
 

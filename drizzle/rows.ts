@@ -2,6 +2,7 @@
 import { type SQL, sql } from 'drizzle-orm'
 import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import type { Queries } from './database.ts'
+import { memoize } from './memoize.ts'
 import type { ServedTable } from './served.ts'
 import { placeholder } from './statement.ts'
 
@@ -42,21 +43,18 @@ export function buildInserter(
   }
 }
 
-const idQueries = new WeakMap<ServedTable, SQL>()
+const getIdQuery = memoize((table: ServedTable) => sql`select 1 from ${table} where ${table.id} = ${placeholder(0)}`)
 
 /** Returns whether the table has a row with the id. */
 export async function hasRow(tx: Queries, table: ServedTable, id: number): Promise<boolean> {
-  const query = idQueries.get(table) ?? sql`select 1 from ${table} where ${table.id} = ${placeholder(0)}`
-  idQueries.set(table, query)
-  return (await tx.runPrepared(query, [id])).length > 0
+  return (await tx.runPrepared(getIdQuery(table), [id])).length > 0
 }
 
-const duplicateQueries = new WeakMap<ServedTable, Map<string, SQL>>()
+const getDuplicateQueries = memoize((_table: ServedTable) => new Map<string, SQL>())
 
 /** Builds the query for the id of another row with these values. Bind the id of the row itself first, then the values. */
 export function buildDuplicateQuery(table: ServedTable, values: readonly [SQLiteColumn, unknown][]): SQL {
-  const queries = duplicateQueries.get(table) ?? new Map<string, SQL>()
-  duplicateQueries.set(table, queries)
+  const queries = getDuplicateQueries(table)
   const key = values.map(([{ name }, value]) => `${name}${value === null ? ' null' : ''}`).join()
   let query = queries.get(key)
   if (!query) {

@@ -41,7 +41,7 @@ export interface SchemaPart {
 export type SchemaPartMap = ReadonlyMap<string, SchemaPart>
 
 export interface SchemaParts {
-  declared: SchemaPartMap
+  declaredParts: SchemaPartMap
   /** Reads the descriptions of the parts of a database. */
   read(tx: Queries): Promise<ReadonlySet<string>>
   /** Reads the columns that every insert must set: NOT NULL without a default. */

@@ -4,6 +4,7 @@ import type { SQLiteColumn } from 'drizzle-orm/sqlite-core'
 import { BATCH } from './batches.ts'
 import type { Database, Dialect, Queries, ServedResource } from './database.ts'
 import { fold } from './fold.ts'
+import { memoize } from './memoize.ts'
 import type { Clause } from './selection.ts'
 import { placeholder } from './statement.ts'
 
@@ -32,18 +33,13 @@ const buildUpsert = (served: ServedResource, values: SQL): SQL =>
   sql`insert into ${identifySearchTable(served.table)} (${listColumns(served)}) values ${values}
     on conflict (id) do update set ${joinCommas(served.foldedFields.map((field) => sql`${sql.identifier(field)} = excluded.${sql.identifier(field)}`))}`
 
-const upserts = new WeakMap<ServedResource, SQL>()
-
-function getSingleUpsert(served: ServedResource): SQL {
-  const one =
-    upserts.get(served) ?? buildUpsert(served, sql`(${joinCommas(['id', ...served.foldedFields].map((_, index) => placeholder(index)))})`)
-  upserts.set(served, one)
-  return one
-}
+const getSingleUpsert = memoize((served: ServedResource) =>
+  buildUpsert(served, sql`(${joinCommas(['id', ...served.foldedFields].map((_, index) => placeholder(index)))})`),
+)
 
 /**
  * Writes the search text of every row in the order of the ids. `write` runs a transaction for each batch, so that other writers run in
- * between; the batch locks its rows, so that none of their changes are undone. Returns the number of rows.
+ * between. The batch locks its rows, so that none of their changes are undone. Returns the number of rows.
  */
 export async function reindex(write: Database['write'], { forUpdate }: Dialect, served: ServedResource): Promise<number> {
   let count = 0

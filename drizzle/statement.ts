@@ -1,5 +1,6 @@
 // Statements: SQL that is compiled once and runs with other values each time.
 import { Placeholder, type SQL, sql } from 'drizzle-orm'
+import { memoize } from './memoize.ts'
 
 /** SQL text, and for each of its parameters the index of the value to bind. */
 export interface Statement {
@@ -15,16 +16,10 @@ export const placeholder = (index: number): SQL => sql`${sql.placeholder(String(
 
 /** Returns a function that compiles SQL in which every value is a placeholder. It compiles each object once. */
 export function createCompiler(dialect: { sqlToQuery(query: SQL): { sql: string; params: unknown[] } }): (query: SQL) => Statement {
-  const compiled = new WeakMap<SQL, Statement>()
-  return (query) => {
-    let statement = compiled.get(query)
-    if (!statement) {
-      const { sql: text, params } = dialect.sqlToQuery(query)
-      statement = { text, binds: params.map((param) => parsePlace(param, text)) }
-      compiled.set(query, statement)
-    }
-    return statement
-  }
+  return memoize((query: SQL) => {
+    const { sql: text, params } = dialect.sqlToQuery(query)
+    return { text, binds: params.map((param) => parsePlace(param, text)) }
+  })
 }
 
 function parsePlace(param: unknown, text: string): number {

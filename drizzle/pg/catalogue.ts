@@ -16,7 +16,7 @@ export const listIndexes = (table: SQLiteTable): Index[] => readIndexes(getConfi
 export const listReferences = (table: SQLiteTable): Reference[] => readReferences(getConfig(table))
 
 export const buildSchemaParts = (tables: Tables): SchemaParts => ({
-  declared: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getConfig(table), listIndexes(table)))),
+  declaredParts: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getConfig(table), listIndexes(table)))),
   read: async (tx) => new Set((await tx.all<{ part: string }>(PARTS)).map(({ part }) => part)),
   readRequired: async (tx) => parseRequired(await tx.all(REQUIRED)),
 })

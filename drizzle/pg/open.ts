@@ -88,7 +88,7 @@ const dialect: Dialect = {
   computedColumns: [{ name: 'grams', from: buildGrams }],
 }
 
-export async function open(url: string, { served, tables, queryTimeout }: EngineOptions): Promise<Database> {
+export async function open(url: string, { served, tables: defineTables, queryTimeout }: EngineOptions): Promise<Database> {
   const silence = new SilenceWatch()
   const pools = createPools(url, queryTimeout, silence)
   const { short, long, writers, jobs, unlimited } = pools
@@ -113,11 +113,11 @@ export async function open(url: string, { served, tables, queryTimeout }: Engine
   }
   const writeOn = <T>(pool: pg.Pool, work: (tx: Queries) => Promise<T>): Promise<T> =>
     noteOutcome(runOutermost(() => retryConflicts(() => runTransaction(pool, 'begin', (client) => work(createQueries(client))))))
-  const declared = tables(kit)
-  const parts = buildSchemaParts(declared)
+  const tables = defineTables(kit)
+  const parts = buildSchemaParts(tables)
   const checkCompatible = createCompatibilityCheck(MIGRATIONS, derived, parts)
   return {
-    tables: declared,
+    tables,
     dialect,
     queue: { kind: 'boss', connections: { executeSql: (text, values) => jobs.query(text, values) } },
     read,

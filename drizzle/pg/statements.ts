@@ -57,19 +57,19 @@ export function buildStatements(selection: Selection): Statements {
     const keys = place.backward ? order : reverseOrder(order)
     const ranges = buildRangesAfter(keys, place.beside, key, !place.inclusive, false)
     // EXISTS would ignore the order, and with it the index.
-    return sql`(${buildRowQuery({ ...sources[source], shown: [sql`true`], order: keys, ranges, limit: 1 })}) is not null`
+    return sql`(${buildRowQuery({ ...sources[source], output: [sql`true`], order: keys, ranges, limit: 1 })}) is not null`
   }
   const select = (source: keyof typeof sources, back: boolean) => {
-    const shown = [...columns, ...('beside' in place ? [buildOthers(source)] : []), head]
+    const output = [...columns, ...('beside' in place ? [buildOthers(source)] : []), head]
     if ('page' in place) {
       const keys = back ? reverseOrder(order) : order
       const offset = isFirstPage(place) ? {} : { offset: placeholder(valueCount) }
-      return buildRowQuery({ ...sources[source], shown, order: keys, ranges: [], limit: back ? size : size + 1, ...offset })
+      return buildRowQuery({ ...sources[source], output, order: keys, ranges: [], limit: back ? size : size + 1, ...offset })
     }
     const keys = place.backward ? reverseOrder(order) : order
     return buildRowQuery({
       ...sources[source],
-      shown,
+      output,
       order: keys,
       ranges: buildRangesAfter(keys, place.beside, key, place.inclusive, false),
       limit: size + 1,
@@ -91,7 +91,7 @@ export function buildStatements(selection: Selection): Statements {
 interface RowQuery {
   from: SQL
   checks: readonly SQL[]
-  shown: readonly (SQL | SQLiteColumn)[]
+  output: readonly (SQL | SQLiteColumn)[]
   order: readonly OrderKey[]
   /** Conditions on the keys of the order. Their ranges follow each other. */
   ranges: readonly SQL[]
@@ -99,9 +99,9 @@ interface RowQuery {
   offset?: SQL
 }
 
-function buildRowQuery({ from, checks, shown, order, ranges, limit, offset }: RowQuery): SQL {
+function buildRowQuery({ from, checks, output, order, ranges, limit, offset }: RowQuery): SQL {
   const stop = sql`limit ${sql.raw(String(limit))}${offset ? sql` offset ${offset}` : sql``}`
-  const all = sql.join([...shown], sql`, `)
+  const all = sql.join([...output], sql`, `)
   const select = (range: readonly SQL[]) =>
     sql`select ${all} from ${from} where ${joinAnd([...checks, ...range])} ${buildOrderBy(order)} ${stop}`
   if (ranges.length < 2) return select(ranges)

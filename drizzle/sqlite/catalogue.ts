@@ -12,7 +12,7 @@ export const listIndexes = (table: SQLiteTable): Index[] => readIndexes(getTable
 export const listReferences = (table: SQLiteTable): Reference[] => readReferences(getTableConfig(table))
 
 export const buildSchemaParts = (tables: Tables): SchemaParts => ({
-  declared: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getTableConfig(table), listIndexes(table)))),
+  declaredParts: new Map(Object.values(tables).flatMap((table: SQLiteTable) => describeTable(getTableConfig(table), listIndexes(table)))),
   read: async (tx) => new Set((await tx.all<{ part: string }>(PARTS)).map(({ part }) => part)),
   readRequired: async (tx) => parseRequired(await tx.all(REQUIRED)),
 })

@@ -21,14 +21,14 @@ export const counterTable: DerivedPart = {
 /** A random number for each write. A restored backup repeats versions; the nonces of the writes after it differ. */
 const NONCE = 'abs(random() % 1099511627776)'
 
-export function buildCounterTriggers({ table, foldedFields: folded }: ServedResource): DerivedPart {
+export function buildCounterTriggers({ table, foldedFields }: ServedResource): DerivedPart {
   const count = (rows: string) => `update stockroom_counters set version = version + 1, nonce = ${NONCE}${rows} where name = '${table}';`
   const name = quoteName(table)
   const triggers = {
     inserted: `after insert on ${name} begin ${count(', row_count = row_count + 1')} end`,
     updated: `after update on ${name} begin ${count('')} end`,
     deleted: `after delete on ${name} begin ${count(', row_count = row_count - 1')}
-      ${folded.length > 0 ? `delete from ${nameSearchTable(table)} where id = old.id;` : ''} end`,
+      ${foldedFields.length > 0 ? `delete from ${nameSearchTable(table)} where id = old.id;` : ''} end`,
     // A program that does not raise `version` would leave a changed row under its old one, and an ETag would repeat.
     versioned: `after update on ${name} when new.version <= old.version begin
       update ${name} set version = old.version + 1 where id = new.id; end`,

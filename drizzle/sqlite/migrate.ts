@@ -14,14 +14,14 @@ export async function migrateSqlite(
   parts: SchemaParts,
 ): Promise<string[]> {
   const lastIds = await readLastIds(tx)
-  const applied = await migrate(tx, folder, derived, parts)
+  const steps = await migrate(tx, folder, derived, parts)
   for (const { name, seq } of lastIds) await tx.run(sql`update sqlite_sequence set seq = max(seq, ${seq}) where name = ${name}`)
   // The check reads every row, so it is skipped if nothing changed.
-  if (applied.length === 0) return applied
+  if (steps.length === 0) return steps
   const orphans = writer.pragma('foreign_key_check') as { table: string }[]
   if (orphans.length > 0)
     throw new DatabaseUnusable(`${orphans.length} rows of ${orphans[0]?.table} refer to rows that do not exist, so nothing was migrated`)
-  return applied
+  return steps
 }
 
 /** Reads the last id that each table assigned. A rebuilt table would start again after its last remaining row. */

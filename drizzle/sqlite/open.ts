@@ -80,7 +80,7 @@ const failures: Record<string, Failure> = {
   [SYNC_FAILED]: 'unavailable',
 }
 
-export async function open(url: string, { served, tables, queryTimeout, onFatal }: EngineOptions): Promise<Database> {
+export async function open(url: string, { served, tables: defineTables, queryTimeout, onFatal }: EngineOptions): Promise<Database> {
   const path = url.slice('file:'.length)
   const writer = await openWriter(path)
   const walSync = new WalSync(path, onFatal)
@@ -95,12 +95,12 @@ export async function open(url: string, { served, tables, queryTimeout, onFatal 
   const serialise = createSerialQueue()
   const runOutermost = forbidNesting()
 
-  const declared = tables(kit)
-  const parts = buildSchemaParts(declared)
+  const tables = defineTables(kit)
+  const parts = buildSchemaParts(tables)
   const checkCompatible = createCompatibilityCheck(MIGRATIONS, derived, parts)
 
   return {
-    tables: declared,
+    tables,
     dialect,
     queue: { kind: 'table' },
     read,
@@ -144,9 +144,9 @@ export async function open(url: string, { served, tables, queryTimeout, onFatal 
         // The pragma has no effect inside a transaction.
         writer.pragma('foreign_keys = off')
         try {
-          const applied = await runTransaction(writer, () => migrateSqlite(writer, tx, MIGRATIONS, derived, parts))
+          const steps = await runTransaction(writer, () => migrateSqlite(writer, tx, MIGRATIONS, derived, parts))
           await walSync.commit()
-          return applied
+          return steps
         } finally {
           writer.pragma('foreign_keys = on')
         }

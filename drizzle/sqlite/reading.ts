@@ -110,9 +110,9 @@ function inlineBudget(): Budget {
   let latest = 0
   return (visited) => {
     if (from < 0) from = visited
-    const done = visited - from
-    if (done > MAX_VISITED) throw new BudgetExceeded()
-    if (done === 0 || done % VISITS_PER_CLOCK !== 0) return
+    const visits = visited - from
+    if (visits > MAX_VISITED) throw new BudgetExceeded()
+    if (visits === 0 || visits % VISITS_PER_CLOCK !== 0) return
     // Most work ends before the first reading of a clock.
     if (end === Number.POSITIVE_INFINITY) {
       end = readCpuTime() + MAX_TIME

@@ -8,7 +8,7 @@ const BUSY_TIMEOUT = 1_000
 
 /**
  * Watches the state on a connection of its own: `data_version` changes with the commits of all other connections, and no open transaction
- * holds it back. Reading it takes two locks, some 8 µs in a busy server, so it is read only if the header of the WAL index has changed.
+ * holds it back. Reading it takes two locks, some 8 µs in a busy server. So it is read only if the header of the WAL index has changed.
  * On some file systems mapped memory and reads differ, and the header never changes. A write of this process detects that; from then on the
  * header is ignored.
  */

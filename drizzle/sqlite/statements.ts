@@ -39,8 +39,8 @@ export const buildIdIndex = ({ table }: ServedResource): DerivedPart => ({
 })
 
 /**
- * Builds the statements of a shape. A name with a number is driven by the clause with that number: the statement starts with the ids of its
- * rows, and sorts the matches among them. A name without one walks along an index in the order of the list, and checks each row. `back`
+ * Builds the statements of a shape by name. The clause with the number in the name drives the statement: its rows' ids come first, and the
+ * matches among them are sorted. A statement without a number walks along an index in the order of the list, and checks each row. `back`
  * reads from the end.
  */
 export function buildStatements(selection: Selection): Record<string, Statement> {
@@ -59,20 +59,20 @@ export function buildStatements(selection: Selection): Record<string, Statement>
       statements[name('probe')] =
         sql`select count(*) from (select 1 from (${buildIdQuery(selection, placeholder, driver, tick)}) limit ${sql.raw(String(MAX_SORTED + 1))})`
     if ('page' in place) {
-      const shown = [...columns, head]
+      const output = [...columns, head]
       const offset = isFirstPage(place) ? {} : { offset: placeholder(valueCount) }
-      statements[name('rows')] = buildRowQuery(selection, { driver, shown, order, ...offset, limit: size + 1 })
+      statements[name('rows')] = buildRowQuery(selection, { driver, output, order, ...offset, limit: size + 1 })
       if (!isFirstPage(place))
-        statements[name('back')] = buildRowQuery(selection, { driver, shown, order: reverseOrder(order), ...offset, limit: size })
+        statements[name('back')] = buildRowQuery(selection, { driver, output, order: reverseOrder(order), ...offset, limit: size })
     } else {
       const [forward, back] = place.backward ? [reverseOrder(order), order] : [order, reverseOrder(order)]
       const beside = (inclusive: boolean) => (order: readonly OrderKey[]) => buildRangesAfter(order, place.beside, key, inclusive, true)
-      const others = buildRowQuery(selection, { driver, shown: [sql`1`], order: back, ranges: beside(!place.inclusive), limit: 1 })
+      const others = buildRowQuery(selection, { driver, output: [sql`1`], order: back, ranges: beside(!place.inclusive), limit: 1 })
       // EXISTS would ignore the order, and find the first row late.
-      const shown = [...columns, sql`(${others})`, head]
+      const output = [...columns, sql`(${others})`, head]
       statements[name('rows')] = buildRowQuery(selection, {
         driver,
-        shown,
+        output,
         order: forward,
         ranges: beside(place.inclusive),
         limit: size + 1,
@@ -88,8 +88,8 @@ function buildCount(selection: Selection, driver: number | undefined): SQL {
   const limit = computeCountLimit(selection)
   const stop = Number.isFinite(limit) ? sql.raw(` limit ${limit + 1}`) : sql``
   const { from, checks } = buildSource(selection, driver)
-  const asks = driver === undefined ? [tick(selection.table.id)] : []
-  return sql`select count(found) from (select matched() as found from ${from} where ${joinAnd([...asks, ...checks])}${stop})`
+  const ticks = driver === undefined ? [tick(selection.table.id)] : []
+  return sql`select count(hit) from (select matched() as hit from ${from} where ${joinAnd([...ticks, ...checks])}${stop})`
 }
 
 /**
@@ -106,7 +106,7 @@ function buildSource(selection: Selection, driver: number | undefined, hint = sq
 /** The parts of a query for rows. */
 interface DriverRowQuery {
   driver: number | undefined
-  shown: readonly (SQL | SQLiteColumn)[]
+  output: readonly (SQL | SQLiteColumn)[]
   order: readonly OrderKey[]
   /** Builds conditions on the keys of the order. Their ranges follow each other. */
   ranges?: (order: readonly OrderKey[]) => SQL[]
@@ -117,12 +117,12 @@ interface DriverRowQuery {
 function buildRowQuery(selection: Selection, rows: DriverRowQuery): SQL {
   const { table, clauses } = selection
   const limit = sql.raw(String(rows.limit))
-  const shown = sql.join([...rows.shown], sql`, `)
+  const output = sql.join([...rows.output], sql`, `)
   const offset = rows.offset ? sql` offset ${rows.offset}` : sql``
   const byId = rows.order.length === 1
   if (byId && clauses.length === 0 && rows.offset) {
     const ids = sql`select ${table.id} from ${table} indexed by ${sql.identifier(nameIdIndex(getTableName(table)))} ${buildOrderBy(rows.order)} limit ${limit}${offset}`
-    return sql`select ${shown} from ${table} where ${table.id} in (${ids}) ${buildOrderBy(rows.order)}`
+    return sql`select ${output} from ${table} where ${table.id} in (${ids}) ${buildOrderBy(rows.order)}`
   }
   const streamed = rows.driver === undefined && byId ? clauses.findIndex((clause) => clause.isOrderedById && clause.selectIds) : -1
   const driver = streamed >= 0 ? streamed : rows.driver
@@ -138,7 +138,7 @@ function buildRowQuery(selection: Selection, rows: DriverRowQuery): SQL {
   // The range comes after `tick()`, because a scan visits the rows outside it too. It comes before the checks, because SQLite takes the first
   // of two bounds, and the range is the narrower one.
   const select = (range: readonly SQL[]) =>
-    sql`select ${shown} from ${from} where ${joinAnd([...ticks, ...range, ...checks])} ${buildOrderBy(order)} limit ${limit}${offset}`
+    sql`select ${output} from ${from} where ${joinAnd([...ticks, ...range, ...checks])} ${buildOrderBy(order)} limit ${limit}${offset}`
   const ranges = rows.ranges?.(order) ?? []
   if (ranges.length < 2) return select(ranges)
   // SQLite runs the parts one after the other, and stops at the limit.

@@ -12,8 +12,8 @@ const descriptors = new Map<string, number>()
 
 export class WalIndex {
   readonly #descriptor: number
-  readonly #seen = Buffer.alloc(HEADER)
-  readonly #now = Buffer.alloc(HEADER)
+  readonly #remembered = Buffer.alloc(HEADER)
+  readonly #current = Buffer.alloc(HEADER)
 
   private constructor(descriptor: number) {
     this.#descriptor = descriptor
@@ -35,12 +35,12 @@ export class WalIndex {
 
   /** Returns whether any process has committed since the last `remember`. */
   hasChanged(): boolean {
-    const read = readSync(this.#descriptor, this.#now, 0, HEADER, 0)
-    return read !== HEADER || !this.#now.equals(this.#seen)
+    const read = readSync(this.#descriptor, this.#current, 0, HEADER, 0)
+    return read !== HEADER || !this.#current.equals(this.#remembered)
   }
 
   /** Remembers the header that `hasChanged` read. Later commits count as changes. */
   remember(): void {
-    this.#now.copy(this.#seen)
+    this.#current.copy(this.#remembered)
   }
 }

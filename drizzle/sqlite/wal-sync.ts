@@ -1,4 +1,4 @@
-// Makes commits durable: one fdatasync of the WAL, outside the event loop, for all commits that came before it began.
+// Makes commits durable: one fdatasync of the WAL, outside the event loop, covers all commits before it.
 import { type FileHandle, open } from 'node:fs/promises'
 import { WalIndex } from './wal-index.ts'
 
@@ -10,15 +10,17 @@ export class WalSync {
   readonly #onFailure: (error: Error) => void
   #file: Promise<FileHandle> | undefined
   #index: WalIndex | undefined
-  /** Commits, counted: those there are, those that the running sync covers, and those on disk. */
+  /** Number of commits so far. */
   #commits = 0
+  /** Number of commits that the running sync covers. */
   #covered = 0
+  /** Number of commits on disk. */
   #durable = 0
   #running: Promise<void> | undefined
   #next: Promise<void> | undefined
   #failure: Error | undefined
 
-  /** Calls `onFailure` once, at the first sync that fails. Everything fails from then on: a later sync may succeed for pages that are lost. */
+  /** Calls `onFailure` once, at the first sync that fails. All calls fail from then on: a later sync may succeed although pages are lost. */
   constructor(path: string, onFailure: (error: Error) => void) {
     this.#path = path
     this.#onFailure = onFailure
@@ -54,7 +56,7 @@ export class WalSync {
     this.check()
     if (this.#durable === this.#commits) return
     if (this.#covered === this.#commits) return this.#running
-    // The running sync began before the latest commit. The next one covers all that come until it begins.
+    // The running sync began before the latest commit. The next one covers all commits until it begins.
     this.#next ??= this.#syncAfter(this.#running)
     return this.#next
   }
@@ -69,7 +71,7 @@ export class WalSync {
 
   async #sync(covered: number): Promise<void> {
     try {
-      // The first commit makes the file. It stays the same one as long as a connection is open.
+      // The first commit creates the file. It stays the same file as long as a connection is open.
       this.#file ??= open(`${this.#path}-wal`, 'r')
       await (await this.#file).datasync()
       this.#durable = covered

@@ -544,7 +544,7 @@ onEach('migrations are read and hashed once, however often readiness is checked'
     },
     fill: async () => {},
   }
-  const none = { declared: new Map(), read: async () => new Set<string>(), readRequired: async () => new Map() }
+  const none = { declaredParts: new Map(), read: async () => new Set<string>(), readRequired: async () => new Map() }
   const check = createCompatibilityCheck(pathToFileURL(`${folder}/`), [other], none)
   await t.rejects(check(db.read), { message: /behind the code \(stockroom_feed\)/ })
   rmSync(folder, { recursive: true })
