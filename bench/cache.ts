@@ -6,7 +6,7 @@ import type { Catalogue, Copy, Engine } from './databases.ts'
 import { withKey } from './key.ts'
 import { filteredPages, LIST } from './kinds.ts'
 import { type Comparison, compare, median, type Pace, type Side } from './measure.ts'
-import { type Random, repeatByWeight, seeded } from './random.ts'
+import { createRandom, type Random, repeatByWeight } from './random.ts'
 import type { Usage } from './serve.ts'
 import type { ServerInput } from './server.ts'
 import { formatFigure, formatMegabytes, formatVerdict, type Table } from './table.ts'
@@ -33,7 +33,7 @@ const CACHED = { CACHE_TTL: '3600' }
 const DEFAULT = { CACHE_TTL: '60' }
 const UNCACHED = { CACHE_TTL: '0' }
 
-export interface CacheOptions {
+interface CacheOptions {
   catalogues: { sqlite: Catalogue; pg?: Catalogue }
   rows: number
   /** Text that the name of a part must contain. */
@@ -140,7 +140,7 @@ const SAMPLE = 5
 
 async function measureSkewed({ catalogues, rows, pace }: CacheOptions, log: (line: string) => void): Promise<Table> {
   const popular = repeatByWeight(POPULAR, (rank) => 1 / (rank + 1))
-  const random = seeded(4)
+  const random = createRandom(4)
   const paths = Array.from({ length: REQUESTS }, () => random.pick(popular))
   const copies = [await catalogues.sqlite.copy('cached'), await catalogues.sqlite.copy('uncached')] as const
   const table: string[][] = []
@@ -182,7 +182,7 @@ async function measureSkewed({ catalogues, rows, pace }: CacheOptions, log: (lin
 
 /** Reprices products on all servers until `signal` aborts. Returns the number of writes to each. */
 async function writeUntil(origins: string[], rows: number, perSecond: number, signal: AbortSignal): Promise<number> {
-  const random = seeded(5)
+  const random = createRandom(5)
   let written = 0
   const started = performance.now()
   while (!signal.aborted) {
@@ -215,7 +215,7 @@ const IDS = 20
 
 async function measureMemory({ catalogues, rows, quick }: CacheOptions): Promise<Table> {
   const { url } = catalogues.sqlite
-  const random = seeded(6)
+  const random = createRandom(6)
   const buildPath = () => `${LIST}?id__in=${Array.from({ length: IDS }, () => 1 + random.whole(rows)).join()}`
   const paths = Array.from({ length: quick ? FILL_LISTS * 0.75 : FILL_LISTS }, buildPath)
   const memory: Record<'on' | 'off', number> = { on: 0, off: 0 }
@@ -369,7 +369,7 @@ const LAG_LIMIT = 30_000
 type Write = (path: string, price: string) => Promise<void>
 
 async function measureLags(reader: string, rows: number, { amount, pause }: typeof INSTANCE_WRITES, write: Write): Promise<number[]> {
-  const random = seeded(7)
+  const random = createRandom(7)
   const lags: number[] = []
   while (lags.length < amount) {
     const [path, price] = [pickPath(random, rows), pickPrice(random)]

@@ -1,5 +1,5 @@
 // Generates the catalogue of the benchmarks: the same for every run and every database.
-import { type Random, repeatByWeight, seeded } from './random.ts'
+import { createRandom, type Random, repeatByWeight } from './random.ts'
 import { departmentNames, names, shelfNames, words as spelled, trades } from './words.ts'
 
 /** Version of the generated data. Raise it with every change: databases of another version are generated anew. */
@@ -40,7 +40,7 @@ export interface Product {
 
 /** Returns the items in a random order that is the same for every run. */
 function shuffle<T>(items: readonly T[]): T[] {
-  const random = seeded(SEED)
+  const random = createRandom(SEED)
   const left = [...items]
   return items.map(() => left.splice(random.whole(left.length), 1)[0] as T)
 }
@@ -108,7 +108,7 @@ function createContent(random: Random) {
 
 /** Generates `rows` products with ids from 1. Creation times ascend with the ids, and no two times are equal. */
 export function* generateProducts(rows: number): Generator<Product> {
-  const random = seeded(SEED)
+  const random = createRandom(SEED)
   const step = Math.floor((END - START) / rows)
   for (let index = 0; index < rows; index++) {
     const created_at = START + index * step + random.whole(step)
@@ -129,7 +129,7 @@ export function* generateProducts(rows: number): Generator<Product> {
 
 /** Generates endless bodies that create products. */
 export function* generateBodies(prefix: string): Generator<object, never> {
-  const random = seeded(SEED + 1)
+  const random = createRandom(SEED + 1)
   for (let number = 1; ; number++) {
     const { price, ...content } = createContent(random)
     yield { sku: `${prefix}-${number}`, ...content, price: (price / 100).toFixed(2) }

@@ -2,7 +2,7 @@
 import { searchWords } from './catalogue.ts'
 import type { Engine } from './databases.ts'
 import type { LoadJob } from './load.ts'
-import { seeded } from './random.ts'
+import { createRandom } from './random.ts'
 
 export const LIST = '/api/products/'
 
@@ -64,7 +64,7 @@ export const kinds: readonly Kind[] = [
   {
     name: 'record',
     requests: (_origin, rows) => {
-      const random = seeded(1)
+      const random = createRandom(1)
       return { paths: Array.from({ length: RECORDS }, () => `${LIST}${1 + random.whole(rows)}/`) }
     },
     target: { sqlite: 0.9, pg: 0.8 },

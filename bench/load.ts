@@ -4,7 +4,7 @@ import autocannon, { type Request } from 'autocannon'
 import { generateBodies } from './catalogue.ts'
 import { serveParent } from './child.ts'
 import { withKey } from './key.ts'
-import { seeded } from './random.ts'
+import { createRandom } from './random.ts'
 
 export interface LoadJob {
   origin: string
@@ -34,7 +34,7 @@ const CLOCK = 100
 
 // The process has one generator: the measurement must not create the products of the warm-up again.
 const newBodies = generateBodies(`LOAD-${process.pid}`)
-const random = seeded(process.pid)
+const random = createRandom(process.pid)
 
 async function run({ origin, connections, seconds, requests }: LoadJob): Promise<LoadResult> {
   const list = buildRequests(requests)

@@ -28,7 +28,7 @@ export interface Side {
   status?: number
 }
 
-export interface Measurement {
+interface Measurement {
   /** Microseconds of CPU time per request, median of the rounds. */
   cpu: number
   perSecond: number

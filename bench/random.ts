@@ -1,6 +1,6 @@
 // Random picks by weight, the same for every run.
 
-export { createRandom as seeded, type Random } from '../src/transfer/random.ts'
+export { createRandom, type Random } from '../src/transfer/random.ts'
 
 /** Repeats each item by its weight, so that a uniform pick from the result is a weighted pick. */
 export function repeatByWeight<T>(items: readonly T[], weight: (rank: number) => number): T[] {

@@ -3,10 +3,10 @@ import { brands, findDepartment, frequentWords, listShelves, searchWords } from 
 import { Child, LOAD_CORE } from './child.ts'
 import { LIST } from './kinds.ts'
 import type { LoadJob, LoadResult } from './load.ts'
-import { type Random, seeded } from './random.ts'
+import { createRandom, type Random } from './random.ts'
 import type { LoopDelay, Usage } from './serve.ts'
 
-export interface Worst {
+interface Worst {
   lists: LoadResult
   records: LoadResult
   loop: LoopDelay
@@ -73,7 +73,7 @@ const worstQueries: readonly ((bounds: Bounds) => string)[] = [
 ]
 
 function buildWorstPaths(rows: number): string[] {
-  const random = seeded(2)
+  const random = createRandom(2)
   return Array.from({ length: URLS }, (_, index) => {
     const size = index % 2 === 0 ? PAGE_SIZE : LARGE_PAGE
     const query = worstQueries[random.whole(worstQueries.length)]?.({ random, rows, deepest: Math.floor(rows / 2 / size) })
@@ -86,7 +86,7 @@ export async function measureWorst(url: string, rows: number, seconds: number): 
   const server = await Child.start<string>('server.ts', { url })
   const loads = await Promise.all([0, 1].map(() => Child.start('load.ts', null, LOAD_CORE)))
   try {
-    const random = seeded(3)
+    const random = createRandom(3)
     const ids = Array.from({ length: URLS }, () => `${LIST}${1 + random.whole(rows)}/`)
     const jobs: LoadJob[] = [
       { origin: server.ready, connections: CONNECTIONS, seconds, requests: { paths: buildWorstPaths(rows) } },

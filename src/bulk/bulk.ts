@@ -41,7 +41,7 @@ export interface OperationResult extends Record<string, unknown> {
   status: number
 }
 
-export interface BulkContext extends OperationContext {
+interface BulkContext extends OperationContext {
   /** Id of the request, for the problems in the response. */
   instance: string
 }

@@ -7,7 +7,7 @@ import { compileBody, MAX_MEMBERS } from '../validate.ts'
 import { buildOperationSchema } from './operations.ts'
 
 /** Most operations in one request. */
-export const MAX_OPERATIONS = 1_000
+const MAX_OPERATIONS = 1_000
 
 /** Operations that count as one request for rate limits. */
 export const OPERATIONS_PER_REQUEST = 10

@@ -26,7 +26,7 @@ const DAY = 24 * 3_600
 /** Seconds that a waiting job is kept. pg-boss deletes older ones, so the time is practically infinite. */
 const FOREVER = 10_000 * DAY
 
-export interface BossOptions extends QueueOptions {
+interface BossOptions extends QueueOptions {
   connections: QueueConnections
 }
 

@@ -16,7 +16,7 @@ export interface EnqueueOptions {
   by?: Actor
 }
 
-export interface JobsOptions<Services> {
+interface JobsOptions<Services> {
   queue: Queue
   handlers: Handlers<Services>
   services: Services

@@ -36,7 +36,7 @@ export const JobList = Type.Object(
 
 const ID = /^[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}$/
 
-export const JobParams = Type.Object({
+const JobParams = Type.Object({
   id: parameter<string>(
     { type: 'string', format: 'uuid' },
     {
@@ -49,7 +49,7 @@ export const JobParams = Type.Object({
   ),
 })
 
-export interface JobPosition {
+interface JobPosition {
   created_at: string
   id: string
 }

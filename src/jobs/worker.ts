@@ -9,9 +9,9 @@ const RETRY_DELAY = 1_000
 const GRACE = 6_000
 
 /** Runs a job. Stops early when `signal` aborts, and throws if work is left. */
-export type RunJob = (job: ClaimedJob, signal: AbortSignal) => Promise<unknown>
+type RunJob = (job: ClaimedJob, signal: AbortSignal) => Promise<unknown>
 
-export interface WorkerOptions {
+interface WorkerOptions {
   queue: Queue
   /** Jobs that run at the same time, by kind. */
   concurrency: ReadonlyMap<string, number>

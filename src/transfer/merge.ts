@@ -20,7 +20,7 @@ import {
 } from './plan.ts'
 import { recordCreated, recordUpdated } from './record-changes.ts'
 
-export interface MergeResult {
+interface MergeResult {
   created: number
   updated: number
   /** Names of the records created for paths, in the order of the lines. */

@@ -12,7 +12,7 @@ export interface AddressPolicy {
   resolve?: typeof dnsLookup | undefined
 }
 
-export class AddressRefused extends Error {}
+class AddressRefused extends Error {}
 
 /** The allocated part of IPv6, 2000::/3. ipaddr.js reports special ranges inside it, such as 6to4, under their own names. */
 const GLOBAL_BITS = 0xe000

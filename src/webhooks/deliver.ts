@@ -30,7 +30,7 @@ const GRACE = 4_000
 const GATHER_TIME = 3
 
 /** Sender and schedule of a delivery run. */
-export interface Transport {
+interface Transport {
   sender: Sender
   /** Milliseconds before each attempt; SCHEDULE by default. */
   schedule?: readonly number[] | undefined

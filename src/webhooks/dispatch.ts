@@ -9,9 +9,9 @@ import { createDeliveries, type Event, listEnabledWebhooks } from './events.ts'
 import { EVENT_SUFFIXES, hasEvents } from './types.ts'
 
 /** Name of the consumer offset, and of the lock that lets one instance at a time move it. */
-export const DISPATCH = 'webhooks'
+const DISPATCH = 'webhooks'
 
-export interface DispatchOptions {
+interface DispatchOptions {
   resources: readonly Resource[]
   origin: string
   signal: AbortSignal

@@ -5,7 +5,7 @@ import { readEntries } from '../changelog/read.ts'
 import { MAX_IN_FLIGHT } from './deliver.ts'
 import { readOffset } from './dispatch.ts'
 
-export interface DueWork {
+interface DueWork {
   /** Whether any webhook is enabled. */
   isEnabled: boolean
   /** Whether the change log has entries that are not dispatched yet. */

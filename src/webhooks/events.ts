@@ -30,7 +30,7 @@ const CLOCK_SKEW = 60_000
 export const listEnabledWebhooks = (tx: Queries, db: Database): Promise<Webhook[]> =>
   tx.select().from(db.tables.webhooks).where(eq(db.tables.webhooks.enabled, true)).orderBy(db.tables.webhooks.id)
 
-export interface CreateDeliveriesOptions {
+interface CreateDeliveriesOptions {
   events: readonly Event[]
   resources: readonly Resource[]
   /** Origin of record URLs. */

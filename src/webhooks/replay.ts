@@ -10,7 +10,7 @@ import { deliveries } from '../resources/deliveries.ts'
 const RESET = { status: 'pending', attempts: 0 }
 
 /** Resets one finished delivery to its first attempt. Returns false if there is no finished delivery with this id. */
-export async function resetDelivery(tx: Queries, db: Database, id: number): Promise<boolean> {
+async function resetDelivery(tx: Queries, db: Database, id: number): Promise<boolean> {
   const { deliveries } = db.tables
   const at = new Date().toISOString()
   const rows = await tx
@@ -67,7 +67,7 @@ export async function cancelOrphans(db: Database, signal: AbortSignal): Promise<
   return count
 }
 
-export interface ReplayRange {
+interface ReplayRange {
   webhook: number
   /** Earliest creation of a delivery, inclusive. */
   since: string

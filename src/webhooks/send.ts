@@ -10,7 +10,7 @@ const CONNECT_TIMEOUT = 10_000
 const KEEP_ALIVE = 10_000
 
 /** Bytes of a response that are stored. */
-export const MAX_RESPONSE = 1_000
+const MAX_RESPONSE = 1_000
 /** Bytes of a response that are read so that its connection can be reused. */
 const MAX_READ = 65_536
 
@@ -28,7 +28,7 @@ export interface SendResult {
   retryAfter?: string
 }
 
-export interface SenderOptions {
+interface SenderOptions {
   userAgent: string
   timeout?: number | undefined
 }

@@ -48,12 +48,7 @@ export async function checkWebhook(body: Body, resources: readonly Resource[], p
 }
 
 /** Finds the faults of a body that no schema can express. Members that the body omits come from `current`. */
-export async function findWebhookFaults(
-  body: Body,
-  resources: readonly Resource[],
-  policy: AddressPolicy,
-  current?: Row,
-): Promise<Fault[]> {
+async function findWebhookFaults(body: Body, resources: readonly Resource[], policy: AddressPolicy, current?: Row): Promise<Fault[]> {
   const { url, events = current?.events, filter = current?.filter ?? '' } = body
   const types = events === undefined ? [] : (events as string[])
   const faults = body.events === undefined ? [] : findTypeFaults(types, resources)
