@@ -10,8 +10,8 @@ import { type WriteContext, withRetry } from '../records/transaction.ts'
 import {
   type BulkOperation,
   type BulkOperationName,
-  checkOperation,
   findOperationFaults,
+  getOperationValidator,
   isOperationName,
   type OperationContext,
   type OperationEffect,
@@ -63,7 +63,7 @@ export const locateFaults = ({ place, faults }: CheckedOperation): Fault[] =>
 
 /** Checks the operations of a request. Call it outside transactions. */
 export async function checkBulk(resource: Resource, body: BulkBody, { repeated }: Envelope): Promise<CheckedOperation[]> {
-  const check = checkOperation(resource)
+  const check = getOperationValidator(resource)
   const yieldTurn = createYielder()
   const checkedOperations: CheckedOperation[] = []
   let left = MAX_FAULTS

@@ -2,6 +2,7 @@
 import { type TSchema, Type } from '@sinclair/typebox'
 import { inArray } from 'drizzle-orm'
 import { type Column, columnsByName } from '../../drizzle/database.ts'
+import { memoize } from '../../drizzle/memoize.ts'
 import type { Actor } from '../changelog/record.ts'
 import { describeNotAllowed } from '../did-you-mean.ts'
 import { type Fault, invalid, listMembers, Problem } from '../errors.ts'
@@ -136,23 +137,10 @@ export const buildOperationSchema = (resource: Resource): TSchema =>
     ),
   })
 
-const validators = new WeakMap<Resource, (operation: unknown) => Fault[]>()
-const bodies = new WeakMap<Resource, Validator>()
-
-function getBodyValidator(resource: Resource): Validator {
-  const validate = bodies.get(resource) ?? compileBody(resource.schemas.create)
-  bodies.set(resource, validate)
-  return validate
-}
+const getBodyValidator = memoize((resource: Resource): Validator => compileBody(resource.schemas.create))
 
 /** Returns a function that finds the faults of an operation, with pointers relative to it. It brings texts and decimals into canonical form. */
-export function checkOperation(resource: Resource): (operation: unknown) => Fault[] {
-  const validate = validators.get(resource) ?? compileOperation(resource)
-  validators.set(resource, validate)
-  return validate
-}
-
-function compileOperation(resource: Resource): (operation: unknown) => Fault[] {
+export const getOperationValidator = memoize((resource: Resource): ((operation: unknown) => Fault[]) => {
   const kinds = listKinds(resource)
   const names = kinds.map(([name]) => name)
   const inline = ({ $id: _, ...schema }: TSchema) => schema as TSchema
@@ -179,7 +167,7 @@ function compileOperation(resource: Resource): (operation: unknown) => Fault[] {
     const value = body?.[key]
     return value === undefined || value === null ? [{ pointer: `/body/${key}`, detail: 'is required: upsert finds the record by it' }] : []
   }
-}
+})
 
 const isObject = (value: unknown): value is Body => typeof value === 'object' && value !== null && !Array.isArray(value)
 

@@ -2,6 +2,7 @@
 import { setTimeout } from 'node:timers/promises'
 import { eq, inArray, type SQL, sql } from 'drizzle-orm'
 import { columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
+import { memoize } from '../../drizzle/memoize.ts'
 import { cachePerDatabase } from '../../drizzle/per-database.ts'
 import { buildTuples, toDriverValue } from '../../drizzle/rows.ts'
 import { placeholder } from '../../drizzle/statement.ts'
@@ -37,15 +38,14 @@ interface Transport {
 }
 
 /** Functions that wake the delivery runs of this process, by database and webhook. */
-const runs = new WeakMap<Database, Map<number, () => void>>()
+const getWakers = memoize((_db: Database) => new Map<number, () => void>())
 
 /**
  * Sends due deliveries until none is left or `signal` aborts, and returns their number. If this process is already delivering to the
  * webhook, wakes that run and returns 0: a run that waits for a slow attempt would claim new deliveries late.
  */
 export async function deliverDue(db: Database, transport: Transport, webhook: number, signal: AbortSignal): Promise<number> {
-  const wakers = runs.get(db) ?? new Map<number, () => void>()
-  runs.set(db, wakers)
+  const wakers = getWakers(db)
   const wake = wakers.get(webhook)
   if (wake) {
     wake()

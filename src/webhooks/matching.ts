@@ -2,6 +2,7 @@
 import { type SQL, sql } from 'drizzle-orm'
 import { type Column, columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { fold } from '../../drizzle/fold.ts'
+import { memoize } from '../../drizzle/memoize.ts'
 import { toDriverValue } from '../../drizzle/rows.ts'
 import { nameSearchTable } from '../../drizzle/search.ts'
 import type { Fault } from '../errors.ts'
@@ -11,17 +12,16 @@ import { compileQuerystring } from '../query/querystring.ts'
 import type { Resource } from '../query/resource.ts'
 import { getColumnsByField, type Row } from '../query/rows.ts'
 
-const readers = new WeakMap<Resource, ReturnType<typeof compileQuerystring>>()
+/** Returns a parser for the parameters of a list that decide which records match. */
+const getFilterReader = memoize((resource: Resource) => {
+  const { querystring } = resource.list
+  const properties = Object.fromEntries(Object.entries(querystring.properties).filter(([name]) => decidesMatches(name)))
+  return compileQuerystring({ ...querystring, properties })
+})
 
 /** Parses a filter. Faults name its parameters. */
 export function readFilter(resource: Resource, filter: string): { query: ListQuery; faults: Fault[] } {
-  let read = readers.get(resource)
-  if (!read) {
-    const { querystring } = resource.list
-    const properties = Object.fromEntries(Object.entries(querystring.properties).filter(([name]) => decidesMatches(name)))
-    read = compileQuerystring({ ...querystring, properties })
-    readers.set(resource, read)
-  }
+  const read = getFilterReader(resource)
   // A filter may hold unescaped non-ASCII characters, since it is no URL.
   const { values, faults } = read(filter.toWellFormed().replace(/[^\0-\x7f]+/g, encodeURIComponent))
   return { query: values as ListQuery, faults }
