@@ -12,10 +12,10 @@ export const SILENCE = 3_000
 interface WatchedConnection {
   /** Milliseconds of silence, while in use, after which the connection is dead. */
   limit: number
-  inUse: boolean
+  isInUse: boolean
   bytesRead: number
   /** Milliseconds of silence, counted by checks. With a clock, a late event loop would count unread answers as silence. */
-  silent: number
+  silence: number
 }
 
 export class SilenceWatch {
@@ -25,14 +25,14 @@ export class SilenceWatch {
   /** Watches the connections of a pool while they are in use. */
   watchPool(pool: pg.Pool, limit: number): void {
     pool.on('connect', (client) => this.watch(client, limit))
-    pool.on('acquire', (client) => this.#use(client, true))
-    pool.on('release', (_error, client) => this.#use(client, false))
+    pool.on('acquire', (client) => this.#noteUse(client, true))
+    pool.on('release', (_error, client) => this.#noteUse(client, false))
     pool.on('remove', (client) => this.unwatch(client))
   }
 
   /** Watches a connection. An idle connection ends when another one is found dead. */
   watch(client: pg.Client, limit = Number.POSITIVE_INFINITY): void {
-    this.#watched.set(client, { limit, inUse: false, bytesRead: 0, silent: 0 })
+    this.#watched.set(client, { limit, isInUse: false, bytesRead: 0, silence: 0 })
     this.#timer ??= setInterval(() => this.#check(), EVERY).unref()
   }
 
@@ -46,31 +46,31 @@ export class SilenceWatch {
     this.#timer = undefined
   }
 
-  #use(client: pg.Client, inUse: boolean): void {
+  #noteUse(client: pg.Client, isInUse: boolean): void {
     const watched = this.#watched.get(client)
-    if (watched) Object.assign(watched, { inUse, bytesRead: bytesRead(client), silent: 0 })
+    if (watched) this.#watched.set(client, { limit: watched.limit, isInUse, bytesRead: countBytesRead(client), silence: 0 })
   }
 
   #check(): void {
     let hasDied = false
     for (const [client, watched] of this.#watched) {
-      if (!watched.inUse) continue
-      const read = bytesRead(client)
-      watched.silent = read === watched.bytesRead ? watched.silent + EVERY : 0
-      watched.bytesRead = read
-      hasDied ||= watched.silent >= watched.limit
+      if (!watched.isInUse) continue
+      const bytesRead = countBytesRead(client)
+      watched.silence = bytesRead === watched.bytesRead ? watched.silence + EVERY : 0
+      watched.bytesRead = bytesRead
+      hasDied ||= watched.silence >= watched.limit
     }
     if (hasDied) this.#endSuspects()
   }
 
   /** Ends the idle connections, and those that have been silent for SILENCE: the cause of one dead connection affects them too. */
   #endSuspects(): void {
-    for (const [client, { inUse, silent, limit }] of this.#watched) {
-      if (inUse && (silent < SILENCE || limit === Number.POSITIVE_INFINITY)) continue
+    for (const [client, { isInUse, silence, limit }] of this.#watched) {
+      if (isInUse && (silence < SILENCE || limit === Number.POSITIVE_INFINITY)) continue
       this.unwatch(client)
       client.connection.stream.destroy(new Error(SILENT))
     }
   }
 }
 
-const bytesRead = ({ connection: { stream } }: pg.Client): number => (stream instanceof Socket ? stream.bytesRead : 0)
+const countBytesRead = ({ connection: { stream } }: pg.Client): number => (stream instanceof Socket ? stream.bytesRead : 0)

@@ -148,10 +148,10 @@ function countMatches(reader: BoundedReader, job: ListJob, limits: ReadLimits, a
 
 /** Chooses the clause that the fewest rows match. A single clause drives if it has an index. Returns undefined if no clause matches few rows. */
 function chooseDriver(reader: BoundedReader, job: ListJob): number | undefined {
-  const indexed = [...job.clauses.keys()].filter((clause) => job.clauses[clause]?.hasIndex)
-  if (job.clauses.length === 1) return indexed[0]
+  const candidates = [...job.clauses.keys()].filter((clause) => job.clauses[clause]?.hasIndex)
+  if (job.clauses.length === 1) return candidates[0]
   let [driver, fewest]: [number | undefined, number] = [undefined, MAX_SORTED + 1]
-  for (const clause of indexed) {
+  for (const clause of candidates) {
     const [[rows] = [0]] = reader.all(getStatement(job, 'probe', clause), job.values) as [number][]
     if (rows < fewest) [driver, fewest] = [clause, rows]
   }

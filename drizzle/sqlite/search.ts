@@ -68,13 +68,13 @@ function chooseWay(term: string): SearchWay {
 function chooseWays(terms: readonly string[]): SearchWay[] {
   const ways = terms.map(chooseWay)
   const cost = (index: number) => Math.min([...(terms[index] ?? '')].length - GRAM + 1, MAX_TRIGRAMS)
-  const indexed = [...ways.keys()]
+  const withTrigrams = [...ways.keys()]
     .filter((index) => ways[index] === 'phrase' || ways[index] === 'trigrams')
     .sort((a, b) => cost(b) - cost(a))
-  let spent = 0
-  for (const index of indexed) {
-    if (spent > 0 && spent + cost(index) > MAX_GRAMS) ways[index] = 'rows'
-    else spent += cost(index)
+  let trigrams = 0
+  for (const index of withTrigrams) {
+    if (trigrams > 0 && trigrams + cost(index) > MAX_GRAMS) ways[index] = 'rows'
+    else trigrams += cost(index)
   }
   return ways
 }
@@ -84,7 +84,7 @@ export const contains: Dialect['contains'] = (table, id, fields, terms, all = fa
   const ways = chooseWays(folded)
   const columns = fields.map((field) => sql.identifier(field))
   /** Builds the condition that the text of row `id` contains the terms that `isFound` leaves out. The index has found the others. */
-  const contain = (id: SQLWrapper, values: SQL[], isFound: (way: SearchWay, index: number) => boolean) => {
+  const buildTest = (id: SQLWrapper, values: SQL[], isFound: (way: SearchWay, index: number) => boolean) => {
     const inText = values
       .slice(0, folded.length)
       .filter((_, index) => !isFound(ways[index] as SearchWay, index))
@@ -99,7 +99,7 @@ export const contains: Dialect['contains'] = (table, id, fields, terms, all = fa
       ? undefined
       : sql`exists (select 1 from ${sql.identifier(nameSearchTable(table))} texts where texts.id = ${id} and ${joinAnd(inText)})`
   }
-  const clause = { variant: ways.join(), check: (...values: SQL[]) => contain(id, values, () => false) ?? sql`true` }
+  const clause = { variant: ways.join(), check: (...values: SQL[]) => buildTest(id, values, () => false) ?? sql`true` }
 
   const grams = folded.flatMap((term, index) =>
     ways[index] === 'phrase' ? [term] : ways[index] === 'trigrams' ? sampleTrigrams(term) : [],
@@ -113,7 +113,7 @@ export const contains: Dialect['contains'] = (table, id, fields, terms, all = fa
       isOrderedById: true,
       postings: grams.reduce((sum, gram) => sum + [...gram].length - GRAM + 1, 0),
       selectIds: (guard, ...values) =>
-        sql`select ${index}.rowid as id from ${index} where ${index} match ${values[folded.length]} and ${joinAnd([guard(sql`${index}.rowid`), ...toList(contain(sql`${index}.rowid`, values, (way) => way === 'phrase'))])}`,
+        sql`select ${index}.rowid as id from ${index} where ${index} match ${values[folded.length]} and ${joinAnd([guard(sql`${index}.rowid`), ...toList(buildTest(sql`${index}.rowid`, values, (way) => way === 'phrase'))])}`,
     }
   }
   const short = ways.indexOf('short')
@@ -125,7 +125,7 @@ export const contains: Dialect['contains'] = (table, id, fields, terms, all = fa
     values: [...folded, `${term}\u{10ffff}\u{10ffff}`],
     selectIds: (guard, ...values) =>
       sql`select distinct doc as id from ${sql.identifier(`${nameSearchTable(table)}_postings`)} where term >= ${values[short]} and term <= ${values[folded.length]}
-        and col in (${inFields}) and ${joinAnd([guard(sql`doc`), ...toList(contain(sql`doc`, values, (_, index) => index === short))])}`,
+        and col in (${inFields}) and ${joinAnd([guard(sql`doc`), ...toList(buildTest(sql`doc`, values, (_, index) => index === short))])}`,
   }
 }
 

@@ -124,8 +124,8 @@ function buildRowQuery(selection: Selection, rows: DriverRowQuery): SQL {
     const ids = sql`select ${table.id} from ${table} indexed by ${sql.identifier(nameIdIndex(getTableName(table)))} ${buildOrderBy(rows.order)} limit ${limit}${offset}`
     return sql`select ${output} from ${table} where ${table.id} in (${ids}) ${buildOrderBy(rows.order)}`
   }
-  const streamed = rows.driver === undefined && byId ? clauses.findIndex((clause) => clause.isOrderedById && clause.selectIds) : -1
-  const driver = streamed >= 0 ? streamed : rows.driver
+  const idDriver = rows.driver === undefined && byId ? clauses.findIndex((clause) => clause.isOrderedById && clause.selectIds) : -1
+  const driver = idDriver >= 0 ? idDriver : rows.driver
   // If the driver's index yields ids in order, ordering by these ids lets SQLite skip sorting.
   const order =
     byId && driver !== undefined && clauses[driver]?.isOrderedById
@@ -133,8 +133,8 @@ function buildRowQuery(selection: Selection, rows: DriverRowQuery): SQL {
       : rows.order
   const { from, checks } = buildSource(selection, driver, chooseHint(selection, { ...rows, driver }))
   // No ticks if an index yields exactly the rows of the page, which is quick, or if the driver's ids tick already.
-  const long = clauses.length > 0 || !canWalkIndex(rows.order) || rows.offset !== undefined
-  const ticks = driver === undefined && long ? [tick(table.id)] : []
+  const isLong = clauses.length > 0 || !canWalkIndex(rows.order) || rows.offset !== undefined
+  const ticks = driver === undefined && isLong ? [tick(table.id)] : []
   // The range comes after `tick()`, because a scan visits the rows outside it too. It comes before the checks, because SQLite takes the first
   // of two bounds, and the range is the narrower one.
   const select = (range: readonly SQL[]) =>

@@ -86,7 +86,7 @@ t.test('a locked table and an exhausted pool are reported differently', OPTIONS,
 
   const released = Promise.withResolvers<void>()
   const holding = Array.from({ length: 4 }, () => app.db.write(() => released.promise))
-  t.match(await create(app), unavailable('database-busy', /All connections/))
+  t.match(await create(app), unavailable('database-busy', /All database connections/))
   t.match(await list(app), { status: 200 }, 'reads use separate connections')
   released.resolve()
   await Promise.all(holding)
