@@ -2,6 +2,9 @@
 import { getTableName, type SQL, type Table } from 'drizzle-orm'
 import type { Index, Queries, Reference } from './database.ts'
 
+/** Maximum bytes of an index entry. PostgreSQL refuses more than 2,704, which include some of its own. */
+export const MAX_INDEX_ENTRY = 2_600
+
 /** The result of `getTableConfig` of both engines. */
 interface TableConfig {
   name: string

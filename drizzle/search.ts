@@ -10,6 +10,12 @@ import { placeholder } from './statement.ts'
 
 export const nameSearchTable = (table: string) => `${table}_search`
 
+/** Columns of search tables, beside the fields: those of PostgreSQL's, and of SQLite's FTS5. */
+export const SEARCH_COLUMNS = ['grams', 'rank', 'rowid']
+
+/** Maximum characters of a prefixed field. PostgreSQL indexes no text of more than 2,704 bytes, and these characters never exceed that. */
+export const MAX_PREFIXED_LENGTH = 255
+
 /** A row with the fields to fold. */
 export type SearchRow = { id: number } & Record<string, unknown>
 

@@ -1,6 +1,7 @@
 // Compares declarations with their tables, before the first request: what does not fit would answer 500 later, or let wrong rows in.
 import { getTableColumns } from 'drizzle-orm'
 import { type Column, columnsByName, type Database, type Index, type Reference } from '../../drizzle/database.ts'
+import { MAX_INDEX_ENTRY } from '../../drizzle/schema-parts.ts'
 import { STAMPS } from '../records/insert.ts'
 import { ASCII } from './field-checks.ts'
 import { type Kind, meta } from './fields.ts'
@@ -75,8 +76,6 @@ function checkIndexes({ resource, indexes }: ResourceTable): void {
   }
 }
 
-/** Bytes of an index entry. PostgreSQL refuses a row with more than 2,704, some of them its own. */
-const MAX_ENTRY = 2_600
 const BYTES_OF_NUMBER = 8
 const MAX_BYTES_OF_CHARACTER = 4
 
@@ -91,9 +90,9 @@ function checkSizes({ resource: { table, contract }, indexes }: ResourceTable): 
   }
   for (const { name, columns } of indexes) {
     const size = columns.reduce((sum, column) => sum + bytes(column), 0)
-    if (size > MAX_ENTRY)
+    if (size > MAX_INDEX_ENTRY)
       throw new TypeError(
-        `${table}: an entry of the index ${name} can have ${size} bytes, and ${MAX_ENTRY} are allowed: shorten its texts, or leave the index out`,
+        `${table}: an entry of the index ${name} can have ${size} bytes, and ${MAX_INDEX_ENTRY} are allowed: shorten its texts, or leave the index out`,
       )
   }
 }

@@ -1,6 +1,7 @@
 // The declaration of a resource, and all that is compiled from it, once.
 import { type TObject, type TSchema, Type } from '@sinclair/typebox'
 import type { ServedResource } from '../../drizzle/database.ts'
+import { MAX_PREFIXED_LENGTH, SEARCH_COLUMNS } from '../../drizzle/search.ts'
 import type { ServedName, Tables } from '../../drizzle/tables.ts'
 import type { Access } from '../roles.ts'
 import { refuseNames } from './field-checks.ts'
@@ -63,11 +64,7 @@ export interface Resource {
   schemas: { record: TObject; create: TObject; merge: TObject }
 }
 
-/** Columns of search tables: of PostgreSQL's, and of SQLite's FTS5. */
-const SEARCH_COLUMNS = ['grams', 'rank', 'rowid']
 const WHOLE_TEXT_LOOKUPS = Object.keys(lookups).filter((name) => findLookup(name)?.foldedIndex === 'whole')
-/** PostgreSQL cannot index a text of more than 2,704 bytes; so many code points are never more. */
-const MAX_PREFIXED_LENGTH = 255
 
 /** Throws a TypeError where the declaration contradicts itself in a way that its types cannot see. */
 export function defineResource<T extends ServedName, const C extends Contract & Stamped, const O extends keyof C & string>(
