@@ -18,7 +18,7 @@ import {
   operations,
 } from './operations.ts'
 import { type BulkBody, type Envelope, MAX_ATOMIC_BYTES } from './schemas.ts'
-import { measureWrittenText, refuseTooMuchText } from './slices.ts'
+import { buildTooMuchTextProblem, measureWrittenText } from './slices.ts'
 
 /** Milliseconds of work before the event loop gets a turn. One operation on a large record already takes a few. */
 const MAX_TURN = 5
@@ -107,7 +107,7 @@ export async function runAtomic(
       problems.push(error)
     }
     if (characters <= MAX_ATOMIC_BYTES) continue
-    problems.push(refuseTooMuchText(operation.place))
+    problems.push(buildTooMuchTextProblem(operation.place))
     break
   }
   if (problems.length > 0) throw mergeProblems(problems)

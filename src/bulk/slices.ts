@@ -46,7 +46,7 @@ export function measureWrittenText(
   return removed || folded.some((field) => field in body) ? length : length * UNCHANGED_SHARE
 }
 
-export function refuseTooMuchText(place: number): Problem {
+export function buildTooMuchTextProblem(place: number): Problem {
   const detail = `exceeds the limit of one transaction: the texts of the records up to here have more than ${MAX_ATOMIC_BYTES} characters. Split the request, or set "atomic": false`
   return invalid([{ pointer: `/operations/${place}`, detail }])
 }

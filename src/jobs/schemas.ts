@@ -8,7 +8,7 @@ import { numberParameter, parameter } from '../query/querystring.ts'
 import { Unreadable } from '../query/values.ts'
 import { STATUSES } from './queue.ts'
 
-const nullable = (type: string, description: string) => Type.Unsafe<unknown>({ type: [type, 'null'], description })
+const buildNullable = (type: string, description: string) => Type.Unsafe<unknown>({ type: [type, 'null'], description })
 
 export const JobSchema = Type.Object(
   {
@@ -17,14 +17,14 @@ export const JobSchema = Type.Object(
     status: Type.Unsafe({ type: 'string', enum: STATUSES, description: '`failed` is final unless the job is retried' }),
     payload: Type.Unknown({ description: 'Input of the job' }),
     attempts: Type.Integer({ description: 'Attempts so far' }),
-    error: nullable('string', 'Error of the last attempt'),
+    error: buildNullable('string', 'Error of the last attempt'),
     result: Type.Unknown({ description: 'Result of the job' }),
     run_at: Type.String({ format: 'date-time', description: 'Earliest start' }),
-    key: nullable('integer', 'Id of the API key that started the job'),
-    request: nullable('string', 'Id of the request that started the job'),
+    key: buildNullable('integer', 'Id of the API key that started the job'),
+    request: buildNullable('string', 'Id of the request that started the job'),
     created_at: Type.String({ format: 'date-time' }),
-    started_at: nullable('string', 'Start of the last attempt'),
-    finished_at: nullable('string', 'End of the last attempt'),
+    started_at: buildNullable('string', 'Start of the last attempt'),
+    finished_at: buildNullable('string', 'End of the last attempt'),
   },
   { $id: 'Job', additionalProperties: false },
 )
@@ -72,11 +72,11 @@ export const jobCursor = parameter<JobPosition>(
   },
 )
 
-const operation = (name: string, summary: string) => ({ tags: ['jobs'], operationId: `jobs.${name}`, summary })
+const describeOperation = (name: string, summary: string) => ({ tags: ['jobs'], operationId: `jobs.${name}`, summary })
 
 /** Builds the schema of the list. `kinds` are the values of its parameter `kind`. */
 export const jobListSchema = (kinds: readonly string[]) => ({
-  ...operation('list', 'List jobs'),
+  ...describeOperation('list', 'List jobs'),
   description: 'Newest jobs first.',
   querystring: Type.Object(
     {
@@ -95,7 +95,7 @@ export const jobListSchema = (kinds: readonly string[]) => ({
 })
 
 export const jobSchema = {
-  ...operation('read', 'Read a job'),
+  ...describeOperation('read', 'Read a job'),
   description: 'Requires an admin key, or the key that started the job.',
   params: JobParams,
   querystring: NoParameters,
@@ -107,7 +107,7 @@ export const jobSchema = {
 }
 
 export const retrySchema = {
-  ...operation('retry', 'Retry a failed job'),
+  ...describeOperation('retry', 'Retry a failed job'),
   params: JobParams,
   querystring: NoParameters,
   response: buildResponses(200, { description: 'The job, which is waiting again', schema: Type.Ref('Job') }, [

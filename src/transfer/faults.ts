@@ -3,7 +3,17 @@ import { type SQL, sql } from 'drizzle-orm'
 import type { Queries } from '../../drizzle/database.ts'
 import { buildInserter } from '../../drizzle/rows.ts'
 import { describeMissing } from '../records/constraints.ts'
-import { currentValue, type ImportPlan, importTable, isKnown, isSameKey, isWithin, type LineRange, nextValue, stagedValue } from './plan.ts'
+import {
+  currentValue,
+  type ImportPlan,
+  importTable,
+  isExistingKey,
+  isSameKey,
+  isWithin,
+  type LineRange,
+  nextValue,
+  stagedValue,
+} from './plan.ts'
 import { escapeControls } from './printable.ts'
 
 /** Lines whose faults are described. Further ones are counted. */
@@ -67,7 +77,7 @@ const insertRepeated = (field: string, value: SQL, from: SQL): SQL =>
 export async function findConflicts(on: Queries, plan: ImportPlan, range: LineRange): Promise<void> {
   for (const [place, field] of plan.required.entries())
     await on.run(sql`${insertFaults('required', field)} null, null from staged
-      where ${isWithin(range)} and (staged_absent & ${sql.raw(String(2 ** place))}) <> 0 and not ${isKnown(plan)}`)
+      where ${isWithin(range)} and (staged_absent & ${sql.raw(String(2 ** place))}) <> 0 and not ${isExistingKey(plan)}`)
   for (const { field, target } of plan.references) {
     const id = stagedValue(field)
     await on.run(sql`${insertFaults('dangling', field)} cast(${id} as text), null from staged

@@ -33,7 +33,7 @@ export async function importFile(db: Database, file: string, { stdin, stderr, at
   }
 }
 
-const reasons: Record<string, string> = {
+const REASONS: Record<string, string> = {
   ENOENT: 'does not exist',
   ENOTDIR: 'does not exist',
   EACCES: 'cannot be read by this user',
@@ -44,13 +44,13 @@ async function measureFile(file: string): Promise<number> {
   try {
     await access(file, constants.R_OK)
     const stats = await stat(file)
-    if (stats.isDirectory()) throw refuseFile(file, 'is a folder')
+    if (stats.isDirectory()) throw buildRefusal(file, 'is a folder')
     return stats.size
   } catch (error) {
-    const reason = error instanceof Error && 'code' in error && reasons[String(error.code)]
-    throw reason ? refuseFile(file, reason) : error
+    const reason = error instanceof Error && 'code' in error && REASONS[String(error.code)]
+    throw reason ? buildRefusal(file, reason) : error
   }
 }
 
-const refuseFile = (file: string, reason: string) =>
+const buildRefusal = (file: string, reason: string) =>
   new ImportRefused(`File ${file} ${reason}. Name a file with one JSON object a line, or - for standard input.`)

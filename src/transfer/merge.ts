@@ -10,7 +10,7 @@ import {
   currentValue,
   type ImportPlan,
   importTable,
-  isKnown,
+  isExistingKey,
   isSameKey,
   isWithin,
   joinList,
@@ -123,7 +123,7 @@ async function insertNew(
   const rows = await tx.all<{ id: number }>(
     sql`insert into ${importTable(plan)} (${joinList(plan.fields.map((field) => sql.identifier(field)))}, ${pathColumn(plan)}, created_at, updated_at, version)
     select ${joinList(values)}, staged_paths.id, ${now}, ${now}, 1 from staged left join staged_paths on staged_paths.path = staged.staged_path
-    where ${isWithin(range)} and not ${isKnown(plan)} order by staged.staged_line returning id`,
+    where ${isWithin(range)} and not ${isExistingKey(plan)} order by staged.staged_line returning id`,
   )
   return rows.map(({ id }) => Number(id))
 }

@@ -14,12 +14,12 @@ export async function* readNdjson(chunks: AsyncIterable<Buffer>): AsyncGenerator
   let number = 0
   for await (const bytes of splitLines(chunks)) {
     number++
-    const line = parse(bytes)
+    const line = parseLine(bytes)
     if (line) yield { number, ...line }
   }
 }
 
-function parse(bytes: Buffer | undefined): { value: unknown } | { fault: string } | undefined {
+function parseLine(bytes: Buffer | undefined): { value: unknown } | { fault: string } | undefined {
   if (!bytes) return { fault: `is longer than ${MAX_LINE_BYTES} bytes` }
   try {
     if (bytes.toString('latin1').trim() === '') return undefined

@@ -88,4 +88,4 @@ export interface LineRange {
 }
 
 export const isWithin = ({ after, last }: LineRange): SQL => sql`staged.staged_line > ${after} and staged.staged_line <= ${last}`
-export const isKnown = (plan: ImportPlan): SQL => sql`exists (select 1 from ${importTable(plan)} where ${isSameKey(plan)})`
+export const isExistingKey = (plan: ImportPlan): SQL => sql`exists (select 1 from ${importTable(plan)} where ${isSameKey(plan)})`

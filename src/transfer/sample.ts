@@ -61,14 +61,14 @@ function drawProduct(random: Random) {
     kind: random.whole(shelf.kinds.length),
     variants: shelf.variants.map((names) => random.whole(names.length)),
   }
-  const kind = at(shelf.kinds, choice.kind)
-  const variants = choice.variants.map((variant, index) => at(at(shelf.variants, index), variant))
+  const kind = pickAround(shelf.kinds, choice.kind)
+  const variants = choice.variants.map((variant, index) => pickAround(pickAround(shelf.variants, index), variant))
   return {
     code: shelf.code,
-    name: [`${at(department.lines, choice.line)} ${kind.name}`, ...variants].join(', '),
+    name: [`${pickAround(department.lines, choice.line)} ${kind.name}`, ...variants].join(', '),
     description: describe(shelf, choice),
     price: priceFor(department, shelf, choice),
-    brand: at(department.brands, choice.brand),
+    brand: pickAround(department.brands, choice.brand),
     category: [department.name, shelf.name],
   }
 }
@@ -76,20 +76,20 @@ function drawProduct(random: Random) {
 function describe({ kinds, features, notes }: Shelf, { brand, line, kind }: Choice): string {
   const first = line + brand
   const second = first + 1 + (line % (features.length - 1))
-  return `${at(kinds, kind).name} with ${at(features, first)} and ${at(features, second)}. ${at(notes, line + kind)}`
+  return `${pickAround(kinds, kind).name} with ${pickAround(features, first)} and ${pickAround(features, second)}. ${pickAround(notes, line + kind)}`
 }
 
 /** Brands and lines go from cheap to expensive, and so do the last variants of a shelf whose price grows with them. */
 function priceFor({ brands, lines }: Department, { kinds, variants, priceGrows }: Shelf, choice: Choice): string {
-  const { lowest, highest } = at(kinds, choice.kind)
+  const { lowest, highest } = pickAround(kinds, choice.kind)
   const positions = [choice.brand / (brands.length - 1), choice.line / (lines.length - 1)]
   if (priceGrows) positions.push((choice.variants.at(-1) ?? 0) / ((variants.at(-1)?.length ?? 1) - 1))
   const position = positions.reduce((sum, value) => sum + value, 0) / positions.length
-  return (Math.ceil(lowest + position * (highest - lowest)) - at(PRICE_ENDINGS, choice.brand)).toFixed(2)
+  return (Math.ceil(lowest + position * (highest - lowest)) - pickAround(PRICE_ENDINGS, choice.brand)).toFixed(2)
 }
 
 const stockFor = (price: string, random: Random) =>
   1 + random.whole(Math.max(SMALLEST_RANGE, Math.round(LARGEST_RANGE / Math.sqrt(Number(price)))))
 
 /** The item at `index`, counted around the end of the list. */
-const at = <T>(items: readonly T[], index: number): T => items[index % items.length] as T
+const pickAround = <T>(items: readonly T[], index: number): T => items[index % items.length] as T

@@ -44,7 +44,7 @@ export async function stageLines(
   for await (const line of lines) {
     last = line.number
     const lineFaults = 'fault' in line ? [] : plan.validate(line.value)
-    const detail = 'fault' in line ? line.fault : lineFaults.map(describe).join('; ')
+    const detail = 'fault' in line ? line.fault : lineFaults.map(describeFault).join('; ')
     if (detail !== '') faults.push({ line: line.number, detail })
     const row = 'fault' in line ? undefined : buildRow(plan, line.number, line.value, lineFaults)
     if (row) rows.push(row)
@@ -55,7 +55,7 @@ export async function stageLines(
   await staging.run(sql`analyze staged`)
 }
 
-const describe = (fault: Fault) => `${formatPointer(fault) || 'the line'} ${fault.detail}`
+const describeFault = (fault: Fault) => `${formatPointer(fault) || 'the line'} ${fault.detail}`
 const formatPointer = (fault: Fault) => ('pointer' in fault ? fault.pointer.slice(1) : fault.parameter)
 
 interface StagedRow {

@@ -37,7 +37,7 @@ interface Transport {
   schedule?: readonly number[] | undefined
 }
 
-/** Functions that wake the delivery runs of this process, by database and webhook. */
+/** Returns the functions that wake the delivery runs of this process, by webhook. */
 const getWakers = memoize((_db: Database) => new Map<number, () => void>())
 
 /**
