@@ -6,7 +6,7 @@ import { products } from '../src/resources/products.ts'
 
 export const MANY = 100_000
 
-export interface Product {
+export type Product = {
   id: number
   sku: string | null
   name: string
@@ -21,7 +21,7 @@ export interface Product {
   updated_at: number
 }
 
-export interface Category {
+export type Category = {
   id: number
   name: string
   slug: string
@@ -30,7 +30,7 @@ export interface Category {
   updated_at: number
 }
 
-export interface Catalogue {
+export type Catalogue = {
   products: Product[]
   categories: Category[]
 }

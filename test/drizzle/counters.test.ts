@@ -143,7 +143,7 @@ onEach('an update by another program raises the version of the row', async (t, d
     t.same(
       after.map(({ version }) => Number(version)),
       [expected, expected],
-      `where it ${what}`,
+      `an update that ${what}`,
     )
   }
 })

@@ -479,7 +479,7 @@ on('pg', 'a flood of different statements leaves few of them prepared, and none 
   const db = await openMigrated(t, dialect)
   const prepared = sql`select count(*) from pg_prepared_statements`
   const run = async (number: number) => (await db.readRows(sql`select ${sql.raw(String(number))}`, []))[0]?.[0]
-  // One after the other, so that all run on the same connection.
+  // Sequential statements all run on the same connection.
   for (let number = 0; number < 500; number++) if ((await run(number)) !== number) t.fail(`statement ${number}`)
   const [[count] = []] = await db.readRows(prepared, [])
   t.ok(Number(count) > 150 && Number(count) <= 220, `${count} statements`)

@@ -16,7 +16,7 @@ import { createListReader as createSqliteReader } from '../../drizzle/sqlite/rea
 import type { App } from '../../src/http/routes.ts'
 import { type Kind, meta } from '../../src/query/fields.ts'
 import { listRecords, type RecordPage } from '../../src/query/list.ts'
-import type { LookupName } from '../../src/query/lookups.ts'
+import type { FilterValue, LookupName } from '../../src/query/lookups.ts'
 import { compileQuerystring } from '../../src/query/querystring.ts'
 import type { Resource } from '../../src/query/resource.ts'
 import { categories } from '../../src/resources/categories.ts'
@@ -47,7 +47,7 @@ type Value = string | number
 type Row = Record<string, Value | null> & { id: number }
 
 const CATALOGUE = generateCatalogue()
-const listRows = ({ table }: Resource): Row[] => (CATALOGUE as unknown as Record<string, Row[]>)[table] ?? []
+const listRows = ({ table }: Resource): Row[] => (CATALOGUE as Record<string, Row[]>)[table] ?? []
 const compare = (a: Value, b: Value) => (a < b ? -1 : Number(a > b))
 
 /** A field of a resource with the values in its rows. */
@@ -219,7 +219,7 @@ function buildConditions(resource: Resource, db: Database): Map<string, Conditio
   const read = compileQuerystring(resource.list.querystring)
   const isIndexed = (name: string, text: string) => {
     const { values } = read(String(new URLSearchParams([[name, text]])))
-    return !resource.list.filters.get(name)?.clause(db, values[name] as never).isUnindexed
+    return !resource.list.filters.get(name)?.clause(db, values[name] as FilterValue[]).isUnindexed
   }
   const all = [...resource.list.filters.keys()].map((parameter): [string, Condition[]] => {
     const [name = '', lookup = 'exact'] = parameter.replace('!', '').split('__') as [string, LookupName]
@@ -543,8 +543,8 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
 
   for (const resource of [products, categories]) {
     const conditions = buildConditions(resource, engine.db)
-    const fields = resource.list.querystring.properties.ordering as unknown as { items: { enum: string[] } }
-    const orderings = [...fields.items.enum, ...(resource === products ? PAIRS_OF_FIELDS : [])]
+    const declared: string[] = resource.list.querystring.properties.ordering?.items.enum
+    const orderings = [...declared, ...(resource === products ? PAIRS_OF_FIELDS : [])]
     const pickOrdering = (index: number) => orderings[index % orderings.length] as string
 
     for (const ordering of orderings)

@@ -218,7 +218,7 @@ onEach('errors of jobs show no SQL and no values', async (t, dialect) => {
         const { categories } = db.tables
         const now = new Date().toISOString()
         const row = { name: 'a secret value', slug: 'a-secret-value', created_at: now, updated_at: now, version: 1 }
-        await db.write((tx) => tx.insert(categories).values([row, row] as never))
+        await db.write((tx) => tx.insert(categories).values([row, row]))
       },
       { attempts: 1 },
     ),
@@ -357,7 +357,7 @@ onEach('the hourly retention job runs once for all instances and removes old ent
         created_at,
         updated_at: created_at,
         version: 1,
-      } as never)
+      })
   })
   const env = { CHANGES_KEEP_DAYS: '90', DELIVERIES_KEEP_DAYS: '30' }
   const [one, other] = await Promise.all([start(t, onSameDatabase(idle), {}, { env }), start(t, onSameDatabase(idle), {}, { env })])

@@ -157,7 +157,7 @@ t.test('a name that resolves to a private address at connection time is refused'
   const { port, connections } = await listener(t)
   for (const all of [true, false]) {
     const lookup = createGuardedLookup({ ...STRICT, resolve: resolver(['127.0.0.1']) })
-    const socket = connect({ host: 'rebound.example', port, lookup: lookup as never, autoSelectFamily: all })
+    const socket = connect({ host: 'rebound.example', port, lookup, autoSelectFamily: all })
     const [error] = await once(socket, 'error')
     t.match(error.message, /rebound.example leads to 127.0.0.1/)
   }
