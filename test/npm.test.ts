@@ -83,7 +83,7 @@ t.test('SIGTERM to the process group of "npm start" lets requests under way fini
   client.write(`POST /api/products/ HTTP/1.1\r\n${headers}\r\n\r\n${body.slice(0, 20)}`)
   t.equal((await fetch(`${url}/livez`)).status, 200)
   process.kill(-(npm.pid ?? 0), 'SIGTERM')
-  // The listener closes at the first signal. A second one that is not ignored ends the process before the body is complete.
+  // The listener closes at the first signal. If the server did not ignore the second, it would end before the body is complete.
   while (await isListening(url)) await setTimeout(5)
   await setTimeout(300)
   client.write(body.slice(20))

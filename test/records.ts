@@ -1,4 +1,4 @@
-// Writes records without a server, each in a transaction of its own.
+// Writes records without a server, each in a separate transaction.
 import type { Database } from '../drizzle/database.ts'
 import { COMMAND_LINE } from '../src/changelog/record.ts'
 import type { Body, Resource } from '../src/query/resource.ts'

@@ -294,7 +294,7 @@ const bad: [title: string, declaration: object, message: RegExp][] = [
   ['a filter that no index leads to', { contract: long, filter: { description: ['exact'] } }, /products\.description.*index/],
   ['an order that no index has', { contract: long, order: ['id', 'description'] }, /products\.description.*index/],
   ['a default order that is not offered', { defaultOrder: 'name' }, /cannot order by name/],
-  ['the slug of what has none', { contract: other, filter: { category: ['slug'] } }, /products.*slug/],
+  ['the slug of a table without slugs', { contract: other, filter: { category: ['slug'] } }, /products.*slug/],
   [
     'a name that URLs and SQL do not share',
     { contract: { ...base.contract, dueAt: sku } },
@@ -342,7 +342,7 @@ const bad: [title: string, declaration: object, message: RegExp][] = [
     { ...named, contract: { ...named.contract, price } },
     /products\.price is NOT NULL without a default, and bodies cannot set it/,
   ],
-  ['what is under, in a table that is no tree', { contract: other, filter: { category: ['under'] } }, /products.*parent/],
+  ['the lookup under, in a table without a tree', { contract: other, filter: { category: ['under'] } }, /products.*parent/],
 ]
 
 onEach('a declaration that contradicts itself or its table is refused before the first request', async (t, dialect) => {

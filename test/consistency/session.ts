@@ -53,7 +53,7 @@ export const PAGE_SIZE = 100
 export const NO_ROUTE = [404, 405]
 /** The first records of a group, which are never deleted. */
 export const PERMANENT = 2
-/** In half of the periods all clients use only so many records, so that concurrent reads are shared while the record changes. */
+/** In half of the periods all clients use only this number of records, so that reads are shared while a record changes. */
 export const CROWD = 2
 
 const CODINGS: Record<string, string>[] = [{}, { 'accept-encoding': 'gzip' }, { 'accept-encoding': 'br, gzip;q=0.5' }]

@@ -150,7 +150,7 @@ const engines: Record<string, Engine> = {
         t.teardown(() => newPool.end())
         return newPool
       }
-      // No machine counts so many rows in a millisecond.
+      // No machine counts these rows in a millisecond.
       const { list } = createPostgresReader({ short: pool(1), long: pool(TIMEOUT) }, { timeout: TIMEOUT, countTime: 1 })
       return async (selection) => [(await list(selection)).count]
     },

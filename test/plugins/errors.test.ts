@@ -107,7 +107,7 @@ type Row = [title: string, request: string | Buffer, status: number, code: Error
 
 const bodies: Row[] = [
   ['JSON that ends early', json('POST /api/products/', '{"name":'), 400, 'malformed-json'],
-  ['what is not JSON', json('POST /api/products/', 'name=a'), 400, 'malformed-json'],
+  ['a form in place of JSON', json('POST /api/products/', 'name=a'), 400, 'malformed-json'],
   ['two JSON texts', json('POST /api/products/', `${PRODUCT}${PRODUCT}`), 400, 'malformed-json'],
   ['NaN', json('POST /api/products/', '{"name":"a","price":NaN}'), 400, 'malformed-json'],
   ['an empty body', json('POST /api/products/', ''), 400, 'invalid-request'],
@@ -123,7 +123,7 @@ const bodies: Row[] = [
   ['plain text', json('POST /api/products/', PRODUCT, 'text/plain'), 415, 'unsupported-media-type', { 'accept-patch': undefined }],
   ['a form', json('POST /api/products/', 'name=a', 'application/x-www-form-urlencoded'), 415, 'unsupported-media-type'],
   ['no content type', http('POST /api/products/', [], PRODUCT), 415, 'unsupported-media-type'],
-  ['no content type that can be read', json('POST /api/products/', PRODUCT, ';;'), 415, 'unsupported-media-type'],
+  ['a malformed content type', json('POST /api/products/', PRODUCT, ';;'), 415, 'unsupported-media-type'],
   ['a merge patch on PUT', json('PUT /api/products/1/', PRODUCT, 'application/merge-patch+json'), 415, 'unsupported-media-type'],
   [
     'another kind of patch',
@@ -133,7 +133,7 @@ const bodies: Row[] = [
     { 'accept-patch': 'application/json, application/merge-patch+json' },
   ],
   ['a body over the limit', json('POST /api/products/', 'x'.repeat(BODY_LIMIT + 1)), 413, 'body-too-large'],
-  ['a body that says to be over the limit', http('POST /api/products/', [JSON_TYPE, 'Content-Length: 99999999999']), 413, 'body-too-large'],
+  ['a Content-Length over the limit', http('POST /api/products/', [JSON_TYPE, 'Content-Length: 99999999999']), 413, 'body-too-large'],
   [
     'chunks over the limit',
     Buffer.concat([http('POST /api/products/', [JSON_TYPE, CHUNKED]), Buffer.from(chunk('x'.repeat(BODY_LIMIT / 2)).repeat(3))]),
@@ -143,10 +143,10 @@ const bodies: Row[] = [
 ]
 
 const urls: Row[] = [
-  ['a URL that is not there', http('GET /api/nothing/'), 404, 'not-found'],
+  ['an unknown URL', http('GET /api/nothing/'), 404, 'not-found'],
   ['a URL with an empty segment', http('GET /api//products/'), 404, 'not-found'],
   ['a record without an id', http('GET /api/products//'), 404, 'not-found'],
-  ['what is below a record', http('GET /api/products/1/more/'), 404, 'not-found'],
+  ['a URL below a record', http('GET /api/products/1/more/'), 404, 'not-found'],
   ['a URL in another case', http('GET /API/products/'), 404, 'not-found'],
   ['dots in a URL', http('GET /api/products/../../livez'), 404, 'not-found'],
   ['bad JSON to nothing', json('POST /api/nothing/', '{"name":'), 404, 'not-found'],
@@ -159,7 +159,7 @@ const urls: Row[] = [
   ['% at the end', http('GET /api/products/%'), 400, 'malformed-request'],
   ['a path that is not UTF-8', http('GET /api/products/%ff/'), 400, 'malformed-request'],
   ['a NUL in a path', http('GET /api/products/%00/'), 404, 'not-found'],
-  ['a parameter that is not there', http('GET /livez?verbose=1'), 400, 'invalid-request'],
+  ['an unknown parameter', http('GET /livez?verbose=1'), 400, 'invalid-request'],
   ['a parameter that is not UTF-8', http('GET /api/products/?search=%ff'), 400, 'invalid-request'],
   ['a long query', http(`GET /api/products/?${'x=1&'.repeat(2_000)}`), 400, 'invalid-request'],
 ]
@@ -188,10 +188,10 @@ const methods: Row[] = (
 ).map(([method, url, allow]) => [`${method} ${url}`, json(`${method} ${url}`, '{"name":'), 405, 'method-not-allowed', { allow }])
 
 const protocol: Row[] = [
-  ['what is not HTTP', raw('hello'), 400, 'malformed-request'],
+  ['a text that is not HTTP', raw('hello'), 400, 'malformed-request'],
   ['the beginning of TLS', Buffer.from('16030100c8010000c403', 'hex'), 400, 'malformed-request'],
   ['HTTP/2', raw('PRI * HTTP/2.0', '', 'SM'), 400, 'malformed-request'],
-  ['a method that nobody knows', raw('FOO /livez HTTP/1.1', HOST), 400, 'malformed-request'],
+  ['an unknown method', raw('FOO /livez HTTP/1.1', HOST), 400, 'malformed-request'],
   ['a header without a name', http('GET /livez', [': x']), 400, 'malformed-request'],
   ['a header with a NUL', http('GET /livez', ['X-A: a\0b']), 400, 'malformed-request'],
   ['a space before the colon', http('GET /livez', ['X-A : a']), 400, 'malformed-request'],
@@ -208,9 +208,9 @@ const protocol: Row[] = [
   ['headers over 16 KiB', http('GET /livez', [`X-A: ${'a'.repeat(20_000)}`]), 431, 'headers-too-large'],
   ['a URL over 8 KiB', http(`GET /api/products/?name=${'a'.repeat(8_192)}`), 431, 'headers-too-large'],
   ['a URL over 16 KiB', http(`GET /${'a'.repeat(20_000)}`), 431, 'headers-too-large'],
-  ['an expectation that nobody knows', http('GET /livez', ['Expect: nonsense']), 417, 'expectation-failed'],
+  ['an unknown expectation', http('GET /livez', ['Expect: nonsense']), 417, 'expectation-failed'],
   ['no Host', raw('GET /livez HTTP/1.1', CLOSE), 400, 'malformed-request'],
-  ['no Host at a URL that is not there', raw('GET / HTTP/1.1', CLOSE), 400, 'malformed-request'],
+  ['no Host at an unknown URL', raw('GET / HTTP/1.1', CLOSE), 400, 'malformed-request'],
   ['an empty Host', raw('GET /livez HTTP/1.1', CLOSE, 'Host:'), 400, 'malformed-request'],
   ['two Hosts', raw('GET /livez HTTP/1.1', CLOSE, 'Host: a', 'Host: b'), 400, 'malformed-request'],
   ...['a b', 'evil/path', 'x"y', 'a@b', 'a?b', 'a#b', 'a\\b', 'a:port', 'a:99999', '[::1', '<script>', '%'].map(

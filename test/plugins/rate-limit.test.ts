@@ -73,7 +73,7 @@ const counted: [what: string, options: InjectOptions, status: number][] = [
   ['OPTIONS', { method: 'OPTIONS' }, 204],
   ['faults', { url: '/api/products/?pirce=1' }, 400],
   ['a Host that is none', { headers: { host: 'a b' } }, 400],
-  ['what needs a key', { method: 'POST', url: '/api/products/', payload: {} }, 401],
+  ['a request that needs a key', { method: 'POST', url: '/api/products/', payload: {} }, 401],
   ['the document', { url: '/openapi.json' }, 200],
   ['the documentation page', { url: '/docs/' }, 200],
   ['a file of the documentation page', { url: `/docs/static/${(await docsFiles()).style.name}` }, 200],
@@ -204,7 +204,7 @@ const spoofs: [what: string, trust: string, headers: (number: number) => Record<
   ['many in front', '127.0.0.1', (n) => ({ 'x-forwarded-for': `${`192.0.2.${n}, `.repeat(50)}198.51.100.1` })],
   ['in front, with two proxies', '127.0.0.1,10.0.0.2', (n) => ({ 'x-forwarded-for': `192.0.2.${n}, 198.51.100.1, 10.0.0.2` })],
   ['in front, with proxies by address', '127.0.0.0/8,10.0.0.0/8', (n) => ({ 'x-forwarded-for': `192.0.2.${n}, 198.51.100.1, 10.0.0.2` })],
-  ['what is no address', '127.0.0.1', (n) => ({ 'x-forwarded-for': `me-${n}` })],
+  ['a malformed address', '127.0.0.1', (n) => ({ 'x-forwarded-for': `me-${n}` })],
   [
     'an address in another spelling',
     '127.0.0.1',

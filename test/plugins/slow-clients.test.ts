@@ -77,7 +77,7 @@ t.test('a slow client gets 408 and is disconnected, and others are served meanwh
   const { headers, request, keepAlive } = TIMEOUTS
 
   const rows: [title: string, act: (socket: Socket) => void, limit: number, status: number[]][] = [
-    ['says nothing', () => {}, headers, [408]],
+    ['sends nothing', () => {}, headers, [408]],
     ['stops in its first line', (socket) => socket.write('GET /liv'), headers, [408]],
     ['drips its first line', drip('GET /', 'a'), headers, [408]],
     ['drips a header', drip(lines('GET /livez HTTP/1.1', 'X-A: '), 'a'), headers, [408]],
@@ -86,8 +86,8 @@ t.test('a slow client gets 408 and is disconnected, and others are served meanwh
     ['drips its body', drip(`${post}Content-Length: 100000\r\n\r\n{"name":"`, 'a'), request, [408]],
     ['drips chunks', drip(`${post}Transfer-Encoding: chunked\r\n\r\n`, '1\r\na\r\n'), request, [408]],
     ['drips its second request', drip(`${read}GET /`, 'a'), headers, [200]],
-    ['drips a body that nobody wants', drip(`${lines('POST /nothing HTTP/1.1')}Content-Length: 100000\r\n\r\n`, 'a'), request, [404]],
-    ['asks nothing more', (socket) => socket.write(read), keepAlive, [200]],
+    ['drips an unwanted body', drip(`${lines('POST /nothing HTTP/1.1')}Content-Length: 100000\r\n\r\n`, 'a'), request, [404]],
+    ['sends no second request', (socket) => socket.write(read), keepAlive, [200]],
   ]
   const attacks = rows.map(([, act]) => attack(app, act))
   const many = Array.from({ length: 200 }, () => attack(app, drip('GET /', 'a')))
@@ -138,7 +138,7 @@ const get = (...more: string[]) => `${lines('GET /livez HTTP/1.1', ...more, 'Con
 
 /** Two headers are Host and Connection. */
 const sizes: [title: string, act: (socket: Socket) => void, status: number, code?: string][] = [
-  ['as many headers as may be', (socket) => socket.write(get(...headers(MAX_HEADERS - 2))), 200],
+  ['the maximum number of headers', (socket) => socket.write(get(...headers(MAX_HEADERS - 2))), 200],
   ['one header too many', (socket) => socket.write(get(...headers(MAX_HEADERS - 1))), 431, 'headers-too-large'],
   ['more headers than Node counts', (socket) => socket.write(get(...Array(2_500).fill('a:'))), 431, 'headers-too-large'],
   ['a header that is too large', (socket) => socket.write(get(`X-A: ${'a'.repeat(16_384)}`)), 431, 'headers-too-large'],

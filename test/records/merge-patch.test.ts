@@ -67,7 +67,7 @@ const importing = (path: string) => JSON.stringify(new URL(`../../src/${path}`, 
 
 async function start(t: Test, dialect: Dialect): Promise<App> {
   const file = (body: string) => `
-    import { createRoute, listRoute, mergeRoute, readRoute, replaceRoute } from ${importing('http/routes.ts')}
+    import { addCreateRoute, addListRoute, addMergeRoute, addReadRoute, addReplaceRoute } from ${importing('http/routes.ts')}
     import { bulkRoute } from ${importing('bulk/route.ts')}
     export default async function (app) {
       const boxes = app.resources.find(({ singular }) => singular === 'box')
@@ -75,8 +75,8 @@ async function start(t: Test, dialect: Dialect): Promise<App> {
     }`
   const routes = t.testdir({
     boxes: {
-      'index.js': file('listRoute(app, boxes); createRoute(app, boxes)'),
-      _id: { 'index.js': file('readRoute(app, boxes); replaceRoute(app, boxes); mergeRoute(app, boxes)') },
+      'index.js': file('addListRoute(app, boxes); addCreateRoute(app, boxes)'),
+      _id: { 'index.js': file('addReadRoute(app, boxes); addReplaceRoute(app, boxes); addMergeRoute(app, boxes)') },
       bulk: { 'index.js': file('bulkRoute(app, boxes)') },
     },
   })

@@ -91,7 +91,7 @@ const changes: [what: string, line: Row, changed: Row][] = [
   ['no category', { category: [] }, { category: null }],
   ['the category above', { category: ['Clothes'] }, { category: 1 }],
   ['a new category', { category: ['Shirts'] }, { category: 3 }],
-  ['what only the service sets', { id: 77, version: 9, created_at: '2001-01-01', updated_at: null }, {}],
+  ['read-only members', { id: 77, version: 9, created_at: '2001-01-01', updated_at: null }, {}],
 ]
 
 onEach('omitted members keep their values', async (t, dialect) => {
@@ -274,10 +274,10 @@ onEach('a bad line is reported with the reason, and nothing is changed', async (
 
 /** Bad lines of each kind, with their number. */
 const manyBad: [what: string, rows: Row[], bad: number][] = [
-  ['one more than are named', Array.from({ length: 21 }, () => ({ name: 5 })), 21],
-  ['that cannot be read', Array.from({ length: 1_050 }, () => ({ name: 5 })), 1_050],
-  ['of new products without a price', Array.from({ length: 50 }, (_, index) => ({ sku: `${index}`, name: 'n' })), 50],
-  ['with the sku of an earlier line', Array.from({ length: 100 }, (_, index) => ({ sku: `${index % 50}`, name: 'n', price: 1 })), 50],
+  ['one line beyond the limit', Array.from({ length: 21 }, () => ({ name: 5 })), 21],
+  ['unreadable lines', Array.from({ length: 1_050 }, () => ({ name: 5 })), 1_050],
+  ['new products without a price', Array.from({ length: 50 }, (_, index) => ({ sku: `${index}`, name: 'n' })), 50],
+  ['repeated skus', Array.from({ length: 100 }, (_, index) => ({ sku: `${index % 50}`, name: 'n', price: 1 })), 50],
 ]
 
 onEach('the first 20 bad lines are reported, and the others counted', async (t, dialect) => {

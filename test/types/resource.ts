@@ -96,7 +96,7 @@ export const partOfNumber: Products['filter'] = { stock: ['icontains'] }
 export const partOfPrice: Products['filter'] = { price: textual }
 // @ts-expect-error a prefix of a time
 export const prefixOfTime: Products['filter'] = { created_at: ['istartswith'] }
-// @ts-expect-error what is under a number
+// @ts-expect-error the tree lookup `under` on a number
 export const underNumber: Products['filter'] = { stock: ['under'] }
 // @ts-expect-error the slug of a text
 export const slugOfText: Products['filter'] = { name: ['slug'] }

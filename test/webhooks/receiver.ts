@@ -114,7 +114,7 @@ export async function createWebhook(app: App, url: string, more: Record<string, 
 }
 
 /** Polls until `find` returns a value. Throws after PATIENCE. */
-export async function waitFor<T>(find: () => Promise<T | undefined | false>, what = 'what was expected'): Promise<T> {
+export async function waitFor<T>(find: () => Promise<T | undefined | false>, what = 'the expected event'): Promise<T> {
   const end = Date.now() + PATIENCE
   for (;;) {
     const result = await find()
