@@ -100,7 +100,7 @@ export interface QueueConnections {
  * Storage of the job queue. `table`: the table `jobs`, which one writer at a time claims from. `boss`: the schema of pg-boss, whose
  * statements run on connections of their own.
  */
-export type QueueStorage = { readonly kind: 'table' } | { readonly kind: 'boss'; readonly connections: QueueConnections }
+type QueueStorage = { readonly kind: 'table' } | { readonly kind: 'boss'; readonly connections: QueueConnections }
 
 export interface Database {
   readonly tables: Tables

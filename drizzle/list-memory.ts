@@ -10,7 +10,7 @@ const SLOW_TIME = 10_000
 const STATEMENT_OVERHEAD = 200
 
 /** The keys of a selection in the memory. */
-export interface ListKeys {
+interface ListKeys {
   shape: string
   filter: string
 }

@@ -3,7 +3,7 @@ import { inArray, type SQL, sql } from 'drizzle-orm'
 import { BATCH, runInBatches } from './batches.ts'
 import type { Database, Queries } from './database.ts'
 
-export interface PruneOptions {
+interface PruneOptions {
   /** Keys of `order by`. Default: `id`. */
   order?: SQL
   /** Deletes the rows with these ids, and does other work of that transaction. Another process may have deleted the rows already. */

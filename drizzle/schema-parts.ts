@@ -41,7 +41,7 @@ export interface SchemaPart {
 }
 
 /** Parts by their descriptions, such as `unique index products_sku on products (sku)`. */
-export type SchemaPartMap = ReadonlyMap<string, SchemaPart>
+type SchemaPartMap = ReadonlyMap<string, SchemaPart>
 
 export interface SchemaParts {
   declaredParts: SchemaPartMap

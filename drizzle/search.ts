@@ -17,7 +17,7 @@ export const SEARCH_COLUMNS = ['grams', 'rank', 'rowid']
 export const MAX_PREFIXED_LENGTH = 255
 
 /** A row with the fields to fold. */
-export type SearchRow = { id: number } & Record<string, unknown>
+type SearchRow = { id: number } & Record<string, unknown>
 
 /** Writes the search text of new or changed rows. */
 export async function indexRows(tx: Queries, served: ServedResource, rows: readonly SearchRow[]): Promise<void> {

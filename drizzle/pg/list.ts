@@ -31,7 +31,7 @@ const DEEP = 2_000
 const UNKNOWN: Count = { rows: 0, exact: false }
 
 /** The count of a filter, and the version of the tables that it holds for. */
-export interface FilterCount {
+interface FilterCount {
   version: string
   count: Count
 }

@@ -179,11 +179,12 @@ const listDerived = (served: ServedResource): DerivedPart[] => [
 /** Gives PostgreSQL's Drizzle the methods that SQLite's has, `all` and `run`, and prepared statements. */
 function createQueries(client: pg.Pool | pg.PoolClient): Queries {
   const db = drizzle(client)
-  return Object.assign(db, {
-    all: async (query: SQL) => (await db.execute(query)).rows,
-    run: (query: SQL) => db.execute(query),
-    runPrepared: (query: SQL, values: readonly unknown[]) => queryRows(client, compile(query), values),
-  }) as unknown as Queries
+  const methods: Record<'all' | 'run', (query: SQL) => Promise<unknown>> & Pick<Queries, 'runPrepared'> = {
+    all: async (query) => (await db.execute(query)).rows,
+    run: (query) => db.execute(query),
+    runPrepared: (query, values) => queryRows(client, compile(query), values),
+  }
+  return Object.assign(db, methods) as unknown as Queries
 }
 
 /** SQLSTATE of serialization failures and deadlocks: PostgreSQL ends one of the transactions, and it can run again. */

@@ -179,8 +179,8 @@ async function openWriter(path: string): Promise<Driver.Database> {
 
 /** Combines Drizzle's builders with prepared statements. */
 function createQueries(connection: Driver.Database, statements = new PreparedStatements(connection)): Queries {
-  const runPrepared: Queries['runPrepared'] = async (query, values) => statements.all(compile(query), values)
-  return Object.assign(drizzle(connection), { runPrepared }) as unknown as Queries
+  const methods: Pick<Queries, 'runPrepared'> = { runPrepared: async (query, values) => statements.all(compile(query), values) }
+  return Object.assign(drizzle(connection), methods) as unknown as Queries
 }
 
 const listDerived = (served: ServedResource): DerivedPart[] => [

@@ -11,7 +11,7 @@ export class BudgetExceeded extends Error {}
 export type Budget = (visited: number) => void
 
 /** Visited rows for each call of `tick()`. A call costs as much as visiting several rows. A power of two. */
-export const VISITS_PER_TICK = 64
+const VISITS_PER_TICK = 64
 
 /** Bits of `salt()`. Its product with an id below 2^37 still fits SQLite's integers. */
 const SALT_BITS = 26

@@ -24,7 +24,7 @@ const MAX_WAIT = 20
 /** Limits on work that the main thread cannot stop: rows before a page, and entries of posting lists, some 5 ns each. */
 const UNSEEN = { rows: MAX_VISITED, postings: 1_000_000 }
 
-export interface ListReaderOptions {
+interface ListReaderOptions {
   path: string
   /** Milliseconds after which a list is given up. */
   timeout: number
