@@ -67,21 +67,21 @@ const COUNT_LIMIT = 1_000_000
 /** Milliseconds, so long that no list is abandoned on a slow machine. */
 const TIMEOUT = 60_000
 
-interface Filled {
+interface FilledApp {
   app: App
   rows: Row[]
 }
 
-const filled = new Map<string, Promise<Filled>>()
+const filled = new Map<string, Promise<FilledApp>>()
 
 /** Returns one database per engine for all tests here, which only read. */
-function open(dialect: Dialect): Promise<Filled> {
+function open(dialect: Dialect): Promise<FilledApp> {
   const existing = filled.get(dialect.name) ?? fill(dialect)
   filled.set(dialect.name, existing)
   return existing
 }
 
-async function fill(dialect: Dialect): Promise<Filled> {
+async function fill(dialect: Dialect): Promise<FilledApp> {
   const app = await build(tap, dialect)
   const query = await connect(tap, app.config.DATABASE_URL)
   const { numbers, now, after } = engines[dialect.name] as Engine

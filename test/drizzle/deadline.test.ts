@@ -5,7 +5,7 @@ import type { App } from '../../src/http/routes.ts'
 import { connect, type Dialect } from '../dialects.ts'
 import { type Answer, build, get, onEach } from '../helper.ts'
 
-interface Slow {
+interface SlowEngine {
   /** Statements that fill the table. */
   fill: string[]
   /** Statements that make every row slow to read, and those that undo it. They run after the application has checked its tables. */
@@ -25,7 +25,7 @@ const OTHER = 'x'.repeat(100)
 const FIELDS = ['sku', 'name', 'brand']
 const TEXT_LOOKUPS = ['iexact!', 'icontains!', 'istartswith!']
 
-const engines: Record<string, Slow> = {
+const engines: Record<string, SlowEngine> = {
   sqlite: {
     fill: [
       // The search index would take most of the time and is not used here.
@@ -64,7 +64,7 @@ const engines: Record<string, Slow> = {
   },
 }
 
-const getEngine = ({ name }: Dialect) => engines[name] as Slow
+const getEngine = ({ name }: Dialect) => engines[name] as SlowEngine
 
 const filled = new Map<string, Promise<string>>()
 
@@ -95,12 +95,12 @@ function buildLongUrl(dialect: Dialect, number: number, count = 'exact'): string
   return `/api/products/?${new URLSearchParams({ ...filters, 'price!': String(number + 0.001), count })}`
 }
 
-interface Timed extends Answer {
+interface TimedAnswer extends Answer {
   /** In milliseconds. */
   time: number
 }
 
-async function measure(answer: Promise<Answer>): Promise<Timed> {
+async function measure(answer: Promise<Answer>): Promise<TimedAnswer> {
   const start = performance.now()
   return { ...(await answer), time: performance.now() - start }
 }

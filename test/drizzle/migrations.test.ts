@@ -365,7 +365,7 @@ onEach('a start names declared tables and indexes that the database lacks', asyn
   })
 })
 
-interface Refused {
+interface RefusedDatabase {
   newer: Parameters<typeof createVersion>[2]
   changes?: (text: string) => string
   says: RegExp
@@ -373,7 +373,7 @@ interface Refused {
   ready?: boolean
 }
 
-const refused: Record<string, Refused> = {
+const refused: Record<string, RefusedDatabase> = {
   'ahead of the code': {
     newer: { '0001_newer': ['CREATE TABLE newer (id bigint);'] },
     says: /0001_newer.*is unknown to this version: run the version/,

@@ -461,7 +461,7 @@ const ways: Record<string, Way> = {
 /** Orders by two fields, in addition to the declared orders by one. */
 const PAIRS_OF_FIELDS = ['brand,-price', '-category,name', '-stock,-id', 'created_at,-updated_at', 'name,sku']
 
-interface Asked {
+interface ListRequest {
   resource: Resource
   conditions: readonly Condition[]
   rows: Uint8Array | undefined
@@ -481,7 +481,7 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
   let requests = 0
 
   /** Requests a page that begins at match number `from`, and checks the answer and the visited rows. */
-  async function ask(asked: Asked, from: number, place: { page?: string; cursor?: string }): Promise<RecordPage> {
+  async function ask(asked: ListRequest, from: number, place: { page?: string; cursor?: string }): Promise<RecordPage> {
     const { resource, conditions, rows, ordering, count } = asked
     const filters = conditions.map(({ name, text }): [string, string] => [name, text])
     const url = String(new URLSearchParams([...filters, ...Object.entries({ ordering, count, ...place })]))
@@ -526,7 +526,7 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
     return page
   }
 
-  async function askAll(asked: Asked, matches: number): Promise<void> {
+  async function askAll(asked: ListRequest, matches: number): Promise<void> {
     const first = await ask(asked, 0, {})
     if (first.next) await ask(asked, PAGE_SIZE, { page: '2', cursor: first.next.cursor })
     const pages = Math.ceil(matches / PAGE_SIZE)
@@ -552,7 +552,7 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
     // The first order is read cold, the others warm.
     for (const [index, one] of [...conditions.values()].flat().entries()) {
       if (index % SINGLES > 0) continue
-      const asked: Asked = { resource, conditions: [one], rows: one.rows, ordering: '', count: index % 3 === 2 ? 'none' : 'bounded' }
+      const asked: ListRequest = { resource, conditions: [one], rows: one.rows, ordering: '', count: index % 3 === 2 ? 'none' : 'bounded' }
       const ordered = { ...asked, ordering: pickOrdering(index * orderCount) }
       await (index % (THIN * SINGLES) === 0 ? askAll(ordered, one.matches) : ask(ordered, 0, {}))
       for (let next = 1; next < orderCount / THIN; next++) await ask({ ...asked, ordering: pickOrdering(index * orderCount + next) }, 0, {})
@@ -568,7 +568,7 @@ export async function checkVisits(t: Test, dialect: Dialect): Promise<void> {
         if (a === b && chosen[0]?.name === chosen[1]?.name) continue
         const rows = Uint8Array.from(chosen[0]?.rows ?? [])
         for (let index = 0; index < rows.length; index++) rows[index] = (rows[index] ?? 0) & (chosen[1]?.rows[index] ?? 0)
-        const asked: Asked = {
+        const asked: ListRequest = {
           resource,
           conditions: chosen,
           rows,

@@ -19,14 +19,14 @@ const NEVER = 3_600_000
 
 const LIMITS: ConnectionLimits = { perAddress: 0, isProxy: () => false, stalled: NEVER, check: NEVER, onRefuse: () => {} }
 
-interface Listening {
+interface TestServer {
   server: Server
   /** URLs of requests in the order of their receipt. */
   received: string[]
   handled: string[]
 }
 
-async function listen(t: Test, limits: Partial<ConnectionLimits>, handler: RequestListener): Promise<Listening> {
+async function listen(t: Test, limits: Partial<ConnectionLimits>, handler: RequestListener): Promise<TestServer> {
   const [received, handled]: [string[], string[]] = [[], []]
   const server = createServer((request, response) => {
     handled.push(request.url ?? '')
@@ -59,7 +59,7 @@ const waitForEnd = (server: Server) => new Promise((resolve) => server.once('con
 const get = (url: string, ...headers: string[]) => `${[`GET ${url} HTTP/1.1`, 'Host: a', ...headers].join('\r\n')}\r\n\r\n`
 
 /** Waits until the server has received `count` requests. */
-async function waitForRequests({ server, received }: Listening, count: number): Promise<void> {
+async function waitForRequests({ server, received }: TestServer, count: number): Promise<void> {
   while (received.length < count) await once(server, 'request')
 }
 

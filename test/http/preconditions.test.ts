@@ -11,7 +11,7 @@ t.jobs = 2
 const LIST = '/api/products/'
 const shirt = { name: 'Shirt', price: '29.90', sku: 'A' }
 
-interface Now {
+interface ProductState {
   /** Entity tags as in headers. */
   current: string
   /** The tag of the previous state. */
@@ -24,7 +24,7 @@ interface Now {
 }
 
 type Method = 'GET' | 'HEAD' | 'PUT' | 'PATCH' | 'DELETE' | 'POST'
-type Conditions = (now: Now) => Record<string, string>
+type Conditions = (now: ProductState) => Record<string, string>
 type Row = [what: string, method: Method, of: 'record' | 'list' | 'absent' | 'stock' | 'bulk', conditions: Conditions, status: number]
 
 const rows: Row[] = [
@@ -114,7 +114,7 @@ function asctime(date: string): string {
   return `${day} ${month} ${String(Number(number)).padStart(2)} ${time} ${year}`
 }
 
-async function prepare(app: App): Promise<Now & { id: number }> {
+async function prepare(app: App): Promise<ProductState & { id: number }> {
   const { body, headers } = await ask(app, 'POST', LIST, shirt)
   const changed = await ask(app, 'PATCH', `${LIST}${body.id}/`, { stock: 1 })
   const time = Date.parse(changed.body.updated_at)
@@ -159,7 +159,7 @@ onEach('conditional requests have the statuses of RFC 9110', async (t, dialect) 
 })
 
 /** Further checks of an answer, by its status. */
-const check: Record<number, (t: Test, app: App, answer: Answer, now: Now & { id: number }, title: string) => Promise<void>> = {
+const check: Record<number, (t: Test, app: App, answer: Answer, now: ProductState & { id: number }, title: string) => Promise<void>> = {
   304: async (t, _app, { headers, body }, _now, title) => {
     t.equal(body, undefined, title)
     t.equal(headers['content-length'], undefined, title)

@@ -9,7 +9,7 @@ import { openRedis, RedisLog } from '../../src/limits/redis.ts'
 import { prefixFor, REDIS, skip } from '../redis.ts'
 import { startProxy } from '../tcp-proxy.ts'
 
-interface Made {
+interface LogWithClock {
   log: RequestLog
   clock: { now: number }
 }
@@ -23,7 +23,7 @@ const never: RequestLog = {
   },
 }
 
-const kinds: { name: string; skip: string | false; open(t: Test): Promise<(limit: number, window: number) => Made> }[] = [
+const kinds: { name: string; skip: string | false; open(t: Test): Promise<(limit: number, window: number) => LogWithClock> }[] = [
   {
     name: 'memory',
     skip: false,
@@ -51,7 +51,7 @@ const kinds: { name: string; skip: string | false; open(t: Test): Promise<(limit
   },
 ]
 
-function onBoth(title: string, body: (t: Test, make: (limit: number, window: number) => Made) => Promise<void>): void {
+function onBoth(title: string, body: (t: Test, make: (limit: number, window: number) => LogWithClock) => Promise<void>): void {
   for (const { name, skip, open } of kinds) t.test(`${title} [${name}]`, { skip }, async (t) => body(t, await open(t)))
 }
 

@@ -7,7 +7,7 @@ import { products } from '../../src/resources/products.ts'
 import type { Dialect } from '../dialects.ts'
 import { ask, build, get, onEach, withoutCursor } from '../helper.ts'
 
-type Shown = Record<string, string | number | null> & { id: number }
+type ListedRecord = Record<string, string | number | null> & { id: number }
 
 const CATEGORIES = [
   { name: 'Clothes', parent: null },
@@ -65,10 +65,10 @@ async function create(app: App, table: string, body: object): Promise<void> {
   if (status !== 201) throw new Error(JSON.stringify(answer))
 }
 
-const readIds = (body: { results: Shown[] }) => body.results.map(({ id }) => id)
+const readIds = (body: { results: ListedRecord[] }) => body.results.map(({ id }) => id)
 
 /** Compares numbers and prices by value, texts and times by code point, and missing values first. */
-function compare(field: string, a: Shown, b: Shown): number {
+function compare(field: string, a: ListedRecord, b: ListedRecord): number {
   const [x, y] = [a[field] ?? null, b[field] ?? null]
   if (x === null || y === null) return Number(x !== null) - Number(y !== null)
   if (typeof x === 'number' || field === 'price') return Number(x) - Number(y)
@@ -76,10 +76,10 @@ function compare(field: string, a: Shown, b: Shown): number {
 }
 
 /** Sorts ids by the documented order. */
-function sortIds(records: readonly Shown[], ordering: string): number[] {
+function sortIds(records: readonly ListedRecord[], ordering: string): number[] {
   const requested = ordering.split(',').map((key) => key.trim())
   const keys = [...requested, requested.at(-1)?.startsWith('-') ? '-id' : 'id']
-  const byKeys = (a: Shown, b: Shown) => {
+  const byKeys = (a: ListedRecord, b: ListedRecord) => {
     for (const key of keys) {
       const order = compare(key.replace('-', ''), a, b) * (key.startsWith('-') ? -1 : 1)
       if (order !== 0) return order
@@ -99,7 +99,7 @@ const SEVERAL_KEYS = [
 onEach('records are ordered as requested, with missing values first, or last if descending', async (t, dialect) => {
   const app = await openFilled(dialect)
   for (const resource of [products, categories]) {
-    const all: Shown[] = (await get(app, `/api/${resource.table}/?page_size=100`)).body.results
+    const all: ListedRecord[] = (await get(app, `/api/${resource.table}/?page_size=100`)).body.results
     t.strictSame(
       all.map(({ id }) => id),
       all.map((_, index) => index + 1),

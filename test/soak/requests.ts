@@ -234,10 +234,10 @@ const moreHeaders = mostly(
   12,
 )
 
-type Sent = Pick<Request, 'headers' | 'body' | 'cut'>
+type Content = Pick<Request, 'headers' | 'body' | 'cut'>
 
 /** Ways to mark the end of a body. */
-const framings: Record<string, (body: string) => Sent> = {
+const framings: Record<string, (body: string) => Content> = {
   length: (body) => ({ headers: [['Content-Length', String(body.length)]], body }),
   chunked: (body) => ({
     headers: [['Transfer-Encoding', 'chunked']],
@@ -249,7 +249,7 @@ const framings: Record<string, (body: string) => Sent> = {
 }
 const content = fc
   .tuple(mostly(word('length length chunked'), word('none short broken'), 25), contentType, body)
-  .map(([framing, type, body]): Sent => {
+  .map(([framing, type, body]): Content => {
     const { headers, ...sent } = framings[framing]?.(body) ?? { headers: [] }
     return { headers: [['Content-Type', type], ...headers], ...sent }
   })
@@ -266,13 +266,13 @@ const wild: fc.Arbitrary<Request> = fc
     needless: fc.nat({ max: 9 }),
   })
   .map(({ method, target, version, host, moreHeaders, content, needless }) => {
-    const { headers, ...sent }: Sent = /^(GET|HEAD|DELETE|OPTIONS)$/.test(method) && needless > 0 ? { headers: [] } : content
+    const { headers, ...sent }: Content = /^(GET|HEAD|DELETE|OPTIONS)$/.test(method) && needless > 0 ? { headers: [] } : content
     const hostHeaders: Headers = host === undefined ? [] : [['Host', host]]
     return { method, target, version, headers: [...hostHeaders, ['Connection', 'close'], ...moreHeaders, ...headers], ...sent }
   })
 
 function plain(method: string, target: string, body?: string): Request {
-  const { headers, ...sent }: Sent = body === undefined ? { headers: [] } : (framings.length?.(body) ?? { headers: [] })
+  const { headers, ...sent }: Content = body === undefined ? { headers: [] } : (framings.length?.(body) ?? { headers: [] })
   const fixed: Headers = [
     ['Host', 'localhost'],
     ['Connection', 'close'],

@@ -20,19 +20,19 @@ const say = (text: string) => void process.stdout.write(`${text}\n`)
 /** The phase in which a connection is lost: during the request, some time after it, or during the answer. */
 type Loss = 'request' | 'after' | 'answer' | undefined
 
-interface Told {
+interface Reply {
   status: number
   replayed: boolean
   body: { id?: number; name?: string; code?: string }
 }
 
 /** Sends a request on a new connection. Resolves with undefined if the connection is lost. */
-function attempt(origin: string, key: string, body: string, loss: Loss): Promise<Told | undefined> {
+function attempt(origin: string, key: string, body: string, loss: Loss): Promise<Reply | undefined> {
   const { hostname, port, host } = new URL(origin)
   const headers = { ...AUTHORIZATION, host, connection: 'close', 'content-type': 'application/json', 'idempotency-key': `"${key}"` }
   const lines = Object.entries({ ...headers, 'content-length': Buffer.byteLength(body) }).map(([name, value]) => `${name}: ${value}\r\n`)
   const request = `POST /api/products/ HTTP/1.1\r\n${lines.join('')}\r\n${body}`
-  const { promise, resolve, reject } = Promise.withResolvers<Told | undefined>()
+  const { promise, resolve, reject } = Promise.withResolvers<Reply | undefined>()
   const socket = dial(Number(port), hostname)
   const chunks: Buffer[] = []
   const readAnswer = () => Buffer.concat(chunks).toString()
@@ -54,7 +54,7 @@ function attempt(origin: string, key: string, body: string, loss: Loss): Promise
 }
 
 /** Parses an answer; undefined if it is incomplete. */
-function parse(answer: string): Told | undefined {
+function parse(answer: string): Reply | undefined {
   const [head = '', body = ''] = answer.split('\r\n\r\n', 2)
   const length = Number(/^content-length: (\d+)/im.exec(head)?.[1])
   if (Buffer.byteLength(body) !== length) return undefined

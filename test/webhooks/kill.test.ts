@@ -20,7 +20,7 @@ const WRITERS = 4
 /** Milliseconds within which every delivery must arrive. A killed process's attempts are repeated after 30 s. */
 const PATIENCE = 600_000
 
-interface Written {
+interface Update {
   product: number
   stock: number
 }
@@ -31,7 +31,7 @@ interface Ledger {
   acknowledged: Set<string>
 }
 
-const formatName = ({ product, stock }: Written): string => `${product}:${stock}`
+const formatName = ({ product, stock }: Update): string => `${product}:${stock}`
 const readName = ({ event }: Received): string => formatName({ product: event.data.id, stock: event.data.record.stock })
 
 class Service {
@@ -85,7 +85,7 @@ class Service {
   }
 }
 
-async function write(service: Service, { requested, acknowledged }: Ledger, updates: Written[], onAcknowledged: () => void): Promise<void> {
+async function write(service: Service, { requested, acknowledged }: Ledger, updates: Update[], onAcknowledged: () => void): Promise<void> {
   for (let update = updates.shift(); update; update = updates.shift()) {
     const { product, stock } = update
     requested.add(formatName(update))
@@ -114,7 +114,7 @@ onEach(`${UPDATES} acknowledged updates are all delivered despite ${KILLS} kills
   for (let n = 1; n <= WRITERS; n++) await service.create('/api/products/', { sku: `P${n}`, name: 'Shirt', price: 1 })
 
   // Each update sets a unique stock. A few requests are refused and must cause no delivery.
-  const updates = Array.from({ length: UPDATES }, (_, n): Written => ({ product: (n % WRITERS) + 1, stock: n + 1 }))
+  const updates = Array.from({ length: UPDATES }, (_, n): Update => ({ product: (n % WRITERS) + 1, stock: n + 1 }))
   const parts = [...Map.groupBy(updates, ({ product }) => product).values()]
   const ledger: Ledger = { requested: new Set(), acknowledged: new Set() }
   const moments = Array.from({ length: KILLS }, () => Math.floor(Math.random() * UPDATES)).sort((a, b) => a - b)
