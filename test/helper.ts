@@ -50,7 +50,7 @@ const tokens = new WeakMap<App, string>()
 /** Returns the header with the application's admin key. Throws if `build` did not create the application. */
 export function authorization(app: App): { authorization: string } {
   const token = tokens.get(app)
-  if (token === undefined) throw new Error('there is no key of this application')
+  if (token === undefined) throw new Error('build() did not create this application, so it has no key')
   return { authorization: `Bearer ${token}` }
 }
 
@@ -82,7 +82,7 @@ export function withoutCursor(link: string | null): string | null {
   const [url = '', query = ''] = link.split('?')
   const pairs = query.split('&')
   const rest = pairs.filter((pair) => !/^cursor=[\w-]{24,}$/.test(pair))
-  if (rest.length !== pairs.length - 1) throw new Error(`a link without a cursor: ${link}`)
+  if (rest.length !== pairs.length - 1) throw new Error(`the link must have exactly one cursor: ${link}`)
   return rest.length > 0 ? `${url}?${rest.join('&')}` : url
 }
 
@@ -106,7 +106,7 @@ export async function findIds(db: Database, clause: Clause): Promise<number[]> {
   const { check, ids } = buildQueries(clause)
   const checked = await readIds(check)
   const indexed = ids ? await readIds(ids) : checked
-  if (!isDeepStrictEqual(indexed, checked)) throw new Error(`the index finds ${indexed}, and a look at each row ${checked}`)
+  if (!isDeepStrictEqual(indexed, checked)) throw new Error(`the index finds ${indexed}, but a test of each row ${checked}`)
   return checked
 }
 

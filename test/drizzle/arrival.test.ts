@@ -51,7 +51,7 @@ const LONG = '/api/products/?stock__in!=2,3'
 
 t.test('a list is abandoned at its deadline while it waits for a thread, but its page is read without a count [sqlite]', async (t) => {
   const [sqlite] = DIALECTS
-  if (!sqlite) throw new Error('SQLite is always there')
+  if (!sqlite) throw new Error('SQLite must be available')
   const app = await build(t, sqlite, { env: { QUERY_TIMEOUT: SOON, CACHE_TTL: '0' } })
   const query = await connect(t, app.config.DATABASE_URL)
   await query(`with recursive numbers (n) as (select 1 union all select n + 1 from numbers where n < 30000)

@@ -108,7 +108,7 @@ async function compileSelection(db: Database, text: string): Promise<Selection> 
     }
   }
   await listRecords({ ...db, list: recordSelection }, products, values, { countLimit: COUNT_LIMIT })
-  if (!compiled) throw new Error(`${text} asked nothing`)
+  if (!compiled) throw new Error(`${text} read no list`)
   return compiled
 }
 

@@ -225,7 +225,7 @@ function buildConditions(resource: Resource, db: Database): Map<string, Conditio
     const [name = '', lookup = 'exact'] = parameter.replace('!', '').split('__') as [string, LookupName]
     const field = fields.get(name)
     const picked = field && pickValues[lookup]?.(field).filter((text) => text !== '')
-    if (!field || !picked || picked.length === 0) throw new Error(`${parameter}: this test knows no values for it`)
+    if (!field || !picked || picked.length === 0) throw new Error(`${parameter} has no values in this test`)
     const isPositive = !parameter.endsWith('!')
     const conditions = [...new Set(picked)].map((text) => {
       const test = meets[lookup](field.kind, text)

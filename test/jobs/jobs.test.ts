@@ -35,7 +35,7 @@ const start = (t: Test, dialect: Dialect, handlers: Record<string, JobHandler>, 
 
 const add = async (app: App, name: string, n: number, options: EnqueueOptions = {}): Promise<string> => {
   const id = await app.db.write((tx) => app.jobs.add(tx, name, { n }, options))
-  if (id === undefined) throw new Error('it was not enqueued')
+  if (id === undefined) throw new Error('the job was not enqueued')
   return id
 }
 
@@ -47,8 +47,8 @@ const waitForStatus = (app: App, id: string, status: string): Promise<Body> =>
     return job.status === status && job
   }, `the job ${id} ${status}`)
 
-const NOBODY = kind(() => {
-  throw new Error('nobody works')
+const NEVER_RUN = kind(() => {
+  throw new Error('this job must not run')
 })
 
 onEach('a job exists once its transaction commits, and runs once', async (t, dialect) => {
@@ -128,7 +128,7 @@ onEach('a job with a later start waits', async (t, dialect) => {
 })
 
 onEach('a key allows one waiting job of its kind, even while another runs', async (t, dialect) => {
-  const app = await build(t, dialect, { handlers: { 'test.run': NOBODY, 'test.other': NOBODY } })
+  const app = await build(t, dialect, { handlers: { 'test.run': NEVER_RUN, 'test.other': NEVER_RUN } })
   const keyed = (key: string, name = 'test.run') => app.db.write((tx) => app.jobs.add(tx, name, { n: 1 }, { key }))
   const first = await keyed('a')
   t.type(first, 'string')
@@ -140,7 +140,7 @@ onEach('a key allows one waiting job of its kind, even while another runs', asyn
   t.type(await keyed('a'), 'string', 'the first job runs')
   t.equal(await keyed('a'), undefined)
   const [one] = jobs.filter(({ id }) => id === first)
-  if (!one) throw new Error('the first was not claimed')
+  if (!one) throw new Error('the first job was not claimed')
   await app.jobs.queue.fail(one, 'in vain')
   t.match(await readJob(app, one.id), { status: 'waiting', attempts: 1, error: 'in vain' }, 'the first job waits for a retry')
   for (const job of await app.jobs.queue.claim('test.run', 10)) await app.jobs.queue.complete(job, undefined)
@@ -149,7 +149,7 @@ onEach('a key allows one waiting job of its kind, even while another runs', asyn
 })
 
 onEach('a poll finds the kinds that have a due job', async (t, dialect) => {
-  const app = await build(t, dialect, { handlers: { 'test.run': NOBODY, 'test.later': NOBODY, 'test.other': NOBODY } })
+  const app = await build(t, dialect, { handlers: { 'test.run': NEVER_RUN, 'test.later': NEVER_RUN, 'test.other': NEVER_RUN } })
   await add(app, 'test.run', 1)
   await add(app, 'test.later', 1, { runAt: new Date(Date.now() + 3_600_000) })
   const kinds = ['test.run', 'test.later', 'test.other']
@@ -194,7 +194,7 @@ onEach('a failing job is retried at growing intervals and then fails for good', 
 })
 
 onEach('an invalid payload or unknown kind is not enqueued', async (t, dialect) => {
-  const app = await build(t, dialect, { handlers: { 'test.run': NOBODY } })
+  const app = await build(t, dialect, { handlers: { 'test.run': NEVER_RUN } })
   for (const [name, payload] of [
     ['test.run', { n: 'x' }],
     ['test.run', {}],
@@ -286,7 +286,7 @@ onEach('another worker takes over the job of a worker that vanished', async (t, 
   const queue: Queue = dialect.name === 'pg' ? idle.jobs.queue : new TableQueue(idle.db, new Map([['test.run', TERMS]]), 8_000)
   const id = await add(idle, 'test.run', 1)
   const [lostJob] = await queue.claim('test.run', 5)
-  if (lostJob?.id !== id) throw new Error('it was not claimed')
+  if (lostJob?.id !== id) throw new Error('the job was not claimed')
   t.match(await readJob(idle, id), { status: 'running', attempts: 1 })
   const app = await start(t, onSameDatabase(idle), handlers)
   t.match(await waitForStatus(app, await add(app, 'test.run', 2), 'done'), { result: { n: 2 } })
@@ -381,7 +381,7 @@ const WORKER = new URL('worker-process.ts', import.meta.url).pathname
 const JOBS = 200
 
 onEach('three processes share the jobs, and no job runs twice', async (t, dialect) => {
-  const app = await build(t, dialect, { handlers: { 'test.share': NOBODY } })
+  const app = await build(t, dialect, { handlers: { 'test.share': NEVER_RUN } })
   const query = await connect(t, app.config.DATABASE_URL)
   await query('create table ran (n integer not null, process integer not null)')
   const children = Array.from({ length: 3 }, () => startNode(t, [WORKER], { DATABASE_URL: app.config.DATABASE_URL }))

@@ -60,7 +60,7 @@ onEach('a service with another schema than its code is not ready', async (t, dia
   }
   await checkReadiness(t, app, true, 'the original schema')
   const [part] = rows.filter(({ kind }) => kind === 'derived')
-  if (!part) throw new Error('nothing is derived')
+  if (!part) throw new Error('the schema has no derived part')
   await remove(part)
   log.length = 0
   await checkReadiness(t, app, false, `without ${part.name}`)

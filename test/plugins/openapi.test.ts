@@ -596,7 +596,7 @@ onEach('every answer conforms to the document', async (t, dialect) => {
   ) => {
     const title = `${id} ${status} ${url}`
     const entry = operations.get(id)
-    if (!entry) throw new Error(`there is no operation ${id}`)
+    if (!entry) throw new Error(`the document has no operation ${id}`)
     const { method, path, operation } = entry
     const at = ['paths', path, method.toLowerCase()]
     const payload = typeof body === 'string' ? body : JSON.stringify(body)

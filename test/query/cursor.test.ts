@@ -129,7 +129,7 @@ const MAX_STEPS = 2_000
 async function follow(app: App, from: string, way: Way, meanwhile?: (answer: Answer) => Promise<unknown>): Promise<Step[]> {
   const steps: Step[] = []
   for (let url: string | null = from; url !== null; ) {
-    if (steps.length === MAX_STEPS) throw new Error(`${from} comes to no end by ${way}`)
+    if (steps.length === MAX_STEPS) throw new Error(`following ${way} from ${from} does not end`)
     const answer = await readPage(app, url)
     steps.push({ url, number: Number(readParameter(url, 'page') ?? 1), ids: readIds(answer) })
     url = answer.body[way]
@@ -389,7 +389,7 @@ const decodeCursor = (cursor: string) => Buffer.from(cursor, 'base64url')
 function changeText(cursor: string, change: (text: string) => string): string {
   const bytes = decodeCursor(cursor)
   const text = bytes.subarray(SIGNATURE).toString()
-  if (change(text) === text) throw new Error(`nothing is changed in ${text}`)
+  if (change(text) === text) throw new Error(`the change leaves ${text} as it is`)
   return Buffer.concat([bytes.subarray(0, SIGNATURE), Buffer.from(change(text))]).toString('base64url')
 }
 

@@ -377,7 +377,7 @@ t.test('a large sample stays varied and believable', async (t) => {
   const departments = new Map<string, Set<string>>()
   const faults: string[] = []
   for await (const line of sampleProducts(LARGE_SAMPLE)) {
-    if (!('value' in line)) throw new TypeError('the sample has a line that cannot be read')
+    if (!('value' in line)) throw new TypeError('the sample has an unreadable line')
     const { sku, name, description, price, brand, category } = line.value as Record<string, string> & { category: string[] }
     skus.add(String(sku))
     products.add(`${brand} ${name}`)
