@@ -55,12 +55,12 @@ export default fp(
     const { RATE_LIMIT_ANONYMOUS, RATE_LIMIT_AUTHENTICATED, RATE_LIMIT_WINDOW } = app.config
     const { redis } = app
     let warned = Number.NEGATIVE_INFINITY
-    const onForget = () => {
+    const onEvict = () => {
       if (performance.now() - warned < WARN_EVERY) return
       warned = performance.now()
       app.log.warn('more clients than can be remembered: those with the fewest requests are forgotten')
     }
-    const createMemoryLog = ({ limit, window }: Quota) => new MemoryLog({ limit, window, onForget, ...(clock && { clock }) })
+    const createMemoryLog = ({ limit, window }: Quota) => new MemoryLog({ limit, window, onEvict, ...(clock && { clock }) })
     const logs = new Map<string, RequestLog>()
     const createLog = (quota: Quota): RequestLog =>
       redis ? new RedisLog(redis, quota, createMemoryLog(quota), { ...(clock && { clock }) }) : createMemoryLog(quota)

@@ -1,19 +1,19 @@
-// The log, and what never gets into it: keys, passwords and cookies, wherever they stand.
+// The log. Keys, passwords and cookies are masked wherever they occur.
 import type { FastifyServerOptions } from 'fastify'
 import type { Config } from './config.ts'
 
-/** Headers that say who somebody is. */
+/** Headers with credentials. */
 const SECRET_HEADERS = ['authorization', 'proxy-authorization', 'cookie', 'set-cookie']
 
 const REDACTED = '[redacted]'
 
-/** What has a secret in it as it stands in a line of JSON: a text without which it is not there, and what of it goes. */
-const secrets: [sign: RegExp, pattern: RegExp, replacement: string][] = [
-  // A key, with its underscores as a URL may have them too. Its number says which one it was.
+/** Secrets in a line of JSON: a quick test, the pattern of the secret, and its replacement. */
+const secrets: [quickTest: RegExp, pattern: RegExp, replacement: string][] = [
+  // An API key, whose underscores a URL may encode. Its id stays readable.
   [/stk/, /(stk(?:_|%5f)\d+(?:_|%5f))[\da-z]+/gi, `$1${REDACTED}`],
-  // The password of a URL. What is escaped belongs to it.
+  // The password of a URL, including escaped characters.
   [/:\/\//, /(:\/\/[^\s:@/"\\]*:)(?:[^\s@/"\\]|\\.)+(?=@)/g, `$1${REDACTED}`],
-  // Headers at any depth: `redact` would take 2 µs a line to look for them.
+  // Headers at any depth. The `redact` option would take 2 µs per line.
   [
     /authorization|cookie/i,
     new RegExp(`("(?:${SECRET_HEADERS.join('|')})":)(?:"(?:[^"\\\\]|\\\\.)*"|\\[[^\\]]*\\])`, 'gi'),
@@ -21,15 +21,19 @@ const secrets: [sign: RegExp, pattern: RegExp, replacement: string][] = [
   ],
 ]
 
-/** Every line goes through here before it is written. */
+/** Masks the secrets in a log line. */
 export const maskSecrets = (line: string): string =>
-  secrets.reduce((masked, [sign, pattern, replacement]) => (sign.test(masked) ? masked.replace(pattern, replacement) : masked), line)
+  secrets.reduce(
+    (masked, [quickTest, pattern, replacement]) => (quickTest.test(masked) ? masked.replace(pattern, replacement) : masked),
+    line,
+  )
 
-/** Where lines go. */
+/** Destination of log lines. */
 export interface LogStream {
   write(line: string): void
 }
 
+/** Creates Fastify's logger options. Logs to the standard output by default. */
 export const createLoggerOptions = ({ LOG_LEVEL }: Config, stream?: LogStream): FastifyServerOptions['logger'] => ({
   level: LOG_LEVEL,
   redact: { paths: SECRET_HEADERS.map((name) => `headers["${name}"]`), censor: REDACTED },

@@ -1,14 +1,14 @@
-// A connection to Redis that may be away at any time: whoever asks learns that soon, and it comes back by itself.
+// A connection to Redis that fails fast and reconnects by itself.
 import { Redis, type RedisOptions } from 'ioredis'
 
-/** Milliseconds in which Redis answers a command, or is away. */
+/** Milliseconds after which a command fails and Redis counts as unavailable. */
 export const COMMAND_TIMEOUT = 200
-/** Milliseconds in which a connection has to be made, by TLS where the URL says so, and looked at. */
+/** Milliseconds for connecting, including TLS. */
 const CONNECT_TIMEOUT = 1_000
-/** Milliseconds for which Redis is left alone after it failed. */
+/** Milliseconds between a failure and the next attempt to connect. */
 export const RETRY_DELAY = 1_000
 
-/** A connection that was lost is never made again: a new one takes its place, so that nothing that was sent on it is sent twice. */
+/** ioredis must not reconnect: a new client replaces a lost connection, so that no command is sent twice. */
 const OPTIONS: RedisOptions = {
   lazyConnect: true,
   enableOfflineQueue: false,
@@ -20,38 +20,39 @@ const OPTIONS: RedisOptions = {
 
 export interface ConnectionOptions {
   scripts?: RedisOptions['scripts']
-  /** Whether Redis can do what will be asked of it is seen by asking that. */
+  /** Runs a command that shows whether Redis can do its work. */
   probe(redis: Redis): Promise<unknown>
-  /** Told when Redis is away, with the reason, and when it is back; never twice the same. At first it is taken to be there. */
-  onChange?: (away: boolean, reason: string) => void
+  /** Called when Redis becomes unavailable, with the reason, and when it is available again. At first it counts as available. */
+  onChange?: (isAway: boolean, reason: string) => void
 }
 
 export class Connection {
   readonly #url: string
   readonly #options: ConnectionOptions
-  /** The one that answers; none while Redis is away. */
+  /** The working client; undefined while Redis is unavailable. */
   #redis: Redis | undefined
-  #told = false
+  #reportedAway = false
   #retry: NodeJS.Timeout | undefined
-  #closed = false
+  #isClosed = false
 
   private constructor(url: string, options: ConnectionOptions) {
     this.#url = url
     this.#options = options
   }
 
-  /** Resolves when Redis has answered, or is away. Never rejects. */
+  /** Opens a connection. Resolves when Redis has answered or is unavailable. Never rejects. */
   static async open(url: string, options: ConnectionOptions): Promise<Connection> {
     const connection = new Connection(url, options)
     await connection.#connect()
     return connection
   }
 
+  /** Whether Redis is unavailable. */
   get isAway(): boolean {
     return this.#redis === undefined
   }
 
-  /** What Redis answers; undefined where it is away, does not do it, or takes longer than ANSWER_WITHIN. Never rejects. */
+  /** Runs a command. Returns undefined if Redis is unavailable, fails, or takes longer than COMMAND_TIMEOUT. Never rejects. */
   async run<T>(command: (redis: Redis) => Promise<T>): Promise<T | undefined> {
     const redis = this.#redis
     if (!redis) return undefined
@@ -63,9 +64,9 @@ export class Connection {
     }
   }
 
-  /** Whoever still waits for an answer gets undefined. */
+  /** Closes the connection. Pending commands return undefined. */
   async close(): Promise<void> {
-    this.#closed = true
+    this.#isClosed = true
     clearTimeout(this.#retry)
     this.#redis?.disconnect()
     this.#redis = undefined
@@ -81,12 +82,12 @@ export class Connection {
     try {
       await withTimeout(redis.connect(), CONNECT_TIMEOUT)
       await withTimeout(this.#options.probe(redis), COMMAND_TIMEOUT)
-      if (this.#closed) return redis.disconnect()
+      if (this.#isClosed) return redis.disconnect()
       this.#redis = redis
-      this.#tell(false, '')
+      this.#report(false, '')
     } catch (error) {
       redis.disconnect()
-      this.#leaveAlone(reason || describeError(error, redis))
+      this.#scheduleRetry(reason || describeError(error, redis))
     }
   }
 
@@ -94,23 +95,23 @@ export class Connection {
     if (redis !== this.#redis) return
     this.#redis = undefined
     redis.disconnect()
-    this.#leaveAlone(reason)
+    this.#scheduleRetry(reason)
   }
 
-  #leaveAlone(reason: string): void {
-    if (this.#closed) return
-    this.#tell(true, reason)
+  #scheduleRetry(reason: string): void {
+    if (this.#isClosed) return
+    this.#report(true, reason)
     this.#retry = setTimeout(() => void this.#connect(), RETRY_DELAY).unref()
   }
 
-  #tell(away: boolean, reason: string): void {
-    if (away === this.#told) return
-    this.#told = away
-    this.#options.onChange?.(away, reason)
+  #report(isAway: boolean, reason: string): void {
+    if (isAway === this.#reportedAway) return
+    this.#reportedAway = isAway
+    this.#options.onChange?.(isAway, reason)
   }
 }
 
-/** Only text: an error of ioredis carries the command, which may be the one with the password. Redis may repeat that too. */
+/** Returns only the text of an error, without the password: errors of ioredis carry the command, which may contain it. */
 function describeError(error: unknown, redis: Redis): string {
   const { message, code } = error as { message?: string; code?: string }
   const { password } = redis.options
@@ -118,7 +119,7 @@ function describeError(error: unknown, redis: Redis): string {
   return password ? reason.replaceAll(password, '***') : reason
 }
 
-/** Rejects where there is no answer in time. One that has arrived, and was not read because this process was busy, is in time. */
+/** Rejects after a time without an answer. An answer that arrived while this process was busy still counts as in time. */
 function withTimeout<T>(answer: Promise<T>, milliseconds: number): Promise<T> {
   return new Promise((resolve, reject) => {
     const late = () => reject(new Error(`no answer within ${milliseconds} ms`))

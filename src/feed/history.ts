@@ -1,4 +1,4 @@
-// What was done to one record, and how a state of it is brought back, as routes.
+// Routes for the history of a record, and for restoring an earlier state.
 import type { FastifyRequest } from 'fastify'
 import { readHistory } from '../changelog/read.ts'
 import { Problem } from '../errors.ts'
@@ -12,7 +12,8 @@ import { buildWriteContext } from '../records/transaction.ts'
 import { formatMembers } from './page.ts'
 import { buildHistoryRouteSchema, buildRestoreSchema, computeHistoryAccess, DEFAULT_HISTORY_PAGE, type HistoryQuery } from './schemas.ts'
 
-/** Entries behind a page that tell whether it is the last: one may belong to it, for a deletion has the version of the change before it. */
+/** Entries read beyond a page to see whether it is the last. Two, because a deletion has the version of the change before it and is not
+ * separated from it. */
 const LOOKAHEAD = 2
 
 export function addHistoryRoute(app: App, resource: Resource): void {
@@ -24,10 +25,10 @@ export function addHistoryRoute(app: App, resource: Resource): void {
       const { id } = request.params
       const { before = MAX_INTEGER, page_size: size = DEFAULT_HISTORY_PAGE } = request.query as HistoryQuery
       const entries = await readHistory(db, db, resource.table, id, before, size + LOOKAHEAD)
-      // Of a record that is there, nothing may be kept, or nothing be older.
+      // An existing record may have no entries left, or none before `before`. Otherwise this throws `not-found`.
       if (entries.length === 0 && (await readHistory(db, db, resource.table, id, MAX_INTEGER, 1)).length === 0)
         await readRecord(db, resource, id)
-      // What has the same version is not parted: the next page begins below it.
+      // Entries with the same version stay on one page, because the next page starts below that version.
       const shown = entries.slice(0, entries[size]?.version === entries[size - 1]?.version ? size + 1 : size)
       const query = new URLSearchParams({
         before: String(shown.at(-1)?.version),
@@ -51,11 +52,10 @@ export function addRestoreRoute(app: App, resource: Resource): void {
   )
 }
 
-/** Throws `malformed-request`. */
+/** Reads the preconditions of a restore. Throws `malformed-request`. */
 const readRestoreConditions = (request: FastifyRequest): RestorePreconditions => ({
   present: preconditionFor(request),
   deleted() {
-    if (request.headers['if-match'] !== undefined)
-      throw new Problem('precondition-failed', 'If-Match does not hold: the record was deleted.')
+    if (request.headers['if-match'] !== undefined) throw new Problem('precondition-failed', 'If-Match failed: the record was deleted.')
   },
 })

@@ -1,4 +1,4 @@
-// Where in the feed a client is: behind an entry, which the text of the position names so that no other is taken for it.
+// Positions in the feed. A position identifies the entry before it, and cannot be confused with another entry after a restored backup.
 import { sql } from 'drizzle-orm'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { findEntry, findNewestEntry, type StoredEntry } from '../changelog/read.ts'
@@ -7,57 +7,57 @@ import { digest } from '../http/etags.ts'
 import { parameter } from '../query/querystring.ts'
 import { Unreadable } from '../query/values.ts'
 
-/** Behind the entry with an id. `check` is of its content: after a restore the id may be given to another. */
+/** A position after the entry `id`. `check` is a digest of the entry: after a restored backup, another entry may get the id. */
 export interface Position {
   id: number
   check: string
 }
 
-/** Before the first entry that there ever was. */
+/** The position before the first entry of all time. */
 export const BEGINNING: Position = { id: 0, check: '' }
 
 /** Characters of a check: 48 bits. */
 const CHECK_LENGTH = 8
 const FORM = new RegExp(`^([1-9]\\d{0,15})-([\\w-]{${CHECK_LENGTH}})$`)
 
-/** What a position is made of. */
+/** The columns of an entry that its position is computed from. */
 type PositionSource = Pick<StoredEntry, 'id' | 'resource' | 'record' | 'operation' | 'version' | 'at'>
 
-/** Of the table `stockroom_feed`. */
+/** Rows of the table `stockroom_feed`. */
 export interface Marks {
-  /** The last entry that was forgotten: what is kept begins behind it. */
+  /** Position after the last pruned entry. */
   pruned: Position
-  /** Up to there, positions have its check in theirs. */
+  /** End of the change log at the last restore of a backup. Checks of positions up to here include its check. */
   restored: Position
 }
 
-/** The position behind an entry. */
+/** Computes the position after an entry. */
 export function computePosition({ id, resource, record, operation, version, at }: PositionSource, { restored }: Marks): Position {
-  const named = [id, resource, record, operation, version, at, ...(id <= restored.id ? [restored.check] : [])]
-  return { id, check: digest(JSON.stringify(named)).slice(0, CHECK_LENGTH) }
+  const parts = [id, resource, record, operation, version, at, ...(id <= restored.id ? [restored.check] : [])]
+  return { id, check: digest(JSON.stringify(parts)).slice(0, CHECK_LENGTH) }
 }
 
 export const formatPosition = ({ id, check }: Position): string => (id === 0 ? '0' : `${id}-${check}`)
 
-/** Undefined for what is no position. */
+/** Parses a position; undefined for an invalid text. */
 export function parsePosition(text: string): Position | undefined {
   if (text === '0') return BEGINNING
   const [, id, check] = FORM.exec(text) ?? []
   return id === undefined || check === undefined ? undefined : { id: Number(id), check }
 }
 
-/** The parameter by which a client says where it is. `absent` is what is meant without it. */
+/** Builds the parameter `since`. `absent` describes the default. */
 export const buildSinceParameter = (absent: string) =>
   parameter<Position | 'now'>(
     {
       type: 'string',
       pattern: `^(now|0|[1-9]\\d*-[\\w-]{${CHECK_LENGTH}})$`,
-      description: `A \`position\` of an earlier answer, or \`now\`: the present end of the feed. Without it: ${absent}`,
+      description: `\`position\` of an earlier response, or \`now\` for the current end of the feed. Default: ${absent}.`,
     },
     {
       read(text) {
         const position = text === 'now' ? text : parsePosition(text)
-        if (!position) throw new Unreadable('is no position: take one from an answer as it is, or write now')
+        if (!position) throw new Unreadable('is not a position: copy one from a response, or use now')
         return position
       },
       write: (value) => (value === 'now' ? value : formatPosition(value)),
@@ -66,20 +66,21 @@ export const buildSinceParameter = (absent: string) =>
 
 const MARKS = sql`select name, change, digest from stockroom_feed`
 
+/** Reads the marks from the database or within a transaction. */
 export async function readMarks(on: Queries | Pick<Database, 'readRows'>): Promise<Marks> {
   const rows = 'readRows' in on ? await on.readRows(MARKS, []) : await on.runPrepared(MARKS, [])
   const marks = new Map(rows.map(([name, id, check]) => [name, { id: Number(id), check: String(check) }]))
   return { pruned: marks.get('pruned') ?? BEGINNING, restored: marks.get('restored') ?? BEGINNING }
 }
 
-/** Remembers the last entry that was forgotten, in the transaction that forgets it. */
+/** Records the last pruned entry, in the transaction that prunes it. */
 export async function markPruned(tx: Queries, entry: PositionSource): Promise<void> {
   const { id, check } = computePosition(entry, await readMarks(tx))
   await tx.run(sql`insert into stockroom_feed (name, change, digest) values ('pruned', ${id}, ${check})
     on conflict (name) do update set change = excluded.change, digest = excluded.digest`)
 }
 
-/** Behind the last entry that can be read. */
+/** Reads the current end of the feed. */
 export async function readEnd(db: Database): Promise<Position> {
   const newest = await findNewestEntry(db, db)
   const marks = await readMarks(db)
@@ -87,17 +88,17 @@ export async function readEnd(db: Database): Promise<Position> {
 }
 
 /**
- * Throws `position-gone` where entries behind a position were forgotten, or it is none of this log. They are forgotten in their order:
- * where one is still there, so is all that comes after it.
+ * Throws `position-gone` if entries after a position were pruned, or if it does not belong to this change log. Entries are pruned in their
+ * order: if the entry before the position exists, so do all later ones.
  */
 export async function checkAvailable(db: Database, { id, check }: Position): Promise<void> {
   const entry = await findEntry(db, db, id)
-  // Only now: an entry that was forgotten meanwhile is found to be so.
+  // Read after the entry, so that an entry pruned in between is noticed.
   const marks = await readMarks(db)
-  const known = entry ? computePosition(entry, marks) : marks.pruned
-  if (known.id === id && known.check === check) return
+  const current = entry ? computePosition(entry, marks) : marks.pruned
+  if (current.id === id && current.check === check) return
   throw new Problem(
     'position-gone',
-    'What came after this position is no longer kept, or the database was restored from a backup: read everything anew, from since=now on.',
+    'Changes after this position were pruned, or the database was restored from a backup. Read all records again, then follow the feed from since=now.',
   )
 }

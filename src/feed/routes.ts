@@ -1,4 +1,4 @@
-// The feed as routes: page by page, and as a stream.
+// Routes of the feed: pages and a stream.
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { ApiKey } from '../auth/keyring.ts'
@@ -10,7 +10,7 @@ import { readPage } from './page.ts'
 import { checkAvailable, formatPosition, type Position, parsePosition, readEnd } from './positions.ts'
 import { buildFeedSchema, buildStreamSchema, DEFAULT_FEED_PAGE, EVENT_STREAM, type FeedQuery } from './schemas.ts'
 
-/** Milliseconds in which a client that is slow to read can take the end of its stream. */
+/** Milliseconds for a slow client to read the end of its stream. */
 const LINGER = 1_000
 
 export function addFeedRoute(app: App): void {
@@ -23,12 +23,12 @@ export function addFeedRoute(app: App): void {
         ? { results: [], position: await readEnd(db), more: false }
         : await readPage(db, since, page_size, { key, resources, ...(resource !== undefined && { resource }) })
     const position = formatPosition(page.position)
-    const following = new URLSearchParams({
+    const nextQuery = new URLSearchParams({
       ...(page_size !== DEFAULT_FEED_PAGE && { page_size: String(page_size) }),
       ...(resource !== undefined && { resource }),
       since: position,
     })
-    const members = { position, next: `${origin}/api/changes/?${following}`, more: page.more, lag_seconds: lag }
+    const members = { position, next: `${origin}/api/changes/?${nextQuery}`, more: page.more, lag_seconds: lag }
     const results = page.results.map(({ json }) => json).join()
     return reply.type(PAGE_TYPE).send(serialisePage(members, `[${results}]`))
   })
@@ -37,25 +37,25 @@ export function addFeedRoute(app: App): void {
 export function addStreamRoute(app: App): void {
   app.get('/', { schema: buildStreamSchema(app.resources), config: { access: 'key' } }, async (request, reply) => {
     const { key, method } = request
-    if (!key) throw new TypeError('a route whose access is key was reached without one')
+    if (!key) throw new TypeError('a route with access "key" was reached without a key')
     const since = await readStart(request)
     reply.type(EVENT_STREAM).headers({ 'x-accel-buffering': 'no', connection: 'close' })
     return reply.send(method === 'HEAD' ? Readable.from([]) : createEventStream(request, reply, key, since))
   })
 }
 
-/** Where a client goes on: what it has seen last goes before what its URL says, which is the same when it comes back. */
+/** Reads the start of a stream. Last-Event-ID overrides `since`, because a reconnecting client repeats its URL. Throws `position-gone`. */
 async function readStart({ headers, query, server: { db } }: FastifyRequest): Promise<Position> {
   const { since = 'now' } = query as FeedQuery
   const last = headers['last-event-id']
   const position = last ? parsePosition(String(last)) : since
-  if (!position) throw new Problem('malformed-request', 'Last-Event-ID is no position: send the id of an event as it came.')
+  if (!position) throw new Problem('malformed-request', 'Last-Event-ID is not a position. Send the id of the last event unchanged.')
   if (position === 'now') return readEnd(db)
   await checkAvailable(db, position)
   return position
 }
 
-/** The events of a stream, which ends with the connection, or with the service. */
+/** Creates the events of a stream. It ends when the connection closes or the service stops. */
 function createEventStream(request: FastifyRequest, reply: FastifyReply, key: ApiKey, since: Position): Readable {
   const { resources, streams } = request.server
   const { resource } = request.query as FeedQuery
@@ -65,6 +65,6 @@ function createEventStream(request: FastifyRequest, reply: FastifyReply, key: Ap
   signal.addEventListener('abort', () => setTimeout(() => reply.raw.destroy(), LINGER).unref())
   const verifyKey = () => request.server.verifyCurrentKey(request)
   const options = { key, resources, since, verifyKey, ...(resource !== undefined && { resource }) }
-  // Each piece is read when the one before it has gone.
+  // Reads the next block only after the previous one was sent.
   return Readable.from(streams.events(options, signal), { highWaterMark: 1 })
 }

@@ -1,4 +1,4 @@
-// What the OpenAPI document, and Fastify, are told of the feed, of a record's history and of bringing a state of it back.
+// Schemas of the feed, of a record's history and of restoring a state: for OpenAPI and validation.
 import { type TObject, Type } from '@sinclair/typebox'
 import { describeUnknown } from '../did-you-mean.ts'
 import type { ErrorCode } from '../errors.ts'
@@ -19,12 +19,12 @@ export const MAX_HISTORY_PAGE = 100
 const buildResourceParameter = (resources: readonly Resource[]) => {
   const names = resources.map(({ table }) => String(table))
   return parameter<string>(
-    { type: 'string', enum: names, description: 'Only what was done to records of this resource' },
+    { type: 'string', enum: names, description: 'Only changes of this resource.' },
     {
       read(text) {
         const name = text.trim()
         if (names.includes(name)) return name
-        throw new Unreadable(describeUnknown('is no resource', name, names))
+        throw new Unreadable(describeUnknown('is not a resource', name, names))
       },
       write: String,
     },
@@ -46,30 +46,38 @@ const buildQuerySchema = <T>(parameters: Record<string, object>) =>
 
 const nullable = (type: string, description: string) => Type.Unsafe({ type: [type, 'null'], description })
 
-/** Of an entry, in the feed and in a record's history. */
+/** Builds the members of an entry that the feed and the history share. */
 const buildEntryMembers = (record: object) => ({
   operation: Type.Unsafe({ type: 'string', enum: ['create', 'update', 'delete', 'rotate'] }),
-  version: Type.Unsafe({ type: 'integer', minimum: 1, maximum: MAX_INTEGER, description: 'Of the record afterwards or, deleted, before' }),
-  at: Type.Unsafe({ type: 'string', format: 'date-time', description: 'When it was done' }),
-  key: nullable('integer', 'Id of the API key that did it. Admins are told, and who did it; null for others, and for the command line'),
-  request: nullable('string', 'Id of the request that did it: as `key`'),
-  reason: nullable('string', 'Why, where it was said'),
+  version: Type.Unsafe({
+    type: 'integer',
+    minimum: 1,
+    maximum: MAX_INTEGER,
+    description: 'Version of the record after the change; before it, for a deletion.',
+  }),
+  at: Type.Unsafe({ type: 'string', format: 'date-time', description: 'Time of the change.' }),
+  key: nullable(
+    'integer',
+    'Id of the API key of the change. Shown to admins and to the key itself; otherwise null. Null for the command line.',
+  ),
+  request: nullable('string', 'Id of the request. Shown to the same clients as `key`.'),
+  reason: nullable('string', 'Reason that the client gave.'),
   changes: Type.Unsafe({
     type: 'object',
-    description: 'The old and the new value of each field that differs; null where there was, or is, no record',
+    description: 'Old and new value of each changed field; null if the record did not exist.',
     additionalProperties: { type: 'array', items: {}, minItems: 2, maxItems: 2 },
   }),
   record: Type.Unsafe({
     ...record,
-    description: 'The record afterwards; null where it was deleted, and in entries of versions that did not keep it',
+    description: 'The record after the change. Null for a deletion, and in entries of old versions of Stockroom that did not store it.',
   }),
 })
 
 const FeedEntry = Type.Object(
   {
-    position: Type.String({ description: 'Behind this entry' }),
+    position: Type.String({ description: 'Position after this entry.' }),
     resource: Type.String(),
-    id: Type.Integer({ minimum: 1, description: 'Of the record' }),
+    id: Type.Integer({ minimum: 1, description: 'Id of the record.' }),
     ...buildEntryMembers({ type: ['object', 'null'] }),
   },
   { additionalProperties: false },
@@ -77,12 +85,12 @@ const FeedEntry = Type.Object(
 
 const FeedPage = Type.Object(
   {
-    position: Type.String({ description: 'From where to go on' }),
-    next: Type.String({ format: 'uri', description: 'The page that follows, now or later' }),
-    more: Type.Boolean({ description: 'Whether there is something on it already' }),
+    position: Type.String({ description: 'Position after this page.' }),
+    next: Type.String({ format: 'uri', description: 'URL of the next page. It may still be empty.' }),
+    more: Type.Boolean({ description: 'Whether the next page has changes already.' }),
     lag_seconds: Type.Number({
       minimum: 0,
-      description: 'For how long the oldest change that cannot be shown yet has been waiting for a transaction that is still under way',
+      description: 'Age of the oldest change that is held back by a running transaction, in seconds.',
     }),
     results: Type.Array(FeedEntry),
   },
@@ -101,38 +109,38 @@ const FEED_ERRORS: readonly ErrorCode[] = [...listAccessErrors('key'), ...READ_E
 export const buildFeedSchema = (resources: readonly Resource[]) => ({
   ...buildOperation(
     'feed',
-    'What was created, changed and deleted, in order',
-    'Who follows `next` misses nothing and sees nothing twice. What only admins may read is shown to them alone. A page ends before its changes and records exceed 1 MiB, and has at least one entry. With `resource`, or without the role `admin`, a page may be empty while `more` is true: `position` has moved on.',
+    'Feed of changes, in order',
+    'A client that follows `next` misses no change and sees none twice. Changes of resources that only admins may read are hidden from others. A page is limited to 1 MiB of changes and records, but has at least one entry. With `resource`, or without the role `admin`, a page may be empty while `more` is true, because hidden changes were skipped.',
   ),
   querystring: buildQuerySchema<FeedQuery>({
-    since: buildSinceParameter('from the first change that is kept'),
+    since: buildSinceParameter('the oldest change'),
     resource: buildResourceParameter(resources),
     page_size: numberParameter(MAX_FEED_PAGE, 'Changes on a page', DEFAULT_FEED_PAGE),
   }),
-  response: buildResponses(200, { description: 'Changes, the oldest first', schema: FeedPage }, FEED_ERRORS),
+  response: buildResponses(200, { description: 'Changes, oldest first', schema: FeedPage }, FEED_ERRORS),
 })
 
 const STREAM_HEADERS = {
-  'X-Accel-Buffering': { type: 'string', const: 'no', description: 'A proxy is to pass on each event at once' },
+  'X-Accel-Buffering': { type: 'string', const: 'no', description: 'Tells proxies to pass on each event at once' },
 }
 
 /** The media type of Server-Sent Events. */
 export const EVENT_STREAM = 'text/event-stream'
 
 export function buildStreamSchema(resources: readonly Resource[]) {
-  const events = { description: 'Events, for as long as the client reads them', schema: Type.String(), headers: STREAM_HEADERS }
+  const events = { description: 'Events, until the client disconnects', schema: Type.String(), headers: STREAM_HEADERS }
   return {
     ...buildOperation(
       'stream',
-      'The same as Server-Sent Events, as it happens',
-      'Each `data` is an entry as in the list, each `id` its position, each `event` the resource and the operation: `products.update`. `gone` is the last event where the position is no longer kept.',
+      'Feed of changes as Server-Sent Events',
+      '`data` is an entry as in the feed, `id` its position, and `event` the resource and the operation, such as `products.update`. The event `gone` ends the stream if changes after the position were pruned.',
     ),
     querystring: buildQuerySchema<Omit<FeedQuery, 'page_size'>>({
-      since: buildSinceParameter('from now on'),
+      since: buildSinceParameter('now'),
       resource: buildResourceParameter(resources),
     }),
     headers: buildHeadersSchema({
-      'Last-Event-ID': { type: 'string', description: 'The `id` that the client has seen last. It goes before `since`' },
+      'Last-Event-ID': { type: 'string', description: '`id` of the last event that the client received. Overrides `since`.' },
     }),
     response: buildResponses(200, { ...events, type: EVENT_STREAM }, [...FEED_ERRORS, 'too-many-streams']),
   }
@@ -143,11 +151,11 @@ export interface HistoryQuery {
   page_size?: number
 }
 
-/** An entry of a record's history: `ProductChange`. */
+/** Builds the schema of a page of a record's history. */
 const buildHistorySchema = ({ schemas: { record } }: Resource) =>
   Type.Object(
     {
-      next: Type.Unsafe({ type: ['string', 'null'], format: 'uri', description: 'The page with what was before' }),
+      next: Type.Unsafe({ type: ['string', 'null'], format: 'uri', description: 'URL of the page with earlier changes.' }),
       results: Type.Array(
         Type.Object(buildEntryMembers({ anyOf: [{ $ref: `${record.$id}#` }, { type: 'null' }] }), { additionalProperties: false }),
       ),
@@ -155,23 +163,22 @@ const buildHistorySchema = ({ schemas: { record } }: Resource) =>
     { additionalProperties: false },
   )
 
-/** Old prices, reasons and deleted records are not public, so history needs a key even where records do not. */
+/** Returns the access that a history requires. It always requires a key: old prices, reasons and deleted records are not public. */
 export const computeHistoryAccess = ({ access: { read } }: Resource): Access => (read === 'read' || read === 'anyone' ? 'key' : read)
 
 export const buildHistoryRouteSchema = (resource: Resource) => ({
-  ...describeRead(resource, 'history', 'What was done to'),
-  description:
-    'The newest first, as far back as changes are kept. That of a record that was deleted is there too. It needs a key, of any role.',
+  ...describeRead(resource, 'history', 'List the changes of'),
+  description: 'Newest first, as far back as changes are stored. Deleted records have a history too. Requires a key of any role.',
   headers: buildHeadersSchema({}),
   querystring: buildQuerySchema<HistoryQuery>({
-    before: numberParameter(MAX_INTEGER, 'Only what was done before this version'),
+    before: numberParameter(MAX_INTEGER, 'Only changes before this version'),
     page_size: numberParameter(
       MAX_HISTORY_PAGE,
-      'Changes on a page; one more where a record was deleted, which has the version of the change before it',
+      'Changes on a page. A deletion has the version of the change before it and is added to its page',
       DEFAULT_HISTORY_PAGE,
     ),
   }),
-  response: buildResponses(200, { description: 'What was done', schema: buildHistorySchema(resource) }, [
+  response: buildResponses(200, { description: 'Changes, newest first', schema: buildHistorySchema(resource) }, [
     ...listAccessErrors(computeHistoryAccess(resource)),
     ...READ_ERRORS,
     'query-too-expensive',
@@ -184,7 +191,7 @@ export const RestoreInput = Type.Object(
     version: Type.Integer({
       minimum: 1,
       maximum: MAX_INTEGER,
-      description: 'The version at which the record was as it is to be again',
+      description: 'Version to restore.',
       examples: [1],
     }),
   },
@@ -196,11 +203,11 @@ export const buildRestoreSchema = (resource: Resource) => ({
     resource,
     {
       name: 'restore',
-      summary: `Bring back a state of a ${resource.singular}`,
+      summary: `Restore an earlier state of a ${resource.singular}`,
       description:
-        'As a new change. One that was deleted is there again under its id. What has to hold between records has to hold now: a value may be taken, and what it refers to be gone.',
+        'Writes the earlier state as a new change. A deleted record gets its old id again. Constraints are checked as for any change: a unique value may be taken, or a referenced record deleted.',
     },
-    { description: 'The record as it is now', schema: Type.Ref(resource.schemas.record.$id as string) },
+    { description: 'The restored record', schema: Type.Ref(resource.schemas.record.$id as string) },
     [...BODY_ERRORS, ...listChangeConflicts(resource)],
   ),
   body: RestoreInput,

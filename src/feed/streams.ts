@@ -1,4 +1,4 @@
-// The feed as Server-Sent Events: it is read on and on, from where the client is, and no faster than it reads.
+// The feed as Server-Sent Events. Each stream reads the feed from its client's position, no faster than the client.
 import type { Database } from '../../drizzle/database.ts'
 import type { ApiKey } from '../auth/keyring.ts'
 import { Problem } from '../errors.ts'
@@ -6,23 +6,24 @@ import { type Reader, readPage } from './page.ts'
 import { formatPosition, type Position } from './positions.ts'
 import { Watch } from './watch.ts'
 
-/** Milliseconds between two signs of life. Proxies end connections on which nothing comes for half a minute, or longer. */
+/** Milliseconds between two heartbeats. Proxies close connections without data after half a minute or more. */
 export const HEARTBEAT = 15_000
-/** Milliseconds after which a client asks again when the connection is lost. */
+/** Milliseconds after which a client reconnects. */
 const RETRY = 1_000
-/** Seconds after which one that was refused may ask again. */
+/** Seconds after which a refused client may retry. */
 const RETRY_AFTER = '5'
-/** Changes that are read at a time for one client. */
+/** Changes that a stream reads at a time. */
 const PAGE_SIZE = 100
-/** Streams of a process, and of one key. Each has its connection, and reads for itself. */
+/** Maximum streams of a process. Each has a connection and reads the feed on its own. */
 const MAX_STREAMS = 200
-const MAX_STREAMS_OF_KEY = 10
+/** Maximum streams of a key. */
+const MAX_STREAMS_PER_KEY = 10
 
-/** What a stream is of. */
+/** Options of a stream. */
 export interface StreamOptions extends Reader {
   key: ApiKey
   since: Position
-  /** The key as it is now; undefined where it may no longer read. Asked at each heartbeat. */
+  /** Verifies the key again at each heartbeat. Undefined if it may no longer read. */
   verifyKey(): Promise<ApiKey | undefined>
 }
 
@@ -30,9 +31,9 @@ export class Streams {
   readonly #db: Database
   readonly #watch: Watch
   readonly #heartbeat: number
-  /** Those that are open, each with how to end it and whose it is. */
+  /** The id of the key of each open stream, by the controller that ends the stream. */
   readonly #open = new Map<AbortController, number>()
-  #closing = false
+  #isClosing = false
 
   constructor(db: Database, heartbeat = HEARTBEAT) {
     this.#db = db
@@ -41,14 +42,14 @@ export class Streams {
   }
 
   /**
-   * Counts a stream of a key, until `end` is called; `signal` tells when the service ends it. Throws `too-many-streams`.
+   * Registers a stream of a key until `end` is called. `signal` aborts when the service stops. Throws `too-many-streams`.
    */
   open(key: number): { signal: AbortSignal; end(): void } {
-    const ofKey = [...this.#open.values()].filter((owner) => owner === key).length
-    if (this.#open.size >= MAX_STREAMS || ofKey >= MAX_STREAMS_OF_KEY)
+    const keyStreams = [...this.#open.values()].filter((owner) => owner === key).length
+    if (this.#open.size >= MAX_STREAMS || keyStreams >= MAX_STREAMS_PER_KEY)
       throw new Problem(
         'too-many-streams',
-        `A key has at most ${MAX_STREAMS_OF_KEY} streams, and a process ${MAX_STREAMS}. The same is at /api/changes/, page by page.`,
+        `Too many streams: at most ${MAX_STREAMS_PER_KEY} per key and ${MAX_STREAMS} per process. Close a stream, or read /api/changes/ instead.`,
         { headers: { 'retry-after': RETRY_AFTER } },
       )
     const controller = new AbortController()
@@ -59,43 +60,43 @@ export class Streams {
       controller.abort()
       stopWatching()
     }
-    // One that came on an old connection while the service stops ends as it begins.
-    if (this.#closing) controller.abort()
+    // A request on an old connection while the service stops: its stream ends at once.
+    if (this.#isClosing) controller.abort()
     return { signal: controller.signal, end }
   }
 
-  /** The blocks of a stream, until `signal` says so, the key holds no longer or the position is gone. */
+  /** Yields the blocks of a stream until `signal` aborts, the key becomes invalid or entries after the position are pruned. */
   async *events({ since, verifyKey, ...reader }: StreamOptions, signal: AbortSignal): AsyncGenerator<string> {
     let position = since
     let { key } = reader
-    let told = formatPosition(position)
-    yield `retry: ${RETRY}\nid: ${told}\n\n`
-    let beat = performance.now() + this.#heartbeat
+    let lastId = formatPosition(position)
+    yield `retry: ${RETRY}\nid: ${lastId}\n\n`
+    let nextHeartbeat = performance.now() + this.#heartbeat
     while (!signal.aborted) {
-      // Before reading: what comes while it is read wakes too.
-      const { version: turn } = this.#watch
+      // Read before the page, so that a change during the read ends the wait.
+      const { version } = this.#watch
       const page = await readPage(this.#db, position, PAGE_SIZE, { ...reader, key }).catch(ignorePositionGone)
       if (!page) return yield 'event: gone\ndata: {"code":"position-gone"}\n\n'
       position = page.position
       let blocks = page.results.map(({ position, event, json }) => `id: ${position}\nevent: ${event}\ndata: ${json}\n\n`).join('')
       const last = formatPosition(position)
-      // What was passed over is not to be looked at again by who comes back.
-      if (last !== (page.results.at(-1)?.position ?? told)) blocks += `id: ${last}\n\n`
-      told = last
+      // Moves the client past hidden entries, so that they are not scanned again after a reconnect.
+      if (last !== (page.results.at(-1)?.position ?? lastId)) blocks += `id: ${last}\n\n`
+      lastId = last
       if (blocks !== '') yield blocks
-      if (!page.more) await this.#watch.waitForChange(turn, beat - performance.now(), signal)
-      if (performance.now() < beat || signal.aborted) continue
+      if (!page.more) await this.#watch.waitForChange(version, nextHeartbeat - performance.now(), signal)
+      if (performance.now() < nextHeartbeat || signal.aborted) continue
       const current = await verifyKey()
       if (!current) return
       key = current
       yield ':\n\n'
-      beat = performance.now() + this.#heartbeat
+      nextHeartbeat = performance.now() + this.#heartbeat
     }
   }
 
   /** Ends all streams. */
   async close(): Promise<void> {
-    this.#closing = true
+    this.#isClosing = true
     for (const controller of this.#open.keys()) controller.abort()
     await this.#watch.close()
   }

@@ -1,30 +1,30 @@
-// Wakes those who wait for the next change: one look at the log for all of them, and none while nobody waits.
+// Wakes streams at the next change. One poll of the change log serves all streams, and none runs without streams.
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Database } from '../../drizzle/database.ts'
 import { findNewestId } from '../changelog/read.ts'
 
-/** Milliseconds between two looks. */
+/** Milliseconds between two polls. */
 const POLL_INTERVAL = 200
 
 export class Watch {
   readonly #db: Database
   #watchers = 0
-  #turn = 0
+  #version = 0
   readonly #waiting = new Set<() => void>()
-  #looking: Promise<void> | undefined
+  #polling: Promise<void> | undefined
 
   constructor(db: Database) {
     this.#db = db
   }
 
-  /** Another one whenever something has come. Who waits takes it before reading, so that nothing falls between. */
+  /** Number of changes seen. Take it before reading the feed, and pass it to `waitForChange` afterwards, so that no change is missed. */
   get version(): number {
-    return this.#turn
+    return this.#version
   }
 
-  /** Waits until the turn is another one, for so many milliseconds at most, or until `signal` says so. */
-  async waitForChange(turn: number, milliseconds: number, signal: AbortSignal): Promise<void> {
-    if (turn !== this.#turn || milliseconds <= 0 || signal.aborted) return
+  /** Waits until the version differs from `version`, for at most `milliseconds`, or until `signal` aborts. */
+  async waitForChange(version: number, milliseconds: number, signal: AbortSignal): Promise<void> {
+    if (version !== this.#version || milliseconds <= 0 || signal.aborted) return
     await new Promise<void>((resolve) => {
       const done = () => {
         clearTimeout(timer)
@@ -38,28 +38,28 @@ export class Watch {
     })
   }
 
-  /** From now on there is somebody to wake, until the function that it returns is called. */
+  /** Polls until the returned function is called. */
   addWatcher(): () => void {
     this.#watchers++
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = undefined
+    this.#polling ??= this.#poll().finally(() => {
+      this.#polling = undefined
     })
     return () => void this.#watchers--
   }
 
-  /** Waits until nobody looks any more. */
+  /** Waits for the end of polling. */
   async close(): Promise<void> {
-    await this.#looking
+    await this.#polling
   }
 
-  async #look(): Promise<void> {
-    let known = -1
+  async #poll(): Promise<void> {
+    let last = -1
     while (this.#watchers > 0) {
-      // Where the database is away, whoever reads is told so, and there is nothing to wake for.
-      const newest = await findNewestId(this.#db, this.#db).catch(() => known)
-      if (newest !== known) {
-        known = newest
-        this.#turn++
+      // Without the database there is nothing to wake for. Reads of the feed report the failure.
+      const newest = await findNewestId(this.#db, this.#db).catch(() => last)
+      if (newest !== last) {
+        last = newest
+        this.#version++
         for (const wake of [...this.#waiting]) wake()
       }
       await pause(POLL_INTERVAL)

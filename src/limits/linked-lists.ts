@@ -1,23 +1,23 @@
-// Linked lists of numbered items in typed arrays: what is appended or removed costs the same however many there are, and no garbage.
+// Linked lists of numbered items in typed arrays. Appending and removing take constant time and create no garbage.
 
-/** Stands where there is no item: items are numbered from 1, lists from 0. */
+/** The number of no item. Items are numbered from 1, lists from 0. */
 export const NONE = 0
 
 const INITIAL = 16
 
-/** Each item is in one list at most. Whoever moves one says which list it is in. */
+/** Lists of items. An item is in at most one list, and the caller knows which. */
 export class LinkedLists {
   #first = new Int32Array(INITIAL)
   #last = new Int32Array(INITIAL)
   #before = new Int32Array(INITIAL)
   #after = new Int32Array(INITIAL)
 
-  /** The one that was appended before all others in the list, or NONE. */
+  /** Returns the oldest item of a list, or NONE. */
   first(list: number): number {
     return this.#first[list] ?? NONE
   }
 
-  /** The one that was appended next, or NONE. */
+  /** Returns the item that was appended next, or NONE. */
   after(item: number): number {
     return this.#after[item] ?? NONE
   }
@@ -49,9 +49,9 @@ export class LinkedLists {
   }
 }
 
-/** A copy that has a place for `index`, and twice as many as before; zeros are in the new ones. */
+/** Copies an array to at least twice its length, with room for `index`. New elements are 0. */
 export function grow<A extends Int32Array | Float64Array>(array: A, index: number): A {
-  const bigger = new (array.constructor as new (length: number) => A)(Math.max(index + 1, 2 * array.length))
-  bigger.set(array)
-  return bigger
+  const copy = new (array.constructor as new (length: number) => A)(Math.max(index + 1, 2 * array.length))
+  copy.set(array)
+  return copy
 }

@@ -1,32 +1,32 @@
-// The log of requests behind a rate limit, in memory or in Redis, and how @fastify/rate-limit is given it.
+// The log of requests behind a rate limit, and its adapter for @fastify/rate-limit.
 import type fastifyRateLimit from '@fastify/rate-limit'
 
-/** How much of a limit a client has used. */
+/** The part of a limit that a client has used. */
 export interface Usage {
-  /** Requests in the window that ends now, this one among them; one more than the limit for one that is refused. */
+  /** Requests in the window that ends now, including this one; limit + 1 if this one is refused. */
   current: number
-  /** Milliseconds until the oldest of them leaves the window, and one more is free, or those that were refused are; 0 where there is none. */
+  /** Milliseconds until the next request is free, or until the refused requests would be accepted; 0 without requests. */
   ttl: number
 }
 
-/** What a limit is: so many requests in any window of so many milliseconds. */
+/** A limit: `limit` requests in any window of `window` milliseconds. */
 export interface Quota {
   policy: string
   limit: number
   window: number
 }
 
-/** A sliding log: a request at `t` is weighed against those in `(t - window, t]`. One that is refused is not in it. */
+/** A sliding log: a request at `t` counts together with those in `(t - window, t]`. Refused requests are not recorded. */
 export interface RequestLog {
-  /** Counts so many requests of a client, by default one and at most the limit: all of them, or none where they are too many. */
+  /** Records requests of a client, by default one, at most `limit`. Records all of them, or none if they exceed the limit. */
   take(client: string, requests?: number): Usage | Promise<Usage>
-  /** As `take`, but nothing is counted. */
+  /** Returns the usage without recording a request. */
   peek(client: string): Usage | Promise<Usage>
 }
 
 type StoreCallback = Parameters<fastifyRateLimit.FastifyRateLimitStore['incr']>[1]
 
-/** The class that the plugin makes its stores of: a log for each limit, which `createRateLimit` describes by `policy`, `max` and `timeWindow`. */
+/** Creates the store class for @fastify/rate-limit. Each limit that `createRateLimit` creates (`policy`, `max`, `timeWindow`) gets a log. */
 export function createStoreClass(getLog: (options: Quota) => RequestLog): fastifyRateLimit.FastifyRateLimitStoreCtor {
   return class Store implements fastifyRateLimit.FastifyRateLimitStore {
     #log: RequestLog | undefined
@@ -49,7 +49,7 @@ export function createStoreClass(getLog: (options: Quota) => RequestLog): fastif
 }
 
 function reportUsage(usage: Usage | Promise<Usage> | undefined, done: StoreCallback): void {
-  if (usage === undefined) done(new Error('requests are counted by the limits that createRateLimit makes'))
+  if (usage === undefined) done(new Error('Only limits created by createRateLimit can count requests.'))
   else if (usage instanceof Promise) usage.then((usage) => done(null, usage), done)
   else done(null, usage)
 }

@@ -1,32 +1,33 @@
-// Counts the requests of each client in this process, exactly, in memory that is bounded.
+// Counts the requests of each client in this process, exactly and in bounded memory.
 import { grow, LinkedLists, NONE } from './linked-lists.ts'
 import type { Quota, RequestLog, Usage } from './log.ts'
 
-/** Clients and requests that a log remembers: at most 50 MB (measured: 32 MB of arrays, 16 MB of names). */
+/** Maximum clients and requests of a log: at most 50 MB (measured: 32 MB of arrays, 16 MB of names). */
 export const MAX_CLIENTS = 100_000
 export const MAX_REQUESTS = 1_000_000
 
 export interface MemoryOptions extends Pick<Quota, 'limit' | 'window'> {
-  /** The time in milliseconds, which never goes back. */
+  /** Monotonic time in milliseconds. */
   clock?: () => number
   maxClients?: number
-  /** More than `limit`. */
+  /** Must be more than `limit`. */
   maxRequests?: number
-  /** Called for each client that is forgotten whose requests still count: from then on the limit is not exact for it. */
-  onForget?: () => void
+  /** Called when a client with unexpired requests is evicted. The limit is then no longer exact for that client. */
+  onEvict?: () => void
 }
 
-/** Expired requests of others that one request clears away, of those that are left after a time without any: 1,000,000 at once take 40 ms. */
-const EXPIRED_AT_ONCE = 500
+/** Maximum expired requests that one call removes. Removing 1,000,000 at once would take 40 ms. */
+const MAX_EXPIRED = 500
 
-/** The lists in which requests are: numbers that are no request's, and all there are in the order of time. */
+/** List of unused request numbers. */
 const FREE = 0
+/** List of recorded requests, in the order of time. */
 const RECORDED = 1
 
 /**
- * When it is full, and nothing has expired, a client is forgotten: of those with the fewest requests the one that has had as many for the
- * longest time, and never the one that asks. So a flood of addresses that ask once forgets addresses that have asked once, and does not free
- * a client that is near its limit.
+ * If the log is full and no request has expired, it evicts a client: of those with the fewest requests, the one whose count has not changed
+ * for the longest time, and never the current one. So a flood of addresses with one request each evicts such addresses only, and does not
+ * reset a client near its limit.
  */
 export class MemoryLog implements RequestLog {
   readonly #limit: number
@@ -34,82 +35,82 @@ export class MemoryLog implements RequestLog {
   readonly #clock: () => number
   readonly #maxClients: number
   readonly #maxRequests: number
-  readonly #onForget: () => void
+  readonly #onEvict: () => void
 
-  /** Clients have numbers. */
+  /** Numbers of clients. */
   readonly #numbers = new Map<string, number>()
   readonly #names: string[] = ['']
   #counts = new Int32Array(1)
-  /** Clients by how many requests they have; those of the list 0 are no client's numbers. */
+  /** Clients by their number of requests. List 0 has unused numbers. */
   readonly #levels = new LinkedLists()
 
-  /** Requests have numbers too. */
+  /** Times and clients of requests, by the number of the request. */
   #times = new Float64Array(1)
   #owners = new Int32Array(1)
   readonly #order = new LinkedLists()
-  readonly #ofClient = new LinkedLists()
-  #made = 0
-  #kept = 0
+  readonly #byClient = new LinkedLists()
+  #created = 0
+  #recorded = 0
 
-  /** Throws a RangeError where the log could not hold all that a client may ask. */
+  /** Throws a RangeError if the log could not hold all requests of one client. */
   constructor({
     limit,
     window,
     clock = () => performance.now(),
     maxClients = MAX_CLIENTS,
     maxRequests = MAX_REQUESTS,
-    onForget = () => {},
+    onEvict = () => {},
   }: MemoryOptions) {
     if (!Number.isInteger(limit) || limit < 1 || limit >= maxRequests)
-      throw new RangeError(`a limit is a whole number from 1, below ${maxRequests}: ${limit}`)
-    if (!(window > 0) || maxClients < 1) throw new RangeError('a log needs a window and a client')
+      throw new RangeError(`Limit ${limit} is invalid: expected a whole number from 1, below ${maxRequests}.`)
+    if (!(window > 0) || maxClients < 1) throw new RangeError('Window and maxClients must be positive.')
     this.#limit = limit
     this.#window = window
     this.#clock = clock
     this.#maxClients = maxClients
     this.#maxRequests = maxRequests
-    this.#onForget = onForget
+    this.#onEvict = onEvict
   }
 
-  /** What is remembered now, some of which may have expired. */
+  /** Number of clients and requests in memory, including expired ones. */
   get size(): { clients: number; requests: number } {
-    return { clients: this.#numbers.size, requests: this.#kept }
+    return { clients: this.#numbers.size, requests: this.#recorded }
   }
 
   take(client: string, requests = 1): Usage {
     const now = this.#clock()
-    const known = this.#find(client, now)
-    const count = this.#counts[known] ?? 0
+    const existing = this.#find(client, now)
+    const count = this.#counts[existing] ?? 0
     const excess = count + requests - this.#limit
-    if (excess > 0) return { current: this.#limit + 1, ttl: this.#freeIn(known, now, excess) }
-    let number = known
+    if (excess > 0) return { current: this.#limit + 1, ttl: this.#computeWait(existing, now, excess) }
+    let number = existing
     for (let left = requests; left > 0; left--) {
-      while (this.#kept >= this.#maxRequests || (number === NONE && this.#numbers.size >= this.#maxClients)) this.#makeRoom(number, now)
-      if (number === NONE) number = this.#admit(client)
+      while (this.#recorded >= this.#maxRequests || (number === NONE && this.#numbers.size >= this.#maxClients)) this.#evict(number, now)
+      if (number === NONE) number = this.#addClient(client)
       this.#record(number, now)
     }
-    return { current: count + requests, ttl: this.#freeIn(number, now) }
+    return { current: count + requests, ttl: this.#computeWait(number, now) }
   }
 
   peek(client: string): Usage {
     const now = this.#clock()
-    const known = this.#find(client, now)
-    if (known === NONE) return { current: 0, ttl: 0 }
-    return { current: this.#counts[known] ?? 0, ttl: this.#freeIn(known, now) }
+    const existing = this.#find(client, now)
+    if (existing === NONE) return { current: 0, ttl: 0 }
+    return { current: this.#counts[existing] ?? 0, ttl: this.#computeWait(existing, now) }
   }
 
-  /** Milliseconds until so many requests of a client have left the window. */
-  #freeIn(client: number, now: number, requests = 1): number {
-    let request = this.#ofClient.first(client)
-    for (let left = requests; left > 1; left--) request = this.#ofClient.after(request)
+  /** Computes the milliseconds until a number of requests of a client have left the window. */
+  #computeWait(client: number, now: number, requests = 1): number {
+    let request = this.#byClient.first(client)
+    for (let left = requests; left > 1; left--) request = this.#byClient.after(request)
     return (this.#times[request] ?? 0) + this.#window - now
   }
 
-  /** The client's number, or NONE where it has asked nothing in the window. */
+  /** Finds the number of a client; NONE without requests in the window. */
   #find(client: string, now: number): number {
-    for (let left = EXPIRED_AT_ONCE; left > 0 && this.#dropExpired(this.#order.first(RECORDED), now); left--);
+    for (let left = MAX_EXPIRED; left > 0 && this.#dropExpired(this.#order.first(RECORDED), now); left--);
     const number = this.#numbers.get(client) ?? NONE
-    while (this.#dropExpired(this.#ofClient.first(number), now));
+    while (this.#dropExpired(this.#byClient.first(number), now));
     return this.#counts[number] ? number : NONE
   }
 
@@ -119,33 +120,33 @@ export class MemoryLog implements RequestLog {
     return true
   }
 
-  #makeRoom(asking: number, now: number): void {
+  #evict(current: number, now: number): void {
     if (this.#dropExpired(this.#order.first(RECORDED), now)) return
-    // To look for the lowest level takes no longer than it took to record what the clients there have asked.
+    // Finding the lowest level takes no longer than recording the requests of its clients took.
     let victim: number = NONE
     for (let level = 1; victim === NONE; level++) {
       victim = this.#levels.first(level)
-      if (victim === asking) victim = this.#levels.after(victim)
+      if (victim === current) victim = this.#levels.after(victim)
     }
-    for (let left = this.#counts[victim] ?? 0; left > 0; left--) this.#drop(this.#ofClient.first(victim))
-    this.#onForget()
+    for (let left = this.#counts[victim] ?? 0; left > 0; left--) this.#drop(this.#byClient.first(victim))
+    this.#onEvict()
   }
 
-  #admit(name: string): number {
+  #addClient(name: string): number {
     const vacant = this.#levels.first(0)
     const number = vacant === NONE ? this.#names.length : vacant
-    const own = copyString(name)
+    const ownName = copyString(name)
     if (vacant !== NONE) this.#levels.remove(0, vacant)
     if (number >= this.#counts.length) this.#counts = grow(this.#counts, number)
-    this.#names[number] = own
-    this.#numbers.set(own, number)
+    this.#names[number] = ownName
+    this.#numbers.set(ownName, number)
     this.#levels.append(0, number)
     return number
   }
 
   #record(client: number, now: number): void {
     const vacant = this.#order.first(FREE)
-    const request = vacant === NONE ? ++this.#made : vacant
+    const request = vacant === NONE ? ++this.#created : vacant
     if (vacant !== NONE) this.#order.remove(FREE, vacant)
     if (request >= this.#times.length) {
       this.#times = grow(this.#times, request)
@@ -154,8 +155,8 @@ export class MemoryLog implements RequestLog {
     this.#times[request] = now
     this.#owners[request] = client
     this.#order.append(RECORDED, request)
-    this.#ofClient.append(client, request)
-    this.#kept++
+    this.#byClient.append(client, request)
+    this.#recorded++
     this.#setCount(client, (this.#counts[client] ?? 0) + 1)
   }
 
@@ -163,8 +164,8 @@ export class MemoryLog implements RequestLog {
     const client = this.#owners[request] ?? NONE
     this.#order.remove(RECORDED, request)
     this.#order.append(FREE, request)
-    this.#ofClient.remove(client, request)
-    this.#kept--
+    this.#byClient.remove(client, request)
+    this.#recorded--
     this.#setCount(client, (this.#counts[client] ?? 0) - 1)
   }
 
@@ -178,5 +179,5 @@ export class MemoryLog implements RequestLog {
   }
 }
 
-/** An address may be a slice of a long header, which would stay in memory with it: V8 copies what it has to put together. */
+/** Copies a text. An address may be a slice of a long header that V8 would keep in memory; concatenation forces a copy. */
 const copyString = (text: string): string => ` ${text}`.slice(1)

@@ -1,17 +1,17 @@
-// Counts the requests of each client in Redis, exactly, for all instances together; and here while Redis is away.
+// Counts the requests of each client in Redis, exactly and for all instances together. Falls back to this process without Redis.
 import type { Result } from 'ioredis'
 import { Connection } from '../redis.ts'
 import type { Quota, RequestLog, Usage } from './log.ts'
 
-/** Every key begins with it. The policy and the client follow. */
+/** Prefix of every key. The policy and the client follow. */
 export const PREFIX = 'stockroom:limit:'
 
-/** Milliseconds that a key outlives its last request: what has expired is told by the times in it, which are finer than that of the key. */
+/** Milliseconds that a key outlives its last request. Expiry is decided by the times in the list, which are finer than the key's expiry. */
 const KEY_OUTLIVES = 1_000
 
 /**
- * A client's key is the list of its requests, each the time in microseconds. Where the ones in the window begin is looked for in steps that
- * double, and then between the last two: however many have left it, that takes few looks.
+ * A key holds the list of a client's requests, each as its time in microseconds. The start of the window is found by exponential and then
+ * binary search, so that many expired requests cost few steps.
  */
 const COUNT = `
 local key, limit, window, counting = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -56,23 +56,23 @@ declare module 'ioredis' {
 }
 
 export interface SharedOptions {
-  /** As in `ConnectionOptions`: no more often than Redis goes and comes, so that it can be logged. */
-  onChange?: (away: boolean, reason: string) => void
+  /** Called when Redis becomes unavailable, with the reason, and when it is available again. */
+  onChange?: (isAway: boolean, reason: string) => void
   prefix?: string
 }
 
-/** The connection to Redis that the logs of all policies share. Resolves where Redis is away, too. */
+/** Opens the Redis connection that all logs share. Resolves even if Redis is unavailable. */
 export function openRedis(url: string, { onChange, prefix = PREFIX }: SharedOptions = {}): Promise<Connection> {
   return Connection.open(url, {
     scripts: { stockroomCount: { lua: COUNT, numberOfKeys: 1 } },
-    // It writes: a replica, and a server whose memory is full, would answer a PING.
+    // The probe writes, because a replica or a server with full memory would answer a PING.
     probe: (redis) => redis.stockroomCount(`${prefix}probe`, 1, 1, 1, ''),
     onChange,
   })
 }
 
 export interface RedisLogOptions {
-  /** The time in milliseconds, for tests; that of Redis where there is none. */
+  /** Time in milliseconds, for tests. The default is the clock of Redis. */
   clock?: () => number
   prefix?: string
 }
@@ -85,7 +85,7 @@ export class RedisLog implements RequestLog {
   readonly #clock: (() => number) | undefined
   readonly #prefix: string
 
-  /** What Redis does not count, because it is away, `fallback` does. */
+  /** `fallback` counts while Redis is unavailable. */
   constructor(connection: Connection, { policy, limit, window }: Quota, fallback: RequestLog, options: RedisLogOptions = {}) {
     this.#connection = connection
     this.#limit = limit

@@ -105,7 +105,7 @@ onEach('a position of another log is refused', async (t, dialect) => {
       errors: [
         {
           parameter: 'resource',
-          detail: 'is no resource; did you mean products?',
+          detail: 'is not a resource; did you mean products?',
           allowed: app.resources.map(({ table }) => table),
           suggestion: 'products',
         },

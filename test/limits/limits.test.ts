@@ -170,8 +170,8 @@ t.test('memory evicts the client with the fewest requests first', async (t) => {
   const full = (options: { maxClients?: number; maxRequests?: number }) => {
     const clock = { now: 0 }
     let forgotten = 0
-    const onForget = () => forgotten++
-    const log = new MemoryLog({ limit: 5, window: WINDOW, clock: () => clock.now, onForget, ...options })
+    const onEvict = () => forgotten++
+    const log = new MemoryLog({ limit: 5, window: WINDOW, clock: () => clock.now, onEvict, ...options })
     const ask = (...clients: string[]) => clients.map((client) => log.take(client).current)
     const readCounts = (...clients: string[]) => clients.map((client) => log.peek(client).current)
     return { log, clock, ask, readCounts, forgotten: () => forgotten }
@@ -298,7 +298,7 @@ t.test('expired entries are evicted lazily and never counted', async (t) => {
     window: WINDOW,
     clock: () => clock.now,
     maxClients: 2_000,
-    onForget: () => t.fail('a client was forgotten'),
+    onEvict: () => t.fail('a client was forgotten'),
   })
   for (let times = 0; times < 4; times++) for (let n = 0; n < 2_000; n++) log.take(`c${n}`)
   clock.now += WINDOW - 1

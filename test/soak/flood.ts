@@ -15,7 +15,7 @@ const memory = () => {
 }
 
 let forgotten = 0
-const log = new MemoryLog({ limit: LIMIT, window: WINDOW, onForget: () => forgotten++ })
+const log = new MemoryLog({ limit: LIMIT, window: WINDOW, onEvict: () => forgotten++ })
 const before = memory()
 for (let n = 0; n < NEAR; n++) log.take('192.0.2.1')
 
