@@ -1,4 +1,4 @@
-// Who asks, and whether they may: the key of a request, counted against its limit, and the role that the route needs.
+// Authentication and authorisation: verifies the API key of a request, counts the request, and checks the role that the route requires.
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { type ApiKey, Keyring, type Verdict } from '../src/auth/keyring.ts'
@@ -12,7 +12,7 @@ import { createSerialiser } from '../src/serialise.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     keyring: Keyring
-    /** The key of a request that goes on for long, as it is now. Undefined where it holds no longer, or may no longer do this. */
+    /** Verifies the key of a long-running request again. Undefined if the key became invalid or may no longer use the route. */
     verifyCurrentKey(request: FastifyRequest): Promise<ApiKey | undefined>
   }
   interface FastifyRequest {
@@ -24,16 +24,15 @@ declare module 'fastify' {
   }
 }
 
-/** The scheme of RFC 6750, in any case. */
+/** The Bearer scheme of RFC 6750, case-insensitive. */
 const BEARER = /^bearer +(\S+)$/i
 
 const readToken = (authorization = '') => BEARER.exec(authorization)?.[1] ?? ''
 
-const HOW_TO_GET_ONE =
-  'Send "Authorization: Bearer stk_…". Who runs the service makes keys with "stockroom keys create", or at /api/keys/ with an admin key.'
+const KEY_HELP = 'Send "Authorization: Bearer stk_…". Administrators create keys with "stockroom keys create" or at /api/keys/.'
 
 const createUnauthorized = (code: 'key-required' | 'key-refused', detail: string, error = '') =>
-  new Problem(code, `${detail} ${HOW_TO_GET_ONE}`, { headers: { 'www-authenticate': `Bearer realm="Stockroom"${error}` } })
+  new Problem(code, `${detail} ${KEY_HELP}`, { headers: { 'www-authenticate': `Bearer realm="Stockroom"${error}` } })
 
 const createKeyRefused = (detail: string) => createUnauthorized('key-refused', detail, ', error="invalid_token"')
 
@@ -45,7 +44,7 @@ const REFUSALS: Record<Extract<Verdict, { refused: string }>['refused'], string>
 
 export default fp(
   async function auth(app: FastifyInstance) {
-    const keyring = new Keyring(app.db, (error) => app.log.warn({ err: error }, 'the use of a key could not be noted'))
+    const keyring = new Keyring(app.db, (error) => app.log.warn({ err: error }, 'last_used_at of a key could not be updated'))
     app.decorate('keyring', keyring)
     app.decorateRequest('key', null)
     app.decorate('verifyCurrentKey', async ({ headers, routeOptions }) => {
@@ -58,7 +57,7 @@ export default fp(
 
     app.addHook('onRoute', (route) => {
       const access = route.config?.access ?? (isPreflight(route) ? 'unchecked' : undefined)
-      if (!access) throw new TypeError(`${route.method} ${route.url} does not say who may call it: give it config.access`)
+      if (!access) throw new TypeError(`Route ${route.method} ${route.url} has no config.access. Declare who may call it.`)
       route.config = { ...route.config, access }
       if (!route.schema?.hide) route.schema = { ...route.schema, security: describeSecurity(findRequiredRole(access)) }
     })
@@ -78,13 +77,13 @@ export default fp(
         await authenticated.take(request, reply)
       }
     })
-    // Before the body is read, and after `routing`: who asks for what is not there learns that first.
+    // Before the body is read. After `routing`, so that an unknown URL is a 404 for everyone.
     app.addHook('preParsing', (request, _reply, _payload, done) => {
       const needed = findRequiredRole(request.routeOptions.config.access)
       if (needed) authorise(request.key, needed)
       done()
     })
-    // Before the database is closed, whose hook was added earlier.
+    // Runs before the database closes, whose hook was added earlier.
     app.addHook('onClose', () => keyring.close())
 
     const findRequiredRole = (access: Access = 'admin'): Role | undefined => {
@@ -93,7 +92,7 @@ export default fp(
       return access === 'read' && !app.config.REQUIRE_KEY_TO_READ ? undefined : access
     }
 
-    /** Throws `key-refused`, or `quota-exceeded` after too many failures of this address. A valid key passes whatever came before it. */
+    /** Verifies a token. Throws `key-refused`, or `quota-exceeded` after too many failures of the address. A valid key always passes. */
     async function verifyKey(token: string, request: FastifyRequest, reply: FastifyReply): Promise<ApiKey> {
       const lookUp = () => keyring.verify(token)
       const isImmediate = keyring.wasRecentlyValid(token) || parseToken(token) === undefined
@@ -106,7 +105,7 @@ export default fp(
   { name: 'auth', dependencies: ['db', 'rate-limit'] },
 )
 
-/** The answers to preflights are a route of a package, which does not say who may call it. */
+/** Whether a route answers preflights. It belongs to @fastify/cors and declares no access. */
 const isPreflight = ({ method, schema }: RouteOptions) => method === 'OPTIONS' && schema?.hide === true
 
 function authorise(key: ApiKey | null, needed: Role): void {
@@ -115,5 +114,5 @@ function authorise(key: ApiKey | null, needed: Role): void {
     throw new Problem('forbidden', `This needs a key whose role is ${needed}${needed === 'admin' ? '' : ' or more'}; yours is ${key.role}.`)
 }
 
-/** For the OpenAPI document. Where no key is needed, one may be sent all the same: its limit is higher. */
+/** Describes the security of an operation for OpenAPI. A key is optional where none is required: it raises the rate limit. */
 const describeSecurity = (needed: Role | undefined): Record<string, string[]>[] => (needed ? [{ key: [needed] }] : [{}, { key: [] }])

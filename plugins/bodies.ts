@@ -1,4 +1,4 @@
-// Bounds the memory and the time that large bodies take: each is admitted before it is read, and has to arrive within a time.
+// Limits the memory and time of large bodies: each is admitted before it is read, and must arrive in time.
 import { PassThrough, type Readable } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -15,7 +15,7 @@ export default fp(
   async function bodies(app: FastifyInstance, { timeouts }: BodiesOptions) {
     const { admission: patience, body: time } = { ...TIMEOUTS, ...timeouts }
     const admission = new Admission({ ...LARGE_BODIES, maxWait: patience })
-    // After `auth`: nobody waits, or has others wait, without the key that the route needs.
+    // After `auth`, so that only requests with the required key wait for a place.
     app.addHook('preParsing', (request, { raw }, payload, done) => {
       if (!isLarge(request)) return done()
       const place = admission.enter(identifyClient(request))
@@ -29,7 +29,7 @@ export default fp(
   { name: 'bodies', dependencies: ['auth', 'routing'] },
 )
 
-/** Whether a body has to be admitted. One that is larger than it may be is refused without being read. */
+/** Whether a body needs admission. A body beyond the limit is refused unread. */
 function isLarge({ method, headers, routeOptions }: FastifyRequest): boolean {
   if (BODYLESS.has(method)) return false
   const { 'content-length': length, 'transfer-encoding': coding } = headers
@@ -41,18 +41,18 @@ const identifyClient = ({ key, ip, socket }: FastifyRequest): string => (key ? `
 
 async function admit(place: Place, payload: Readable, time: number): Promise<Readable> {
   if (await place.granted) return limitTime(time, payload)
-  throw new Problem('overloaded', 'There are more large bodies than can be read. Try again later.', { headers: { 'retry-after': '5' } })
+  throw new Problem('overloaded', 'Too many large bodies are being read. Retry later.', { headers: { 'retry-after': '5' } })
 }
 
-/** The payload, which fails if its end has not come after `time` milliseconds. */
+/** Returns the payload as a stream that fails if it does not end within `time` milliseconds. */
 function limitTime(time: number, payload: Readable): Readable {
   const body = new PassThrough()
   const timer = setTimeout(() => {
     payload.unpipe(body)
-    // What is still to come is not read.
+    // The rest of the body is not read.
     body.destroy(new Problem('request-timeout', 'The body did not arrive in time.', { headers: { connection: 'close' } }))
   }, time)
-  // Nobody listens any more where a body was refused before its end.
+  // A body that was refused before its end has no other listener, and an unhandled error would end the process.
   body.on('error', () => {})
   payload.once('error', (error) => body.destroy(error))
   payload.once('close', () => {

@@ -1,9 +1,9 @@
-// Lets pages of other origins call the service, where CORS_ORIGINS names them; no header says anything of it otherwise.
+// CORS for the origins in CORS_ORIGINS. Without them no CORS header is sent.
 import cors from '@fastify/cors'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 
-/** What a page may read of an answer besides the few headers that it always may. */
+/** Response headers that pages may read, besides the safelisted ones. */
 const EXPOSED = [
   'Accept-Patch',
   'Age',
@@ -21,11 +21,11 @@ const EXPOSED = [
   'X-Request-Id',
 ]
 
-/** Seconds for which a browser need not ask again. */
+/** Seconds for which browsers cache a preflight. */
 const MAX_AGE = 600
 
 export default fp(
-  // Before what may refuse a request: a page can only read an error that has these headers too.
+  // Registered before plugins that refuse requests: a page can read an error only with these headers.
   async function crossOrigin(app: FastifyInstance) {
     const { CORS_ORIGINS } = app.config
     if (CORS_ORIGINS === '') return
@@ -34,13 +34,13 @@ export default fp(
       methods: ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'],
       exposedHeaders: EXPOSED,
       maxAge: MAX_AGE,
-      // A key is sent by the page itself; cookies mean nothing here.
+      // Pages send the API key themselves. Cookies are not used.
       credentials: false,
-      // It would end every OPTIONS, or refuse those that are no preflight.
+      // Otherwise @fastify/cors would answer every OPTIONS request, or refuse those that are no preflight.
       preflightContinue: true,
       strictPreflight: false,
     })
-    // Whatever the URL: it is the request itself that is to be told of a 404. All other OPTIONS go on to `routing`.
+    // Answers preflights of any URL, so that a page can read the 404 of the request itself. `routing` answers other OPTIONS requests.
     app.addHook('onRequest', (request, reply, done) => {
       if (isPreflight(request)) reply.code(204).send()
       else done()

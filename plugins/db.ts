@@ -1,4 +1,4 @@
-// Opens the database, brings its schema up to date, and closes it when the last request has been answered.
+// Opens and migrates the database, and closes it after the last response.
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Database } from '../drizzle/database.ts'
@@ -32,7 +32,7 @@ export default fp(
     try {
       for (const resource of app.resources) checkResource(resource, database)
       const applied = await database.migrate()
-      if (applied.length > 0) app.log.info({ applied }, 'schema brought up to date')
+      if (applied.length > 0) app.log.info({ applied }, 'database migrated')
     } catch (error) {
       await database.close()
       throw error

@@ -1,4 +1,4 @@
-// The reference page at /docs/, which shows the OpenAPI document and lets people try operations.
+// The reference page at /docs/: shows the OpenAPI document and lets users try operations.
 import { randomBytes } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import helmet from '@fastify/helmet'
@@ -9,15 +9,15 @@ import { docsFiles, docsPage } from '../src/docs/files.ts'
 import { Problem } from '../src/errors.ts'
 import { negotiateCoding } from '../src/http/cached-response.ts'
 
-/** Its routes are in no document. */
+/** Options of the page's routes, which OpenAPI omits. */
 const OPTIONS = { schema: { hide: true }, config: { access: 'anyone' } } as const
 
-/** The name of a file has a digest of its content. */
+/** Files never change: their names contain a digest of their content. */
 const KEEP_FOR_EVER = 'public, max-age=31536000, immutable'
 
 export default fp(
   async function docs(app) {
-    // A scope of its own: helmet is for what a browser shows, and costs half the speed of a route.
+    // In a scope of its own: helmet only matters for pages, and would halve the speed of other routes.
     await app.register(addReferencePage)
   },
   { name: 'docs', dependencies: ['auth', 'errors'] },
@@ -49,22 +49,22 @@ async function addReferencePage(app: FastifyInstance) {
 const getNonce = memoize((_response: ServerResponse) => randomBytes(16).toString('base64url'))
 
 async function setHeaders(app: FastifyInstance) {
-  // Set for every answer, and kept where helmet sets another.
+  // `errors` sets a policy for every response, and helmet would keep it.
   app.addHook('onRequest', (_request, reply, done) => {
     reply.removeHeader('content-security-policy')
     done()
   })
   await app.register(helmet, {
     contentSecurityPolicy: {
-      // Helmet's own have `upgrade-insecure-requests`, with which nothing loads by plain HTTP from any other name than localhost.
+      // Helmet's defaults contain `upgrade-insecure-requests`, which breaks plain HTTP on every host but localhost.
       useDefaults: false,
       directives: {
         defaultSrc: ["'none'"],
         scriptSrc: ["'self'"],
-        // `src/docs/page.js` gives the nonce to the styles that Scalar makes.
+        // `src/docs/page.js` sets the nonce on the styles that Scalar creates.
         styleSrc: ["'self'", (_request, response) => `'nonce-${getNonce(response)}'`],
         imgSrc: ["'self'", 'data:'],
-        // Operations are tried where the document says that the service is.
+        // The page sends requests to the server that the OpenAPI document names.
         connectSrc: ["'self'", ...(app.config.PUBLIC_URL ? [app.config.PUBLIC_URL] : [])],
         formAction: ["'none'"],
         baseUri: ["'none'"],
@@ -72,7 +72,7 @@ async function setHeaders(app: FastifyInstance) {
       },
     },
     xFrameOptions: { action: 'deny' },
-    // Whether there is TLS, and for how long, is for the proxy to say. By plain HTTP browsers complain about the other two.
+    // The proxy decides about TLS. Browsers warn about the other two headers on plain HTTP.
     strictTransportSecurity: false,
     crossOriginOpenerPolicy: false,
     originAgentCluster: false,

@@ -1,4 +1,4 @@
-// Turns every failure into RFC 9457 problem+json, those that Fastify or Node answer by themselves included.
+// Turns every failure into RFC 9457 problem+json, including failures that Fastify or Node would answer themselves.
 import { randomUUID } from 'node:crypto'
 import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
@@ -11,19 +11,19 @@ import { FIXED_HEADERS, MERGE_PATCH } from '../src/openapi/responses.ts'
 
 const CONTENT_TYPE = 'application/problem+json; charset=utf-8'
 
-/** Fastify's errors by their code. The text is ours: theirs is for engineers. `limit` is the largest body of the route, in bytes. */
+/** Problems for Fastify's errors, by error code. `limit` is the largest body of the route, in bytes. */
 const frameworkProblems: Record<string, [ErrorCode, string | ((limit: number | undefined) => string)]> = {
-  FST_ERR_BAD_URL: ['malformed-request', 'The path has a % that two hexadecimal digits do not follow, or is not UTF-8.'],
+  FST_ERR_BAD_URL: ['malformed-request', 'The path has an invalid percent-encoding or is not UTF-8.'],
   FST_ERR_MAX_PARAM_LENGTH: ['not-found', 'There is no record with such an id.'],
   FST_ERR_CTP_BODY_TOO_LARGE: ['body-too-large', (limit) => `The body is larger than ${limit} bytes, the limit of this URL.`],
   FST_ERR_CTP_INVALID_MEDIA_TYPE: ['unsupported-media-type', 'Send application/json.'],
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: ['malformed-request', 'The body is not as long as Content-Length says.'],
 }
 
-/** Seconds after which a 503 can be tried again. */
+/** Seconds after which a client may retry a 503. */
 const RETRY_AFTER = '1'
 
-/** Being asked while it stops, or for more than there is to have, is nothing to report, and that it is overloaded `pressure` says once. */
+/** 5xx codes that are not logged as errors. They are expected, and `pressure` logs an overload itself. */
 const UNREPORTED: readonly ErrorCode[] = ['not-ready', 'overloaded', 'too-many-streams']
 
 export default fp(
@@ -41,23 +41,23 @@ export default fp(
   { name: 'errors' },
 )
 
-/** Those of every answer. */
+/** Adds the headers that every response has. */
 function addHeaders(reply: FastifyReply, { id }: FastifyRequest): void {
   reply.header('x-request-id', id)
   for (const name in FIXED_HEADERS) reply.header(name, FIXED_HEADERS[name])
 }
 
-/** For Fastify's `frameworkErrors`: what fails before a route is found never comes to an error handler. */
+/** Handler for Fastify's `frameworkErrors`: failures before routing do not reach the error handler. */
 export function frameworkErrors(error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
   addHeaders(reply, request)
   send(reply, request, toProblem(error))
   request.log.info({ res: reply }, 'request completed')
 }
 
-/** For Fastify's `clientErrorHandler`: what Node cannot read as HTTP is answered on the bare socket. */
+/** Handler for Fastify's `clientErrorHandler`: answers invalid HTTP on the raw socket. */
 export function clientErrorHandler(this: FastifyInstance, error: ConnectionError, socket: Duplex & { bytesWritten: number }): void {
   if (error.code === 'ECONNRESET' || !socket.writable) return
-  // On a connection that has had an answer, another would be taken for that of a request that was never made, or of another client.
+  // After an earlier response on the connection, the client or a proxy would take this one for the response to another request.
   if (socket.bytesWritten > 0) return void socket.destroy()
   const [code, detail] = NODE_PROBLEMS[error.code] ?? ['malformed-request', 'The request is not HTTP/1.1.']
   sendRaw(this, socket, new Problem(code, detail, { cause: error.code }))
@@ -69,19 +69,20 @@ const NODE_PROBLEMS: Record<string, [ErrorCode, string]> = {
   ERR_HTTP_REQUEST_TIMEOUT: ['request-timeout', 'The request did not arrive in time.'],
 }
 
-/** For Node's `checkExpectation`: there is one expectation in HTTP, 100-continue, and Node meets it. */
-export const unmetExpectation = new Problem('expectation-failed', 'Only "Expect: 100-continue" is understood.')
+/** Problem for Node's `checkExpectation`. Node itself handles `100-continue`, the only expectation in HTTP. */
+export const unmetExpectation = new Problem('expectation-failed', 'The only supported expectation is "Expect: 100-continue".')
 
-/** For Node's `connect`. */
-export const connectRefused = new Problem('malformed-request', 'CONNECT is for proxies.')
+/** Problem for Node's `connect`. */
+export const connectRefused = new Problem('malformed-request', 'CONNECT is not supported: this server is not a proxy.')
 
-/** Milliseconds in which a client that goes on sending can read the answer. */
+/** Milliseconds for a client that keeps sending to read the response. */
 const LINGER = 1_000
 
+/** Sends a problem on a raw socket, and closes it. */
 export function sendRaw({ log }: FastifyInstance, socket: Duplex, problem: Problem): void {
   const id = randomUUID()
   const { status } = errors[problem.code]
-  log.info({ reqId: id, res: { statusCode: status }, code: problem.code, cause: problem.cause }, 'what is no request was answered')
+  log.info({ reqId: id, res: { statusCode: status }, code: problem.code, cause: problem.cause }, 'invalid request answered')
   const body = JSON.stringify(buildProblemDocument(problem, id))
   const headers = {
     'content-type': CONTENT_TYPE,
@@ -93,7 +94,7 @@ export function sendRaw({ log }: FastifyInstance, socket: Duplex, problem: Probl
   }
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
   socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join('')}\r\n${body}`)
-  // The client may never end its side.
+  // The client may never close its side.
   setTimeout(() => socket.destroy(), LINGER).unref()
 }
 
@@ -110,11 +111,11 @@ function toProblem(error: unknown, { app, request }: ErrorContext = {}): Problem
     const [name, detail] = known
     return new Problem(name, typeof detail === 'string' ? detail : detail(request?.routeOptions.bodyLimit), { cause: error })
   }
-  if (statusCode < 500) return new Problem('malformed-request', 'The request cannot be read.', { cause: error })
-  return new Problem('internal-error', 'The log has more under the id of this request.', { cause: error })
+  if (statusCode < 500) return new Problem('malformed-request', 'The request is malformed.', { cause: error })
+  return new Problem('internal-error', 'An internal error occurred. The log has details under the id of this request.', { cause: error })
 }
 
-/** Fastify stops at the first part of a request that has faults. The client is to see them all, and those that only the database can tell. */
+/** Adds the faults of other parts of a request. Fastify stops at the first invalid part, but a response lists all faults. */
 async function addOtherFaults(problem: Problem, error: unknown, request: FastifyRequest): Promise<Problem> {
   if (problem.code !== 'invalid-request') return problem
   const { validationContext: part } = error as FastifyError
@@ -127,7 +128,7 @@ async function addOtherFaults(problem: Problem, error: unknown, request: Fastify
   return query?.error || others.length > 0 ? invalid([...inBody, ...others, ...inQuery]) : problem
 }
 
-/** Nothing is looked up for a body whose members cannot be told apart. */
+/** Finds faults that need the database. Finds none for a body that is not an object. */
 async function findFurtherFaults(request: FastifyRequest, faults: readonly Fault[]): Promise<readonly Fault[]> {
   const { findFaults } = request.routeOptions.config
   const { body } = request
@@ -137,8 +138,8 @@ async function findFurtherFaults(request: FastifyRequest, faults: readonly Fault
     return await findFaults(request, faulty)
   } catch (err) {
     if (err instanceof Problem) return err.faults
-    // What is known already is true all the same.
-    request.log.warn({ err }, 'further faults of a request could not be looked for')
+    // The faults found so far are still valid, so the request gets its 400.
+    request.log.warn({ err }, 'further faults of a request could not be checked')
     return []
   }
 }

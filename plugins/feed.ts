@@ -1,4 +1,4 @@
-// The streams of changes: how many there are, and that they end before the service does.
+// The registry of change streams. Closes them before the server stops.
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Streams } from '../src/feed/streams.ts'
@@ -13,7 +13,7 @@ export default fp(
   async function feed(app: FastifyInstance, { heartbeat }: { heartbeat?: number | undefined }) {
     const streams = new Streams(app.db, heartbeat)
     app.decorate('streams', streams)
-    // Before the server stops, which waits for its requests. Clients come again, to another process.
+    // The server waits for open requests, so streams must end first. Clients reconnect to another process.
     app.addHook('preClose', () => streams.close())
   },
   { name: 'feed', dependencies: ['db'] },

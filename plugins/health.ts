@@ -1,4 +1,4 @@
-// Whether the service can answer, and how it stops: load balancers learn of it before the listener closes.
+// Readiness and graceful shutdown: load balancers learn of a stop before the listener closes.
 import type { Server } from 'node:http'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import fp from 'fastify-plugin'
@@ -9,22 +9,23 @@ import { databaseProblems } from '../src/http/database-problems.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     /**
-     * Throws `not-ready` where the service cannot answer or is about to stop. Returns by how many seconds the feed of changes is behind.
+     * Checks readiness. Throws `not-ready` if the service cannot answer or is stopping. Returns the lag of the feed in seconds.
      */
     checkReady(): Promise<number>
     /**
-     * Prepares for `close`, while everything is still answered: `/readyz` says 503 at once, answers carry `Connection: close` from the
-     * middle of the time on. `wait` is another timer, for tests.
+     * Prepares for `close` while requests are still answered: `/readyz` answers 503 at once, and responses carry `Connection: close` after
+     * half of the time. `wait` replaces the timer in tests.
      */
     drain(milliseconds: number, wait?: (milliseconds: number) => Promise<unknown>): Promise<void>
   }
 }
 
-/** Milliseconds in which the database has to answer a check. */
+/** Milliseconds for the database to answer a check. */
 const READY_LIMIT = 2_000
 
-/** Turns of the event loop in a row without a new connection or request after which the listener closes, and turns after which it does anyway. */
+/** Turns of the event loop in a row without a connection or request before the listener closes. */
 const QUIET_TURNS = 3
+/** Turns after which the listener closes in any case. */
 const MAX_TURNS = 1_000
 
 export default fp(
@@ -42,16 +43,16 @@ export default fp(
       isClosingConnections = true
       await waitUntilQuiet(app.server)
     })
-    // A connection kept alive would hold up the exit until its client lets go of it.
+    // A kept-alive connection would delay the exit until its client closes it.
     app.addHook('onSend', (_request, reply, payload, done) => {
       if (isClosingConnections) reply.header('connection', 'close')
       done(null, payload)
     })
-    /** Why the last check failed, in the words of the log. */
+    /** Reason of the last failed check, so that each reason is logged once. */
     let lastReason: string | undefined
     app.decorate('checkReady', async () => {
       if (isStopping) throw new Problem('not-ready', 'The service is stopping.')
-      if (!app.load.hasSettled) throw new Problem('not-ready', 'The service has just started.')
+      if (!app.load.hasSettled) throw new Problem('not-ready', 'The service is starting.')
       try {
         const [lag] = await withReadyLimit(READY_LIMIT, Promise.all([measureLag(app.db), app.db.checkReady()]))
         lastReason = undefined
@@ -62,16 +63,20 @@ export default fp(
         lastReason = reason
         if (cause instanceof Problem) throw cause
         const failure = app.db.classifyFailure(cause)
-        throw new Problem('not-ready', failure ? databaseProblems[failure][1] : 'The schema of the database is not that of the code.', {
-          cause,
-        })
+        throw new Problem(
+          'not-ready',
+          failure ? databaseProblems[failure][1] : 'The database schema does not match this version of the service.',
+          {
+            cause,
+          },
+        )
       }
     })
   },
   { name: 'health', dependencies: ['db', 'pressure', 'feed'] },
 )
 
-/** Throws `not-ready` where `work` takes longer than a number of milliseconds. */
+/** Throws `not-ready` if `work` takes longer than `milliseconds`. */
 async function withReadyLimit<T>(milliseconds: number, work: Promise<T>): Promise<T> {
   const late = new AbortController()
   const limit = setTimeout(milliseconds, undefined, { signal: late.signal }).then(() => {
@@ -86,18 +91,18 @@ async function withReadyLimit<T>(milliseconds: number, work: Promise<T>): Promis
 }
 
 /**
- * Waits for turns of the event loop in which no connection and no request arrives. The kernel resets connections that wait for `accept`
- * when the listener closes, so `close` has to follow in the same turn.
+ * Waits for QUIET_TURNS turns of the event loop without a connection or request. The kernel resets connections that wait for `accept` when
+ * the listener closes, so `close` must follow in the same turn.
  */
 async function waitUntilQuiet(server: Server): Promise<void> {
   let quiet = 0
-  const note = () => {
+  const reset = () => {
     quiet = 0
   }
-  server.on('connection', note).on('request', note)
+  server.on('connection', reset).on('request', reset)
   for (let turn = 0; quiet < QUIET_TURNS && turn < MAX_TURNS; turn++) {
     quiet++
     await setImmediate()
   }
-  server.off('connection', note).off('request', note)
+  server.off('connection', reset).off('request', reset)
 }

@@ -5,16 +5,16 @@ import packageJson from '../package.json' with { type: 'json' }
 import { type OpenApiDocument, orderParameters, shareComponents } from '../src/openapi/components.ts'
 import type { Resource } from '../src/query/resource.ts'
 
-const DESCRIPTION = `A product catalogue. Lists take filters, \`search\`, \`ordering\`, \`page\` and \`page_size\`; what is unknown, repeated or
-ill-typed is refused, with every fault named. A URL works with and without its last slash, \`HEAD\` wherever \`GET\` does, and
-\`OPTIONS\` names the methods of a URL. Reading needs no key unless the service is set up so; writing needs one, whose role is named at each
-operation. How often a client may ask is limited: \`RateLimit\` says what is left. Every error is problem+json (RFC 9457).`
+const DESCRIPTION = `A product catalogue. Lists take filters, \`search\`, \`ordering\`, \`page\` and \`page_size\`. Unknown, repeated and
+ill-typed parameters are refused, and one response lists all faults. A URL works with and without its trailing slash, \`HEAD\` works wherever
+\`GET\` does, and \`OPTIONS\` lists the methods of a URL. Reading needs no API key unless the service is configured so. Writing needs a key with
+the role that the operation names. Requests are rate-limited: \`RateLimit\` has the remaining quota. Every error is problem+json (RFC 9457).`
 
-/** The resource that readers meet first. */
+/** The resource that the document lists first. */
 const FIRST = 'products'
 
 const buildTags = (resources: readonly Resource[]) =>
-  resources.map(({ table, singular }) => ({ name: table, description: `The list of ${table}, and one ${singular}` }))
+  resources.map(({ table, singular }) => ({ name: table, description: `List of ${table}, and a single ${singular}` }))
 
 export default fp(
   async function openapi(app) {
@@ -32,24 +32,24 @@ export default fp(
         servers: [{ url: app.config.PUBLIC_URL || '/' }],
         tags: [
           ...buildTags(open),
-          { name: 'changes', description: 'The feed of what was created, changed and deleted' },
+          { name: 'changes', description: 'Feed of changes' },
           ...buildTags(restricted),
-          { name: 'jobs', description: 'Work that is done behind the requests' },
-          { name: 'service', description: 'The service itself' },
+          { name: 'jobs', description: 'Background jobs' },
+          { name: 'service', description: 'Health, URLs and documentation' },
         ],
-        // Which operation needs what is said at each, by `plugins/auth.ts`.
+        // `plugins/auth.ts` declares at each operation whether it needs a key.
         components: {
           securitySchemes: {
-            key: { type: 'http', scheme: 'bearer', description: 'An API key: `stk_<id>_<secret>`. An administrator makes them.' },
+            key: { type: 'http', scheme: 'bearer', description: 'API key: `stk_<id>_<secret>`. Administrators create them.' },
           },
         },
       },
-      // Fastify names a schema def-0 unless it is told that its id is its name.
+      // Uses the id of a schema as its name. The default is def-0, def-1 and so on.
       refResolver: { buildLocalReference: (json, _base, _fragment, index) => String(json.$id ?? `def-${index}`) },
-      // Both forms of a URL are routes; the documented one ends in a slash where Django REST Framework's does.
+      // URLs work with and without a trailing slash. The documented form follows Django REST Framework.
       transform: ({ schema, url }) => ({ schema, url: url.replace(/\/$/, '') + (/^\/api(\/|$)/.test(url) ? '/' : '') }),
-      transformObject(made) {
-        const document = 'openapiObject' in made ? made.openapiObject : made.swaggerObject
+      transformObject(result) {
+        const document = 'openapiObject' in result ? result.openapiObject : result.swaggerObject
         orderParameters(document as unknown as OpenApiDocument)
         shareComponents(document as unknown as OpenApiDocument)
         return document

@@ -1,4 +1,4 @@
-// Refuses requests while the process cannot keep up, so that it answers at least some in time, and does not run out of memory.
+// Refuses requests while the process is overloaded, so that it answers some in time and does not run out of memory.
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
@@ -10,22 +10,22 @@ declare module 'fastify' {
   }
 }
 
-/** Seconds after which a client tries again: longer than an overload lasts that passes by itself. */
+/** Seconds after which a client may retry. Longer than a short overload lasts. */
 const RETRY_AFTER = '5'
 
-/** One for all: an overloaded process spends no time on stack traces. */
-const overloaded = new Problem('overloaded', 'There are more requests than can be answered. Try again later.', {
+/** A shared instance: an overloaded process must not spend time on stack traces. */
+const overloaded = new Problem('overloaded', 'The service is overloaded. Retry later.', {
   headers: { 'retry-after': RETRY_AFTER },
 })
 
-/** Milliseconds between two lines in the log that tell of it. */
-const QUIET = 10_000
+/** Milliseconds between two warnings in the log. */
+const WARN_EVERY = 10_000
 
-/** A supervisor has to see that the process runs, and must not stop it because it has much to do. */
+/** Health checks are never refused: a supervisor must not stop a busy process. */
 const HEALTH = /^\/(?:livez|readyz)\/?$/
 
 export interface PressureOptions {
-  /** False: nothing is refused, and the start is over at once. A Load: the caller looks. */
+  /** False: nothing is refused, and the start ends at once. A Load: the caller takes the samples. */
   shedding?: boolean | Load | undefined
 }
 
@@ -35,15 +35,15 @@ export default fp(
     app.decorate('load', load)
     if (shedding === false) return load.stop()
     if (shedding === true) {
-      // Not before: the start blocks the event loop.
+      // Not earlier: the start itself blocks the event loop.
       app.addHook('onReady', async () => load.start())
       app.addHook('onClose', async () => load.stop())
     }
-    let told = Number.NEGATIVE_INFINITY
+    let warnedAt = Number.NEGATIVE_INFINITY
     app.addHook('onRequest', (request, _reply, done) => {
       if (load.overload === undefined || HEALTH.test(request.routeOptions.url ?? '')) return done()
-      if (performance.now() - told > QUIET) {
-        told = performance.now()
+      if (performance.now() - warnedAt > WARN_EVERY) {
+        warnedAt = performance.now()
         app.log.warn(load.overload, 'overloaded: requests are refused')
       }
       done(overloaded)

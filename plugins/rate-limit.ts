@@ -1,4 +1,4 @@
-// Limits how often a client may ask: exactly, in any window of time, by @fastify/rate-limit over stores of our own.
+// Rate limits: exact in any window of time, by @fastify/rate-limit with its own stores.
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -8,7 +8,7 @@ import { createStoreClass, type Quota, type RequestLog } from '../src/limits/log
 import { MemoryLog } from '../src/limits/memory.ts'
 import { RedisLog } from '../src/limits/redis.ts'
 
-/** The limits there are. Each counts for itself. */
+/** Names of the limits. Each counts separately. */
 export type Policy = 'anonymous' | 'authenticated' | 'failed-authentication'
 
 declare module 'fastify' {
@@ -17,16 +17,17 @@ declare module 'fastify' {
   }
 }
 
-/** Answers say how much of it is left (draft-ietf-httpapi-ratelimit-headers). */
+/** A rate limit. Responses carry the remaining quota (draft-ietf-httpapi-ratelimit-headers). */
 export interface Limit {
-  /** Counts a request. Throws `quota-exceeded` for one too many, which is not counted. */
+  /** Counts a request. Throws `quota-exceeded`, and does not count it, if it exceeds the limit. */
   take(request: FastifyRequest, reply: FastifyReply): Promise<void>
-  /** Counts so many further requests for one that does the work of several: all of them, or none. Never more than a client may ever have. */
+  /** Counts further requests for a request that does the work of several: all or none, and at most the limit. */
   takeFurther(request: FastifyRequest, reply: FastifyReply, requests: number): Promise<void>
 }
 
-/** Invalid keys of an address that are answered 401 in so many seconds; further ones are answered 429. */
+/** Invalid keys of an address per FAILURES_WINDOW that get 401. Further ones get 429. */
 const MAX_FAILURES = 10
+/** Seconds. */
 const FAILURES_WINDOW = 60
 
 const keyByAddress = (request: FastifyRequest) => identifyAddress(request.ip, request.socket.remoteAddress)
@@ -34,7 +35,7 @@ const keyById = (request: FastifyRequest) => String(request.key?.id)
 
 const UNLIMITED: Limit = { take: async () => {}, takeFurther: async () => {} }
 
-/** Why a request is refused, in words. */
+/** Details of refusals. */
 const REFUSALS: Record<Policy, (max: number, seconds: number) => string> = {
   anonymous: (max, seconds) => `Without a key, an address may send ${max} requests in ${seconds} seconds.`,
   authenticated: (max, seconds) => `A key may send ${max} requests in ${seconds} seconds.`,
@@ -42,11 +43,11 @@ const REFUSALS: Record<Policy, (max: number, seconds: number) => string> = {
     `This address sent ${max} invalid keys in ${seconds} seconds, so further invalid keys are refused. A valid key still works.`,
 }
 
-/** Milliseconds between two lines in the log that say the same. */
+/** Milliseconds between two warnings in the log. */
 const WARN_EVERY = 60_000
 
 export interface LimitsOptions {
-  /** Milliseconds, never going back; otherwise the process' or Redis' own. */
+  /** Monotonic time in milliseconds. The default is the clock of the process or of Redis. */
   clock?: (() => number) | undefined
 }
 
@@ -54,11 +55,11 @@ export default fp(
   async function limits(app: FastifyInstance, { clock }: LimitsOptions) {
     const { RATE_LIMIT_ANONYMOUS, RATE_LIMIT_AUTHENTICATED, RATE_LIMIT_WINDOW } = app.config
     const { redis } = app
-    let warned = Number.NEGATIVE_INFINITY
+    let warnedAt = Number.NEGATIVE_INFINITY
     const onEvict = () => {
-      if (performance.now() - warned < WARN_EVERY) return
-      warned = performance.now()
-      app.log.warn('more clients than can be remembered: those with the fewest requests are forgotten')
+      if (performance.now() - warnedAt < WARN_EVERY) return
+      warnedAt = performance.now()
+      app.log.warn('rate limits: too many clients to track, those with the fewest requests are evicted')
     }
     const createMemoryLog = ({ limit, window }: Quota) => new MemoryLog({ limit, window, onEvict, ...(clock && { clock }) })
     const logs = new Map<string, RequestLog>()
@@ -81,7 +82,7 @@ export default fp(
         if (!usage.isAllowed) reportUsage(reply, usage.remaining, usage.ttlInSeconds, usage.isExceeded)
       }
       const takeFurther = async (request: FastifyRequest, reply: FastifyReply, requests: number) => {
-        // The request itself is counted already.
+        // The request itself is already counted.
         const further = Math.min(requests, max - 1)
         if (further < 1) return
         const { current, ttl } = await getLog({ policy, limit: max, window: seconds * 1_000 }).take(keyGenerator(request), further)

@@ -1,4 +1,4 @@
-// The connection to Redis, where there is one: for what may be lost. Whoever uses it does without while it is away.
+// The optional connection to Redis, for data that may be lost. Its users work without it while Redis is unavailable.
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import { openRedis } from '../src/limits/redis.ts'
@@ -14,9 +14,9 @@ declare module 'fastify' {
 export default fp(
   async function redis(app: FastifyInstance) {
     const { REDIS_URL } = app.config
-    const onChange = (away: boolean, reason: string) => {
-      if (away) app.log.warn({ reason }, 'Redis is away: requests are counted, and answers kept, by this process alone')
-      else app.log.info('Redis is back: requests are counted together')
+    const onChange = (isAway: boolean, reason: string) => {
+      if (isAway) app.log.warn({ reason }, 'Redis is unavailable: this process counts requests and caches responses on its own')
+      else app.log.info('Redis is available again: processes share rate limits and cached responses')
     }
     const connection = REDIS_URL ? await openRedis(REDIS_URL, { onChange }) : undefined
     app.decorate('redis', connection)

@@ -1,4 +1,4 @@
-// Ends what no route answers, before any body is read: an unknown URL, a method that does not apply, a Host header that is none.
+// Answers requests without a route before their body is read: unknown URLs, wrong methods and invalid Host headers.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { Problem } from '../src/errors.ts'
@@ -6,7 +6,7 @@ import { countHeaders, MAX_HEADERS, MAX_URL_LENGTH } from '../src/http/limits.ts
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** What links in the answer begin with: PUBLIC_URL, or the scheme and the host that the client used. */
+    /** Origin of links in the response: PUBLIC_URL, or the scheme and host of the request. */
     origin: string
   }
 }
@@ -14,9 +14,9 @@ declare module 'fastify' {
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
 
 export default fp(
-  // After `auth`, which counts these requests too.
+  // Registered after `auth`, which counts these requests too.
   async function routing(app: FastifyInstance) {
-    /** The methods of each URL without parameters: `/api/products/bulk` is not the record whose id is `bulk`, whatever the method. */
+    /** Methods of each URL without parameters. `/api/products/bulk` is never the record with the id `bulk`, whatever the method. */
     const fixedUrls = new Map<string, Set<string>>()
     app.addHook('onRoute', ({ url, method }) => {
       if (/[:*]/.test(url)) return
@@ -42,7 +42,7 @@ export default fp(
         throw new Problem('headers-too-large', `The request has more than ${MAX_HEADERS} headers.`)
       const origin = readOrigin(request)
       request.origin = app.config.PUBLIC_URL || origin
-      // What is sent to a URL that does not exist is of no interest. Only `cors` has a route for OPTIONS, which is every URL's.
+      // Checked first, because a 404 needs no valid request. `cors` adds an OPTIONS route for every URL.
       const { is404, method, params } = request
       if (is404 || method === 'OPTIONS' || hasEmptySegment(params) || isMistaken(request)) sendUnrouted(listMethods, request, reply)
       else if (request.url.length > MAX_URL_LENGTH)
@@ -54,11 +54,11 @@ export default fp(
   { name: 'routing', dependencies: ['errors', 'auth'] },
 )
 
-/** A URL that no route has, or has for other methods only (RFC 9110, 15.5.6), or is asked for them. */
+/** Answers 404, 405 (RFC 9110, section 15.5.6) or OPTIONS. */
 function sendUnrouted(methodsOf: (url: string) => readonly string[], request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const url = readPath(request.url)
   const methods = methodsOf(url)
-  // A file of the documentation page that does not exist has a route, of all its files.
+  // A missing file of the documentation page matches the route of all its files.
   if (methods.length === 0 || methods.some((method) => method === request.method))
     throw new Problem('not-found', `Nothing is at ${url.slice(0, 200)}.`)
   const allow = [...methods, 'OPTIONS'].join(', ')
@@ -70,7 +70,7 @@ const readPath = (url: string): string => url.split('?', 1)[0] ?? ''
 
 const withoutSlash = (path: string): string => path.replace(/(.)\/$/, '$1')
 
-/** The router takes `/api/products/` for the record without an id. It is the list. */
+/** Whether a parameter is empty. The router matches `/api/products/` as a record with an empty id, but it is the list. */
 function hasEmptySegment(params: unknown): boolean {
   for (const name in params as object) {
     if ((params as Record<string, string>)[name] === '') return true
@@ -78,15 +78,18 @@ function hasEmptySegment(params: unknown): boolean {
   return false
 }
 
-/** A name, an IPv4 or a bracketed IPv6 address, and a port. */
+/** A host name, an IPv4 address or a bracketed IPv6 address, and an optional port. */
 const HOST = /^(?:[\w.~-]+|\[[\da-f:.]+\])(?::\d{1,5})?$/i
 
-/** What was found to be an origin last: nearly all requests come to the same. */
+/** The last valid origin. Nearly all requests have the same. */
 let lastOrigin = { protocol: '', host: '', origin: '' }
 
-/** Links in answers begin with it, so it has to be a host and nothing more (RFC 9112, 3.2). Empty where a client of HTTP/1.0 names none. */
+/**
+ * Reads the origin of a request. Links begin with it, so the Host header must be valid (RFC 9112, section 3.2). Returns an empty text for an
+ * HTTP/1.0 request without a host. Throws `malformed-request`.
+ */
 function readOrigin({ host, protocol, raw }: FastifyRequest): string {
-  const detail = 'The Host header is not the name of a host.'
+  const detail = 'The Host header is invalid.'
   if (countHeaders(raw.rawHeaders, 'host') > 1) throw new Problem('malformed-request', detail)
   if (host === lastOrigin.host && protocol === lastOrigin.protocol) return lastOrigin.origin
   const origin = `${protocol}://${host}`

@@ -1,4 +1,4 @@
-// Validation and serialisation: paths and query strings by their codecs, bodies by Ajv without coercion, answers as they are.
+// Validation and serialisation: codecs for paths and query strings, Ajv without coercion for bodies, plain JSON for responses.
 import type { TObject, TSchema } from '@sinclair/typebox'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -15,20 +15,20 @@ import { compileBody, MAX_MEMBERS } from '../src/validate.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The body as it came, where there is one. */
+    /** The raw body; null without one. */
     bytes: Buffer | null
   }
 }
 
 type Validate = (data: never) => { value: unknown } | { error: Problem }
 
-/** A query string before it is read. */
+/** An unparsed query string. */
 interface RawQuery {
   raw: string
   handling?: Handling
 }
 
-/** One for each part of a request. Fastify puts `value` in the part's place, or hands `error` to the error handler. */
+/** Validators by part of the request. Fastify replaces the part by `value`, or passes `error` to the error handler. */
 const parts: Record<string, (schema: TSchema) => Validate> = {
   querystring: (schema) => {
     const read = compileQuerystring(schema as TObject)
@@ -37,7 +37,7 @@ const parts: Record<string, (schema: TSchema) => Validate> = {
       return faults.length > 0 ? { error: invalid(faults) } : { value: values }
     }
   },
-  // They are looked at where something is done by them.
+  // Headers are validated where they are used.
   headers: () => (headers: unknown) => ({ value: headers }),
   params: (schema) => {
     const read = compilePath(schema as TObject)
@@ -49,10 +49,10 @@ const parts: Record<string, (schema: TSchema) => Validate> = {
   body: (schema) => {
     const check = compileBody(schema)
     return (body: unknown) => {
-      // Fastify gives null for no body at all.
+      // Fastify passes null for a missing body.
       const members = typeof body === 'object' && !Array.isArray(body) ? Object.keys(body ?? {}).length : 0
       if (members > MAX_MEMBERS)
-        return { error: invalid([{ pointer: '', detail: `has ${members} members: at most ${MAX_MEMBERS} are read` }]) }
+        return { error: invalid([{ pointer: '', detail: `has ${members} members: at most ${MAX_MEMBERS} are allowed` }]) }
       if (body === null && schema['x-optional']) return { value: {} }
       const faults = body === null ? [{ pointer: '', detail: 'must be a JSON object' }] : [...check(body), ...listRepeatedMembers(body)]
       return faults.length > 0 ? { error: invalid(faults) } : { value: body }
@@ -60,11 +60,11 @@ const parts: Record<string, (schema: TSchema) => Validate> = {
   },
 }
 
-/** A quoted text, which may have in it what looks like a preference. One without an end goes to the end, so that no quote is tried twice. */
+/** A quoted text, which may contain a comma or semicolon. An unterminated one extends to the end, so that matching takes linear time. */
 const QUOTED = /"((?:[^"\\]|\\.?)*)(?:"|$)/g
 
-/** The preference that a request states first (RFC 7240, section 2). */
-function preferredHandling(prefer: string | string[]): Handling | undefined {
+/** Reads the first `handling` preference (RFC 7240, section 2). */
+function readHandling(prefer: string | string[]): Handling | undefined {
   const plain = String(prefer).replace(QUOTED, (_, text: string) => (/^\w*$/.test(text) ? text : ''))
   const preferences = plain.split(',').map((preference) => (preference.split(';', 1)[0] ?? '').split('='))
   const [, stated] = preferences.find(([name]) => name?.trim().toLowerCase() === 'handling') ?? []
@@ -76,7 +76,7 @@ const HANDLINGS: readonly Handling[] = ['strict', 'lenient']
 /** Methods that change a record without reading an `Idempotency-Key`. */
 const CHANGING: ReadonlySet<string> = new Set(['PUT', 'PATCH', 'DELETE'])
 
-/** Whether a request has a body that no schema describes, or that Fastify leaves unread. Node discards the latter before the next request. */
+/** Whether a request has a body that no schema describes or Fastify does not read. Node discards such a body before the next request. */
 const hasUnreadBody = ({ method, headers, body, routeOptions }: FastifyRequest): boolean =>
   BODYLESS.has(method) ? announcesBody(headers) : body !== undefined && body !== null && !routeOptions.schema?.body
 
@@ -101,30 +101,30 @@ export default fp(
     app.decorateRequest('bytes', null)
     app.setValidatorCompiler<TSchema>(({ schema, httpPart }) => {
       const compile = parts[httpPart ?? '']
-      if (!compile) throw new TypeError(`no route can validate its ${httpPart} yet`)
+      if (!compile) throw new TypeError(`Validation of ${httpPart} is not supported.`)
       return compile(resolve(schema)) as ReturnType<Parameters<typeof app.setValidatorCompiler>[0]>
     })
     const handling = app.config.QUERY_HANDLING as Handling
-    // Before validation, which sees nothing of a request but its parts.
+    // Before validation, which sees only the parts of a request and not its headers.
     app.addHook('preValidation', (request, reply, done) => {
       const { prefer } = request.headers
-      // Where other origins may call, it is `Origin` already.
+      // `cors` may have set `Origin`.
       const vary = reply.getHeader('vary')
       reply.header('vary', vary === undefined ? 'Prefer' : `${vary}, Prefer`)
-      const preferred = prefer === undefined ? undefined : preferredHandling(prefer)
+      const preferred = prefer === undefined ? undefined : readHandling(prefer)
       if (preferred) reply.header('preference-applied', `handling=${preferred}`)
       ;(request.query as RawQuery).handling = preferred ?? handling
       if (CHANGING.has(request.method)) rejectIdempotencyKey(request)
       if (hasUnreadBody(request)) throw invalid([{ pointer: '', detail: 'is not read here: send no body' }])
       done()
     })
-    // Where the schema is open.
+    // Validation does not refuse poisoned bodies if a schema allows unknown members.
     app.addHook('preHandler', ({ body }, _reply, done) => {
       if (isPoisoned(body))
         throw invalid([{ pointer: '', detail: 'has a member __proto__, or constructor with a member prototype: no body may have them' }])
       done()
     })
-    // Rows have only what the contract shows, and a serialiser made for them is no faster.
+    // Rows contain only public members, and a schema-based serialiser is no faster.
     app.setSerializerCompiler(() => JSON.stringify)
 
     app.removeAllContentTypeParsers()
@@ -132,7 +132,8 @@ export default fp(
       parseJson(request, body),
     )
     app.addContentTypeParser(MERGE_PATCH, { parseAs: 'buffer' }, async (request: FastifyRequest, body: Buffer) => {
-      if (request.method !== 'PATCH') throw new Problem('unsupported-media-type', 'Only PATCH takes a merge patch. Send application/json.')
+      if (request.method !== 'PATCH')
+        throw new Problem('unsupported-media-type', 'A merge patch is only supported by PATCH. Send application/json.')
       return parseJson(request, body)
     })
 
@@ -142,11 +143,11 @@ export default fp(
     app.addSchema(JobList)
     for (const resource of app.resources) {
       const { record, create, merge } = resource.schemas
-      // Where nothing can be set, there are no bodies.
+      // A resource without writable members has no body schemas.
       for (const schema of [record, buildListSchema(resource), ...(resource.writable.size > 0 ? [create, merge] : [])])
         app.addSchema(schema)
     }
-    // A route that says nothing of parameters has none, and says so to a client that sends one. The files of the docs page are not ours.
+    // A route without declared parameters refuses all parameters, except hidden routes such as the files of the reference page.
     app.addHook('onRoute', (route) => {
       if (!route.schema?.hide) route.schema = { querystring: NoParameters, ...route.schema }
     })

@@ -1,4 +1,4 @@
-// The table of contents: the plugins by name, in the order in which a request meets them, then the routes.
+// Builds the application: plugins in the order in which a request passes them, then routes.
 import { fileURLToPath } from 'node:url'
 import autoload from '@fastify/autoload'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
@@ -41,27 +41,27 @@ const ROUTES = fileURLToPath(new URL('../routes', import.meta.url))
 
 export interface AppOptions {
   config: Readonly<Config>
-  /** Other resources than those of src/resources/, other routes than those of routes/, other tables than those of drizzle/tables.ts. */
+  /** Replace the resources of src/resources/, the folder routes/, and the tables of drizzle/tables.ts. */
   resources?: readonly Resource[]
   routes?: string
   tables?: OpenOptions['tables']
-  /** Kinds of jobs besides those of src/job-handlers.ts. */
+  /** Kinds of jobs in addition to those of src/job-handlers.ts. */
   handlers?: Readonly<Record<string, JobHandler>>
-  /** Other times and names for what is sent to webhooks. */
+  /** Replacements for the times and the name resolution of webhook deliveries. */
   webhooks?: WebhookOptions
-  /** Another clock for the rate limits, in milliseconds: a test need not wait. */
+  /** Replaces the clock of the rate limits, in milliseconds. */
   clock?: () => number
-  /** Shorter ones than a client has in earnest. */
+  /** Replace TIMEOUTS. */
   timeouts?: Partial<typeof TIMEOUTS>
-  /** Milliseconds between two signs of life of a stream, other than those of src/feed/streams.ts. */
+  /** Milliseconds between two heartbeats of a stream. The default is HEARTBEAT of src/feed/streams.ts. */
   heartbeat?: number
-  /** False where the event loop has no turn for long, as in a test that calls `inject` again and again: it would be taken for overloaded. */
+  /** False in tests that call `inject` repeatedly: they block the event loop, which would count as overload. */
   shedding?: PressureOptions['shedding']
-  /** Other than the standard output. */
+  /** Destination of the log. The default is the standard output. */
   log?: LogStream
 }
 
-/** Builds the application. `listen()` or `inject()` makes it ready, which opens and migrates the database. */
+/** Builds the application. `listen()`, `inject()` or `ready()` opens and migrates the database. */
 export async function buildApp({
   config,
   resources,
@@ -82,13 +82,13 @@ export async function buildApp({
     bodyLimit: config.BODY_LIMIT,
     trustProxy: config.TRUST_PROXY !== '' && isProxy,
     genReqId: readRequestId,
-    // A Host header that is missing, and a request while stopping, are answered by plugins/routing.ts and plugins/health.ts.
+    // plugins/routing.ts handles a missing Host header, and plugins/health.ts requests during a stop.
     http: { requireHostHeader: false, maxHeaderSize: MAX_HEADER_SIZE, headersTimeout: headers, connectionsCheckingInterval: check },
     return503OnClosing: false,
     requestTimeout: request,
     connectionTimeout: idle,
     keepAliveTimeout: keepAlive,
-    // A migration of a large database takes the time that it takes.
+    // No limit: migrating a large database may take long.
     pluginTimeout: 0,
     routerOptions: { querystringParser: (raw) => ({ raw }) },
     frameworkErrors,
@@ -99,7 +99,7 @@ export async function buildApp({
     isProxy,
     stalled,
     check,
-    onRefuse: (client) => app.log.warn({ client }, 'connections refused: the address has MAX_CONNECTIONS_PER_ADDRESS already'),
+    onRefuse: (client) => app.log.warn({ client }, 'connections refused: the address has reached MAX_CONNECTIONS_PER_ADDRESS'),
   })
   app.server.on('checkExpectation', (_request, { socket }) => socket && sendRaw(app, socket, unmetExpectation))
   app.server.on('connect', (_request, socket) => sendRaw(app, socket, connectRefused))
@@ -122,7 +122,7 @@ export async function buildApp({
   await app.register(openapi)
   await app.register(docs)
   await app.register(feed, { heartbeat })
-  // The last to hear of `close`: the listener closes in the turn in which it says so.
+  // Its `preClose` hook must run last: the listener has to close in the same turn.
   await app.register(health)
   await app.register(autoload, { dir: routes, routeParams: true })
   return app

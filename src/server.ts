@@ -1,4 +1,4 @@
-// Runs the application until it is told to stop.
+// Runs the application until a signal stops it.
 import closeWithGrace from 'close-with-grace'
 import { listCauses } from '../drizzle/database.ts'
 import { buildApp } from './app.ts'
@@ -7,13 +7,13 @@ import type { Config } from './config.ts'
 import { CannotListen } from './errors.ts'
 import type { App } from './http/routes.ts'
 
-/** Milliseconds from SIGTERM until the listener closes: load balancers learn meanwhile that this process is leaving. */
+/** Milliseconds from SIGTERM until the listener closes. Load balancers notice the stop meanwhile. */
 export const DRAIN = 5_000
 
-/** Milliseconds in which requests under way end after the listener has closed. */
+/** Milliseconds for open requests to end after the listener has closed. */
 const GRACE = 10_000
 
-/** Signals that stop the service. The rest is left to close-with-grace. */
+/** Signals that stop the service. close-with-grace handles all others. */
 const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 
 /**
@@ -22,18 +22,19 @@ const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
  */
 const ECHO = 1_000
 
+/** A running server. */
 export interface Served {
   url: string
-  /** The admin key that was made because there was no key at all. Nothing else can tell it again. */
+  /** The admin key that was created because the database had none. It cannot be read again. */
   firstKey?: string
 }
 
 export interface ServeOptions {
-  /** Milliseconds from SIGTERM until the listener closes, other than DRAIN. */
+  /** Milliseconds from SIGTERM until the listener closes. The default is DRAIN. */
   drain?: number
 }
 
-/** Works through jobs and serves nothing. The process ends when a signal has been handled. */
+/** Runs jobs without serving. A signal ends the process. */
 export async function work(config: Readonly<Config>): Promise<void> {
   const app = await buildApp({ config: { ...config, WORKER: true } })
   try {
@@ -46,15 +47,15 @@ export async function work(config: Readonly<Config>): Promise<void> {
 }
 
 /**
- * Stops the service at the first signal, and ends the process at one that comes more than ECHO later. Only SIGTERM drains: SIGINT comes
- * from a person at a terminal, who does not wait for load balancers.
+ * Stops the service at the first signal, and exits at a second one that comes more than ECHO later. Only SIGTERM drains: SIGINT comes from a
+ * terminal, where no load balancer is involved.
  */
 function stopBySignal(app: App, drain: number): void {
   let stoppedAt: number | undefined
   let firstSignal: NodeJS.Signals | undefined
   const { close } = closeWithGrace({ delay: drain + GRACE, logger: app.log, skip: [...STOP_SIGNALS] }, async ({ err }) => {
     stoppedAt ??= performance.now()
-    if (err) app.log.error({ err }, 'stopping after an error that nothing caught')
+    if (err) app.log.error({ err }, 'stopping after an uncaught error')
     if (firstSignal === 'SIGTERM') await app.drain(drain)
     await app.close()
   })
@@ -71,19 +72,19 @@ function stopBySignal(app: App, drain: number): void {
     })
 }
 
-/** Listens. The process ends when a signal has been handled. */
+/** Serves the API. A signal ends the process. Throws CannotListen. */
 export async function serve(config: Readonly<Config>, { drain = DRAIN }: ServeOptions = {}): Promise<Served> {
   const app = await buildApp({ config })
   try {
     await app.ready()
-    // `/readyz` must not say 200 while the key that the operator gave is refused.
+    // Before listening: `/readyz` must not answer 200 while ADMIN_KEY is refused.
     if (config.ADMIN_KEY) await adoptKey(app, config.ADMIN_KEY)
     const url = await listen(app, config)
     stopBySignal(app, drain)
     await app.load.settled
-    // Not before: where it cannot listen, nobody would be told.
-    const made = config.ADMIN_KEY ? undefined : await createFirstKey(app.db, '')
-    return { url, ...(made && { firstKey: made }) }
+    // After listening: if that fails, the new key would never be shown.
+    const newKey = config.ADMIN_KEY ? undefined : await createFirstKey(app.db, '')
+    return { url, ...(newKey && { firstKey: newKey }) }
   } catch (error) {
     await app.close()
     throw error
@@ -102,7 +103,7 @@ async function listen(app: App, { HOST, PORT }: Readonly<Config>): Promise<strin
 async function adoptKey(app: App, key: string): Promise<void> {
   if (await createFirstKey(app.db, key)) return
   if ('refused' in (await app.keyring.verify(key)))
-    app.log.warn('ADMIN_KEY is no key of this database, which has others: "stockroom keys create" makes one')
+    app.log.warn('ADMIN_KEY is not a key of this database, which already has other keys. Create one with "stockroom keys create".')
 }
 
 const LISTEN_FAILURES: Record<string, (host: string, port: number) => string> = {
@@ -113,7 +114,7 @@ const LISTEN_FAILURES: Record<string, (host: string, port: number) => string> = 
   EAI_AGAIN: (host) => `Host name ${host} cannot be looked up. Set HOST to an address of this machine.`,
 }
 
-/** Returns the error as a sentence for the operator, or the error itself where no reason is known. */
+/** Returns a CannotListen that explains a known failure to the operator, or else the error itself. */
 function explainListenFailure(error: unknown, { HOST, PORT }: { HOST: string; PORT: number }): unknown {
   const reason = listCauses(error)
     .map(({ code }) => LISTEN_FAILURES[String(code)])

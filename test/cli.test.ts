@@ -327,7 +327,7 @@ t.test('ADMIN_KEY becomes the first key and is never printed', async (t) => {
   t.equal((await fetch(new URL('/api/products/', other.url))).status, 200, 'a draining service answers')
   await signalUntilExit(other, 'SIGTERM')
   t.same(await other.exit, [1, null], 'a second signal ends the drain')
-  t.match(other.readOutput(), /ADMIN_KEY is no key of this database/, 'an ignored ADMIN_KEY is reported')
+  t.match(other.readOutput(), /ADMIN_KEY is not a key of this database/, 'an ignored ADMIN_KEY is reported')
 })
 
 const [, postgres] = DIALECTS as [Dialect, Dialect]

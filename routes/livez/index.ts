@@ -6,7 +6,7 @@ const schema = {
   tags: ['service'],
   operationId: 'service.live',
   summary: 'Whether the process runs',
-  response: buildResponses(200, { description: 'It does', schema: Type.Object({ status: Type.Literal('ok') }) }),
+  response: buildResponses(200, { description: 'The process runs', schema: Type.Object({ status: Type.Literal('ok') }) }),
 }
 
 export default async function (app: App) {

@@ -6,11 +6,11 @@ const Ready = Type.Object({
   status: Type.Literal('ok'),
   feed_lag_seconds: Type.Number({
     minimum: 0,
-    description: 'For how long the oldest change that the feed cannot show yet has been waiting for a transaction that is still under way',
+    description: 'Age of the oldest change that the feed holds back for a running transaction, in seconds.',
   }),
   redis: Type.Optional(
     Type.Union([Type.Literal('ok'), Type.Literal('away')], {
-      description: 'With `REDIS_URL`: `away` where each process counts requests, and keeps answers, for itself',
+      description: 'Only with `REDIS_URL`. `away`: Redis is unavailable, and each process counts requests and caches responses on its own.',
     }),
   ),
 })
@@ -18,8 +18,8 @@ const Ready = Type.Object({
 const schema = {
   tags: ['service'],
   operationId: 'service.ready',
-  summary: 'Whether the service can answer: its database does, and it is not about to stop',
-  response: buildResponses(200, { description: 'It can', schema: Ready }, ['not-ready']),
+  summary: 'Whether the service is ready: its database responds, and it is not stopping',
+  response: buildResponses(200, { description: 'The service is ready', schema: Ready }, ['not-ready']),
 }
 
 export default async function (app: App) {

@@ -97,7 +97,7 @@ onEach('a position of another log is refused', async (t, dialect) => {
   const other = `${position.slice(0, -1)}${position.endsWith('A') ? 'B' : 'A'}`
   for (const since of [other, '999999-AAAAAAAA']) {
     const { status, body } = await get(app, `/api/changes/?since=${since}`)
-    t.match([status, body.code, body.detail], [410, 'position-gone', /read everything anew/], since)
+    t.match([status, body.code, body.detail], [410, 'position-gone', /Read all records again/], since)
   }
   t.match(await get(app, '/api/changes/?resource=product'), {
     status: 400,

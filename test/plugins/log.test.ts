@@ -186,7 +186,7 @@ onEach('a failure is reported without SQL, stack traces and passwords', async (t
       code: 'internal-error',
     })
     t.equal(statusCode, 500, url)
-    t.equal(detail, 'The log has more under the id of this request.', url)
+    t.equal(detail, 'An internal error occurred. The log has details under the id of this request.', url)
     t.equal(instance, headers['x-request-id'], url)
     t.notMatch(JSON.stringify(headers), INTERNALS, url)
     t.match(lines().at(-1), { reqId: instance, err: { stack: /\n {4}at / } }, `${url}: the log has the stack`)

@@ -32,7 +32,7 @@ t.test('a slow start is not ready but refuses nothing, and an overloaded process
 
   look(2_000, 2_000, 2_000)
   t.strictSame(await statuses(['/readyz', '/livez', '/api/products/']), [503, 200, 200], 'the turns of the start are late')
-  t.match(await (await ask('/readyz')).json(), { code: 'not-ready', detail: 'The service has just started.' })
+  t.match(await (await ask('/readyz')).json(), { code: 'not-ready', detail: 'The service is starting.' })
   look(50, 50, 50)
   t.strictSame(await statuses(['/readyz', '/api/products/']), [200, 200], 'the start is over')
 

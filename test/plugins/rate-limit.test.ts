@@ -286,7 +286,7 @@ t.test('without its Redis a process counts by itself and reports it', async (t) 
   const app = await build(t, sqlite, { env, log })
   t.equal(await countAnswered(() => app.inject(LIST)), 5)
   t.match(await app.inject('/readyz').then((answer) => [answer.statusCode, answer.json()]), [200, { status: 'ok', redis: 'away' }])
-  t.match(lines.join(''), /Redis is away/)
+  t.match(lines.join(''), /Redis is unavailable/)
   t.notMatch(lines.join(''), /hunter2/)
 })
 

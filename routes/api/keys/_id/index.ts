@@ -31,4 +31,4 @@ export default async function (app: App) {
 }
 
 const description =
-  'It is refused from now on, by other instances within a second. The record stays, so that what was done with it can be told. The last valid admin key is not revoked (409).'
+  'The key becomes invalid at once, on other instances within a second. Its record stays, so that the change log can refer to it. The last valid admin key cannot be revoked (409).'

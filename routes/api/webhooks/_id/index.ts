@@ -24,4 +24,4 @@ export default async function (app: App) {
   })
 }
 
-const description = 'What was still to be sent to it is cancelled. Its deliveries stay on record.'
+const description = 'Pending deliveries are cancelled. Past deliveries stay readable.'

@@ -9,7 +9,7 @@ export default async function (app: App) {
     const { id } = request.params
     const { queue } = app.jobs
     if (!(await queue.find(id))) throw new Problem('not-found', `There is no job with the id ${id}.`)
-    if (!(await queue.retry(id))) throw new Problem('job-not-failed', 'Only a job that has failed for good can be tried again.')
+    if (!(await queue.retry(id))) throw new Problem('job-not-failed', 'Only a job that has failed for good can be retried.')
     app.jobs.wake()
     return reply.send(await queue.find(id))
   })

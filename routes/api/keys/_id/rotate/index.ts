@@ -7,8 +7,8 @@ const schema = describeAction(
   keys,
   {
     name: 'rotate',
-    summary: 'Give a key another secret',
-    description: 'The old one is refused from now on, by other instances within a second.',
+    summary: 'Replace the secret of a key',
+    description: 'The old secret becomes invalid at once, on other instances within a second.',
   },
   { description: 'The key with its new secret', schema: IssuedKey },
   ['key-revoked'],

@@ -10,8 +10,8 @@ const schema = {
     products,
     {
       name: 'stock',
-      summary: 'Add to the stock of a product, or take from it',
-      description: 'Whatever the stock is by then: two that change it at the same time are both counted. It never goes below zero.',
+      summary: 'Add to or take from the stock of a product',
+      description: 'Adds `delta` to the current stock, so concurrent changes all count. The stock never goes below zero.',
     },
     { description: 'The product with its new stock', schema: Type.Ref(products.schemas.record.$id as string) },
     [...BODY_ERRORS, 'insufficient-stock'],
