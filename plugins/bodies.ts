@@ -7,7 +7,7 @@ import { Admission, type Place } from '../src/http/admission.ts'
 import { BODYLESS, LARGE_BODIES, LARGE_BODY, TIMEOUTS } from '../src/http/limits.ts'
 import { identifyAddress } from '../src/limits/address.ts'
 
-export interface BodiesOptions {
+interface BodiesOptions {
   timeouts?: Partial<typeof TIMEOUTS> | undefined
 }
 

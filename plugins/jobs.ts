@@ -35,7 +35,7 @@ export interface WebhookOptions {
   resolve?: AddressPolicy['resolve']
 }
 
-export interface JobsPluginOptions {
+interface JobsPluginOptions {
   /** Further kinds, besides those of src/job-handlers.ts. */
   handlers?: Readonly<Record<string, JobHandler>> | undefined
   webhooks?: WebhookOptions | undefined

@@ -9,7 +9,7 @@ import { MemoryLog } from '../src/limits/memory.ts'
 import { RedisLog } from '../src/limits/redis.ts'
 
 /** Names of the limits. Each counts separately. */
-export type Policy = 'anonymous' | 'authenticated' | 'failed-authentication'
+type Policy = 'anonymous' | 'authenticated' | 'failed-authentication'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -18,7 +18,7 @@ declare module 'fastify' {
 }
 
 /** A rate limit. Responses carry the remaining quota (draft-ietf-httpapi-ratelimit-headers). */
-export interface Limit {
+interface Limit {
   /** Counts a request. Throws `quota-exceeded`, and does not count it, if it exceeds the limit. */
   take(request: FastifyRequest, reply: FastifyReply): Promise<void>
   /** Counts further requests for a request that does the work of several: all or none, and at most the limit. */
@@ -46,7 +46,7 @@ const REFUSALS: Record<Policy, (max: number, seconds: number) => string> = {
 /** Milliseconds between two warnings in the log. */
 const WARN_EVERY = 60_000
 
-export interface LimitsOptions {
+interface LimitsOptions {
   /** Monotonic time in milliseconds. The default is the clock of the process or of Redis. */
   clock?: (() => number) | undefined
 }

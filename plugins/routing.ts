@@ -55,9 +55,9 @@ export default fp(
 )
 
 /** Answers 404, 405 (RFC 9110, section 15.5.6) or OPTIONS. */
-function sendUnrouted(methodsOf: (url: string) => readonly string[], request: FastifyRequest, reply: FastifyReply): FastifyReply {
+function sendUnrouted(listMethods: (url: string) => readonly string[], request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const url = readPath(request.url)
-  const methods = methodsOf(url)
+  const methods = listMethods(url)
   // A missing file of the documentation page matches the route of all its files.
   if (methods.length === 0 || methods.some((method) => method === request.method))
     throw new Problem('not-found', `Nothing is at ${url.slice(0, 200)}.`)

@@ -2,11 +2,11 @@
 import { Redis, type RedisOptions } from 'ioredis'
 
 /** Milliseconds after which a command fails and Redis counts as unavailable. */
-export const COMMAND_TIMEOUT = 200
+const COMMAND_TIMEOUT = 200
 /** Milliseconds for connecting, including TLS. */
 const CONNECT_TIMEOUT = 1_000
 /** Milliseconds between a failure and the next attempt to connect. */
-export const RETRY_DELAY = 1_000
+const RETRY_DELAY = 1_000
 
 /** ioredis must not reconnect: a new client replaces a lost connection, so that no command is sent twice. */
 const OPTIONS: RedisOptions = {
@@ -18,7 +18,7 @@ const OPTIONS: RedisOptions = {
   connectTimeout: CONNECT_TIMEOUT,
 }
 
-export interface ConnectionOptions {
+interface ConnectionOptions {
   scripts?: RedisOptions['scripts']
   /** Runs a command that shows whether Redis can do its work. */
   probe(redis: Redis): Promise<unknown>

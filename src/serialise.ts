@@ -1,6 +1,6 @@
 // Runs asynchronous work with the same key in order, one at a time.
 
-export type Serialise = <T>(key: string, work: () => Promise<T>) => Promise<T>
+type Serialise = <T>(key: string, work: () => Promise<T>) => Promise<T>
 
 /**
  * Returns a function that runs `work` after all earlier work with the same key has settled. A failure is the caller's own: later work

@@ -8,7 +8,7 @@ import { CannotListen } from './errors.ts'
 import type { App } from './http/routes.ts'
 
 /** Milliseconds from SIGTERM until the listener closes. Load balancers notice the stop meanwhile. */
-export const DRAIN = 5_000
+const DRAIN = 5_000
 
 /** Milliseconds for open requests to end after the listener has closed. */
 const GRACE = 10_000
@@ -23,13 +23,13 @@ const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const
 const ECHO = 1_000
 
 /** A running server. */
-export interface Served {
+interface Served {
   url: string
   /** The admin key that was created because the database had none. It cannot be read again. */
   firstKey?: string
 }
 
-export interface ServeOptions {
+interface ServeOptions {
   /** Milliseconds from SIGTERM until the listener closes. The default is DRAIN. */
   drain?: number
 }

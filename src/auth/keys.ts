@@ -26,7 +26,7 @@ export const IssuedKey = Type.Object(
 )
 
 /** A key and its token, which cannot be read again later. */
-export interface KeyWithToken {
+interface KeyWithToken {
   record: Row
   token: string
 }

@@ -8,7 +8,7 @@ const SECRET_BYTES = 24
 export const SECRET = '[A-Za-z0-9]{40,128}'
 const TOKEN = new RegExp(`^stk_([1-9]\\d{0,15})_(${SECRET})$`)
 
-export interface Token {
+interface Token {
   id: number
   secret: string
 }

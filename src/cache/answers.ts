@@ -14,7 +14,7 @@ export interface Rendered {
   body: string
 }
 
-/** Where a response came from (RFC 9211). */
+/** Source of a response (RFC 9211). */
 export type Source = 'hit' | 'stored' | 'collapsed' | 'miss' | 'bypass'
 
 export interface CacheResult {

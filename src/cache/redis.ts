@@ -4,7 +4,7 @@ import type { Connection } from '../redis.ts'
 import { type CacheEntry, getRemainingTtl, type Store } from './store.ts'
 
 /** Prefix of every key. A hash of the cache key and the state follow. */
-export const PREFIX = 'stockroom:cache:'
+const PREFIX = 'stockroom:cache:'
 
 /** Milliseconds to wait for Redis. A query of the database is faster than a slower answer. */
 const MAX_WAIT = 20

@@ -16,7 +16,7 @@ export const COMMAND_LINE: Actor = { key: null, request: null }
 export type ChangeOperation = 'create' | 'update' | 'delete' | 'rotate'
 
 /** What happened to one record. */
-export interface Change {
+interface Change {
   operation: ChangeOperation
   record: number
   /** That of the record afterwards, or when it was deleted. */

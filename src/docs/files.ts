@@ -6,7 +6,7 @@ import type { Coding } from '../cache/store.ts'
 import { digest } from '../http/etags.ts'
 import type { Script } from './script.ts'
 
-export interface DocsFile {
+interface DocsFile {
   /** With a digest of the content, so that clients may keep it for ever: `page.Xa3….js`. */
   name: string
   type: string
@@ -15,7 +15,7 @@ export interface DocsFile {
   encoded: Partial<Record<Coding, Buffer>>
 }
 
-export interface DocsFiles {
+interface DocsFiles {
   page: DocsFile
   style: DocsFile
   icon: DocsFile

@@ -23,7 +23,7 @@ export interface Reader {
 }
 
 /** A page. Its entries are JSON: stored JSON is passed on without parsing. */
-export interface Page {
+interface Page {
   results: { position: string; event: string; json: string }[]
   /** Position after the page. */
   position: Position
@@ -91,7 +91,7 @@ async function chooseEntries(db: Database, since: Position | undefined, size: nu
   while (scanned.length < limit) {
     if (scanned.length > 0) await setImmediate()
     const slice = Math.min(SLICE, limit - scanned.length)
-    // One more head shows whether another page follows.
+    // An additional head shows whether another page follows.
     const heads = await readHeads(db, db, scanned.at(-1)?.id ?? since?.id ?? BEGINNING.id, slice + 1)
     for (const head of heads.slice(0, slice)) {
       if (isVisible(head.resource)) {

@@ -24,7 +24,7 @@ const FORM = new RegExp(`^([1-9]\\d{0,15})-([\\w-]{${CHECK_LENGTH}})$`)
 type PositionSource = Pick<StoredEntry, 'id' | 'resource' | 'record' | 'operation' | 'version' | 'at'>
 
 /** Rows of the table `stockroom_feed`. */
-export interface Marks {
+interface Marks {
   /** Position after the last pruned entry. */
   pruned: Position
   /** End of the change log at the last restore of a backup. Checks of positions up to here include its check. */

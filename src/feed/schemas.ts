@@ -12,9 +12,9 @@ import type { Access } from '../roles.ts'
 import { buildSinceParameter, type Position } from './positions.ts'
 
 export const DEFAULT_FEED_PAGE = 100
-export const MAX_FEED_PAGE = 1_000
+const MAX_FEED_PAGE = 1_000
 export const DEFAULT_HISTORY_PAGE = 20
-export const MAX_HISTORY_PAGE = 100
+const MAX_HISTORY_PAGE = 100
 
 const buildResourceParameter = (resources: readonly Resource[]) => {
   const names = resources.map(({ table }) => String(table))
@@ -186,7 +186,7 @@ export const buildHistoryRouteSchema = (resource: Resource) => ({
   ]),
 })
 
-export const RestoreInput = Type.Object(
+const RestoreInput = Type.Object(
   {
     version: Type.Integer({
       minimum: 1,

@@ -7,7 +7,7 @@ import { formatPosition, type Position } from './positions.ts'
 import { Watch } from './watch.ts'
 
 /** Milliseconds between two heartbeats. Proxies close connections without data after half a minute or more. */
-export const HEARTBEAT = 15_000
+const HEARTBEAT = 15_000
 /** Milliseconds after which a client reconnects. */
 const RETRY = 1_000
 /** Seconds after which a refused client may retry. */
@@ -20,7 +20,7 @@ const MAX_STREAMS = 200
 const MAX_STREAMS_PER_KEY = 10
 
 /** Options of a stream. */
-export interface StreamOptions extends Reader {
+interface StreamOptions extends Reader {
   key: ApiKey
   since: Position
   /** Verifies the key again at each heartbeat. Undefined if it may no longer read. */

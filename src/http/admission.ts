@@ -1,6 +1,6 @@
 // Limits how many large bodies are read at once, in all and per client. Other requests wait, and their bodies are not read meanwhile.
 
-export interface AdmissionLimits {
+interface AdmissionLimits {
   /** Bodies that are read at the same time. */
   places: number
   /** Bodies of one client that are read at the same time. */

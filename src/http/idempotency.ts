@@ -33,7 +33,7 @@ export interface IdempotentRequest {
 }
 
 /** Maximum characters of an Idempotency-Key. */
-export const MAX_KEY_LENGTH = 255
+const MAX_KEY_LENGTH = 255
 
 /** A string of RFC 9651, as the draft requires. Many clients send the key without quotes. */
 const QUOTED = /^"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])+)"$/

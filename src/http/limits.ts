@@ -16,7 +16,7 @@ export const TIMEOUTS = {
   idle: 120_000,
   /** While a client reads nothing of a response. */
   stalled: 30_000,
-  /** Of a kept-alive connection without a request. Load balancers reuse connections for up to 60 s, so a shorter time would break requests. */
+  /** Idle time of a kept-alive connection. Load balancers reuse connections for up to 60 s, so a shorter time would break requests. */
   keepAlive: 72_000,
   /** Interval of the checks for timeouts. Each timeout can be exceeded by this time. */
   check: 1_000,

@@ -22,7 +22,7 @@ const START_LIMIT = 10_000
 const MAX_HEAP_SHARE = 0.65
 
 /** The measure that is too high, and its value in milliseconds or bytes. */
-export interface Overload {
+interface Overload {
   measure: 'eventLoopDelay' | 'heapUsedBytes'
   value: number
 }

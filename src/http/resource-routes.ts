@@ -22,11 +22,11 @@ const OPERATIONS = {
   restore: { path: '/:id/restore', add: addRestoreRoute },
 } as const satisfies Record<string, Operation>
 
-export type OperationName = keyof typeof OPERATIONS
+type OperationName = keyof typeof OPERATIONS
 
 const ALL = Object.keys(OPERATIONS) as OperationName[]
 
-export interface ResourceRoutes {
+interface ResourceRoutes {
   /** The operations to add. The default is all of them. */
   only?: readonly OperationName[]
   /** Operations to leave out. */

@@ -159,7 +159,7 @@ declare module 'fastify' {
 }
 
 /** Builds the configuration of a route that writes a record. */
-export const buildWriteConfig = (resource: Resource, mode: WriteMode): { access: Access; findFaults: FindFaults } => ({
+const buildWriteConfig = (resource: Resource, mode: WriteMode): { access: Access; findFaults: FindFaults } => ({
   access: resource.access.write,
   async findFaults({ server: { db }, params, body }, faulty) {
     const context = buildWriteContext(db.read, db, resource)

@@ -3,10 +3,10 @@ import { grow, LinkedLists, NONE } from './linked-lists.ts'
 import type { Quota, RequestLog, Usage } from './log.ts'
 
 /** Maximum clients and requests of a log: at most 50 MB (measured: 32 MB of arrays, 16 MB of names). */
-export const MAX_CLIENTS = 100_000
-export const MAX_REQUESTS = 1_000_000
+const MAX_CLIENTS = 100_000
+const MAX_REQUESTS = 1_000_000
 
-export interface MemoryOptions extends Pick<Quota, 'limit' | 'window'> {
+interface MemoryOptions extends Pick<Quota, 'limit' | 'window'> {
   /** Monotonic time in milliseconds. */
   clock?: () => number
   maxClients?: number

@@ -4,7 +4,7 @@ import { Connection } from '../redis.ts'
 import type { Quota, RequestLog, Usage } from './log.ts'
 
 /** Prefix of every key. The policy and the client follow. */
-export const PREFIX = 'stockroom:limit:'
+const PREFIX = 'stockroom:limit:'
 
 /** Milliseconds that a key outlives its last request. Expiry is decided by the times in the list, which are finer than the key's expiry. */
 const KEY_OUTLIVES = 1_000
@@ -55,7 +55,7 @@ declare module 'ioredis' {
   }
 }
 
-export interface SharedOptions {
+interface SharedOptions {
   /** Called when Redis becomes unavailable, with the reason, and when it is available again. */
   onChange?: (isAway: boolean, reason: string) => void
   prefix?: string
@@ -71,7 +71,7 @@ export function openRedis(url: string, { onChange, prefix = PREFIX }: SharedOpti
   })
 }
 
-export interface RedisLogOptions {
+interface RedisLogOptions {
   /** Time in milliseconds, for tests. The default is the clock of Redis. */
   clock?: () => number
   prefix?: string

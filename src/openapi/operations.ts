@@ -26,7 +26,7 @@ import {
 } from './responses.ts'
 
 /** The path parameter of a record. Anything that cannot be an id is the id of nothing. */
-export const IdParams = Type.Object({
+const IdParams = Type.Object({
   id: parameter<number>(
     { type: 'integer', minimum: 1, maximum: MAX_INTEGER },
     {

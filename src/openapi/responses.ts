@@ -111,7 +111,7 @@ const VALIDATION_HEADERS = {
 }
 
 /** Headers of a good answer that may be kept, beside those of the operation. */
-export const CACHE_HEADERS = {
+const CACHE_HEADERS = {
   ...VALIDATION_HEADERS,
   Age: {
     type: 'integer',

@@ -10,7 +10,7 @@ import { type Parameter, parameter } from './querystring.ts'
 import { Unreadable } from './values.ts'
 
 /** Values of one list. */
-export const MAX_IN_VALUES = 100
+const MAX_IN_VALUES = 100
 
 /** A parameter that keeps some of the rows. */
 export interface Filter {

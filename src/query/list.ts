@@ -32,7 +32,7 @@ export interface RecordPage {
   state: string
 }
 
-export interface ListOptions {
+interface ListOptions {
   /** Matches up to which a bounded count is exact. */
   countLimit: number
   /** When it is given up, in milliseconds of `performance.now()`; otherwise QUERY_TIMEOUT after the call. */

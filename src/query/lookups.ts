@@ -9,7 +9,7 @@ import { termCodec } from './search.ts'
 import { above, atLeast, atMost, below, equal, type UnitRange, type UnitValue } from './values.ts'
 
 /** A field, and the database that is asked. */
-export interface LookupTarget {
+interface LookupTarget {
   db: Database
   table: ServedName
   field: string

@@ -17,7 +17,7 @@ export const MAX_PAGE_SIZE = 100
 /** Filters of one request. */
 export const MAX_FILTERS = 20
 /** Fields that are ordered by. */
-export const MAX_ORDERING_TERMS = 5
+const MAX_ORDERING_TERMS = 5
 /** How far a list is counted; the first is the default. */
 export const COUNT_MODES = ['bounded', 'exact', 'none'] as const satisfies CountMode[]
 
@@ -36,13 +36,13 @@ export const LIST_PARAMETERS = {
 
 type ListParameter = keyof typeof LIST_PARAMETERS
 
-export const isListParameter = (name: string): name is ListParameter => Object.hasOwn(LIST_PARAMETERS, name)
+const isListParameter = (name: string): name is ListParameter => Object.hasOwn(LIST_PARAMETERS, name)
 
 /** Whether a parameter decides which records a list has: filters and `search` do. */
 export const decidesMatches = (name: string): boolean => !isListParameter(name) || LIST_PARAMETERS[name] === 'matches'
 
 /** What the parameters of a list are made from. */
-export interface ListDeclaration {
+interface ListDeclaration {
   table: ServedName
   contract: Record<string, Field>
   filter: { [field: string]: readonly LookupName[] | undefined }

@@ -30,7 +30,7 @@ export const numberParameter = (maximum: number, description: string, fallback?:
   )
 
 /** What was read: the value of each parameter that was given and is not empty. */
-export type QueryValues = Readonly<Record<string, unknown>>
+type QueryValues = Readonly<Record<string, unknown>>
 
 /** Characters up to which a query string is remembered as it was read. */
 const MAX_CACHED_LENGTH = 1_000

@@ -6,7 +6,7 @@ import { compileBody, type Validator } from '../validate.ts'
 import type { Conflict } from './constraints.ts'
 import { mergePatch } from './merge-patch.ts'
 
-export interface MergedBody {
+interface MergedBody {
   values: Body
   /** Faults of merged values: the schema of a patch cannot find them. */
   conflicts: Conflict[]

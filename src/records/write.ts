@@ -103,7 +103,7 @@ export async function findRow({ db, tx, resource }: WriteContext, id: number): P
 }
 
 /** Values of a deleted record that it keeps when it is created again. */
-export interface FormerRecord {
+interface FormerRecord {
   id: number
   /** Version of the new row. It is higher than the last one, so that versions of an id never repeat. */
   version: number

@@ -9,7 +9,7 @@ export default async function (app: App) {
   app.get('/', { schema: jobListSchema(Object.keys(handlers)), config: { access: 'admin' } }, async ({ query, origin }, reply) => {
     const { status, kind, page_size = DEFAULT_PAGE_SIZE, cursor } = query
     const by = { ...(status && { status }), ...(kind && { kind }), ...(cursor && { before: cursor }) }
-    // One more job than the page holds tells whether there is a next page.
+    // An additional job tells whether there is a next page.
     const jobs = await app.jobs.queue.list({ ...by, limit: page_size + 1 })
     const results = jobs.slice(0, page_size)
     const last = results.at(-1)
