@@ -2,10 +2,10 @@
 import caching from '@fastify/caching'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
-import { ResponseCache } from '../src/cache/answers.ts'
 import { ExplicitCache } from '../src/cache/explicit.ts'
 import { MemoryStore } from '../src/cache/memory.ts'
 import { RedisStore } from '../src/cache/redis.ts'
+import { ResponseCache } from '../src/cache/response-cache.ts'
 import { combineStores } from '../src/cache/store.ts'
 
 declare module 'fastify' {

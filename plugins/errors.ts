@@ -106,9 +106,9 @@ interface ErrorContext {
 function toProblem(error: unknown, { app, request }: ErrorContext = {}): Problem {
   if (error instanceof Problem) return error
   const { code, statusCode = 500 } = (error ?? {}) as Partial<FastifyError>
-  const known = frameworkProblems[code ?? ''] ?? databaseProblems[app?.db?.classifyFailure(error) as Failure]
-  if (known) {
-    const [name, detail] = known
+  const entry = frameworkProblems[code ?? ''] ?? databaseProblems[app?.db?.classifyFailure(error) as Failure]
+  if (entry) {
+    const [name, detail] = entry
     return new Problem(name, typeof detail === 'string' ? detail : detail(request?.routeOptions.bodyLimit), { cause: error })
   }
   if (statusCode < 500) return new Problem('malformed-request', 'The request is malformed.', { cause: error })

@@ -11,7 +11,7 @@ type ExplicitKey = string | { id: string; segment: string }
 const PLUGIN = 'fastify-caching'
 
 type CachedItem<T> = { item: T; stored: number; ttl: number } | null
-type Callback<T> = (error: unknown, found: T) => void
+type Callback<T> = (error: unknown, item: T) => void
 
 /**
  * A write to one of its tables invalidates a value. Call `get` before `set`, with the same key object: `get` remembers the state of the
@@ -36,9 +36,9 @@ export class ExplicitCache implements AbstractCacheCompliantObject {
       done(null, null)
       return undefined
     }
-    const found = this.#find<T>(key, tables)
-    if (!done) return found
-    found.then(
+    const result = this.#find<T>(key, tables)
+    if (!done) return result
+    result.then(
       (value) => done(null, value),
       (error) => done(error, null),
     )

@@ -4,7 +4,7 @@ import { negotiate } from '@fastify/accept-negotiator'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { withDeadline } from '../../drizzle/deadline.ts'
 import { Memory } from '../../drizzle/memory.ts'
-import type { CacheQuery, CacheResult, Rendered, Source } from '../cache/answers.ts'
+import type { CacheQuery, CacheResult, Rendered, Source } from '../cache/response-cache.ts'
 import { type CacheEntry, type Coding, getRemainingTtl } from '../cache/store.ts'
 import { CODING_SUFFIX, findMatchingTag, isNotModified, quoteTag, readPreconditions, type Validators } from './preconditions.ts'
 
