@@ -1,17 +1,17 @@
-// "Did you mean …?"
+// Suggestions for misspelt names: "did you mean …?"
 import type { Reason } from './errors.ts'
 
-/** A longer name than any of ours is no slip of the finger, and comparing it would cost time. */
+/** Characters. All known names are shorter, so a longer one is no typo, and comparing it would take time. */
 const MAX_LENGTH = 64
 
-/** A little more than another slip: of two names as near, the one that has all letters that were typed goes first. */
+/** Cost of a replaced letter. It is above 1, so that of two equally similar names the one with every typed letter wins. */
 const SUBSTITUTION = 1.01
 
-/** Counts the letters to insert, delete, replace, or swap with their neighbour (optimal string alignment). */
-export const countTypos = (from: string, to: string): number => Math.floor(distance(from, to))
+/** Counts the letters to insert, delete, replace, or swap with their neighbour (optimal string alignment distance). */
+export const countTypos = (from: string, to: string): number => Math.floor(measureDistance(from, to))
 
-/** Measures how far two names are apart: a slip counts 1, and a replaced letter SUBSTITUTION. */
-function distance(from: string, to: string): number {
+/** Measures the distance of two names: a typo costs 1, and a replaced letter SUBSTITUTION. */
+function measureDistance(from: string, to: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: to.length + 1 }, (_, column) => column)
   for (let row = 1; row <= from.length; row++) {
@@ -32,29 +32,29 @@ function distance(from: string, to: string): number {
   return last[to.length] ?? 0
 }
 
-/** The one of `names` that `name` most likely was meant to be, or undefined where none is close. */
+/** Finds the one of `names` that is most similar to `name`. Returns undefined if none is similar enough. */
 export function findNearest(name: string, names: readonly string[]): string | undefined {
   if (name.length > MAX_LENGTH) return undefined
-  let found: string | undefined
+  let nearest: string | undefined
   let best = Number.POSITIVE_INFINITY
   for (const candidate of names) {
     const limit = Math.max(1, Math.floor(candidate.length / 3))
     if (Math.abs(candidate.length - name.length) > limit) continue
-    const slips = distance(name.toLowerCase(), candidate.toLowerCase())
-    // A name of which no letter was typed was not meant.
-    if (slips >= best || slips >= candidate.length || Math.floor(slips) > limit) continue
-    found = candidate
-    best = slips
+    const cost = measureDistance(name.toLowerCase(), candidate.toLowerCase())
+    // As many typos as letters: no letter of the candidate was typed.
+    if (cost >= best || cost >= candidate.length || Math.floor(cost) > limit) continue
+    nearest = candidate
+    best = cost
   }
-  return found
+  return nearest
 }
 
-/** Describes a name that is none of `allowed`, and names the one that was meant. */
+/** Describes a name that is not in `allowed`, with a suggestion if one is similar. */
 export function describeUnknown(detail: string, name: string, allowed: readonly string[]): Reason {
   const suggestion = findNearest(name, allowed)
   return suggestion === undefined ? { detail, allowed } : { detail: `${detail}; did you mean ${suggestion}?`, allowed, suggestion }
 }
 
-/** Describes a value that is not one of a few. A value that is no text may be nested too deeply to be written as one. */
+/** Describes a value that is not in `allowed`. Only text gets a suggestion: other values can be nested too deeply to convert. */
 export const describeNotAllowed = (value: unknown, allowed: readonly string[]): Reason =>
   describeUnknown('is not one of the allowed values', typeof value === 'string' ? value : '', allowed)

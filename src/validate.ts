@@ -1,4 +1,4 @@
-// Checks bodies and the configuration against their JSON Schemas. All faults are found, not the first only.
+// Validates bodies and the configuration by their JSON Schemas. Finds all faults, not only the first.
 import type { TSchema } from '@sinclair/typebox'
 import { Ajv2020, type ErrorObject, type FuncKeywordDefinition, type Options } from 'ajv/dist/2020.js'
 import type { SchemaValidateFunction } from 'ajv/dist/types/index.js'
@@ -7,7 +7,7 @@ import type { Fault, Reason } from './errors.ts'
 import { ASCII, LINE, LINES } from './query/field-checks.ts'
 import { readNumber, readText, readTime, Unreadable } from './query/values.ts'
 
-/** A keyword that puts a member's one spelling in its place, or says why it has none. */
+/** Builds a keyword that replaces the value of a member by its canonical form. `read` throws Unreadable for a value without one. */
 function buildNormaliser<S>(
   keyword: string,
   type: FuncKeywordDefinition['type'],
@@ -23,7 +23,7 @@ function buildNormaliser<S>(
       return false
     }
   }
-  // Texts first take their one spelling, then their length is looked at.
+  // Text is trimmed before its length is checked.
   return { keyword, type, modifying: true, errors: true, validate, ...(type === 'string' && { before: 'maxLength' }) }
 }
 
@@ -31,12 +31,12 @@ const keywords = [
   buildNormaliser('x-trimmed', 'string', (text) => text),
   buildNormaliser('x-decimal', ['string', 'number'], readDecimal),
   { keyword: 'x-nesting', errors: true, validate: checkNesting } satisfies FuncKeywordDefinition,
-  // A body that need not be there.
+  // Marks a body that can be absent.
   'x-optional',
   buildNormaliser('x-time', 'string', (text) => new Date(Number(readTime(text).floor)).toISOString()),
 ]
 
-/** Walks level by level: a value that is nested very deeply would overflow the stack of a recursive function. */
+/** Walks level by level, because a deeply nested value would overflow the stack of a recursive function. */
 function checkNesting(levels: number, data: unknown): boolean {
   let level = [data]
   for (let depth = 0; depth <= levels; depth++) {
@@ -58,7 +58,7 @@ function readDecimal(text: string, { precision, scale }: { precision: number; sc
   return text
 }
 
-/** Ajv does not check our own schemas: it would compile the meta-schema first, at each start. `test/plugins/schemas.test.ts` checks them. */
+/** Ajv does not check the schemas, since it would compile the meta-schema at each start. `test/plugins/schemas.test.ts` checks them. */
 const STRICT: Options = {
   meta: false,
   allErrors: true,
@@ -70,14 +70,14 @@ const STRICT: Options = {
   keywords,
 }
 
-/** Of one object in a body. Naming what is wrong with each takes time. */
+/** Members of one object in a body. Describing the fault of each takes time. */
 export const MAX_MEMBERS = 200
 
 export type Validator = (value: unknown) => Fault[]
 
 /**
- * Finds the faults of a body, one for each place. It puts texts and decimals into their one spelling, and changes nothing else.
- * Compiles at the first body: compiling every schema at the start took 40 % of the start.
+ * Returns a validator of bodies, which lists one fault for each place. It replaces texts, decimals and times by their canonical form.
+ * It compiles the schema at the first body: compiling every schema at the start took 40 % of the start.
  */
 export function compileBody(schema: TSchema): Validator {
   let validate: Validator | undefined
@@ -87,7 +87,7 @@ export function compileBody(schema: TSchema): Validator {
   }
 }
 
-/** The same for values that are all text and may be absent, as in an environment: numbers are read, defaults filled in. */
+/** Compiles a validator of values that are all text, such as environment variables. It converts numbers and fills in defaults. */
 export const compileTexts = (schema: TSchema): Validator =>
   compile(new Ajv2020({ ...STRICT, coerceTypes: true, useDefaults: true }), schema)
 
@@ -100,7 +100,7 @@ function compile(ajv: Ajv2020, schema: TSchema): Validator {
   }
 }
 
-/** A name that is no member's is given back as far as the names of members go, and not longer. */
+/** Characters of an unknown name that a response repeats. Names of members are shorter. */
 const MAX_NAME_LENGTH = 100
 export const escapePointer = (name: string) => name.slice(0, MAX_NAME_LENGTH).replaceAll('~', '~0').replaceAll('/', '~1')
 
@@ -121,14 +121,14 @@ const atMost =
   (unit: string) =>
   ({ limit }: Params) => ({ detail: `must have at most ${formatCount(limit, unit)}` })
 
-/** Explains how a text fails each pattern that fields have. */
+/** Explains why a text does not match a pattern of a field. */
 const PATTERNS: Record<string, (text: string) => string> = {
-  [ASCII]: () => 'has characters beyond ASCII: percent-encode them, and write a host in Punycode',
+  [ASCII]: () => 'has characters outside ASCII: percent-encode them, and write host names in Punycode',
   [LINE]: (text) => `has the control character ${findControl(text)}: only printable characters are allowed`,
   [LINES]: (text) => `has the control character ${findControl(text)}: besides printable characters only newlines and tabs are allowed`,
 }
 
-/** The first control character of a text that stays in one line, or else of one that does not. */
+/** Finds the first control character that is not a newline or tab, or else the first one of all, and formats its code point. */
 function findControl(text: string): string {
   const code = (/[^\P{Cc}\t\n\r]/u.exec(text) ?? /\p{Cc}/u.exec(text))?.[0].charCodeAt(0) ?? 0
   return `U+${code.toString(16).toUpperCase().padStart(4, '0')}`
@@ -136,7 +136,7 @@ function findControl(text: string): string {
 
 type Params = Record<string, unknown>
 
-/** Explains a keyword in plain words, and names the member that it is about. Other keywords have Ajv's own message. */
+/** Explains a failed keyword, and names the member at fault. Other keywords have the message of Ajv. */
 const EXPLANATIONS: Record<string, (params: Params, schema: TSchema, data: unknown) => Reason & { member?: unknown }> = {
   required: ({ missingProperty }) => ({ member: missingProperty, detail: 'is required' }),
   additionalProperties: ({ additionalProperty }, schema) => {

@@ -1,4 +1,4 @@
-// Reads the change log in its order: nothing is ever put before what was read already.
+// Reads the change log in its order. No entry ever appears before one that was read already.
 import { getTableColumns, type SQL, sql } from 'drizzle-orm'
 import type { Column, Database, Queries } from '../../drizzle/database.ts'
 import { cachePerDatabase } from '../../drizzle/per-database.ts'
@@ -6,7 +6,7 @@ import { placeholder } from '../../drizzle/statement.ts'
 import type { Row } from '../query/rows.ts'
 import type { ChangeOperation } from './record.ts'
 
-/** An entry of the change log as it is stored: what is only passed on need not be read. */
+/** An entry as stored. The feed passes its JSON on without parsing it. */
 export interface StoredEntry {
   id: number
   resource: string
@@ -23,7 +23,7 @@ export interface StoredEntry {
   state: string | null
 }
 
-/** An entry without its texts, which may be large, and with their size. */
+/** An entry without its JSON, which can be large, but with the size of it. */
 export interface EntryHead extends Pick<StoredEntry, 'id' | 'resource' | 'record' | 'operation' | 'version' | 'at'> {
   /** Bytes of `fields` and `state`. */
   bytes: number
@@ -32,17 +32,17 @@ export interface EntryHead extends Pick<StoredEntry, 'id' | 'resource' | 'record
 /** An entry of the change log. */
 export interface ChangeEntry extends Omit<StoredEntry, 'fields' | 'state'> {
   fields: Record<string, [old: unknown, current: unknown]>
-  /** The record afterwards or, deleted, before. Null in entries of versions that did not record it. */
+  /** The record after the change, or before its deletion. Null in entries of older versions of the service, which did not store it. */
   state: Row | null
 }
 
-/** Where a query reads: in a transaction, or what is committed. */
+/** Where a query reads: in a transaction, or committed data. */
 type ChangeSource = Queries | Pick<Database, 'readRows'>
 
 const run = (on: ChangeSource, query: SQL, values: readonly unknown[]) =>
   'readRows' in on ? on.readRows(query, values) : on.runPrepared(query, values)
 
-/** Entries that one statement reads by their ids. */
+/** Number of entries that one statement reads by id. */
 const BY_IDS = 100
 
 const getStatements = cachePerDatabase((db, changes: Database['tables']['changes']) => {
@@ -51,7 +51,7 @@ const getStatements = cachePerDatabase((db, changes: Database['tables']['changes
   const columns: Column[] = [id, resource, record_id, operation, version, key_id, request_id, at, fields, reason, state]
   const decode = (column: Column, value: unknown): unknown => (value === null ? null : column.mapFromDriverValue(value))
   const shown = sql.join(columns, sql`, `)
-  // Neither engine reads a large text to tell its size.
+  // Neither engine reads a large text to compute its size.
   const head = sql`${sql.join([id, resource, record_id, operation, version, at], sql`, `)}, octet_length(${fields}) + coalesce(octet_length(${state}), 0)`
   const ids = Array.from({ length: BY_IDS }, (_, place) => placeholder(place))
   const ofRecord = sql`select ${shown} from ${changes} where resource = ${placeholder(0)} and record_id = ${placeholder(1)}`
@@ -102,27 +102,27 @@ const toEntry = ({ fields, state, ...entry }: StoredEntry): ChangeEntry => ({
   state: state === null ? null : JSON.parse(state),
 })
 
-/** Up to `limit` entries that come after the one with the id `change`, in their order. All do where that entry is gone. */
+/** Reads up to `limit` entries after the entry `change`, in order. If that entry was pruned, all entries come after it. */
 export async function readEntries(on: Queries, db: Database, change: number, limit: number): Promise<ChangeEntry[]> {
   return (await readStoredEntries(on, db, change, limit)).map(toEntry)
 }
 
-/** The same, as they are stored. */
+/** Reads up to `limit` entries after the entry `change`, in order, without parsing their JSON. */
 export async function readStoredEntries(on: ChangeSource, db: Database, change: number, limit: number): Promise<StoredEntry[]> {
   const { after, toStored } = getStatements(db, db.tables.changes)
   return (await run(on, after, [change, limit])).map(toStored)
 }
 
-/** All entries of a resource after one, also those that others may still be put before. */
+/** Reads all entries of a resource after the entry `change`, also those that others can still precede. */
 export async function readUnsettledEntries(on: Queries, db: Database, change: number, resource: string): Promise<ChangeEntry[]> {
   const { of, toStored } = getStatements(db, db.tables.changes)
   return (await on.runPrepared(of, [change, resource])).map((raw) => toEntry(toStored(raw)))
 }
 
-/** The id of the last entry that can be read; 0 where there is none. */
+/** Returns the id of the last readable entry, or 0 if there is none. */
 export const findNewestId = async (on: ChangeSource, db: Database): Promise<number> => (await findNewestEntry(on, db))?.id ?? 0
 
-/** The last entry that can be read. */
+/** Finds the last readable entry. */
 export async function findNewestEntry(on: ChangeSource, db: Database): Promise<EntryHead | undefined> {
   const { newest, toHead } = getStatements(db, db.tables.changes)
   return (await run(on, newest, [])).map(toHead)[0]
@@ -133,13 +133,13 @@ export async function findEntry(on: ChangeSource, db: Database, id: number): Pro
   return (await run(on, byId, [id])).map(toHead)[0]
 }
 
-/** Reads the heads of up to `limit` entries after one. */
+/** Reads the heads of up to `limit` entries after the entry `change`. */
 export async function readHeads(on: ChangeSource, db: Database, change: number, limit: number): Promise<EntryHead[]> {
   const { headsAfter, toHead } = getStatements(db, db.tables.changes)
   return (await run(on, headsAfter, [change, limit])).map(toHead)
 }
 
-/** Reads the entries with these ids, in the same order. Those that were pruned meanwhile are left out. */
+/** Reads the entries with these ids, in the same order. Skips entries that were pruned meanwhile. */
 export async function readEntriesByIds(on: ChangeSource, db: Database, ids: readonly number[]): Promise<StoredEntry[]> {
   const { byIds, toStored } = getStatements(db, db.tables.changes)
   const found = new Map<number, StoredEntry>()
@@ -154,14 +154,14 @@ export async function readEntriesByIds(on: ChangeSource, db: Database, ids: read
   return ids.flatMap((id) => found.get(id) ?? [])
 }
 
-/** Seconds for which the oldest entry that cannot be read yet has been there: a transaction that began before it is still under way. */
+/** Measures the age of the oldest entry that cannot be read yet, in seconds. An older transaction that is still open holds it back. */
 export async function measureLag(db: Database): Promise<number> {
   const { waiting, readTime } = getStatements(db, db.tables.changes)
   const [[at] = []] = await db.readRows(waiting, [])
   return at === undefined ? 0 : Math.max(0, Date.now() - readTime(at)) / 1_000
 }
 
-/** Up to `limit` entries of a record whose version is below `before`, the newest first. */
+/** Reads up to `limit` entries of a record with a version below `before`, newest first. */
 export async function readHistory(
   on: ChangeSource,
   db: Database,
@@ -174,7 +174,7 @@ export async function readHistory(
   return (await run(on, history, [resource, record, before, limit])).map(toStored)
 }
 
-/** The entry that has the state of a record at one of its versions. */
+/** Finds the entry that contains the state of a record at a version. */
 export async function readStateAt(
   on: ChangeSource,
   db: Database,

@@ -1,11 +1,11 @@
-// The record of changes: who did what, written in the transaction that did it.
+// Writes the change log, in the transaction of the change.
 import { isDeepStrictEqual } from 'node:util'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { buildInserter, toDriverValue } from '../../drizzle/rows.ts'
 import type { Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
 
-/** Who writes: the id of the API key, and of the request. */
+/** The API key and the request that make a change, by id. */
 export interface Actor {
   key: number | null
   request: string | null
@@ -15,21 +15,21 @@ export const COMMAND_LINE: Actor = { key: null, request: null }
 
 export type ChangeOperation = 'create' | 'update' | 'delete' | 'rotate'
 
-/** What happened to one record. */
+/** A change of one record. */
 interface Change {
   operation: ChangeOperation
   record: number
-  /** That of the record afterwards, or when it was deleted. */
+  /** Version of the record after the change, or before its deletion. */
   version: number
-  /** The old value and the new one of each field that differs, as records show them; null where there was, or is, no record. */
+  /** Old and new value of each field that differs, as records show them. Null stands for a record that does not exist. */
   fields: Record<string, [old: unknown, current: unknown]>
-  /** The record afterwards or, deleted, before. Whoever is told of the change is shown it. */
+  /** The record after the change, or before its deletion. The feed and webhooks show it. */
   state: Row | null
-  /** Why, where it was said. */
+  /** Reason that the client gave. */
   reason?: string
 }
 
-/** They say nothing that the rest of the entry does not. */
+/** Fields that are redundant in an entry. */
 const UNRECORDED = ['id', 'version', 'updated_at']
 
 const recordedFields = new WeakMap<Resource, readonly string[]>()
@@ -58,7 +58,7 @@ export const buildUpdateChange = (resource: Resource, before: Row, after: Row): 
   state: after,
 })
 
-/** What is no plain value is another object each time that it is read. */
+/** JSON columns are parsed anew on every read, so they are compared deeply. */
 const isSame = (a: unknown, b: unknown) => a === b || (typeof a === 'object' && isDeepStrictEqual(a, b))
 
 export const buildDeleteChange = (resource: Resource, row: Row): Change => ({
@@ -82,7 +82,7 @@ const insert = buildInserter('changes', [
   'state',
 ])
 
-/** Only what a contract shows is recorded, so no secret is. */
+/** Writes changes to the log. They contain only fields of the contract, so never a secret. */
 export function recordChanges(tx: Queries, db: Database, resource: Resource, by: Actor, changes: readonly Change[]): Promise<void> {
   const at = toDriverValue(db.tables.changes.at, new Date().toISOString())
   const rows = changes.map(({ operation, record, version, fields, state, reason = null }) => [

@@ -1,8 +1,8 @@
-// Prepares the OpenAPI document for programs that show or use it: what operations have in common is in it once, and parameters are in order.
+// Prepares the OpenAPI document for tools: shares repeated responses and headers, and sorts parameters.
 import { STATUS_CODES } from 'node:http'
 import { LIST_PARAMETERS } from '../query/params.ts'
 
-/** The parts of an OpenAPI document that this file reads. */
+/** The parts of an OpenAPI document that this file uses. */
 export interface OpenApiDocument {
   paths: Record<string, Record<string, { parameters?: { name: string; in: string }[]; responses: Record<string, OpenApiResponse> }>>
   components: Record<string, object>
@@ -19,8 +19,8 @@ interface OpenApiHeader {
 }
 
 /**
- * Moves responses and headers that occur more than once to `components`, and puts a `$ref` in their places. Names are identifiers in
- * PascalCase, because generators of clients turn them into names of types.
+ * Moves responses and headers that occur more than once to `components`, and replaces them by a `$ref`. Names are identifiers in
+ * PascalCase, because client generators use them as type names.
  */
 export function shareComponents(document: OpenApiDocument): void {
   const operations = Object.values(document.paths).flatMap((item) => Object.values(item))
@@ -53,7 +53,7 @@ const pascalCase = (text: string) =>
     .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
     .join('')
 
-/** Reads the codes that the description of a problem begins with: `NotUniqueOrCycle`. Other responses: `Accepted`, `JobAccepted`. */
+/** Names a problem by the codes in its description: `NotUniqueOrCycle`. Names other responses by schema and status: `JobAccepted`. */
 function nameResponse(status: string, { description, content = {} }: OpenApiResponse): string {
   const codes = [...description.matchAll(/`([\w-]+)`: /g)].map(([, code = '']) => pascalCase(code))
   if (codes.length > 0) return codes.join('Or')
@@ -61,7 +61,7 @@ function nameResponse(status: string, { description, content = {} }: OpenApiResp
   return shown + pascalCase(STATUS_CODES[status]?.toLowerCase() ?? `status ${status}`)
 }
 
-/** A header whose only value is one word is named with it: `CacheControlNoStore`. */
+/** Names a header. The name of a header with one constant word includes that word: `CacheControlNoStore`. */
 function nameHeader(name: string, { schema }: OpenApiHeader): string {
   const value = String(schema?.const ?? '')
   return pascalCase(/^[\w-]+$/.test(value) ? `${name} ${value}` : name)
@@ -83,11 +83,11 @@ interface SharedComponents {
   names: Map<string, string>
 }
 
-/** Finds what occurs more than once, and names it. A third value with one name gets a number. */
-function findShared<T extends object>(occurring: Occurrence<T>[]): SharedComponents {
+/** Finds values that occur more than once, and names them. A third value with the same name gets a number. */
+function findShared<T extends object>(occurrences: Occurrence<T>[]): SharedComponents {
   const byName = new Map<string, T>()
   const names = new Map<string, string>()
-  for (const [text, [first, ...others]] of Map.groupBy(occurring, ({ value }) => JSON.stringify(value))) {
+  for (const [text, [first, ...others]] of Map.groupBy(occurrences, ({ value }) => JSON.stringify(value))) {
     if (!first || others.length === 0) continue
     const other = byName.get(first.name)
     const wanted = other ? first.distinguish(other) : first.name
@@ -99,10 +99,10 @@ function findShared<T extends object>(occurring: Occurrence<T>[]): SharedCompone
   return { byName, names }
 }
 
-/** The parameters that most requests use. Plain filters come next, then lookups, then negations, then headers. */
+/** The parameters that come first. Plain filters come next, then lookups, then negations, then headers. */
 const COMMON_PARAMETERS = Object.keys(LIST_PARAMETERS)
 
-/** Sorts the parameters of each operation by how often they are needed. */
+/** Sorts the parameters of each operation by how often clients use them. */
 export function orderParameters({ paths }: OpenApiDocument): void {
   for (const { parameters } of Object.values(paths).flatMap((item) => Object.values(item)))
     parameters?.sort((a, b) => rankParameter(a) - rankParameter(b))

@@ -1,4 +1,4 @@
-// What a route tells Fastify, and the OpenAPI document, of a resource.
+// Schemas of the operations of a resource, for Fastify and for the OpenAPI document.
 import { type TObject, type TSchema, Type } from '@sinclair/typebox'
 import type { ErrorCode } from '../errors.ts'
 import { MAX_INTEGER } from '../query/fields.ts'
@@ -25,14 +25,14 @@ import {
   WRITE_ERRORS,
 } from './responses.ts'
 
-/** The path parameter of a record. Anything that cannot be an id is the id of nothing. */
+/** The path parameter of a record. A text that is not an id leads to 404. */
 const IdParams = Type.Object({
   id: parameter<number>(
     { type: 'integer', minimum: 1, maximum: MAX_INTEGER },
     {
       read(text) {
         const id = /^[1-9]\d{0,15}$/.test(text) ? Number(text) : Number.NaN
-        if (!Number.isSafeInteger(id)) throw new Unreadable('is no id')
+        if (!Number.isSafeInteger(id)) throw new Unreadable('is not an id')
         return id
       },
       write: String,
@@ -42,13 +42,13 @@ const IdParams = Type.Object({
 
 export const NoParameters = Type.Object({}, { additionalProperties: false })
 
-/** A list in an answer: `ProductList`. */
+/** Builds the schema of a page of a list: `ProductList`. */
 export const buildListSchema = ({ schemas: { record } }: Resource): TObject =>
   Type.Object(
     {
-      count: Type.Unsafe({ type: ['integer', 'null'], minimum: 0, description: 'All records that match; null with `count=none`' }),
+      count: Type.Unsafe({ type: ['integer', 'null'], minimum: 0, description: 'Number of records that match; null with `count=none`' }),
       count_exact: Type.Optional(
-        Type.Unsafe({ const: false, description: 'There where counting was given up: at least `count` records match' }),
+        Type.Unsafe({ const: false, description: 'Present if counting stopped at its limit: at least `count` records match' }),
       ),
       next: Type.Unsafe({ type: ['string', 'null'], format: 'uri' }),
       previous: Type.Unsafe({ type: ['string', 'null'], format: 'uri' }),
@@ -61,16 +61,16 @@ const buildOperation = ({ table }: Resource, name: string, summary: string) => (
 
 export const describeList = (resource: Resource) => ({
   ...buildOperation(resource, 'list', `List ${resource.table}`),
-  description: `All filters have to hold; at most ${MAX_FILTERS} are taken. \`!\` behind the name of a filter negates it, as in \`brand!=Acme\` or \`price__gte!=50\`. The links in the answer carry a \`cursor\`: who follows them meets no record twice and misses none, whatever is written meanwhile. \`Prefer: handling=lenient\` has unknown parameters and \`ordering\` fields ignored, and a \`page_size\` above the maximum taken for the maximum.`,
+  description: `Lists the records that match all filters; at most ${MAX_FILTERS} are allowed. \`!\` after the name of a filter negates it, as in \`brand!=Acme\` or \`price__gte!=50\`. Links to other pages contain a \`cursor\`: following them never repeats or skips a record, even during writes. \`Prefer: handling=lenient\` ignores unknown parameters and \`ordering\` fields, and reduces a \`page_size\` above the maximum to the maximum.`,
   querystring: Type.Unsafe<ListQuery>(resource.list.querystring),
   headers: buildHeadersSchema(IF_NONE_MATCH),
   response: buildResponses(
     200,
     {
-      description: 'One page',
+      description: 'A page of the list',
       schema: Type.Ref(`${resource.schemas.record.$id}List`),
       headers: {
-        Link: { type: 'string', description: 'The first, previous, next and, where it is known, last page (RFC 8288)' },
+        Link: { type: 'string', description: 'Links to the first, previous, next and, if known, last page (RFC 8288)' },
       },
       cached: true,
       others: buildNotModified(),
@@ -81,7 +81,7 @@ export const describeList = (resource: Resource) => ({
 
 const listConflicts = ({ unique }: Resource): readonly ErrorCode[] => (unique.length > 0 ? ['not-unique'] : [])
 
-/** Of the answer to a create where it is more than the record. */
+/** Schema of the response to a create, if it is more than the record. */
 type CreateSuccess = Pick<Success, 'schema'>
 
 export const describeCreate = (resource: Resource, made: CreateSuccess = {}, codes: readonly ErrorCode[] = []) => ({
@@ -92,9 +92,9 @@ export const describeCreate = (resource: Resource, made: CreateSuccess = {}, cod
   response: buildResponses(
     201,
     {
-      description: 'The record as it was made',
+      description: 'The record that was created',
       schema: made.schema ?? Type.Ref(resource.schemas.record.$id as string),
-      headers: { Location: { type: 'string', format: 'uri', description: 'Its URL' }, ...STATE_HEADERS, ...IDEMPOTENCY_REPLAYED },
+      headers: { Location: { type: 'string', format: 'uri', description: 'URL of the record' }, ...STATE_HEADERS, ...IDEMPOTENCY_REPLAYED },
     },
     [
       ...listAccessErrors(resource.access.write),
@@ -109,25 +109,25 @@ export const describeCreate = (resource: Resource, made: CreateSuccess = {}, cod
 
 function describeUpsert(resource: Resource): string {
   const key = findUpsertKey(resource)
-  return key === undefined ? '' : ` \`upsert\` changes the record with the same \`${key}\`, or makes it.`
+  return key === undefined ? '' : ` \`upsert\` changes the record with the same \`${key}\`, or creates it.`
 }
 
-/** `input` is what its bodies are. */
+/** Describes the bulk operation. `input` is the schema of its body. */
 export const describeBulk = <B extends TSchema>(resource: Resource, input: B) => ({
   ...buildOperation(resource, 'bulk', `Create, change and delete many ${resource.table}`),
-  description: `In the order in which they are given, in one transaction unless \`atomic\` is false.${describeUpsert(resource)} Ten operations count as one request.`,
+  description: `Runs the operations in their order, in one transaction unless \`atomic\` is false.${describeUpsert(resource)} Ten operations count as one request of the rate limit.`,
   querystring: NoParameters,
   headers: buildHeadersSchema(IDEMPOTENCY_KEY),
   body: input,
   response: buildResponses(
     200,
     {
-      description: 'All were done',
+      description: 'All operations succeeded',
       schema: Type.Ref('BulkResult'),
       headers: IDEMPOTENCY_REPLAYED,
       others: buildFurtherResponse(
         207,
-        'Some were done, some were not: `results` says which. Only with `atomic: false`',
+        'Some operations failed; see `results`. Only with `atomic: false`',
         Type.Ref('BulkResult'),
         IDEMPOTENCY_REPLAYED,
       ),
@@ -142,7 +142,7 @@ const buildRecordOperation = (resource: Resource, name: string, summary: string)
   querystring: NoParameters,
 })
 
-/** Of something that is done to a record, by POST to a URL below the record's own. */
+/** Describes an action on a record: a POST to a URL below that of the record. */
 export const describeAction = (
   resource: Resource,
   { name, ...texts }: { name: string; summary: string; description: string },
@@ -174,10 +174,10 @@ export const describeRead = (resource: Resource, name = 'read', summary = 'Read'
   ]),
 })
 
-/** What a change of a record that is there can meet. */
+/** Errors of a change to an existing record. */
 const RECORD_ERRORS: readonly ErrorCode[] = ['not-found', 'precondition-failed', 'precondition-required']
 
-/** What has to hold between records, and a change may break. */
+/** Lists the errors of a change that violates constraints between records. */
 export const listChangeConflicts = (resource: Resource): readonly ErrorCode[] => [
   ...listConflicts(resource),
   ...(resource.references.some(({ target }) => target === resource.table) ? (['cycle'] as const) : []),
@@ -193,7 +193,7 @@ const listChangeErrors = (resource: Resource): readonly ErrorCode[] => [
 
 export const describeReplace = (resource: Resource) => ({
   ...buildRecordOperation(resource, 'replace', 'Replace'),
-  description: 'Members that are left out return to their defaults.',
+  description: 'Omitted members return to their defaults.',
   headers: buildHeadersSchema(IF_MATCH),
   body: Type.Unsafe<Body>(Type.Ref(resource.schemas.create.$id as string)),
   response: buildResponses(200, buildRecordResponse(resource), listChangeErrors(resource)),
@@ -201,18 +201,18 @@ export const describeReplace = (resource: Resource) => ({
 
 export const describeMerge = (resource: Resource, codes: readonly ErrorCode[] = []) => ({
   ...buildRecordOperation(resource, 'merge', 'Change'),
-  description: 'Members that are left out stay as they are, and JSON values are merged member by member (RFC 7396).',
+  description: 'Omitted members stay unchanged, and JSON values are merged member by member (RFC 7396).',
   consumes: ['application/json', MERGE_PATCH],
   headers: buildHeadersSchema(IF_MATCH),
   body: Type.Unsafe<Body>(Type.Ref(resource.schemas.merge.$id as string)),
   response: buildResponses(200, { ...buildRecordResponse(resource), headers: STATE_HEADERS }, [...listChangeErrors(resource), ...codes]),
 })
 
-/** `resources` are all of them: some may refer to this one. */
+/** Describes deletion. `resources` are all resources, since records of any of them can refer to this one. */
 export const describeRemove = (resource: Resource, resources: readonly Resource[], codes: readonly ErrorCode[] = []) => ({
   ...buildRecordOperation(resource, 'remove', 'Delete'),
   headers: buildHeadersSchema(IF_MATCH),
-  response: buildResponses(204, { description: 'It is gone' }, [
+  response: buildResponses(204, { description: 'The record was deleted' }, [
     ...listAccessErrors(resource.access.write),
     ...WRITE_ERRORS,
     ...RECORD_ERRORS,

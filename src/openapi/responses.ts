@@ -1,35 +1,37 @@
-// What answers look like in the OpenAPI document: their headers, and the problems that each operation can meet.
+// Responses in the OpenAPI document: their headers, and the problems of each operation.
 import { type TSchema, Type } from '@sinclair/typebox'
 import { type ErrorCode, errors } from '../errors.ts'
 import type { Access } from '../roles.ts'
 
 export const Problem = Type.Object(
   {
-    type: Type.String({ format: 'uri', description: 'A name for the kind of error' }),
-    title: Type.String({ description: 'The same for every error of the kind' }),
+    type: Type.String({ format: 'uri', description: 'Identifier of the kind of error' }),
+    title: Type.String({ description: 'Summary of the kind of error' }),
     status: Type.Integer(),
-    detail: Type.String({ description: 'What happened this time, for people' }),
-    instance: Type.String({ description: 'The id of the request' }),
-    code: Type.String({ enum: Object.keys(errors), description: 'For programs' }),
-    stock: Type.Optional(Type.Integer({ description: 'With `insufficient-stock`: what there is' })),
-    'violated-policies': Type.Optional(Type.Array(Type.String(), { description: 'With `quota-exceeded`: the limits that were reached' })),
+    detail: Type.String({ description: 'Description of this error' }),
+    instance: Type.String({ description: 'Id of the request' }),
+    code: Type.String({ enum: Object.keys(errors), description: 'Code of the kind of error, for programs' }),
+    stock: Type.Optional(Type.Integer({ description: 'With `insufficient-stock`: the current stock' })),
+    'violated-policies': Type.Optional(
+      Type.Array(Type.String(), { description: 'With `quota-exceeded`: the limits that the request exceeds' }),
+    ),
     errors: Type.Optional(
       Type.Array(
         Type.Object({
-          parameter: Type.Optional(Type.String({ description: 'The parameter of the URL that is meant' })),
-          pointer: Type.Optional(Type.String({ description: 'JSON Pointer to the member of the body that is meant' })),
+          parameter: Type.Optional(Type.String({ description: 'Name of the parameter' })),
+          pointer: Type.Optional(Type.String({ description: 'JSON Pointer to the member of the body' })),
           detail: Type.String(),
           allowed: Type.Optional(Type.Array(Type.String())),
-          suggestion: Type.Optional(Type.String({ description: 'The nearest known name' })),
+          suggestion: Type.Optional(Type.String({ description: 'The known name that is most similar' })),
         }),
-        { description: 'Every fault of the request' },
+        { description: 'All faults of the request' },
       ),
     ),
   },
   { $id: 'Problem' },
 )
 
-/** Errors that any request can meet. */
+/** Errors of any request. */
 const COMMON_ERRORS: readonly ErrorCode[] = [
   'invalid-request',
   'malformed-request',
@@ -38,7 +40,7 @@ const COMMON_ERRORS: readonly ErrorCode[] = [
   'headers-too-large',
   'internal-error',
 ]
-/** Errors of a request that may not do what it asks for, not so often, or not now. */
+/** Lists the errors of authentication, authorization and rate limits. */
 export const listAccessErrors = (access: Access): readonly ErrorCode[] =>
   access === 'unchecked'
     ? []
@@ -54,90 +56,105 @@ export const READ_ERRORS: readonly ErrorCode[] = ['database-unavailable', 'datab
 export const WRITE_ERRORS: readonly ErrorCode[] = READ_ERRORS
 export const BODY_ERRORS: readonly ErrorCode[] = ['malformed-json', 'body-too-large', 'unsupported-media-type']
 
-/** What a browser is not to make of an answer. The page at /docs/ has others. */
+/** Security headers for browsers. The page at /docs/ has others. */
 export const FIXED_HEADERS: Record<string, string> = {
   'X-Content-Type-Options': 'nosniff',
   'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'",
   'Referrer-Policy': 'no-referrer',
 }
 
-/** Headers of every answer. */
+/** Headers of every response. */
 const COMMON_HEADERS = {
   'X-Request-Id': {
     type: 'string',
     pattern: '^[\\w.:-]{1,64}$',
     description:
-      'The id of the request, as in `instance` of a problem and in the log: a UUID, or the `X-Request-Id` of the request where it is short and plain',
+      'Id of the request, as in `instance` of a problem and in the log: the `X-Request-Id` of the request if it matches the pattern, otherwise a UUID',
   },
   ...Object.fromEntries(Object.entries(FIXED_HEADERS).map(([name, value]) => [name, { type: 'string', const: value }])),
-  'Preference-Applied': { type: 'string', description: 'The `handling` that the request preferred (RFC 7240)' },
+  'Preference-Applied': { type: 'string', description: 'The `handling` that the request asked for with `Prefer` (RFC 7240)' },
   'RateLimit-Policy': {
     type: 'string',
-    description: 'The limit that the request was counted against: `q` requests in any `w` seconds',
+    description: 'The rate limit of the client: `q` requests in any `w` seconds',
     examples: ['"anonymous";q=100;w=60'],
   },
   RateLimit: {
     type: 'string',
-    description: 'What is left of it: `r` requests, and one more in `t` seconds',
+    description: 'Remaining requests `r`, and seconds `t` until one more is allowed',
     examples: ['"anonymous";r=37;t=12'],
   },
   Vary: {
     type: 'string',
     description:
-      '`Prefer`, `Accept-Encoding` where that decides, `Origin` where other origins may call the service, and `X-Forwarded-Host` and `X-Forwarded-Proto` where links begin with them',
+      '`Prefer`; `Accept-Encoding` if the response depends on it; `Origin` if the service allows other origins; `X-Forwarded-Host` and `X-Forwarded-Proto` if links depend on them',
   },
 }
-const RETRY_AFTER = { 'Retry-After': { type: 'integer', description: 'Seconds after which to try again' } }
+const RETRY_AFTER = { 'Retry-After': { type: 'integer', description: 'Seconds to wait before another try' } }
 
-/** Of whatever is not to be kept: what was written, errors, what is about this moment only. */
-const NO_STORE = { 'Cache-Control': { type: 'string', const: 'no-store', description: 'Not to be kept' } }
+/** Headers of responses that must not be cached: to writes, errors, and momentary states. */
+const NO_STORE = { 'Cache-Control': { type: 'string', const: 'no-store', description: 'Must not be cached' } }
 
-const ETAG = { type: 'string', pattern: '^"[!#-~]+"$', description: 'This state of it, for `If-None-Match` and `If-Match` (RFC 9110)' }
-
-/** Of a record: which state of it this is. */
-export const STATE_HEADERS = {
-  ETag: ETAG,
-  'Last-Modified': { type: 'string', description: 'When the record last changed, to the second' },
+const ETAG = {
+  type: 'string',
+  pattern: '^"[!#-~]+"$',
+  description: 'Entity tag of this state, for `If-None-Match` and `If-Match` (RFC 9110)',
 }
 
-/** Of what may be kept, as long as it is asked about each time. */
+/** Headers that identify the state of a record. */
+export const STATE_HEADERS = {
+  ETag: ETAG,
+  'Last-Modified': { type: 'string', description: 'Time of the last change, in whole seconds' },
+}
+
+/** Headers of responses that can be cached, and must be validated before each use. */
 const VALIDATION_HEADERS = {
   ETag: ETAG,
   'Cache-Control': {
     type: 'string',
-    description: 'Who may keep it, and that they have to ask each time: `public` without a key, `private` with one',
+    description: '`public` without an API key, `private` with one. Caches must validate the response before each use.',
   },
-  'Cache-Status': { type: 'string', description: 'Whether it was ready (RFC 9211)', examples: ['stockroom; hit; ttl=57'] },
+  'Cache-Status': {
+    type: 'string',
+    description: 'Whether the response comes from the cache of the service (RFC 9211)',
+    examples: ['stockroom; hit; ttl=57'],
+  },
 }
 
-/** Headers of a good answer that may be kept, beside those of the operation. */
+/** Headers of a successful response that can be cached. */
 const CACHE_HEADERS = {
   ...VALIDATION_HEADERS,
   Age: {
     type: 'integer',
-    description: 'Seconds since it was made, where it was ready. It is not older than the last change of what it shows',
+    description: 'Seconds since the service cached the response. It is still up to date: no record in it has changed since.',
   },
-  'Content-Encoding': { type: 'string', enum: ['br', 'gzip'], description: 'Of answers over 1 KiB, by `Accept-Encoding`' },
+  'Content-Encoding': { type: 'string', enum: ['br', 'gzip'], description: 'Coding of responses over 1 KiB, by `Accept-Encoding`' },
 }
 
-/** The answer to who has it already. */
+/** Builds the response 304, for a client that has the current state already. */
 export const buildNotModified = (headers: object = {}) => ({
-  304: { description: 'It is what `If-None-Match` names', headers: { ...COMMON_HEADERS, ...VALIDATION_HEADERS, ...headers }, type: 'null' },
+  304: {
+    description: 'Not modified: `If-None-Match` names the current state',
+    headers: { ...COMMON_HEADERS, ...VALIDATION_HEADERS, ...headers },
+    type: 'null',
+  },
 })
 
-/** Another good answer. */
+/** Builds a further successful response. */
 export const buildFurtherResponse = (status: number, description: string, schema: TSchema, headers: object) => ({
   [status]: { description, headers: { ...COMMON_HEADERS, ...NO_STORE, ...headers }, content: { 'application/json': { schema } } },
 })
 
-/** The headers of a request by which a client says which state of a record it knows. */
+/** Precondition of a change: the state of the record that the client knows. */
 export const IF_MATCH = {
-  'If-Match': { type: 'string', description: 'The `ETag` of the record as it was read: where it has changed since, nothing is done (412)' },
+  'If-Match': {
+    type: 'string',
+    description: '`ETag` of the record as the client read it. If the record has changed since, the request fails (412).',
+  },
 }
 export const IF_NONE_MATCH = {
   'If-None-Match': {
     type: 'string',
-    description: 'The `ETag` of an answer that the client has: where that still holds, it is not sent again (304)',
+    description: '`ETag` of a response that the client has. If it is current, the response is 304 without a body.',
   },
 }
 export const IDEMPOTENCY_KEY = {
@@ -145,36 +162,36 @@ export const IDEMPOTENCY_KEY = {
     type: 'string',
     maxLength: 300,
     description:
-      'A text in quotes that no other request of the client has, such as a UUID. Who sends the same request again with the same key gets the first answer again, and nothing is done twice',
+      'A quoted text that is unique to the request, such as a UUID. A retry with the same key returns the first response, and has no second effect.',
   },
 }
 export const IDEMPOTENCY_REPLAYED = {
   'Idempotency-Replayed': {
     type: 'string',
     const: 'true',
-    description: 'Where it is the stored answer to an earlier request with this key',
+    description: 'Present if this is the stored response to an earlier request with this key',
   },
 }
-/** What a POST with an Idempotency-Key can meet. */
+/** Errors of a POST with an Idempotency-Key. */
 export const IDEMPOTENCY_ERRORS: readonly ErrorCode[] = ['idempotency-key-in-use', 'idempotency-key-reused']
 
-/** Of the headers of a request. */
+/** Builds the schema of request headers. */
 export const buildHeadersSchema = (properties: Record<string, object>) =>
   Type.Unsafe<Record<string, unknown>>({ type: 'object', properties })
 
 export const MERGE_PATCH = 'application/merge-patch+json'
 
 export interface Success {
-  /** Of an action: where it is not 200, the answer is not the record. */
+  /** Status of an action. The response is the record only with the default, 200. */
   status?: number
   description: string
   schema?: TSchema
-  /** Its media type, where that is not JSON. */
+  /** Media type. The default is JSON. */
   type?: string
   headers?: object
-  /** What it may be kept by; otherwise it is not to be kept. */
+  /** Whether clients can cache the response. */
   cached?: boolean
-  /** Answers besides, by status. */
+  /** Further responses by status. */
   others?: Record<number, object>
 }
 
@@ -186,7 +203,7 @@ export const JOB_ACCEPTED: Success = {
   headers: { Location: { type: 'string', format: 'uri', description: 'URL of the job' }, ...IDEMPOTENCY_REPLAYED },
 }
 
-/** The answers of an operation: the good one and, by status, the problems. */
+/** Builds the responses of an operation: the successful one and, by status, the problems. */
 export function buildResponses(
   status: number,
   { description, schema, type = 'application/json', headers, cached, others }: Success,
@@ -200,7 +217,9 @@ export function buildResponses(
       ...(schema ? { content: { [type]: { schema } } } : { type: 'null' }),
     },
     ...others,
-    ...Object.fromEntries(Object.entries(problems).map(([failure, of]) => [failure, buildProblemResponse(Number(failure), of ?? [])])),
+    ...Object.fromEntries(
+      Object.entries(problems).map(([failure, failureCodes = []]) => [failure, buildProblemResponse(Number(failure), failureCodes)]),
+    ),
   }
 }
 
@@ -209,10 +228,10 @@ const buildProblemResponse = (status: number, codes: readonly ErrorCode[]) => ({
   headers: {
     ...COMMON_HEADERS,
     ...NO_STORE,
-    ...(status === 412 && { ETag: { ...ETAG, description: 'The state that it has now' } }),
-    ...(status === 401 && { 'WWW-Authenticate': { type: 'string', description: 'How to say who asks (RFC 6750)' } }),
+    ...(status === 412 && { ETag: { ...ETAG, description: 'Entity tag of the current state' } }),
+    ...(status === 401 && { 'WWW-Authenticate': { type: 'string', description: 'Authentication scheme (RFC 6750)' } }),
     ...((status === 429 || status === 503) && RETRY_AFTER),
-    ...(status === 415 && { 'Accept-Patch': { type: 'string', description: 'On PATCH: the types that it takes (RFC 5789)' } }),
+    ...(status === 415 && { 'Accept-Patch': { type: 'string', description: 'On PATCH: the media types that are supported (RFC 5789)' } }),
   },
   content: { 'application/problem+json': { schema: Type.Ref('Problem') } },
 })

@@ -1,14 +1,14 @@
-// A query in its one spelling: parameters sorted by name, each value as its codec writes it, nothing that would be so anyway.
+// Canonical form of a query: parameters sorted, values normalised, defaults omitted. Used for links, cache keys and cursors.
 import { COUNT_MODES, DEFAULT_PAGE_SIZE, decidesMatches, LIST_PARAMETERS, type ListQuery } from './params.ts'
 import { findCodec } from './querystring.ts'
 import type { Resource } from './resource.ts'
 
 export interface CanonicalQuery {
-  /** What decides which records there are, encoded for a URL. */
+  /** Parameters that decide which records match, URL-encoded. */
   filters: string
-  /** What decides their order, as it is written in `ordering`. */
+  /** Value of `ordering`, or the default order. */
   ordering: string
-  /** The query of a link to a page of the same list. */
+  /** Builds the query string of a link to a page of the list. */
   link(page: number | 'last', cursor?: string): string
 }
 
@@ -22,7 +22,7 @@ export function canonicalise({ list: { querystring, defaultOrder } }: Resource, 
   const write = (name: string, value: unknown) => findCodec(querystring.properties[name]).write(value)
   const ordering = write('ordering', query.ordering ?? defaultOrder)
   const defaults: ListQuery = { page_size: DEFAULT_PAGE_SIZE, ordering: defaultOrder, count: COUNT_MODES[0] }
-  // A link has the parameters of its position between these parts.
+  // A link inserts the parameters of its position between these parts, so that all are sorted.
   const parts = ['', ...POSITIONS.map(() => '')]
   let filters = ''
   for (const name of Object.keys(query).sort()) {

@@ -1,4 +1,4 @@
-// Compares declarations with their tables, before the first request: what does not fit would answer 500 later, or let wrong rows in.
+// Compares declarations with their tables at the start. A mismatch would cause responses with 500 later, or let invalid rows in.
 import { getTableColumns } from 'drizzle-orm'
 import { type Column, columnsByName, type Database, type Index, type Reference } from '../../drizzle/database.ts'
 import { MAX_INDEX_ENTRY } from '../../drizzle/schema-parts.ts'
@@ -8,7 +8,7 @@ import { type Kind, meta } from './fields.ts'
 import { findLookup } from './lookups.ts'
 import type { Resource } from './resource.ts'
 
-/** What a column of each kind is called in either database's SQL. */
+/** SQL types of the columns of each kind, in both databases. */
 const SQL_TYPES: Record<Kind, RegExp> = {
   text: /^text/,
   boolean: /^(integer|boolean)$/,
@@ -19,14 +19,14 @@ const SQL_TYPES: Record<Kind, RegExp> = {
   json: /^text/,
 }
 
-/** A resource, with the columns and indexes of its table. */
+/** A resource with the columns and indexes of its table. */
 interface ResourceTable {
   resource: Resource
   columns: Record<string, Column>
   indexes: readonly Index[]
 }
 
-/** Throws a TypeError that says what to change where a declaration does not fit its table. */
+/** Throws a TypeError that says what to change if a declaration does not match its table. */
 export function checkResource(resource: Resource, { tables, dialect }: Database): void {
   const table = tables[resource.table]
   const checked = { resource, columns: columnsByName(table), indexes: dialect.listIndexes(table) }
@@ -35,26 +35,26 @@ export function checkResource(resource: Resource, { tables, dialect }: Database)
   checkIndexes(checked)
   checkSizes(checked)
   checkReferences(checked, dialect.listReferences(table))
-  // A resource without writable fields is written by code of its own.
+  // A resource without writable fields has its own code for writing.
   if (resource.writable.size === 0) return
   checkUnique(checked)
   checkInserted(checked)
 }
 
-/** Each field has a column of its kind and scale. */
+/** Checks that each field has a column of its kind and scale. */
 function checkColumns({ resource: { table, contract }, columns }: ResourceTable): void {
   for (const [field, { [meta]: known }] of Object.entries(contract)) {
     const column = columns[field]
     const name = `${table}.${field}`
     if (!column) throw new TypeError(`${name} has no column`)
     if (!SQL_TYPES[known.kind].test(column.getSQLType()))
-      throw new TypeError(`${name} is ${known.kind}, and its column ${column.getSQLType()}`)
+      throw new TypeError(`${name} has the kind ${known.kind}, but its column has the type ${column.getSQLType()}`)
     if (known.kind === 'decimal' && Number(column.mapToDriverValue(known.range?.toData(1n))) !== 1)
-      throw new TypeError(`${name} has another scale than its column`)
+      throw new TypeError(`${name} does not have the scale of its column`)
   }
 }
 
-/** The table that a field refers to has the columns that the field's lookups read. */
+/** Checks that the table that a field refers to has the columns that the lookups of the field read. */
 function checkLookups({ table, contract, list }: Resource, tables: Database['tables']): void {
   for (const name of list.filters.keys()) {
     const [field = '', lookup = 'exact'] = name.replace('!', '').split('__')
@@ -65,13 +65,13 @@ function checkLookups({ table, contract, list }: Resource, tables: Database['tab
   }
 }
 
-/** An index leads to whatever lists are filtered or ordered by. */
+/** Checks that each field that lists filter or order by has an index. */
 function checkIndexes({ resource, indexes }: ResourceTable): void {
   const { table } = resource
   for (const field of indexedFields(resource)) {
     if (!indexes.some(({ columns, where }) => where === undefined && columns[0] === field))
       throw new TypeError(
-        `${table}.${field} can be filtered or ordered by, and no index begins with it: add kit.index('${table}_by_${field}', t.${field}, t.id)`,
+        `${table}.${field} can be filtered or ordered by, but no index begins with it: add kit.index('${table}_by_${field}', t.${field}, t.id)`,
       )
   }
 }
@@ -79,7 +79,7 @@ function checkIndexes({ resource, indexes }: ResourceTable): void {
 const BYTES_OF_NUMBER = 8
 const MAX_BYTES_OF_CHARACTER = 4
 
-/** Every value that a body can hold fits into the indexes of its column. */
+/** Checks that every value that a body can contain fits into the indexes of its column. */
 function checkSizes({ resource: { table, contract }, indexes }: ResourceTable): void {
   const bytes = (column = ''): number => {
     const field = contract[column]
@@ -92,12 +92,12 @@ function checkSizes({ resource: { table, contract }, indexes }: ResourceTable): 
     const size = columns.reduce((sum, column) => sum + bytes(column), 0)
     if (size > MAX_INDEX_ENTRY)
       throw new TypeError(
-        `${table}: an entry of the index ${name} can have ${size} bytes, and ${MAX_INDEX_ENTRY} are allowed: shorten its texts, or leave the index out`,
+        `${table}: an entry of the index ${name} can have ${size} bytes, but at most ${MAX_INDEX_ENTRY} are allowed: shorten its texts, or remove the index`,
       )
   }
 }
 
-/** A field refers to the table that its column refers to. */
+/** Checks that each field refers to the same table as its column. */
 function checkReferences({ resource: { table, contract } }: ResourceTable, references: readonly Reference[]): void {
   const targets = new Map(references.flatMap(({ columns, target }) => (columns.length === 1 ? [[columns[0], target]] : [])))
   for (const [field, { [meta]: known }] of Object.entries(contract)) {
@@ -105,12 +105,12 @@ function checkReferences({ resource: { table, contract } }: ResourceTable, refer
     if (known.target === target) continue
     const [declared, actual] = [known.target, target].map((name) => (name ? `refers to ${name}` : 'refers to no table'))
     throw new TypeError(
-      `${table}.${field} ${declared}, and its column ${actual}: write reference('TABLE') and kit.reference(() => TABLE.id)`,
+      `${table}.${field} ${declared}, but its column ${actual}: write reference('TABLE') and kit.reference(() => TABLE.id)`,
     )
   }
 }
 
-/** What lists look up in an index of the table's own. Folded text has indexes beside it, and the id is the key. */
+/** Lists the fields that need an index of the table. Folded text has other indexes, and the id is the primary key. */
 function indexedFields({ list }: Resource): Set<string> {
   const filtered = [...list.filters.keys()]
     .map((name) => name.replace('!', '').split('__'))
@@ -120,15 +120,15 @@ function indexedFields({ list }: Resource): Set<string> {
   return fields
 }
 
-/** `parent is null`, however it is quoted and qualified. */
+/** Matches `parent is null`, with or without quotes and a table name. */
 const IS_NULL = /^(?:\W?\w+\W?\.)?\W?(\w+)\W? is null$/i
 
 const isSameSet = (fields: readonly string[], columns: Index['columns']) =>
   fields.length === columns.length && fields.every((field) => columns.includes(field))
 
 /**
- * What is declared unique has a unique index, since two transactions do not see each other's rows. Whatever has one is declared:
- * otherwise its conflicts would be answered 500.
+ * Checks that each set of unique fields has a unique index, because concurrent transactions do not see each other's rows. Checks that
+ * each unique index is declared, because its conflicts would otherwise cause responses with 500.
  */
 function checkUnique({ resource: { table, unique, slug }, columns, indexes }: ResourceTable): void {
   const whole = indexes.filter((index) => index.unique && index.where === undefined)
@@ -137,7 +137,7 @@ function checkUnique({ resource: { table, unique, slug }, columns, indexes }: Re
     const listed = fields.map((field) => `t.${field}`).join(', ')
     if (!whole.some((index) => isSameSet(fields, index.columns)))
       throw new TypeError(
-        `${table}: ${fields.join(' and ')} must be unique, and no unique index says so: add kit.uniqueIndex('${table}_${fields.join('_')}', ${listed})`,
+        `${table}: ${fields.join(' and ')} must be unique, but have no unique index: add kit.uniqueIndex('${table}_${fields.join('_')}', ${listed})`,
       )
     if (fields.length > 1) checkNulls(table, fields, { columns, indexes })
   }
@@ -148,11 +148,10 @@ function checkUnique({ resource: { table, unique, slug }, columns, indexes }: Re
     )
 }
 
-/** In a unique index NULLs differ from each other. Among the fields of a set they are equal, which takes an index of its own. */
+/** Checks the NULLs of a unique set. They are equal there but differ in a unique index, so they need a partial index. */
 function checkNulls(table: string, fields: readonly string[], { columns, indexes }: Pick<ResourceTable, 'columns' | 'indexes'>): void {
   const [nullable, another] = fields.filter((field) => !columns[field]?.notNull)
-  if (another)
-    throw new TypeError(`${table}: ${nullable} and ${another} can be null: of the fields that are unique together only one can be`)
+  if (another) throw new TypeError(`${table}: ${nullable} and ${another} can be null: only one field of a unique set can be nullable`)
   if (!nullable) return
   const others = fields.filter((field) => field !== nullable)
   const isCovered = indexes.some(
@@ -160,16 +159,16 @@ function checkNulls(table: string, fields: readonly string[], { columns, indexes
   )
   if (!isCovered)
     throw new TypeError(
-      `${table}: ${fields.join(' and ')} must be unique, and no unique index compares the rows without ${nullable}: add kit.uniqueIndex('${table}_${others.join('_')}_without_${nullable}', ${others.map((field) => `t.${field}`).join(', ')}).where(sql\`${nullable} is null\`)`,
+      `${table}: ${fields.join(' and ')} must be unique, but no unique index covers the rows without ${nullable}: add kit.uniqueIndex('${table}_${others.join('_')}_without_${nullable}', ${others.map((field) => `t.${field}`).join(', ')}).where(sql\`${nullable} is null\`)`,
     )
 }
 
-/** A new record has a value for every column that cannot be null. */
+/** Checks that a new record has a value for every NOT NULL column. */
 function checkInserted({ resource: { table, contract, writable, slug }, columns }: ResourceTable): void {
   for (const [field, column] of Object.entries(columns)) {
     const isSet = writable.has(field) || field === slug?.field || STAMPS.includes(field) || column.primary
     if (isSet || !column.notNull || column.default !== undefined || column.generated || column.generatedIdentity) continue
-    const reason = field in contract ? 'bodies cannot set it' : 'it is not in the contract'
+    const reason = field in contract ? 'bodies cannot set it' : 'the contract does not contain it'
     throw new TypeError(
       `${table}.${field} is NOT NULL without a default, and ${reason}: no record could be created. Give the column a default, or make the field writable`,
     )

@@ -1,24 +1,24 @@
-// Cursors: the place of a page in its list, signed, so that nobody can make one up and none is taken to another list.
+// Cursors: the position of a page in its list. They are signed, so clients can neither forge one nor use it for another list.
 import { createHmac, type KeyObject, timingSafeEqual } from 'node:crypto'
 import { BYTES_PER_CHARACTER, Memory } from '../../drizzle/memory.ts'
 import type { PagePlace } from '../../drizzle/selection.ts'
 
-/** Characters. A link with a longer one goes by its page number alone. */
+/** Characters. A link with a longer cursor has only the page number. */
 export const MAX_CURSOR_LENGTH = 4_000
 
-/** Bytes of a signature: 128 bits. */
+/** Bytes of a signature (128 bits). */
 const SIGNATURE = 16
 
 export type CursorPlace = Extract<PagePlace, { beside: unknown }>
 
-/** What a cursor holds for: the list with its filters and its order, and the page that the link is to. */
+/** Scope in which a cursor is valid: a list with its filters and order, and the page that the link leads to. */
 export interface CursorScope {
   secret: KeyObject
   list: string
   page: number
 }
 
-/** Cursors of a database, both ways: to sign one takes longer than to read a short page, and clients come back with those they were given. */
+/** Cache of cursors in both directions. Signing takes longer than reading a short page, and clients return recent cursors. */
 interface CursorMemory {
   cursors: Memory<string>
   places: Memory<CursorPlace>
@@ -34,7 +34,7 @@ function getMemory({ secret }: CursorScope): CursorMemory {
   return known
 }
 
-/** The cursor to a place: its signature, then the place as JSON, in base64url. */
+/** Writes the cursor of a place: signature and JSON, in base64url. */
 export function writeCursor(scope: CursorScope, place: CursorPlace): string {
   const { cursors, places } = getMemory(scope)
   const payload = JSON.stringify([(place.backward ? 1 : 0) + (place.inclusive ? 2 : 0), ...place.beside])
@@ -47,13 +47,13 @@ export function writeCursor(scope: CursorScope, place: CursorPlace): string {
   return cursor
 }
 
-/** Undefined where the cursor is not one that this scope was signed with. */
+/** Reads a cursor. Returns undefined if it was not signed for this scope. */
 export function readCursor(scope: CursorScope, cursor: string): CursorPlace | undefined {
   const { places } = getMemory(scope)
   const known = places.get(buildSignedText(scope, cursor))
   if (known) return known
   const bytes = Buffer.from(cursor, 'base64url')
-  // Two spellings of the same bytes would be two cursors to the same place.
+  // Base64url can encode the same bytes in several ways. Only one of them is valid.
   if (bytes.length <= SIGNATURE || bytes.toString('base64url') !== cursor) return undefined
   const payload = bytes.subarray(SIGNATURE).toString()
   if (!timingSafeEqual(bytes.subarray(0, SIGNATURE), sign(scope, payload))) return undefined
@@ -63,7 +63,7 @@ export function readCursor(scope: CursorScope, cursor: string): CursorPlace | un
   return place
 }
 
-/** What is signed. No list has a line break in it. */
+/** Builds the text to sign. A list contains no line break, so the parts are unambiguous. */
 const buildSignedText = ({ list, page }: CursorScope, payload: string) => `${list}\n${page}\n${payload}`
 
 const sign = (scope: CursorScope, payload: string): Buffer =>

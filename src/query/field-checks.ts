@@ -1,4 +1,4 @@
-// Refuses declarations of fields that no column could hold, or that contradict themselves. Each throws a TypeError.
+// Rejects declarations of fields that no column could hold, or that contradict themselves. Each function throws a TypeError.
 import type { TSchema } from '@sinclair/typebox'
 
 /** The largest integer that JSON carries safely (RFC 8259, section 6). */
@@ -13,17 +13,17 @@ export const LINE = '^[^\\u0000-\\u001f\\u007f-\\u009f]*$'
 /** A pattern for text whose only control characters are newline, carriage return and tab. */
 export const LINES = '^[^\\u0000-\\u0008\\u000b\\u000c\\u000e-\\u001f\\u007f-\\u009f]*$'
 
-/** Digits of a decimal. Its whole units are a number of JavaScript, which is exact up to 2^53: 16 digits, but not all of them. */
+/** Digits of a decimal. Its units are a JavaScript number, which is exact up to 2^53: not every 16-digit number is. */
 const MAX_PRECISION = 15
 
 const isWithin = (value: number, minimum: number, maximum: number) => Number.isInteger(value) && value >= minimum && value <= maximum
 
-/** As it stands in URLs, where `__` comes before a lookup, and in SQL, where PostgreSQL folds what is not quoted. */
+/** Names of tables and fields. In URLs `__` separates a lookup, and PostgreSQL folds unquoted names to lower case. */
 const NAME = /^[a-z][a-z0-9]*(_[a-z0-9]+)*$/
 
 export function refuseNames(table: string, singular: string, fields: readonly string[]): void {
-  for (const [what, name] of [['table', table], ['singular', singular], ...fields.map((field) => ['field', field] as const)] as const)
-    if (!NAME.test(name)) throw new TypeError(`${table}: the ${what} ${name} is no name: write lower case, with single underscores`)
+  for (const [part, name] of [['table', table], ['singular', singular], ...fields.map((field) => ['field', field] as const)] as const)
+    if (!NAME.test(name)) throw new TypeError(`${table}: the ${part} ${name} is not valid: write lower case, with single underscores`)
 }
 
 export function refuseDigits(precision: number, scale: number): void {
@@ -53,7 +53,7 @@ export function refuseDefault<T>(field: string, options: { default?: T | undefin
     throw new TypeError(`the default of ${field} is ${JSON.stringify(options.default)}: write it as a record would show it`)
 }
 
-/** Whether null is a value of the schema. */
+/** Whether null matches the schema. */
 export function acceptsNull({ type, anyOf, oneOf, enum: values, ...schema }: TSchema): boolean {
   const parts: TSchema[] | undefined = anyOf ?? oneOf
   if (parts) return parts.some(acceptsNull)

@@ -1,4 +1,4 @@
-// The kinds of field: for each what a record shows, what a body may hold, and how a value is written in a URL.
+// The kinds of field. Each defines the value in records and in bodies, and its form in a URL.
 import { type TSchema, type TUnsafe, Type } from '@sinclair/typebox'
 import { fromUnits } from '../../drizzle/decimal.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
@@ -8,51 +8,51 @@ import { readNumber, readText, readTime, type UnitRange, type UnitValue, Unreada
 
 export { MAX_INTEGER }
 
-/** How a value is read from a URL, and written back into a link in the one spelling that it has there. */
+/** Reads a value from a URL, and writes its canonical form into links. */
 export interface Codec<T = unknown> {
   /** Throws Unreadable. */
   read(text: string): T
-  /** How a client that asks for lenient handling is read, where that differs. Undefined is as if the parameter were absent. */
+  /** Reads a value with lenient handling, if that differs from `read`. Undefined means that the parameter counts as absent. */
   readLeniently?(text: string): T | undefined
   write(value: T): string
 }
 
 export type Kind = 'text' | 'boolean' | 'integer' | 'decimal' | 'time' | 'reference' | 'json'
 
-/** What is known of a field beyond its JSON Schema. It hangs on the schema under a symbol, where no document shows it. */
+/** Properties of a field beyond its JSON Schema. They are stored in the schema under a symbol, so the OpenAPI document omits them. */
 export interface Meta<K extends Kind = Kind> {
   kind: K
   codec: Codec<string> | Codec<boolean> | Codec<UnitValue>
-  /** What a body may hold. */
+  /** Schema of the value in bodies. */
   input: TSchema
   nullable: boolean
-  /** For a kind whose values have an order. */
+  /** The range of values, for a kind that has an order. */
   range?: UnitRange
-  /** For a reference: the table of which it names a row. */
+  /** The table that a reference refers to. */
   target?: ServedName
 }
 
 export const meta: unique symbol = Symbol('meta')
 
-/** A field of a contract, whose value in a record is a `T`. */
+/** A field of a contract. Its value in a record has the type `T`. */
 export type Field<K extends Kind = Kind, T = unknown> = TUnsafe<T> & { [meta]: Meta<K> }
 
 interface FieldOptions {
   description?: string
-  /** Set by the service alone. Bodies may have it, so that what was read can be sent back, and it is ignored there. */
+  /** Only the service sets the field. Bodies can contain it, so that clients can send back a record; it is ignored there. */
   readOnly?: boolean
   examples?: unknown[]
 }
 
-const buildField = <K extends Kind, T>(schema: object, input: object, known: Omit<Meta<K>, 'input' | 'nullable'>): Field<K, T> =>
-  Object.assign(Type.Unsafe<T>(schema), { [meta]: { ...known, input: Type.Unsafe(input), nullable: false } })
+const buildField = <K extends Kind, T>(schema: object, input: object, properties: Omit<Meta<K>, 'input' | 'nullable'>): Field<K, T> =>
+  Object.assign(Type.Unsafe<T>(schema), { [meta]: { ...properties, input: Type.Unsafe(input), nullable: false } })
 
 const writePoint = (point: UnitValue) => point.text
 
 export const textCodec: Codec<string> = { read: readText, write: (value) => value }
 
 interface TextFieldOptions extends FieldOptions {
-  /** In characters (code points), after trimming. */
+  /** Length in code points, after trimming. */
   minLength?: number
   maxLength: number
   default?: string
@@ -62,7 +62,7 @@ interface TextFieldOptions extends FieldOptions {
   multiline?: boolean
 }
 
-/** Text, trimmed before anything else. Bodies cannot give it control characters, which records from before may have. */
+/** Text, trimmed before any other check. Bodies cannot contain control characters; older records can. */
 export const text = ({ ascii = false, multiline = false, ...given }: TextFieldOptions): Field<'text', string> => {
   const options = ascii ? { ...given, pattern: ASCII } : given
   const { minLength = 0, maxLength } = options
@@ -72,17 +72,17 @@ export const text = ({ ascii = false, multiline = false, ...given }: TextFieldOp
   return buildField({ type: 'string', ...options }, input, { kind: 'text', codec: textCodec })
 }
 
-/** Levels of objects and arrays in a value. */
+/** Levels of objects and arrays in a JSON value. */
 const MAX_NESTING = 64
 
-/** A value of any shape but null, by its schema. It cannot be filtered or ordered by. */
+/** A JSON value that matches a schema. Lists cannot filter or order by it. */
 export const json = <T>(schema: TSchema): Field<'json', T> => {
-  // A column stores it as NULL.
+  // The column would store a JSON null as NULL.
   if (acceptsNull(schema)) throw new TypeError('the schema of a json field accepts null: take it out, and write nullable(json(…))')
   return buildField(schema, { ...schema, 'x-nesting': MAX_NESTING }, { kind: 'json', codec: textCodec })
 }
 
-/** One of some words. */
+/** One of a fixed set of words. */
 export const choice = <const W extends string>(
   words: readonly W[],
   options: FieldOptions & { default?: NoInfer<W> } = {},
@@ -92,7 +92,7 @@ export const choice = <const W extends string>(
   const schema = { type: 'string', enum: words, ...options }
   const read = (raw: string) => {
     const word = raw.trim()
-    if (!words.some((known) => known === word)) throw new Unreadable(describeNotAllowed(word, words))
+    if (!words.some((allowed) => allowed === word)) throw new Unreadable(describeNotAllowed(word, words))
     return word
   }
   return buildField(schema, schema, { kind: 'text', codec: { read, write: (word: string) => word } })
@@ -105,7 +105,7 @@ const FLAGS = new Map([
   ['0', false],
 ])
 
-/** How true and false are written in a URL. */
+/** Codec of booleans: `true`, `1`, `false` or `0`. */
 export const flagCodec: Codec<boolean> = {
   read(text) {
     const flag = FLAGS.get(text.trim().toLowerCase())
@@ -118,7 +118,7 @@ export const flagCodec: Codec<boolean> = {
 export const boolean = (options: FieldOptions & { default?: boolean } = {}): Field<'boolean', boolean> =>
   buildField({ type: 'boolean', ...options }, { type: 'boolean', ...options }, { kind: 'boolean', codec: flagCodec })
 
-/** A whole number between `minimum` and `maximum`, which are at most 2^53 - 1 apart from 0. */
+/** A whole number from `minimum` to `maximum`, which lie within ±(2^53 - 1). */
 export const integer = (options: FieldOptions & { minimum: number; maximum: number; default?: number }): Field<'integer', number> => {
   const { minimum, maximum } = options
   refuseRange('an integer', 'range', options)
@@ -135,9 +135,8 @@ export const integer = (options: FieldOptions & { minimum: number; maximum: numb
 }
 
 /**
- * A decimal that is never rounded, not negative: `"29.90"` in records, a string or a JSON number in bodies.
- * `precision` counts all of its digits, `scale` those behind the point. Throws a TypeError for more than 15 digits: neither JavaScript
- * nor the codecs of the columns hold those exactly.
+ * An exact decimal from 0: `"29.90"` in records, a string or a JSON number in bodies. `precision` is the number of digits, `scale` the
+ * number of decimals. Throws a TypeError for more than 15 digits, which neither JavaScript nor the column codecs hold exactly.
  */
 export const decimal = ({
   precision,
@@ -152,7 +151,7 @@ export const decimal = ({
     {
       type: ['string', 'number'],
       'x-decimal': { precision, scale },
-      description: `At most ${precision - scale} digits before the point and ${scale} behind it, not negative`,
+      description: `At most ${precision - scale} digits before the decimal point and ${scale} after it, not negative`,
       ...options,
     },
     {
@@ -163,7 +162,7 @@ export const decimal = ({
   )
 }
 
-/** A time in UTC, to the millisecond: `"2026-01-31T12:00:00.000Z"`. */
+/** A time in UTC, with milliseconds: `"2026-01-31T12:00:00.000Z"`. */
 export const time = (options: FieldOptions): Field<'time', string> =>
   buildField(
     { type: 'string', format: 'date-time', ...options },
@@ -179,32 +178,32 @@ export const time = (options: FieldOptions): Field<'time', string> =>
     },
   )
 
-/** The id of a row of `target`. */
+/** The id of a row in the table `target`. */
 export const reference = (target: ServedName, options: FieldOptions = {}): Field<'reference', number> => {
   const { [meta]: whole, ...schema } = integer({ minimum: 1, maximum: MAX_INTEGER, ...options })
   return buildField(schema, whole.input, { ...whole, kind: 'reference', target })
 }
 
-/** The field, or null. A body that leaves it out means null. */
-export const nullable = <K extends Kind, T>(of: Field<K, T>): Field<K, T | null> => {
-  if ('default' in of) throw new TypeError('a field that can be null has null as its default: leave out the other one')
+/** Makes a field nullable. A body without the field sets it to null. */
+export const nullable = <K extends Kind, T>(field: Field<K, T>): Field<K, T | null> => {
+  if ('default' in field) throw new TypeError('a nullable field has the default null: leave out its other default')
   const orNull = (schema: TSchema) => Type.Unsafe<T | null>(allowNull(schema))
-  return Object.assign(orNull(of), { [meta]: { ...of[meta], input: orNull(of[meta].input), nullable: true } })
+  return Object.assign(orNull(field), { [meta]: { ...field[meta], input: orNull(field[meta].input), nullable: true } })
 }
 
 function allowNull({ readOnly, ...schema }: TSchema): object {
   const rest = { default: null, ...(readOnly !== undefined && { readOnly }) }
-  // Beside a list of values a second type allows nothing more.
+  // `enum` must contain null too: a second type alone would not allow it.
   if (schema.enum) return { ...schema, type: [schema.type, 'null'].flat(), enum: [...schema.enum, null], ...rest }
   if (schema.type === undefined || 'const' in schema) return { anyOf: [schema, { type: 'null' }], ...rest }
   return { ...schema, type: [schema.type, 'null'].flat(), ...rest }
 }
 
-/** What every resource has. */
+/** Fields of every resource, beside `id`. */
 export const stamps = {
-  created_at: time({ readOnly: true, description: 'When it was made' }),
-  updated_at: time({ readOnly: true, description: 'When it last changed' }),
-  version: integer({ readOnly: true, minimum: 1, maximum: MAX_INTEGER, description: 'Grows with every change' }),
+  created_at: time({ readOnly: true, description: 'When the record was created' }),
+  updated_at: time({ readOnly: true, description: 'When the record last changed' }),
+  version: integer({ readOnly: true, minimum: 1, maximum: MAX_INTEGER, description: 'Increases with every change' }),
 }
 
-export const id = () => integer({ readOnly: true, minimum: 1, maximum: MAX_INTEGER, description: 'Never given to another record' })
+export const id = () => integer({ readOnly: true, minimum: 1, maximum: MAX_INTEGER, description: 'Never reused for another record' })

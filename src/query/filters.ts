@@ -1,4 +1,4 @@
-// The filters of a list: for each field and lookup how its parameter is read, what it says in the OpenAPI document, and its SQL.
+// The filters of a list. Each lookup of a field becomes a parameter with a codec, an OpenAPI schema and a SQL condition.
 import { type SQL, sql } from 'drizzle-orm'
 import type { Database } from '../../drizzle/database.ts'
 import type { Clause } from '../../drizzle/selection.ts'
@@ -9,16 +9,16 @@ import { type FilterValue, type Lookup, type LookupName, lookups } from './looku
 import { type Parameter, parameter } from './querystring.ts'
 import { Unreadable } from './values.ts'
 
-/** Values of one list. */
+/** Values of one `in` parameter. */
 const MAX_IN_VALUES = 100
 
-/** A parameter that keeps some of the rows. */
+/** A parameter that selects rows. */
 export interface Filter {
   parameter: Parameter<readonly FilterValue[]>
   clause(db: Database, values: readonly FilterValue[]): Clause
 }
 
-/** A lookup of a field, and its negation: the rows that the lookup leaves out, those without a value among them. */
+/** Builds the filters of a lookup: itself, and its negation (`name!`), which selects all other rows, NULL included. */
 export function buildFilters(table: ServedName, field: string, schema: Field, name: LookupName): [string, Filter][] {
   const known = schema[meta]
   const lookup: Lookup = lookups[name]
@@ -30,7 +30,7 @@ export function buildFilters(table: ServedName, field: string, schema: Field, na
   const not: Filter['clause'] = (db, values) => lookup.not?.(of(db), values) ?? negate(clause(db, values))
   const hints = [
     known.kind === 'time' && lookup.takes !== 'flag' ? ' (RFC 3339, or a date)' : '',
-    lookup.takes === 'list' ? '. Commas separate the values; one with a comma in it is put in double quotes, a quote in it is doubled' : '',
+    lookup.takes === 'list' ? '. Separate values by commas. Put a value with a comma in double quotes, and double the quotes in it' : '',
   ]
   const documented = (description: string) =>
     parameter({ ...buildValuesSchema(lookup, known.kind), description: `${description}${hints.join('')}` }, by)
@@ -40,7 +40,7 @@ export function buildFilters(table: ServedName, field: string, schema: Field, na
   ]
 }
 
-/** The rows that a clause leaves out. No index leads to them. */
+/** Negates a clause. No index finds the rows of a negated clause. */
 const negate = ({ variant, values, isDefinite: definite, check, lookUp, readsTable: reads }: Clause): Clause => ({
   ...(variant !== undefined && { variant }),
   ...(reads && { readsTable: reads }),
@@ -50,14 +50,14 @@ const negate = ({ variant, values, isDefinite: definite, check, lookUp, readsTab
   isUnindexed: true,
 })
 
-/** How one value of a field is written in a URL. A whole number may be compared with a fraction. */
+/** Schemas of one value in a URL. A whole number can be compared with a fraction. */
 const VALUE_SCHEMAS: Record<Kind, object> = {
   text: { type: 'string' },
   boolean: { type: 'boolean' },
   integer: { type: 'number' },
   reference: { type: 'number' },
   decimal: { type: ['string', 'number'] },
-  // No example here: the documentation page would fill it in and send it.
+  // No example: the documentation page would prefill it and send it.
   time: { type: 'string' },
   json: { type: 'string' },
 }

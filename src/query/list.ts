@@ -1,4 +1,4 @@
-// Reading: a page of a list with the number of all that match, and one record.
+// Reads pages of records with the number of matches, and single records.
 import type { Column, Database } from '../../drizzle/database.ts'
 import { cachePerDatabase } from '../../drizzle/per-database.ts'
 import { type Clause, type ListResult, listTables, type PagePlace, type Selection } from '../../drizzle/selection.ts'
@@ -11,48 +11,48 @@ import { COUNT_MODES, DEFAULT_PAGE_SIZE, type ListQuery, MAX_FILTERS, type Order
 import type { Resource } from './resource.ts'
 import { getProjection, type Projection, type Row } from './rows.ts'
 
-/** The page beside this one: its number, and where it begins. */
+/** The next or previous page. */
 export interface Neighbour {
   page: number
   cursor: string
 }
 
 export interface RecordPage {
-  /** Null where it was not asked for. */
+  /** Null with `count=none`. */
   count: number | null
-  /** Whether so many match; otherwise there are at least so many. */
+  /** Whether `count` is exact. Otherwise at least `count` records match. */
   exact: boolean
   rows: Row[]
   next: Neighbour | undefined
   previous: Neighbour | undefined
-  /** The number of the last page, where it is known. */
+  /** Number of the last page, if known. */
   last: number | undefined
   canonical: CanonicalQuery
-  /** That of the tables when it was read. */
+  /** State of the tables when the page was read. */
   state: string
 }
 
 interface ListOptions {
-  /** Matches up to which a bounded count is exact. */
+  /** Number of matches up to which a bounded count is exact. */
   countLimit: number
-  /** When it is given up, in milliseconds of `performance.now()`; otherwise QUERY_TIMEOUT after the call. */
+  /** Time limit, in milliseconds of `performance.now()`. The default is QUERY_TIMEOUT after the call. */
   deadline?: number
 }
 
-/** What a query comes to, whatever page of it is asked for. */
+/** A query, compiled for all of its pages. */
 interface CompiledQuery extends Pick<Selection, 'clauses' | 'shape' | 'filter' | 'order'> {
   canonical: CanonicalQuery
-  /** What a cursor is bound to, but for the page. */
+  /** Scope of the cursors, without the page. */
   list: string
-  /** The places of the ordering keys in a row. */
+  /** Places of the ordering keys in a row. */
   places: readonly number[]
-  /** The tables whose rows decide what the list is. */
+  /** Tables that the list depends on. */
   tables: readonly ServedName[]
-  /** The query with the page, as a link to it has it. */
+  /** Canonical query string, with the page. */
   link: string
 }
 
-/** A query that is asked again is the same object, so that all this is done once for it. */
+/** A repeated query string yields the same query object, so each is compiled once. */
 const buildCompiler = (resource: Resource) =>
   cachePerDatabase((db, query: ListQuery): CompiledQuery => {
     const shown = getProjection(db, resource)
@@ -60,7 +60,7 @@ const buildCompiler = (resource: Resource) =>
     const terms = endWithId(query.ordering ?? resource.list.defaultOrder)
     const places = terms.map(({ field }) => shown.findPlace(field))
     const order = terms.map(({ descending }, index) => ({ column: shown.columns[places[index] as number] as Column, descending }))
-    // A cursor has values of columns as they are stored: where they come to be stored otherwise, it holds no longer.
+    // A cursor contains column values as stored. It becomes invalid when the type of such a column changes.
     const types = order.map(({ column }) => column.getSQLType())
     const { clauses, shape } = buildClauses(db, resource, query)
     return {
@@ -78,7 +78,7 @@ const buildCompiler = (resource: Resource) =>
 
 const compilers = new WeakMap<Resource, ReturnType<typeof buildCompiler>>()
 
-/** What a query comes to: the same for all its spellings. Throws `invalid-request` for too many filters. */
+/** Compiles a query. Throws `invalid-request` for too many filters. */
 export function compileQuery(db: Database, resource: Resource, query: ListQuery): CompiledQuery {
   const ofResource = compilers.get(resource) ?? buildCompiler(resource)
   compilers.set(resource, ofResource)
@@ -86,8 +86,8 @@ export function compileQuery(db: Database, resource: Resource, query: ListQuery)
 }
 
 /**
- * Reads a page. Throws `page-not-found` for one past the end (the first is there even where no row is), and `invalid-request` for a
- * cursor of another list and for a last page that is not known.
+ * Reads a page of a list. Throws `page-not-found` for a page past the end; an empty list has a first page. Throws `invalid-request` for
+ * a cursor of another list, and for `page=last` if the number of pages is unknown.
  */
 export async function listRecords(
   db: Database,
@@ -100,7 +100,7 @@ export async function listRecords(
   const number = query.page ?? 1
   const scope: Omit<CursorScope, 'page'> = { secret: await db.loadSecret(), list }
   const place = findStart(query, scope)
-  if (number === 'last' && query.count === 'none') throw buildLastUnknown('it is found by counting: ask without count=none')
+  if (number === 'last' && query.count === 'none') throw buildLastUnknown('leave out count=none')
 
   const selection: Selection = {
     ...chosen,
@@ -121,16 +121,14 @@ function findStart({ cursor, page = 1 }: ListQuery, scope: Omit<CursorScope, 'pa
   if (cursor === undefined) return { page }
   const place = page === 'last' ? undefined : readCursor({ ...scope, page }, cursor)
   if (place) return place
-  throw invalid([
-    { parameter: 'cursor', detail: 'belongs to another page or list: follow a link as it is, or leave cursor out to begin at page' },
-  ])
+  throw invalid([{ parameter: 'cursor', detail: 'belongs to another page or list: follow a link unchanged, or leave out cursor' }])
 }
 
-const buildLastUnknown = (detail: string) => invalid([{ parameter: 'page', detail: `the last page is not known: ${detail}` }])
+const buildLastUnknown = (detail: string) => invalid([{ parameter: 'page', detail: `the last page is unknown: ${detail}` }])
 
 function checkPage(page: number | 'last', size: number, { count, rows }: ListResult): void {
   if (page === 'last') {
-    if (!count.exact) throw buildLastUnknown(`more than ${count.rows} records match: ask with count=exact`)
+    if (!count.exact) throw buildLastUnknown(`more than ${count.rows} records match: add count=exact`)
   } else if (page > 1 && rows.length === 0) {
     const pages = Math.max(1, Math.ceil(count.rows / size))
     const known = count.exact ? `There ${pages === 1 ? 'is 1 page' : `are ${pages} pages`} of ${size}.` : 'There are fewer pages.'
@@ -152,8 +150,7 @@ function buildClauses(
   for (const name of Object.keys(query).sort()) {
     const filter = filters.get(name)
     if (!filter) continue
-    if (clauses.length === MAX_FILTERS)
-      throw invalid([{ parameter: name, detail: `is one filter too many: at most ${MAX_FILTERS} are taken` }])
+    if (clauses.length === MAX_FILTERS) throw invalid([{ parameter: name, detail: `exceeds the limit of ${MAX_FILTERS} filters` }])
     add(name, filter.clause(db, query[name] as readonly FilterValue[]))
   }
   const terms = query.search?.terms ?? []
@@ -179,7 +176,7 @@ function buildPage(
   const at = (row: readonly unknown[]) => places.map((place) => row[place])
   const neighbour = (page: number, backward: boolean): Neighbour => {
     const row = backward ? rows[0] : rows.at(-1)
-    // Where this page is empty there was a row once, and what is on either side of it may have come since.
+    // An empty page has no row. Its cursor still names a row, and rows on either side of that may have come since.
     const beside: CursorPlace = row
       ? { beside: at(row), backward, inclusive: false }
       : { beside: (place as CursorPlace).beside, backward, inclusive: backward !== (place as CursorPlace).backward }
@@ -198,7 +195,7 @@ function buildPage(
   }
 }
 
-/** Reads one record. Throws `not-found`. */
+/** Reads a record. Throws `not-found`. */
 export async function readRecord(db: Database, resource: Resource, id: number): Promise<Row> {
   const { selectById: byId, toRow } = getProjection(db, resource)
   const [row] = await db.readRows(byId, [id])
@@ -206,7 +203,7 @@ export async function readRecord(db: Database, resource: Resource, id: number): 
   return toRow(row)
 }
 
-/** The same, with the state that its table had then. */
+/** Reads a record with the state of its table at that moment. Throws `not-found`. */
 export async function readRecordWithState(db: Database, resource: Resource, id: number): Promise<{ row: Row; state: string }> {
   const { selectByIdWithState: byIdWithState, columns, toRow } = getProjection(db, resource)
   const [row] = await db.readRows(byIdWithState, [id])
@@ -216,7 +213,7 @@ export async function readRecordWithState(db: Database, resource: Resource, id: 
 
 export const buildNotFound = ({ singular }: Resource, id: number) => new Problem('not-found', `There is no ${singular} with the id ${id}.`)
 
-/** Without a last key that is unique, rows that are equal in the others may change places between two pages. What follows it decides nothing. */
+/** Ends an ordering with the unique id. Otherwise rows with equal keys could change places between pages. Keys after the id are dropped. */
 function endWithId(ordering: readonly OrderTerm[]): readonly OrderTerm[] {
   const id = ordering.findIndex(({ field }) => field === 'id')
   if (id >= 0) return ordering.slice(0, id + 1)

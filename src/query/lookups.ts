@@ -1,4 +1,4 @@
-// The table of lookups: for each what it takes, what it means and the SQL that it becomes. A lookup is added here and nowhere else.
+// The table of lookups: the values, meaning, SQL and indexes of each. To add a lookup, change only this table.
 import { type SQL, sql } from 'drizzle-orm'
 import { type Column, columnsByName, type Database } from '../../drizzle/database.ts'
 import { matchPrefix, matchText } from '../../drizzle/search.ts'
@@ -8,7 +8,7 @@ import { type Codec, type Kind, type Meta, textCodec } from './fields.ts'
 import { termCodec } from './search.ts'
 import { above, atLeast, atMost, below, equal, type UnitRange, type UnitValue } from './values.ts'
 
-/** A field, and the database that is asked. */
+/** The field that a lookup is applied to. */
 interface LookupTarget {
   db: Database
   table: ServedName
@@ -16,23 +16,23 @@ interface LookupTarget {
   meta: Meta
 }
 
-/** What a value of a parameter was read into: text, a number or time, or for `flag` a boolean. */
+/** Value of a filter: text, a number or time, or a boolean. */
 export type FilterValue = string | UnitValue | boolean
 
 export interface Lookup {
-  /** The kinds of field that it can be declared on. */
+  /** The kinds of field that can have the lookup. */
   kinds: readonly Kind[]
-  /** `pair` and `list` are separated by commas; `flag` is true or false. */
+  /** `pair` and `list` are comma-separated; `flag` is true or false. */
   takes: 'value' | 'pair' | 'list' | 'flag'
   meaning: string
-  /** How its values are read, where not as the field's own are. */
+  /** Codec of the values. The default is that of the field. */
   codec?: Codec<string>
-  /** The index that it needs on the case-folded text of its field: of the whole text, or of its trigrams. */
+  /** The index on the case-folded text that the lookup uses: of the whole text, or of its trigrams. */
   foldedIndex?: 'whole' | 'trigrams'
-  /** The column that it reads in the table that the field refers to. */
+  /** The column that the lookup reads in the table that the field refers to. */
   targetColumn?: string
   clause(target: LookupTarget, values: readonly FilterValue[]): Clause
-  /** The rows that it leaves out, where an index leads to those. */
+  /** Condition of the negated lookup, if an index finds its rows. */
   not?(target: LookupTarget, values: readonly FilterValue[]): Clause
 }
 
@@ -82,7 +82,7 @@ export const lookups = {
       const column = findColumn(target)
       return {
         values: [atLeast(...toPoint(target, from)), atMost(...toPoint(target, to))].map((data) => column.mapToDriverValue(data)),
-        // Not by BETWEEN, whose bounds SQLite would prefer to those of the place at which a page begins.
+        // Not BETWEEN: SQLite would then use its bounds in the index instead of those of the cursor.
         check: (from, to) => sql`${column} >= ${from} and ${column} <= ${to}`,
       }
     },
@@ -135,7 +135,7 @@ export const lookups = {
     clause: (target, [value]) => ({
       values: [value],
       readsTable: getTargetName(target),
-      // Not by IN: that there is one at most is worth an index.
+      // Not IN: `=` tells the planner that there is at most one, so that it uses the index.
       check: (slug) => sql`${findColumn(target)} = (select id from ${getTargetTable(target)} where slug = ${slug})`,
     }),
   },
@@ -162,10 +162,10 @@ export type LookupName = keyof typeof lookups
 
 export const findLookup = (name: string): Lookup | undefined => (Object.hasOwn(lookups, name) ? lookups[name as LookupName] : undefined)
 
-/** The lookups that a field of kind `K` can have. */
+/** Names of the lookups that a field of kind `K` can have. */
 export type LookupFor<K extends Kind> = { [L in LookupName]: K extends (typeof lookups)[L]['kinds'][number] ? L : never }[LookupName]
 
-/** All lookups of a kind, for a declaration that offers them all. */
+/** All lookups of numbers and times, of texts, and of references within a tree, for use in declarations. */
 export const numeric = ['exact', 'gt', 'gte', 'lt', 'lte', 'range', 'in', 'isnull'] as const
 export const textual = ['exact', 'iexact', 'icontains', 'istartswith', 'in', 'isnull'] as const
 export const tree = ['exact', 'in', 'isnull', 'slug', 'under'] as const
@@ -176,13 +176,13 @@ function findColumn({ db, table, field }: LookupTarget): Column {
   return column
 }
 
-/** `data` is a row's, and bound as the column stores it. */
+/** Compares a column with `data`, a value of a row. Binds it as the column stores it. */
 function buildComparison(target: LookupTarget, operator: SQL, data: unknown): Clause {
   const column = findColumn(target)
   return { values: [column.mapToDriverValue(data)], check: (bound) => sql`${column} ${operator} ${bound}` }
 }
 
-/** A comparison leaves rows without a value out, and so its opposite has them. */
+/** Adds the rows with NULL to a negated comparison: the comparison itself never selects them. */
 function includeNull(target: LookupTarget, clause: Clause): Clause {
   const column = findColumn(target)
   if (column.notNull || column.primary) return clause
@@ -202,7 +202,7 @@ function buildNullCheck(target: LookupTarget, flag: boolean): Clause {
 
 const getIdColumn = ({ db, table }: LookupTarget): Column => db.tables[table].id
 
-/** The table that a reference is to. */
+/** Returns the name of the table that a reference field refers to. */
 function getTargetName({ meta: { target } }: LookupTarget): ServedName {
   if (!target) throw new TypeError('the field refers to no table')
   return target
@@ -210,7 +210,7 @@ function getTargetName({ meta: { target } }: LookupTarget): ServedName {
 
 const getTargetTable = (target: LookupTarget) => target.db.tables[getTargetName(target)]
 
-/** What to compare with: for a point that no row can lie on, data that no row has. */
+/** Converts a filter value to the value in a row. For an inexact number it returns a value that no row has. */
 const toData = (target: LookupTarget, value: FilterValue | undefined) =>
   typeof value === 'object' ? equal(...toPoint(target, value)) : value
 

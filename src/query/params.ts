@@ -1,4 +1,4 @@
-// Turns a resource's declaration into the parameters of its list: the filters, and how the rest is searched, ordered and paged.
+// Compiles the declaration of a resource to the parameters of its list: filters, search, order and pages.
 import { type TObject, Type } from '@sinclair/typebox'
 import type { CountMode } from '../../drizzle/selection.ts'
 import type { ServedName } from '../../drizzle/tables.ts'
@@ -16,9 +16,9 @@ export const DEFAULT_PAGE_SIZE = 20
 export const MAX_PAGE_SIZE = 100
 /** Filters of one request. */
 export const MAX_FILTERS = 20
-/** Fields that are ordered by. */
+/** Fields in one `ordering`. */
 const MAX_ORDERING_TERMS = 5
-/** How far a list is counted; the first is the default. */
+/** Modes of counting the matches of a list. The first is the default. */
 export const COUNT_MODES = ['bounded', 'exact', 'none'] as const satisfies CountMode[]
 
 /**
@@ -41,8 +41,8 @@ const isListParameter = (name: string): name is ListParameter => Object.hasOwn(L
 /** Whether a parameter decides which records a list has: filters and `search` do. */
 export const decidesMatches = (name: string): boolean => !isListParameter(name) || LIST_PARAMETERS[name] === 'matches'
 
-/** What the parameters of a list are made from. */
-interface ListDeclaration {
+/** The parts of a declaration that define the parameters of a list. */
+export interface ListDeclaration {
   table: ServedName
   contract: Record<string, Field>
   filter: { [field: string]: readonly LookupName[] | undefined }
@@ -56,7 +56,7 @@ export interface OrderTerm {
   descending: boolean
 }
 
-/** The query of a list, as read. The filters stand beside these under their own names. */
+/** Parsed query of a list. It also contains the filters, under their own names. */
 export type ListQuery = {
   search?: Search
   ordering?: readonly OrderTerm[]
@@ -73,7 +73,7 @@ export interface ListParameters {
   querystring: TObject
 }
 
-/** Throws where a declaration contradicts itself in a way that its types cannot see. */
+/** Throws a TypeError for a contradiction in the declaration that its types cannot catch. */
 export function compileParameters(declaration: ListDeclaration): ListParameters {
   const { table, contract } = declaration
   const filters = new Map(
@@ -100,7 +100,7 @@ export function compileParameters(declaration: ListDeclaration): ListParameters 
     filters,
     orderable: declaration.order,
     defaultOrder: ordering.read(declaration.defaultOrder),
-    // How lists are written in a URL is said once for all parameters: OpenAPI has no place for it inside a schema.
+    // `style` and `explode` apply to every parameter: OpenAPI has no place for them in a schema.
     querystring: Type.Object(optional, { additionalProperties: false, style: 'form', explode: false }),
   }
 }
@@ -110,7 +110,7 @@ const buildSearchParameter = (fields: readonly string[]) =>
     {
       type: 'string',
       maxLength: MAX_SEARCH_LENGTH,
-      description: `Every term is in one of ${fields.join(', ')}, in any case. Terms are separated by spaces or commas, at most ${MAX_SEARCH_TERMS}; "a phrase" in quotes is one.`,
+      description: `Selects records that contain every term in one of ${fields.join(', ')}, in any case. Separate up to ${MAX_SEARCH_TERMS} terms by spaces or commas; "a phrase" in quotes is one term.`,
     },
     { read: readSearch, write: ({ text }) => text },
   )
@@ -123,7 +123,7 @@ const buildOrderingParameter = ({ order, defaultOrder }: ListDeclaration, codec:
       maxItems: Math.min(order.length, MAX_ORDERING_TERMS),
       default: [defaultOrder],
       description:
-        'Fields to order by, `-` for descending. Records that are equal in all of them are ordered by id, in the direction of the last.',
+        'Fields to order by, `-` for descending. Records with equal values are ordered by id, in the direction of the last field.',
     },
     codec,
   )
@@ -131,7 +131,7 @@ const buildOrderingParameter = ({ order, defaultOrder }: ListDeclaration, codec:
 function buildOrderingCodec(order: readonly string[]): Codec<readonly OrderTerm[]> {
   const most = Math.min(order.length, MAX_ORDERING_TERMS)
   const read = (items: readonly string[]) => {
-    if (items.length > most) throw new Unreadable(`has ${items.length} fields: at most ${most} are taken`)
+    if (items.length > most) throw new Unreadable(`has ${items.length} fields: at most ${most} are allowed`)
     const terms = items.map(parseTerm)
     const unknown = terms.filter(({ field }) => !order.includes(field)).map(({ field }) => describeNotOrderable(field, order))
     const repeated = terms
@@ -142,7 +142,7 @@ function buildOrderingCodec(order: readonly string[]): Codec<readonly OrderTerm[
   }
   return {
     read: (text) => read(splitList(text)),
-    // Where nothing is left, the list has its default order.
+    // Without a known field the list has its default order.
     readLeniently(text) {
       const known = splitList(text).filter((item) => order.includes(parseTerm(item).field))
       return known.length > 0 ? read(known) : undefined
@@ -156,7 +156,7 @@ const parseTerm = (item: string): OrderTerm => ({ field: item.replace(/^-/, ''),
 const describeNotOrderable = (field: string, order: readonly string[]) =>
   describeUnknown(`cannot order by ${field.slice(0, 100)}`, field, order)
 
-/** Past this there is no row in any table. */
+/** Largest page number. No table has rows beyond it. */
 const MAX_PAGE = Number.MAX_SAFE_INTEGER / MAX_PAGE_SIZE
 
 const pageParameter = parameter<number | 'last'>(
@@ -166,7 +166,7 @@ const pageParameter = parameter<number | 'last'>(
       { type: 'string', const: 'last' },
     ],
     default: 1,
-    description: 'The page, from 1, or `last`',
+    description: 'Number of the page, from 1, or `last`',
   },
   {
     read(text) {
@@ -179,7 +179,7 @@ const pageParameter = parameter<number | 'last'>(
 )
 
 const pageSizeParameter = parameter<number>(
-  { type: 'integer', minimum: 1, maximum: MAX_PAGE_SIZE, default: DEFAULT_PAGE_SIZE, description: 'Records on a page' },
+  { type: 'integer', minimum: 1, maximum: MAX_PAGE_SIZE, default: DEFAULT_PAGE_SIZE, description: 'Records per page' },
   {
     read: (text) => readPageSize(text, MAX_PAGE_SIZE),
     readLeniently: (text) => Math.min(readPageSize(text, Number.POSITIVE_INFINITY), MAX_PAGE_SIZE),
@@ -198,7 +198,7 @@ const cursorParameter = parameter<string>(
     type: 'string',
     maxLength: MAX_CURSOR_LENGTH,
     description:
-      'Where `page` begins, as `next` and `previous` have it: taken from such a link together with its other parameters, of which only `page_size` and `count` may be changed',
+      'Position of `page`, from a `next` or `previous` link. Send it with the other parameters of that link; only `page_size` and `count` can change.',
   },
   {
     read(text) {
@@ -215,12 +215,12 @@ const countParameter = parameter<CountMode>(
     enum: COUNT_MODES,
     default: COUNT_MODES[0],
     description:
-      '`bounded`: exact up to a limit of matches and of time, beyond which `count_exact` is false; `exact`: to the end, however long it takes; `none`: `count` is null',
+      '`bounded` counts up to a limit of matches and time; beyond it `count_exact` is false. `exact` counts all matches, however long that takes. `none` does not count: `count` is null.',
   },
   {
     read(text) {
-      const mode = COUNT_MODES.find((known) => known === text.trim())
-      if (!mode) throw new Unreadable(describeUnknown('is no way to count', text.trim(), COUNT_MODES))
+      const mode = COUNT_MODES.find((allowed) => allowed === text.trim())
+      if (!mode) throw new Unreadable(describeUnknown('is not a count mode', text.trim(), COUNT_MODES))
       return mode
     },
     write: String,

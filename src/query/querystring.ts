@@ -1,5 +1,5 @@
-// Reads a query string by the TypeBox object that describes it. The object is in the OpenAPI document as it is; each of its
-// properties carries the codec by which it is read.
+// Parses query strings by a TypeBox object. The OpenAPI document contains the same object; each of its properties carries the codec
+// of its parameter.
 import { type TObject, type TUnsafe, Type } from '@sinclair/typebox'
 import { Memory } from '../../drizzle/memory.ts'
 import { findNearest } from '../did-you-mean.ts'
@@ -29,30 +29,30 @@ export const numberParameter = (maximum: number, description: string, fallback?:
     },
   )
 
-/** What was read: the value of each parameter that was given and is not empty. */
+/** Values of the parameters that are present and not empty. */
 type QueryValues = Readonly<Record<string, unknown>>
 
-/** Characters up to which a query string is remembered as it was read. */
+/** Longest query string to cache, in characters. */
 const MAX_CACHED_LENGTH = 1_000
-/** Bytes that are kept with it, such as its canonical form, its clauses and its links: for each query, and for each of its characters. */
+/** Estimated memory of a cached query with its canonical form, clauses and links, in bytes: fixed, and per character. */
 const CACHED_BYTES = 4_000
 const CACHED_BYTES_PER_CHARACTER = 48
 
-/** A client may misspell; nobody means so many parameters. */
+/** Maximum number of parameters in a query string, known or not. */
 const MAX_PARAMETERS = 200
 
-/** Unknown parameters of a request for which a name is suggested. Each is compared with more than a hundred names. */
+/** Unknown parameters of a request that get a suggestion. Each suggestion compares more than a hundred names. */
 export const MAX_SUGGESTIONS = 5
 
 type ParsedQuery = { values: QueryValues; faults: Fault[] }
 
-/** How what is unknown is handled (RFC 7240, section 4.4): as a fault, or as Django REST Framework does. */
+/** Handling of unknown parameters (RFC 7240, section 4.4): `strict` reports them, `lenient` ignores them as Django REST Framework does. */
 export type Handling = 'strict' | 'lenient'
 
 /**
- * Returns the reader of a query string. An unknown, a repeated and an unreadable parameter are faults; an empty one is absent. With
- * lenient handling an unknown one is absent too, and some codecs take what they can of a value. A query string that comes again gives
- * the very same values. `suggest` finds the name that was meant.
+ * Returns a parser of query strings. Unknown, repeated and unreadable parameters are faults; an empty parameter counts as absent. With
+ * lenient handling an unknown parameter counts as absent too, and some codecs accept part of a value. A repeated query string returns
+ * the same object of values. `suggest` finds the name that the client probably meant.
  */
 export function compileQuerystring(schema: TObject, suggest = findNearest): (raw: string, handling?: Handling) => ParsedQuery {
   const codecs = new Map(Object.entries(schema.properties).map(([name, property]) => [name, findCodec(property)]))
@@ -85,7 +85,7 @@ export function compileQuerystring(schema: TObject, suggest = findNearest): (raw
   }
 }
 
-/** Returns the reader of the parameters in a path, which gives undefined where one of them cannot be read: there is nothing at such a URL. */
+/** Returns a parser of path parameters. It returns undefined for a value that is unreadable: nothing exists at such a URL. */
 export function compilePath(schema: TObject): (raw: Record<string, string>) => QueryValues | undefined {
   const codecs = Object.entries(schema.properties).map(([name, property]): [string, Codec] => [name, findCodec(property)])
   return (raw) => {
@@ -116,10 +116,10 @@ function readInto(values: Record<string, unknown>, faults: Fault[], name: string
   }
 }
 
-/** The part of a name before its lookup. */
+/** Returns the part of a parameter name before its lookup. */
 const parseField = (name: string) => name.split('__', 1)[0]?.replace('!', '') ?? ''
 
-/** Returns a function that describes an unknown parameter, and suggests another where `suggested` is true. */
+/** Returns a function that describes an unknown parameter, with a suggestion if `suggested` is true. */
 function buildUnknownDescriber(names: readonly string[], suggest: typeof findNearest): (name: string, suggested: boolean) => Fault {
   const byField = Map.groupBy(names, parseField)
   const fields = [...byField.keys()]
@@ -136,7 +136,7 @@ function buildUnknownDescriber(names: readonly string[], suggest: typeof findNea
   }
 }
 
-/** Clients name any field of the record that a reference leads to, as in `category__name`. `under` goes by its parent, `slug` by its name. */
+/** Finds the lookup for a field of the referenced record: `under` for `category__parent`, `slug` for others, such as `category__name`. */
 function findIntendedLookup(name: string, sameField: readonly string[] = [], suggest: typeof findNearest): string | undefined {
   const parseLookup = (parameter: string) => parameter.slice(parseField(name).length + '__'.length).replace('!', '')
   const lookup = parseLookup(name)
@@ -146,7 +146,7 @@ function findIntendedLookup(name: string, sameField: readonly string[] = [], sug
   return name.endsWith('!') ? `${meant}!` : meant
 }
 
-/** The names and values of a query string, by the URL Standard's rules for forms (application/x-www-form-urlencoded), but strict. */
+/** Decodes a query string by the rules of application/x-www-form-urlencoded (URL Standard). Invalid encoding is a fault. */
 function decode(raw: string): { pairs: [string, string][]; faults: Fault[] } {
   const parts = raw.split('&').filter((part) => part !== '')
   if (parts.length > MAX_PARAMETERS) {
@@ -169,7 +169,7 @@ function decode(raw: string): { pairs: [string, string][]; faults: Fault[] } {
 
 const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-/** Characters that stand for themselves. */
+/** Text without encoded characters. */
 const PLAIN = /^[\w,.*~-]*$/
 
 function decodePart(part: string): string {
@@ -188,5 +188,5 @@ function decodePart(part: string): string {
   }
 }
 
-/** Long enough for any name of ours, so that an answer does not grow with what was sent. */
+/** Shortens a name for a response, so that the response does not grow with the request. All known names are shorter. */
 const clip = (name: string) => (name.length > 100 ? `${name.slice(0, 100)}…` : name)

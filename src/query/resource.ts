@@ -1,4 +1,4 @@
-// The declaration of a resource, and all that is compiled from it, once.
+// Declarations of resources, and their compilation.
 import { type TObject, type TSchema, Type } from '@sinclair/typebox'
 import type { ServedResource } from '../../drizzle/database.ts'
 import { MAX_PREFIXED_LENGTH, SEARCH_COLUMNS } from '../../drizzle/search.ts'
@@ -15,34 +15,34 @@ type Contract = Record<string, Field>
 type Stamped = Record<'id' | keyof typeof stamps, Field>
 const STAMPED = ['id', ...Object.keys(stamps)]
 type CanBeNull<T> = null extends T ? true : false
-/** Anything where a column of type `C` can hold the field's `F`, as `text` can hold a choice, and both can be null or neither; nothing otherwise. */
+/** `unknown` if a column of type `C` can hold a field of type `F`, with the same nullability; `never` otherwise. A text column can hold a choice. */
 type Fits<F, C> = CanBeNull<F> extends CanBeNull<C> ? ([NonNullable<F>] extends [NonNullable<C>] ? unknown : never) : never
 type FieldKind<F> = F extends Field<infer K, unknown> ? K : never
 type FieldName<C, K extends Kind> = { [F in keyof C & string]: FieldKind<C[F]> extends K ? F : never }[keyof C & string]
 
-/** What an engineer writes to serve a table. */
+/** Declaration of a table as a resource. */
 export interface Declaration<T extends ServedName, C extends Contract & Stamped, O extends keyof C & string> {
-  /** The table's name is the resource's: in URLs, in the OpenAPI document and in its components. */
+  /** Name of the table. It is also the name of the resource in URLs and in the OpenAPI document. */
   table: T
-  /** One record, in a sentence: `product`. */
+  /** Name of one record: `product`. */
   singular: string
-  /** Who may read and who may write; otherwise those who may read and write at all. */
+  /** Access for reading and for writing. The default is `read` and `write`. */
   access?: Resource['access']
-  /** What records show and bodies hold. Every field is a column of the table, with the same type of value. */
+  /** The fields of records and bodies. Each is a column of the table with the same type of value. */
   contract: C & { [F in keyof C]: F extends keyof TableRow<T> ? Fits<C[F]['static'], TableRow<T>[F]> : never }
-  /** The lookups that each field can be filtered by. */
+  /** The lookups of each field that lists can filter by. */
   filter: { [F in keyof C & string]?: readonly LookupFor<FieldKind<C[F]>>[] }
-  /** The fields that `search` looks into. */
+  /** The fields that `search` covers. */
   search: readonly FieldName<C, 'text'>[]
   order: readonly O[]
   defaultOrder: NoInfer<O> | `-${NoInfer<O>}`
-  /** Sets of fields in which no two records are equal; NULL equals NULL only where there are other fields beside it. */
+  /** Sets of fields that must be unique together. NULL equals NULL only in a set of several fields. */
   unique?: readonly (readonly (keyof C & string)[])[]
-  /** A field that the service derives from another: lower case, words joined by `-`, no two alike. */
+  /** A unique field that the service derives from another: its words in lower case, joined by `-`. */
   slug?: { field: FieldName<C, 'text'>; from: FieldName<C, 'text'> }
 }
 
-/** The members of a body that has been checked against one of a resource's schemas. */
+/** Members of a body that matches a schema of the resource. */
 export type Body = Record<string, unknown>
 
 export interface Resource {
@@ -52,13 +52,13 @@ export interface Resource {
   contract: Contract
   list: ListParameters
   search: readonly string[]
-  /** The fields that a body can set, with the value of each that it leaves out; those without one are required. */
+  /** The fields that a body can set, with their defaults. A field without a default is required. */
   writable: ReadonlyMap<string, { default?: unknown }>
   unique: readonly (readonly string[])[]
-  /** The JSON fields that PATCH merges member by member, with the schema of the whole value. */
+  /** JSON fields that PATCH merges member by member, with the schemas of their whole values. */
   mergeableFields: ReadonlyMap<string, TSchema>
   slug?: { field: string; from: string }
-  /** The fields that name a row of a table, which may be this one. */
+  /** The fields that refer to rows of a table, which can be the table of the resource. */
   references: readonly { field: string; target: ServedName }[]
   served: ServedResource
   schemas: { record: TObject; create: TObject; merge: TObject }
@@ -66,7 +66,7 @@ export interface Resource {
 
 const WHOLE_TEXT_LOOKUPS = Object.keys(lookups).filter((name) => findLookup(name)?.foldedIndex === 'whole')
 
-/** Throws a TypeError where the declaration contradicts itself in a way that its types cannot see. */
+/** Compiles a declaration. Throws a TypeError for a contradiction that its types cannot catch. */
 export function defineResource<T extends ServedName, const C extends Contract & Stamped, const O extends keyof C & string>(
   declaration: Declaration<T, C, O>,
 ): Resource {
@@ -74,7 +74,7 @@ export function defineResource<T extends ServedName, const C extends Contract & 
   const contract: Contract = declaration.contract
   const unstamped = STAMPED.filter((field) => !(field in contract))
   if (unstamped.length > 0)
-    throw new TypeError(`${table} lacks ${unstamped.join(', ')} in its contract: begin it with id: id(), and end it with ...stamps`)
+    throw new TypeError(`${table} lacks ${unstamped.join(', ')} in its contract: start it with id: id(), and end it with ...stamps`)
   refuseNames(table, singular, Object.keys(contract))
   const entries = Object.entries(contract)
   const writable = entries.filter(([, schema]) => !schema.readOnly)
@@ -84,7 +84,8 @@ export function defineResource<T extends ServedName, const C extends Contract & 
     .map(([name]) => name)
     .filter((name) => search.some((field) => field === name) || listIndexes(name).some((index) => index !== undefined))
   const misnamed = folded.find((name) => SEARCH_COLUMNS.includes(name))
-  if (misnamed) throw new TypeError(`${table}.${misnamed} cannot be searched: search tables have a column of this name. Rename the field`)
+  if (misnamed)
+    throw new TypeError(`${table}.${misnamed} cannot be searched: the search tables have a column with this name. Rename the field`)
   const prefixed = folded.filter((name) => listIndexes(name).includes('whole'))
   const tooLong = prefixed.find((name) => contract[name]?.maxLength > MAX_PREFIXED_LENGTH)
   if (tooLong)
@@ -111,10 +112,10 @@ export function defineResource<T extends ServedName, const C extends Contract & 
 
 const definedResources = new WeakSet<object>()
 
-/** Whether `defineResource` returned it. */
+/** Whether `defineResource` returned the value. */
 export const isResource = (value: unknown): value is Resource => typeof value === 'object' && value !== null && definedResources.has(value)
 
-/** The bodies name read-only fields too: a client sends back what it read, and they are ignored. */
+/** Builds the schemas of records and bodies. Bodies can contain read-only fields, because clients send back what they read. */
 function buildSchemas(name: string, contract: Contract): Resource['schemas'] {
   const input = Object.fromEntries(
     Object.entries(contract).map(([field, schema]) => [field, schema.readOnly ? buildIgnoredMember(schema) : schema[meta].input]),
@@ -135,11 +136,11 @@ function buildSchemas(name: string, contract: Contract): Resource['schemas'] {
   }
 }
 
-/** Whether a PATCH of the field may name some members only. What cannot be an object is replaced as a whole. */
+/** Whether PATCH merges the field member by member. A value that cannot be an object is replaced as a whole. */
 const isMergeable = (schema: Field | undefined): boolean =>
   schema?.[meta].kind === 'json' && (schema.type === undefined || [schema.type].flat().includes('object'))
 
-/** The merged value is checked, not the patch: it may leave out members that are required, and null removes one. */
+/** Builds the schema of a merge patch. It requires nothing, since only the merged value must match the schema of the field. */
 const buildMergePatch = ({ type, description, examples, 'x-nesting': levels }: TSchema): TSchema =>
   Type.Unsafe({
     ...(type !== undefined && { type }),
@@ -148,10 +149,10 @@ const buildMergePatch = ({ type, description, examples, 'x-nesting': levels }: T
     'x-nesting': levels,
   })
 
-/** The first field in which alone no two records are equal. Bulk requests find a record by it. */
+/** Finds the first field that is unique by itself. Bulk requests upsert by it. */
 export const findUpsertKey = ({ unique }: Pick<Resource, 'unique'>): string | undefined => unique.find((fields) => fields.length === 1)?.[0]
 
 const buildIgnoredMember = ({ description }: TSchema) =>
-  Type.Unsafe({ readOnly: true, description: `${description ?? 'Read-only'}. Ignored` })
+  Type.Unsafe({ readOnly: true, description: `${description ?? 'Read-only'}. Ignored in bodies` })
 
 const capitalise = (word: string) => word.charAt(0).toUpperCase() + word.slice(1)

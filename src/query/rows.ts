@@ -1,4 +1,4 @@
-// Records as the contract shows them, from rows as the driver gives them.
+// Converts rows of the driver to records of the contract.
 import { Column as DrizzleColumn, type SQL, sql } from 'drizzle-orm'
 import { selectState } from '../../drizzle/conditions.ts'
 import { type Column, columnsByName, type Database } from '../../drizzle/database.ts'
@@ -8,16 +8,16 @@ import type { Resource } from './resource.ts'
 
 export type Row = Record<string, unknown> & { id: number }
 
-/** The columns that a contract shows, in its order. */
+/** The columns of a contract, in its order, and the conversion of rows with these columns. */
 export interface Projection {
   columns: readonly Column[]
-  /** Reads the row whose id is the value. */
+  /** Selects the row with an id. The statement takes the id as its only value. */
   selectById: SQL
-  /** The same, and behind the columns the state of the table. */
+  /** Selects the row with an id, with the state of the table as the last column. */
   selectByIdWithState: SQL
-  /** The place of a field among them. */
+  /** Finds the place of a field among the columns. */
   findPlace(field: string): number
-  /** `raw` has a value for each column. */
+  /** Converts `raw`, which has a value for each column. */
   toRow(raw: readonly unknown[]): Row
 }
 
@@ -50,12 +50,12 @@ export const getProjection = cachePerDatabase((db, resource: Resource): Projecti
   }
 })
 
-/** Undefined for a column whose values are shown as the driver gives them. */
+/** Returns undefined for a column whose driver values need no conversion. */
 function findDecoder(column: Column): ((value: unknown) => unknown) | undefined {
   return column.mapFromDriverValue === DrizzleColumn.prototype.mapFromDriverValue ? undefined : (value) => column.mapFromDriverValue(value)
 }
 
-/** The columns that the contract shows, by field. */
+/** Returns the columns of the contract by field. */
 export function getColumnsByField(db: Database, { table, contract }: Resource): Record<string, Column> {
   const columns = columnsByName(db.tables[table])
   return Object.fromEntries(

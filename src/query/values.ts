@@ -1,8 +1,8 @@
-// Reads values from text. Numbers and times become points on a line of whole units, so that one between two units, or beyond
-// what a column holds, still compares as arithmetic says.
+// Reads values from text. Numbers and times are read as whole units of a column, rounded down. A value between two units, or outside
+// the range of the column, still compares correctly.
 import type { Reason } from '../errors.ts'
 
-/** Thrown for text that is no value of its kind. */
+/** Thrown for text that is not a value of the expected kind. */
 export class Unreadable extends Error {
   readonly faults: readonly Reason[]
 
@@ -13,29 +13,30 @@ export class Unreadable extends Error {
   }
 }
 
-/** Trims `text`. What neither database can store is refused. */
+/** Trims `text`. Throws Unreadable for text that neither database can store. */
 export function readText(text: string): string {
   if (text.includes('\0')) throw new Unreadable('has a NUL character')
   if (!text.isWellFormed()) throw new Unreadable('has half of a surrogate pair')
   return text.trim()
 }
 
-/** A value of a query. It lies at the unit `floor`, or between that and the next where it is not `exact`. */
+/** A number or time in a query. It equals `floor` units, or lies between `floor` and `floor + 1` if it is not `exact`. */
 export interface UnitValue {
   floor: bigint
   exact: boolean
-  /** The one spelling that links use. */
+  /** Canonical form, for links. */
   text: string
 }
 
-/** What a column holds: every unit from `min` to `max`, as the data of a row. One unit beyond either end stands for all that lies there. */
+/** The range of a column, in units. One unit below `min` or above `max` stands for every value outside the range. */
 export interface UnitRange {
   min: bigint
   max: bigint
+  /** Converts units to the value in a row. */
   toData(units: bigint): number | string
 }
 
-/** The bounds of a column's values that a comparison with `point` comes to. Each is data to bind. */
+/** The values to bind in a comparison of a column with a value of a query. An inexact value equals no row. */
 export const equal = (line: UnitRange, { floor, exact }: UnitValue) =>
   line.toData(exact && floor >= line.min && floor <= line.max ? floor : line.min - 1n)
 export const above = (line: UnitRange, { floor }: UnitValue) => line.toData(clamp(line, floor + 1n))
@@ -49,7 +50,7 @@ function clamp({ min, max }: UnitRange, units: bigint): bigint {
 }
 
 const MAX_DIGITS = 30
-/** No part of it can be matched in two ways, so that a long text that does not fit is refused as fast as it is read. */
+/** Each text matches in one way only. The expression therefore never backtracks, and rejects long text in linear time. */
 const NUMBER = /^(-?)(?:(\d+)(?:\.(\d*))?|\.(\d+))$/
 
 /** Reads plain digits with an optional `-` and point. A unit is 10^-scale. */
@@ -67,7 +68,7 @@ export function readNumber(text: string, scale: number): UnitValue {
   return { floor: negative ? -units - (exact ? 0n : 1n) : units, exact, text: negative ? `-${magnitude}` : magnitude }
 }
 
-/** Looks at each run of zeros once, where `0+$` alone would begin anew at every zero. */
+/** Tries each run of zeros once. `0+$` alone would start again at every zero, in quadratic time. */
 const trimZeros = (digits: string) => digits.replace(/(?<!0)0+$/, '')
 
 const TIME = /^(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d)(?::(\d\d)(?:\.(\d+))?)?([Zz]|[+-]\d\d:\d\d)?)?$/
@@ -78,7 +79,7 @@ const MINUTE = 60_000
 export function readTime(text: string): UnitValue {
   const [, date, clock = '00:00', seconds = '00', decimals = '', offset = 'Z'] = TIME.exec(text) ?? []
   const local = Date.parse(`${date}T${clock}:${seconds}Z`)
-  // Date.parse takes 30 February for 2 March; what it made of the date has to be the date.
+  // Date.parse reads 30 February as 2 March, so the result must have the same date as the text.
   if (!date || Number.isNaN(local) || !new Date(local).toISOString().startsWith(date)) throw new Unreadable(describeBadTime(text))
   const fraction = trimZeros(decimals)
   if (fraction.length > MAX_DIGITS) throw new Unreadable(`has more than ${MAX_DIGITS} digits behind the point`)
@@ -86,18 +87,18 @@ export function readTime(text: string): UnitValue {
   const instant = local + milliseconds - readOffset(offset)
   const rest = fraction.slice(MILLISECOND_DIGITS)
   const spelling = new Date(instant).toISOString().replace('Z', `${rest}Z`)
-  // Beyond the years 0 and 9999, where an offset can lead, RFC 3339 has no spelling but the one with the offset.
+  // With an offset, a time can lie outside the years 0 to 9999. RFC 3339 has no form for it in UTC.
   return { floor: BigInt(instant), exact: rest === '', text: TIME.test(spelling) ? spelling : text }
 }
 
 function readOffset(offset: string): number {
   if (offset.toUpperCase() === 'Z') return 0
   const [hours = 0, minutes = 0] = offset.slice(1).split(':').map(Number)
-  if (hours > 23 || minutes > 59) throw new Unreadable('has an offset that is no time of day')
+  if (hours > 23 || minutes > 59) throw new Unreadable('has an invalid time offset: write one such as +02:00')
   return (offset.startsWith('-') ? -1 : 1) * (hours * 60 + minutes) * MINUTE
 }
 
 const describeBadTime = (text: string) =>
   / \d\d:\d\d$/.test(text) && text.includes('T')
-    ? 'is not a time: write the + of an offset as %2B'
+    ? 'is not a time: encode the + of the offset as %2B'
     : 'is not a time: write RFC 3339, such as 2026-01-31 or 2026-01-31T12:00:00Z'

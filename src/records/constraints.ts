@@ -1,4 +1,4 @@
-// What has to hold between records: references, trees, unique values. It is checked inside the transaction, to say which record it is.
+// Constraints between records: references, trees and unique values. Checks run in the transaction, so that faults can name the record.
 import { and, eq, ne, sql } from 'drizzle-orm'
 import { type Column, columnsByName } from '../../drizzle/database.ts'
 import { buildDuplicateQuery, hasRow, toDriverValue } from '../../drizzle/rows.ts'
@@ -8,31 +8,31 @@ import type { Row } from '../query/rows.ts'
 import { buildSlug, findFreeSlug } from './slug.ts'
 import type { WriteContext } from './transaction.ts'
 
-/** A fault of values that other records, or the record itself, decide. */
+/** A fault of values that depends on other records, or on the record itself. */
 export interface Conflict {
   code: 'invalid-request' | 'cycle' | 'not-unique'
-  /** What the answer says where it is of this code. */
+  /** Detail of the problem if the response has this code. */
   detail: string
   fault: Fault
 }
 
-/** Checks `values` against the other rows, and adds what is derived from them. `current` is the record that they change. Throws all faults. */
+/** Checks `values` against other rows, and adds derived fields. `current` is the record to change. Throws one problem with all faults. */
 export async function enforceConstraints(
   context: WriteContext,
   values: Body,
   current?: Row,
-  found: readonly Conflict[] = [],
+  earlier: readonly Conflict[] = [],
 ): Promise<Body> {
   const { db, tx, resource, table } = context
-  // The tree is locked, so that two moves cannot make a circle between them.
+  // Lock the tree: two concurrent moves could otherwise create a cycle.
   if (current && resource.references.some(({ field, target }) => target === resource.table && typeof values[field] === 'number'))
     await db.dialect.lock(tx, table)
-  const conflicts = [...found, ...(await findConflicts(context, values, current))]
+  const conflicts = [...earlier, ...(await findConflicts(context, values, current))]
   if (conflicts.length > 0) throw buildConflictProblem(conflicts)
   return { ...values, ...(await deriveFields(context, values, current)) }
 }
 
-/** The problem of all conflicts together. A request with faults is 400, whatever else is wrong; otherwise the first conflict decides. */
+/** Builds one problem from all conflicts. An invalid request is 400 whatever else is wrong; otherwise the first conflict decides. */
 function buildConflictProblem(conflicts: readonly Conflict[]): Problem {
   const faults = conflicts.map(({ fault }) => fault)
   const [first] = conflicts
@@ -41,7 +41,7 @@ function buildConflictProblem(conflicts: readonly Conflict[]): Problem {
     : new Problem(first.code, first.detail, { faults })
 }
 
-/** Finds unknown references, a circle in a tree and taken values. What is wrong with the members in `faulty` is known already. */
+/** Finds unknown references, cycles in a tree and taken values. Skips the members in `faulty`, which have faults already. */
 export async function findConflicts(
   context: WriteContext,
   values: Body,
@@ -70,7 +70,7 @@ async function findUnknownReferences({ db, tx, resource }: WriteContext, values:
 /** Describes a reference to a record that does not exist. */
 export const describeMissing = (field: string, id: unknown): string => `no ${field.replaceAll('_', ' ')} with the id ${id} exists`
 
-/** A record must not come to stand below itself. */
+/** Finds references that would put the record below itself. */
 async function findCycles({ tx, resource, table }: WriteContext, values: Body, current: Row): Promise<Conflict[]> {
   const conflicts: Conflict[] = []
   for (const { field, target } of resource.references) {
@@ -95,7 +95,7 @@ async function findCycles({ tx, resource, table }: WriteContext, values: Body, c
 
 async function deriveFields({ db, tx, resource: { slug, singular }, table }: WriteContext, values: Body, current?: Row): Promise<Body> {
   if (!slug || !(slug.from in values)) return {}
-  // Two that ask at the same time would be told that the same one is free.
+  // Lock the table: two concurrent transactions could otherwise choose the same free slug.
   await db.dialect.lock(tx, table)
   const column = columnsByName(table)[slug.field] as Column
   const others = current ? ne(table.id, current.id) : undefined
@@ -140,7 +140,7 @@ async function findTakenValues(
   return conflicts
 }
 
-/** Throws `in-use` where records of `resources` refer to this one. */
+/** Throws `in-use` if records of `resources` refer to this record. */
 export async function refuseIfReferenced(context: WriteContext, id: number, resources: readonly Resource[]): Promise<void> {
   const used: string[] = []
   for (const other of resources) {
@@ -149,7 +149,7 @@ export async function refuseIfReferenced(context: WriteContext, id: number, reso
   if (used.length > 0) throw new Problem('in-use', `The ${context.resource.singular} ${id} is referred to by ${used.join(' and ')}.`)
 }
 
-/** How many records of `other` refer to the record by this field, in words; nothing where none does. */
+/** Describes how many records of `other` refer to the record by a field. Returns an empty list if none does. */
 async function describeUses(
   { db, tx, resource }: WriteContext,
   other: Resource,

@@ -1,5 +1,4 @@
-// The statement that inserts a record, compiled once.
-
+// The statement that inserts a record.
 import { type SQL, sql } from 'drizzle-orm'
 import type { Column } from '../../drizzle/database.ts'
 import { cachePerDatabase } from '../../drizzle/per-database.ts'
@@ -9,14 +8,14 @@ import { getColumnsByField } from '../query/rows.ts'
 
 interface Insert {
   insert: SQL
-  /** The fields whose values it takes, in this order. */
+  /** Fields and columns of the values that the statement takes, in order. */
   columns: readonly [string, Column][]
 }
 
-/** Fields that the service sets itself on every record. */
+/** Fields that the service sets on every record. */
 export const STAMPS = ['created_at', 'updated_at', 'version']
 
-/** The statement that makes a record. */
+/** Compiles the statement, once for each database and resource. */
 export const compileInsert = cachePerDatabase((db, resource: Resource): Insert => {
   const columns = Object.entries(getColumnsByField(db, resource))
   const inserted = columns.filter(([field]) => resource.writable.has(field) || field === resource.slug?.field || STAMPS.includes(field))

@@ -1,4 +1,4 @@
-// What a PATCH sets: the members of its body, with JSON values merged into what the record has (RFC 7396).
+// Merges the body of a PATCH into a record (RFC 7396).
 import { type TSchema, Type } from '@sinclair/typebox'
 import type { Body, Resource } from '../query/resource.ts'
 import type { Row } from '../query/rows.ts'
@@ -8,7 +8,7 @@ import { mergePatch } from './merge-patch.ts'
 
 interface MergedBody {
   values: Body
-  /** Faults of merged values: the schema of a patch cannot find them. */
+  /** Faults of merged values, which the schema of the patch cannot find. */
   conflicts: Conflict[]
 }
 
@@ -20,7 +20,7 @@ function findValidator(field: string, schema: TSchema): Validator {
   return validator
 }
 
-/** Merges `values`, the members that a body may set, into `current`. */
+/** Merges `values`, the writable members of a body, into the JSON fields of `current`. */
 export function mergeInto({ mergeableFields: merged }: Resource, values: Body, current: Row): MergedBody {
   if (merged.size === 0) return { values, conflicts: [] }
   const whole = { ...values }

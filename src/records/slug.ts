@@ -1,9 +1,9 @@
-// Slugs: a name as it can stand in a URL.
+// Slugs: names in a form for URLs.
 
-/** Leaves room for a number behind it. */
+/** Characters. A slug column holds 255, which leaves room for a number. */
 const MAX_LENGTH = 240
 
-/** Letters and digits of any script, in lower case, the rest as single hyphens: `Bread / 麵包` → `bread-麵包`. Empty where the name has none. */
+/** Keeps letters and digits of any script, in lower case, with hyphens between words: `Bread / 麵包` → `bread-麵包`. Can return ''. */
 export function buildSlug(name: string): string {
   const words =
     name
@@ -13,7 +13,10 @@ export function buildSlug(name: string): string {
   return [...words.join('-')].slice(0, MAX_LENGTH).join('').replace(/-$/, '')
 }
 
-/** `slug`, or where it is taken with a number behind it: the next after the last, unless some were given up. Asks few times, however many are taken. */
+/**
+ * Finds a free slug: `slug`, or if that is taken, `slug` with a number. The number follows the last one in use, unless there are gaps.
+ * The search doubles and then bisects, so it takes a logarithmic number of queries.
+ */
 export async function findFreeSlug(slug: string, taken: (slug: string) => Promise<boolean>): Promise<string> {
   if (!(await taken(slug))) return slug
   const isTaken = (number: number) => taken(`${slug}-${number}`)

@@ -1,4 +1,4 @@
-// Stock as a verb: what came and what went, instead of what somebody thinks is there.
+// Relative changes of stock. They do not overwrite concurrent changes, as setting an absolute number would.
 import { Type } from '@sinclair/typebox'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import type { Actor } from '../changelog/record.ts'
@@ -15,23 +15,23 @@ export const StockChange = Type.Object(
       type: 'integer',
       minimum: -MAX_STOCK,
       maximum: MAX_STOCK,
-      description: 'What came, or, negative, what went. Not 0',
+      description: 'Change of the stock: positive for goods in, negative for goods out. Not 0',
       examples: [-3],
     }),
     reason: Type.Unsafe<string>(
-      text({ minLength: 1, maxLength: 255, description: 'Why: it is kept in the record of changes', examples: ['sold'] })[meta].input,
+      text({ minLength: 1, maxLength: 255, description: 'Reason of the change, for the change log', examples: ['sold'] })[meta].input,
     ),
   },
   { $id: 'StockChange', additionalProperties: false },
 )
 
-/** Finds what the schema cannot tell of a change of stock. */
+/** Finds the faults of a stock change that its schema cannot find. */
 export const findStockFaults = ({ delta }: { delta?: number }): Fault[] =>
   delta === 0 ? [{ pointer: '/delta', detail: 'must not be 0' }] : []
 
 /**
- * Adds to the stock of a product, whatever it is by then. Throws `not-found`, `insufficient-stock` where it would go below zero, with
- * what there is, and `invalid-request` where it would be more than a stock can be.
+ * Adds `delta` to the current stock of a product. Throws `not-found`, `insufficient-stock` with the current stock if the result would
+ * be negative, and `invalid-request` if it would exceed MAX_STOCK.
  */
 export async function changeStock(
   tx: Queries,

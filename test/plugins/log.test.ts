@@ -181,7 +181,7 @@ onEach('a failure is reported without SQL, stack traces and passwords', async (t
     const { detail, instance, ...rest } = JSON.parse(body)
     t.strictSame(rest, {
       type: 'urn:stockroom:problem:internal-error',
-      title: 'Something went wrong here',
+      title: 'The service failed',
       status: 500,
       code: 'internal-error',
     })
