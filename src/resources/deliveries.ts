@@ -19,7 +19,7 @@ export interface DeliveryAttempt {
 
 const AttemptSchema = Type.Object({
   at: Type.String({ format: 'date-time' }),
-  status: Type.Unsafe({ type: ['integer', 'null'], description: 'Of the answer; null where there was none' }),
+  status: Type.Unsafe({ type: ['integer', 'null'], description: 'Status of the response; null without one' }),
   latency_ms: Type.Integer(),
   error: Type.Unsafe({ type: ['string', 'null'], description: 'Why it failed' }),
   response: Type.String({ description: 'The first bytes of the answer' }),
@@ -33,8 +33,8 @@ export const deliveries = defineResource({
     id: id(),
     webhook: integer({ minimum: 1, maximum: MAX_INTEGER, readOnly: true, description: 'Id of the webhook' }),
     message: text({ maxLength: 100, readOnly: true, description: 'Its `webhook-id`: the same in every attempt, and in no other delivery' }),
-    type: text({ maxLength: 100, readOnly: true, description: 'Of the event', examples: ['products.updated'] }),
-    record_id: nullable(integer({ minimum: 1, maximum: MAX_INTEGER, readOnly: true, description: 'Id of the record that it tells of' })),
+    type: text({ maxLength: 100, readOnly: true, description: 'Type of the event', examples: ['products.updated'] }),
+    record_id: nullable(integer({ minimum: 1, maximum: MAX_INTEGER, readOnly: true, description: 'Id of the record of the event' })),
     status: choice(DELIVERY_STATUSES, { readOnly: true }),
     attempts: integer({
       minimum: 0,
@@ -42,9 +42,9 @@ export const deliveries = defineResource({
       readOnly: true,
       description: 'How often it was sent, since it was last asked for',
     }),
-    due_at: nullable(time({ readOnly: true, description: 'When it is sent next; null once it has come to an end' })),
-    response_status: nullable(integer({ minimum: 0, maximum: 999, readOnly: true, description: 'Of the last answer' })),
-    latency_ms: nullable(integer({ minimum: 0, maximum: MAX_INTEGER, readOnly: true, description: 'Of the last attempt' })),
+    due_at: nullable(time({ readOnly: true, description: 'Time of the next attempt; null after the last' })),
+    response_status: nullable(integer({ minimum: 0, maximum: 999, readOnly: true, description: 'Status of the last response' })),
+    latency_ms: nullable(integer({ minimum: 0, maximum: MAX_INTEGER, readOnly: true, description: 'Duration of the last attempt' })),
     error: nullable(text({ maxLength: 1_000, readOnly: true, description: 'Why the last attempt failed' })),
     history: json<object[]>(Type.Array(AttemptSchema, { readOnly: true, description: 'The last attempts, the newest last' })),
     ...stamps,

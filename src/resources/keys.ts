@@ -9,10 +9,10 @@ export const keys = defineResource({
   access: { read: 'admin', write: 'admin' },
   contract: {
     id: id(),
-    name: text({ minLength: 1, maxLength: 255, description: 'Whose it is, or what for', examples: ['Warehouse sync'] }),
+    name: text({ minLength: 1, maxLength: 255, description: 'Owner or purpose', examples: ['Warehouse sync'] }),
     role: choice(ROLES, { description: '`write` may read too, `admin` may do everything', examples: ['write'] }),
     last_used_at: nullable(time({ readOnly: true, description: 'When it was last used, to within five minutes' })),
-    expires_at: nullable(time({ description: 'From when on it is refused', examples: ['2030-01-01T00:00:00Z'] })),
+    expires_at: nullable(time({ description: 'Time from which the key is refused', examples: ['2030-01-01T00:00:00Z'] })),
     revoked_at: nullable(time({ readOnly: true, description: 'When it was revoked' })),
     ...stamps,
   },

@@ -17,7 +17,7 @@ export const webhooks = defineResource({
       minLength: 1,
       maxLength: 2_048,
       ascii: true,
-      description: 'Where events are sent to, by POST',
+      description: 'URL that receives events, by POST',
       examples: ['https://example.com/hooks'],
     }),
     events: json<string[]>(
@@ -32,13 +32,13 @@ export const webhooks = defineResource({
     filter: text({
       maxLength: 1_000,
       default: '',
-      description: 'Filters and `search`, as in the query of a list: only of records for which they hold events are sent',
+      description: 'Filters and `search`, as in the query of a list. Only events of records that match are sent.',
       examples: ['price__gte=50'],
     }),
-    description: text({ maxLength: 255, default: '', description: 'Whose it is, or what for' }),
-    enabled: boolean({ default: true, description: 'Whether anything is sent' }),
-    disabled_reason: nullable(text({ maxLength: 1_000, readOnly: true, description: 'Why the service has switched it off' })),
-    failing_since: nullable(time({ readOnly: true, description: 'When the first delivery failed after the last that arrived' })),
+    description: text({ maxLength: 255, default: '', description: 'Owner or purpose' }),
+    enabled: boolean({ default: true, description: 'Whether events are sent' }),
+    disabled_reason: nullable(text({ maxLength: 1_000, readOnly: true, description: 'Reason why the service disabled the webhook' })),
+    failing_since: nullable(time({ readOnly: true, description: 'Time of the first failed delivery since the last successful one' })),
     ...stamps,
   },
   filter: {
