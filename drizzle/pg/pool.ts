@@ -87,10 +87,14 @@ export async function runTransaction<T>(
   work: (client: pg.PoolClient) => Promise<T>,
 ): Promise<T> {
   const client = await beginTransaction(from, begin)
+  let isOpen = false
   try {
-    return await commitAfter(client, work)
+    return await commitAfter(client, work, () => {
+      isOpen = true
+    })
   } finally {
-    client.release()
+    // The next user of a connection in a failed transaction would only get errors.
+    client.release(isOpen)
   }
 }
 
@@ -109,8 +113,12 @@ async function beginTransaction(from: pg.Pool, begin: string | (() => string)): 
   }
 }
 
-/** Runs `work`, then commits; rolls back if it throws. */
-export async function commitAfter<C extends pg.ClientBase, T>(client: C, work: (client: C) => Promise<T>): Promise<T> {
+/** Runs `work`, then commits; rolls back if it throws. Calls `onOpen` if the rollback fails too: the transaction may still be open. */
+export async function commitAfter<C extends pg.ClientBase, T>(
+  client: C,
+  work: (client: C) => Promise<T>,
+  onOpen: () => void = () => {},
+): Promise<T> {
   try {
     const result = await work(client)
     const { command } = await client.query('commit')
@@ -118,8 +126,8 @@ export async function commitAfter<C extends pg.ClientBase, T>(client: C, work: (
     if (command !== 'COMMIT') throw new Error('The transaction was rolled back: a statement failed, and the work went on')
     return result
   } catch (error) {
-    // A lost connection has nothing to roll back.
-    await client.query('rollback').catch(() => {})
+    // A lost connection has nothing to roll back. A deadline can also cancel the rollback.
+    await client.query('rollback').catch(onOpen)
     throw error
   }
 }

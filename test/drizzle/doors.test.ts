@@ -9,6 +9,7 @@ import { sql } from 'drizzle-orm'
 import t, { type Test } from 'tap'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { open } from '../../drizzle/open.ts'
+import { createPool, runTransaction } from '../../drizzle/pg/pool.ts'
 import { categories } from '../../src/resources/categories.ts'
 import { products } from '../../src/resources/products.ts'
 import { connect, DIALECTS, type Dialect, type Query } from '../dialects.ts'
@@ -597,4 +598,17 @@ on('pg', 'a connection that ends between two statements fails its work but not t
     t.equal(db.classifyFailure(error), 'unavailable', what)
     t.same(await listNames(db), [])
   }
+})
+
+on('pg', 'a connection whose rollback fails is not used again', async (t, dialect) => {
+  const pool = createPool(await dialect.create(t), { max: 1, wait: 5_000, statementTimeout: 60_000 })
+  t.teardown(() => pool.end())
+  const failing = runTransaction(pool, 'begin', async (client) => {
+    const query = client.query.bind(client)
+    // As if the server had cancelled the rollback, and the transaction were still open.
+    client.query = ((text: string) => (text === 'rollback' ? Promise.reject(new Error('cancelled')) : query(text))) as typeof client.query
+    await client.query('select 1 / 0')
+  })
+  await t.rejects(failing, /division by zero/)
+  t.same((await pool.query('select 1 as one')).rows, [{ one: 1 }])
 })
