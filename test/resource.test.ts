@@ -48,7 +48,7 @@ const widgets = defineResource({
 const moduleUrl = (path: string) => JSON.stringify(new URL(path, import.meta.url).href)
 
 const routeFile = (table: string) => `
-  import { resourceRoutes } from ${moduleUrl('../src/http/resource-routes.ts')}
+  import { resourceRoutes } from ${moduleUrl('../src/resource-routes.ts')}
   export default async function (app) {
     resourceRoutes(app, app.resources.find((resource) => resource.table === '${table}'), { without: ['restore'] })
   }`

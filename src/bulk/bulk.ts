@@ -8,13 +8,14 @@ import { quoteTag } from '../http/preconditions.ts'
 import { findUpsertKey, type Resource } from '../query/resource.ts'
 import { type WriteContext, withRetry } from '../records/transaction.ts'
 import {
+  type AppliedOperation,
   type BulkOperation,
   type BulkOperationName,
+  type CheckedOperation,
   findOperationFaults,
   getOperationValidator,
   isOperationName,
   type OperationContext,
-  type OperationEffect,
   operations,
 } from './operations.ts'
 import { type BulkBody, type Envelope, MAX_ATOMIC_BYTES } from './schemas.ts'
@@ -44,17 +45,6 @@ export interface OperationResult extends Record<string, unknown> {
 interface BulkContext extends OperationContext {
   /** Id of the request, for the problems in the response. */
   instance: string
-}
-
-/** An operation with the faults found without the database. Their pointers are relative to the operation. */
-export interface CheckedOperation {
-  /** Index in the request. */
-  place: number
-  input: unknown
-  op: BulkOperationName | null
-  faults: readonly Fault[]
-  /** Number of faults that the problem of this operation may list. */
-  maxListed: number
 }
 
 /** Returns the faults of an operation with pointers relative to the whole body. */
@@ -145,10 +135,6 @@ export async function runEach(
     }
   }
   return results
-}
-
-export interface AppliedOperation extends OperationEffect {
-  op: BulkOperationName
 }
 
 /** Runs one operation. Throws a problem with up to `maxListed` faults, whose pointers are relative to the whole body. */

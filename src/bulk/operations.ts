@@ -40,6 +40,22 @@ export interface OperationEffect {
   removed?: Row
 }
 
+/** An effect, with the operation that had it. */
+export interface AppliedOperation extends OperationEffect {
+  op: BulkOperationName
+}
+
+/** An operation with the faults found without the database. Their pointers are relative to the operation. */
+export interface CheckedOperation {
+  /** Index in the request. */
+  place: number
+  input: unknown
+  op: BulkOperationName | null
+  faults: readonly Fault[]
+  /** Number of faults that the problem of this operation may list. */
+  maxListed: number
+}
+
 interface OperationKind {
   description(resource: Resource): string
   /** Returns the members beside `op`. `of` places a schema among them: inline, or as a reference. */

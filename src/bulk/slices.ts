@@ -1,8 +1,7 @@
 // Bounds the work of one transaction of a bulk request. A request that is not atomic runs in slices, so that others write in between.
 import { invalid, type Problem } from '../errors.ts'
 import type { Resource } from '../query/resource.ts'
-import type { AppliedOperation, CheckedOperation } from './bulk.ts'
-import type { BulkOperation } from './operations.ts'
+import type { AppliedOperation, BulkOperation, CheckedOperation } from './operations.ts'
 import { MAX_ATOMIC_BYTES } from './schemas.ts'
 
 /** Most operations in a slice. */

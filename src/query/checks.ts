@@ -2,11 +2,10 @@
 import { getTableColumns } from 'drizzle-orm'
 import { type Column, columnsByName, type Database, type Index, type Reference } from '../../drizzle/database.ts'
 import { MAX_INDEX_ENTRY } from '../../drizzle/schema-parts.ts'
-import { STAMPS } from '../records/insert.ts'
 import { ASCII } from './field-checks.ts'
 import { type Kind, meta } from './fields.ts'
 import { findLookup } from './lookups.ts'
-import type { Resource } from './resource.ts'
+import { type Resource, STAMPS } from './resource.ts'
 
 /** SQL types of the columns of each kind, in both databases. */
 const SQL_TYPES: Record<Kind, RegExp> = {

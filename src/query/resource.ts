@@ -42,6 +42,9 @@ export interface Declaration<T extends ServedName, C extends Contract & Stamped,
   slug?: { field: FieldName<C, 'text'>; from: FieldName<C, 'text'> }
 }
 
+/** Fields that the service sets on every record. */
+export const STAMPS = ['created_at', 'updated_at', 'version']
+
 /** Members of a body that matches a schema of the resource. */
 export type Body = Record<string, unknown>
 

@@ -3,7 +3,7 @@ import { type SQL, sql } from 'drizzle-orm'
 import type { Column } from '../../drizzle/database.ts'
 import { cachePerDatabase } from '../../drizzle/per-database.ts'
 import { placeholder } from '../../drizzle/statement.ts'
-import type { Resource } from '../query/resource.ts'
+import { type Resource, STAMPS } from '../query/resource.ts'
 import { getColumnsByField } from '../query/rows.ts'
 
 interface Insert {
@@ -11,9 +11,6 @@ interface Insert {
   /** Fields and columns of the values that the statement takes, in order. */
   columns: readonly [string, Column][]
 }
-
-/** Fields that the service sets on every record. */
-export const STAMPS = ['created_at', 'updated_at', 'version']
 
 /** Compiles the statement, once for each database and resource. */
 export const compileInsert = cachePerDatabase((db, resource: Resource): Insert => {

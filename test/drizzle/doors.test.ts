@@ -605,7 +605,7 @@ on('pg', 'a connection whose rollback fails is not used again', async (t, dialec
   t.teardown(() => pool.end())
   const failing = runTransaction(pool, 'begin', async (client) => {
     const query = client.query.bind(client)
-    // As if the server had cancelled the rollback, and the transaction were still open.
+    // The server can cancel a rollback. The transaction is still open then.
     client.query = ((text: string) => (text === 'rollback' ? Promise.reject(new Error('cancelled')) : query(text))) as typeof client.query
     await client.query('select 1 / 0')
   })

@@ -1,5 +1,5 @@
-import { resourceRoutes } from '../../../src/http/resource-routes.ts'
 import type { App } from '../../../src/http/routes.ts'
+import { resourceRoutes } from '../../../src/resource-routes.ts'
 import { deliveries } from '../../../src/resources/deliveries.ts'
 
 export default async function (app: App) {

@@ -1,8 +1,8 @@
 // Adds the routes of a resource. Called by the route file of the resource.
-import { bulkRoute } from '../bulk/route.ts'
-import { addHistoryRoute, addRestoreRoute } from '../feed/history.ts'
-import type { Resource } from '../query/resource.ts'
-import { type App, addCreateRoute, addListRoute, addMergeRoute, addReadRoute, addRemoveRoute, addReplaceRoute } from './routes.ts'
+import { bulkRoute } from './bulk/route.ts'
+import { addHistoryRoute, addRestoreRoute } from './feed/history.ts'
+import { type App, addCreateRoute, addListRoute, addMergeRoute, addReadRoute, addRemoveRoute, addReplaceRoute } from './http/routes.ts'
+import type { Resource } from './query/resource.ts'
 
 interface Operation {
   /** Path below the URL of the resource. */
