@@ -1,7 +1,7 @@
 // The counters of all tables at one moment, and the state of any of them as text.
 import type { Database } from './database.ts'
 
-export type Counter = readonly [version: number, nonce: number]
+type Counter = readonly [version: number, nonce: number]
 
 /** Knows the state of every served table. */
 export interface StateWatcher extends Pick<Database, 'readState'> {

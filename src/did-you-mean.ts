@@ -41,7 +41,7 @@ export function findNearest(name: string, names: readonly string[]): string | un
     const limit = Math.max(1, Math.floor(candidate.length / 3))
     if (Math.abs(candidate.length - name.length) > limit) continue
     const cost = measureDistance(name.toLowerCase(), candidate.toLowerCase())
-    // As many typos as letters: no letter of the candidate was typed.
+    // With as many typos as letters, no letter of the candidate was typed.
     if (cost >= best || cost >= candidate.length || Math.floor(cost) > limit) continue
     nearest = candidate
     best = cost

@@ -156,7 +156,7 @@ function chooseHint({ table, clauses }: Selection, { driver, order }: DriverRowQ
 }
 
 /** Finds the index in the order of a column. */
-export function findIndex(table: SQLiteTable, column: string): string | undefined {
+function findIndex(table: SQLiteTable, column: string): string | undefined {
   const { indexes } = getTableConfig(table)
   return indexes.find(({ config: { columns, where } }) => !where && columns[0] && 'name' in columns[0] && columns[0].name === column)
     ?.config.name

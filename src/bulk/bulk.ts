@@ -75,12 +75,12 @@ export async function checkBulk(resource: Resource, body: BulkBody, { repeated }
  * `faults` are those of the body around the operations.
  */
 export async function runAtomic(
-  writing: WriteContext,
+  writeContext: WriteContext,
   checkedOperations: readonly CheckedOperation[],
   context: BulkContext,
   faults: readonly Fault[],
 ): Promise<OperationResult[]> {
-  await lockRecords(writing, checkedOperations)
+  await lockRecords(writeContext, checkedOperations)
   const yieldTurn = createYielder()
   const results: OperationResult[] = []
   const problems = faults.length > 0 ? [invalid(faults)] : []
@@ -89,8 +89,8 @@ export async function runAtomic(
     if (problems.reduce((sum, problem) => sum + problem.faults.length, 0) > MAX_FAULTS) break
     await yieldTurn()
     try {
-      const applied = await runOperation(writing, operation, context, Number.POSITIVE_INFINITY)
-      characters += measureWrittenText(writing.resource, operation.input as BulkOperation, applied)
+      const applied = await runOperation(writeContext, operation, context, Number.POSITIVE_INFINITY)
+      characters += measureWrittenText(writeContext.resource, operation.input as BulkOperation, applied)
       results.push(buildResult(applied))
     } catch (error) {
       if (!(error instanceof Problem)) throw error
@@ -114,19 +114,21 @@ function mergeProblems(problems: readonly Problem[]): Problem {
 
 /** Runs operations, each of which can fail on its own. Their results include the problems. */
 export async function runEach(
-  writing: WriteContext,
+  writeContext: WriteContext,
   checkedOperations: readonly CheckedOperation[],
   context: BulkContext,
 ): Promise<OperationResult[]> {
-  const { db, tx } = writing
-  await lockRecords(writing, checkedOperations)
+  const { db, tx } = writeContext
+  await lockRecords(writeContext, checkedOperations)
   const yieldTurn = createYielder()
   const results: OperationResult[] = []
   for (const operation of checkedOperations) {
     await yieldTurn()
     try {
       results.push(
-        buildResult(await withRetry(db, () => runInSavepoint(tx, () => runOperation(writing, operation, context, operation.maxListed)))),
+        buildResult(
+          await withRetry(db, () => runInSavepoint(tx, () => runOperation(writeContext, operation, context, operation.maxListed))),
+        ),
       )
     } catch (error) {
       if (!(error instanceof Problem)) throw error
@@ -139,7 +141,7 @@ export async function runEach(
 
 /** Runs one operation. Throws a problem with up to `maxListed` faults, whose pointers are relative to the whole body. */
 async function runOperation(
-  writing: WriteContext,
+  writeContext: WriteContext,
   checkedOperation: CheckedOperation,
   context: BulkContext,
   maxListed: number,
@@ -148,12 +150,12 @@ async function runOperation(
   const at = `/operations/${place}`
   const operation = input as BulkOperation
   if (op === null || faults.length > 0) {
-    const further = op === null ? [] : await findOperationFaults(writing, operation, faults)
+    const further = op === null ? [] : await findOperationFaults(writeContext, operation, faults)
     const all = [...locateFaults(checkedOperation), ...further.map((fault) => prefixPointer(`${at}/body`, fault))]
     throw invalid(all, all.slice(0, maxListed))
   }
   try {
-    return { op, ...(await operations[op].run(writing, operation, context)) }
+    return { op, ...(await operations[op].run(writeContext, operation, context)) }
   } catch (error) {
     if (!(error instanceof Problem)) throw error
     const { code, message, members, cause } = error

@@ -31,7 +31,7 @@ export interface OperationContext {
 }
 
 /** Result of one operation. */
-export interface OperationEffect {
+interface OperationEffect {
   status: 200 | 201 | 204
   id: number
   /** The record after the operation. */
@@ -60,7 +60,7 @@ interface OperationKind {
   description(resource: Resource): string
   /** Returns the members beside `op`. `of` places a schema among them: inline, or as a reference. */
   members(resource: Resource, of: (schema: TSchema) => TSchema): Record<string, TSchema>
-  run(writing: WriteContext, operation: BulkOperation, context: OperationContext): Promise<OperationEffect>
+  run(writeContext: WriteContext, operation: BulkOperation, context: OperationContext): Promise<OperationEffect>
 }
 
 const id = Type.Integer({ minimum: 1, maximum: MAX_INTEGER })
@@ -79,8 +79,8 @@ const readPrecondition = ({ if_match }: BulkOperation, { preconditionFor }: Oper
 const create: OperationKind = {
   description: () => 'Same as `POST`',
   members: ({ schemas }, of) => ({ body: of(schemas.create) }),
-  async run(writing, { body }, { by }) {
-    const row = await createRecord(writing, body, by)
+  async run(writeContext, { body }, { by }) {
+    const row = await createRecord(writeContext, body, by)
     return { status: 201, id: row.id, row }
   },
 }
@@ -88,27 +88,27 @@ const create: OperationKind = {
 const update: OperationKind = {
   description: () => 'Same as `PATCH`',
   members: ({ schemas }, of) => ({ id, body: of(schemas.merge), if_match }),
-  async run(writing, operation, context) {
+  async run(writeContext, operation, context) {
     const { id, body } = operation
-    return { status: 200, id, row: await mergeRecord(writing, id, body, context.by, readPrecondition(operation, context)) }
+    return { status: 200, id, row: await mergeRecord(writeContext, id, body, context.by, readPrecondition(operation, context)) }
   },
 }
 
 const upsert: OperationKind = {
   description: (resource) => `Same as \`update\` of the record with this \`${findUpsertKey(resource)}\`, or as \`create\` if there is none`,
   members: ({ schemas }, of) => ({ body: of(schemas.merge), if_match }),
-  async run(writing, operation, context) {
-    const { resource } = writing
+  async run(writeContext, operation, context) {
+    const { resource } = writeContext
     const key = String(findUpsertKey(resource))
-    const id = await findByKey(writing, key, operation.body[key])
-    if (id !== undefined) return update.run(writing, { ...operation, id }, context)
+    const id = await findByKey(writeContext, key, operation.body[key])
+    if (id !== undefined) return update.run(writeContext, { ...operation, id }, context)
     if (operation.if_match !== undefined)
       throw new Problem('precondition-failed', `If-Match failed: no ${resource.singular} with this ${key} exists.`)
     // Merging into an empty record drops members that are null in JSON values (RFC 7396).
     const { values: body } = mergeInto(resource, operation.body, { id: 0 })
     const faults = getBodyValidator(resource)(body)
-    if (faults.length > 0) throw invalid([...faults, ...(await findFurtherFaults(writing, 'create', body, listMembers(faults)))])
-    return create.run(writing, { ...operation, body }, context)
+    if (faults.length > 0) throw invalid([...faults, ...(await findFurtherFaults(writeContext, 'create', body, listMembers(faults)))])
+    return create.run(writeContext, { ...operation, body }, context)
   },
 }
 
@@ -124,8 +124,8 @@ async function findByKey({ tx, table }: WriteContext, key: string, value: unknow
 const remove: OperationKind = {
   description: () => 'Same as `DELETE`',
   members: () => ({ id, if_match }),
-  async run(writing, operation, context) {
-    const removed = await removeRecord(writing, operation.id, context.resources, context.by, readPrecondition(operation, context))
+  async run(writeContext, operation, context) {
+    const removed = await removeRecord(writeContext, operation.id, context.resources, context.by, readPrecondition(operation, context))
     return { status: 204, id: operation.id, removed }
   },
 }
@@ -188,7 +188,11 @@ export const getOperationValidator = memoize((resource: Resource): ((operation: 
 const isObject = (value: unknown): value is Body => typeof value === 'object' && value !== null && !Array.isArray(value)
 
 /** Finds the faults that need the database, of an operation that has other faults. Pointers are relative to its body. */
-export async function findOperationFaults(writing: WriteContext, operation: BulkOperation, faults: readonly Fault[]): Promise<Fault[]> {
+export async function findOperationFaults(
+  writeContext: WriteContext,
+  operation: BulkOperation,
+  faults: readonly Fault[],
+): Promise<Fault[]> {
   const { op, body } = operation
   const faulty = listMembers(faults)
   if (!isObject(body) || faults.some((fault) => 'pointer' in fault && fault.pointer === '/body')) return []
@@ -196,10 +200,10 @@ export async function findOperationFaults(writing: WriteContext, operation: Bulk
     'pointer' in fault && fault.pointer.startsWith('/body/') ? [{ ...fault, pointer: fault.pointer.slice(5) }] : [],
   )
   const members = listMembers(inBody)
-  const key = findUpsertKey(writing.resource)
+  const key = findUpsertKey(writeContext.resource)
   let id: number | undefined
   if (op === 'update' && !faulty.has('id')) id = operation.id
-  if (op === 'upsert' && key !== undefined && !members.has(key)) id = await findByKey(writing, key, body[key])
-  if (op === 'create' || (op === 'upsert' && id === undefined)) return findFurtherFaults(writing, 'create', body, members)
-  return findFurtherFaults(writing, 'merge', body, members, id === undefined ? undefined : await findRow(writing, id))
+  if (op === 'upsert' && key !== undefined && !members.has(key)) id = await findByKey(writeContext, key, body[key])
+  if (op === 'create' || (op === 'upsert' && id === undefined)) return findFurtherFaults(writeContext, 'create', body, members)
+  return findFurtherFaults(writeContext, 'merge', body, members, id === undefined ? undefined : await findRow(writeContext, id))
 }

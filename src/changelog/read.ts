@@ -36,7 +36,7 @@ export interface ChangeEntry extends Omit<StoredEntry, 'fields' | 'state'> {
   state: Row | null
 }
 
-/** Where a query reads: in a transaction, or committed data. */
+/** Source of a query: a transaction, or committed data. */
 type ChangeSource = Queries | Pick<Database, 'readRows'>
 
 const run = (on: ChangeSource, query: SQL, values: readonly unknown[]) =>

@@ -11,7 +11,7 @@ interface DocsFile {
   name: string
   type: string
   body: Buffer
-  /** The same, compressed, where that is worth while. */
+  /** The compressed body, if compression saves bytes. */
   encoded: Partial<Record<Coding, Buffer>>
 }
 

@@ -82,7 +82,7 @@ export const json = <T>(schema: TSchema): Field<'json', T> => {
   return buildField(schema, { ...schema, 'x-nesting': MAX_NESTING }, { kind: 'json', codec: textCodec })
 }
 
-/** One of a fixed set of words. */
+/** Word of a fixed set. */
 export const choice = <const W extends string>(
   words: readonly W[],
   options: FieldOptions & { default?: NoInfer<W> } = {},

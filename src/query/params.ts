@@ -42,7 +42,7 @@ const isListParameter = (name: string): name is ListParameter => Object.hasOwn(L
 export const decidesMatches = (name: string): boolean => !isListParameter(name) || LIST_PARAMETERS[name] === 'matches'
 
 /** The parts of a declaration that define the parameters of a list. */
-export interface ListDeclaration {
+interface ListDeclaration {
   table: ServedName
   contract: Record<string, Field>
   filter: { [field: string]: readonly LookupName[] | undefined }

@@ -7,11 +7,11 @@ export const categories = defineResource({
   singular: 'category',
   contract: {
     id: id(),
-    name: text({ minLength: 1, maxLength: 255, description: 'No two categories with the same parent have the same', examples: ['Shirts'] }),
+    name: text({ minLength: 1, maxLength: 255, description: 'Unique among the categories of a parent', examples: ['Shirts'] }),
     slug: text({
       maxLength: 255,
       readOnly: true,
-      description: 'The name as it can stand in a URL. No two categories have the same',
+      description: 'The name as a part of a URL. Unique',
       examples: ['shirts'],
     }),
     parent: nullable(reference('categories', { description: 'Id of the category above' })),

@@ -6,7 +6,7 @@ import { defineResource } from '../query/resource.ts'
 /** `sending` while a worker has it; `cancelled` where its webhook was deleted or has gone. */
 const DELIVERY_STATUSES = ['pending', 'sending', 'delivered', 'failed', 'cancelled'] as const
 
-/** One attempt, as it is kept. */
+/** A stored attempt. */
 export interface DeliveryAttempt {
   at: string
   /** Null where there was no answer. */

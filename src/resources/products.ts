@@ -10,9 +10,7 @@ export const products = defineResource({
   singular: 'product',
   contract: {
     id: id(),
-    sku: nullable(
-      text({ minLength: 1, maxLength: 64, description: 'Stock keeping unit. No two products have the same', examples: ['TSHIRT-RED-M'] }),
-    ),
+    sku: nullable(text({ minLength: 1, maxLength: 64, description: 'Stock keeping unit. Unique', examples: ['TSHIRT-RED-M'] })),
     name: text({ minLength: 1, maxLength: 255, examples: ['Red shirt'] }),
     description: text({ maxLength: 10_000, multiline: true, default: '' }),
     price: decimal({ precision: 10, scale: 2, examples: ['29.90'] }),
