@@ -1,6 +1,6 @@
 // Opens the database of a URL.
 import type { Database } from './database.ts'
-import type { OpenOptions } from './engine.ts'
+import type { OpenOptions } from './open-options.ts'
 import type { Kit } from './served.ts'
 import { defineTables, type Tables } from './tables.ts'
 

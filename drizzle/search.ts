@@ -13,7 +13,7 @@ export const nameSearchTable = (table: string) => `${table}_search`
 /** Columns of search tables, beside the fields: those of PostgreSQL's, and of SQLite's FTS5. */
 export const SEARCH_COLUMNS = ['grams', 'rank', 'rowid']
 
-/** Maximum characters of a prefixed field. PostgreSQL indexes no text of more than 2,704 bytes, and these characters never exceed that. */
+/** Maximum characters of a prefixed field. 255 characters always fit into PostgreSQL's limit of 2,704 bytes per index entry. */
 export const MAX_PREFIXED_LENGTH = 255
 
 /** A row with the fields to fold. */
@@ -45,7 +45,7 @@ const getSingleUpsert = memoize((served: ServedResource) =>
 
 /**
  * Writes the search text of every row in the order of the ids. `write` runs a transaction for each batch, so that other writers run in
- * between. The batch locks its rows, so that none of their changes are undone. Returns the number of rows.
+ * between. A batch locks its rows, so that it does not overwrite concurrent changes. Returns the number of rows.
  */
 export async function reindex(write: Database['write'], { forUpdate }: Dialect, served: ServedResource): Promise<number> {
   let count = 0

@@ -2,8 +2,8 @@
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Database } from '../drizzle/database.ts'
-import type { OpenOptions } from '../drizzle/engine.ts'
 import { open } from '../drizzle/open.ts'
+import type { OpenOptions } from '../drizzle/open-options.ts'
 import { checkResource } from '../src/query/checks.ts'
 
 declare module 'fastify' {
@@ -12,13 +12,13 @@ declare module 'fastify' {
   }
 }
 
-/** Milliseconds for requests that failed by it to be answered. */
-const LAST_ANSWERS = 200
+/** Milliseconds to answer the requests whose commits failed. */
+const RESPONSE_GRACE = 200
 
 /** Ends the process at once: closing the database would write to a disk that has failed. The next start recovers what is there. */
 function endProcess({ log }: FastifyInstance, err: Error): void {
   log.fatal({ err }, 'Commits cannot be written to disk: the process ends. Check the disk.')
-  setTimeout(() => process.kill(process.pid, 'SIGKILL'), LAST_ANSWERS)
+  setTimeout(() => process.kill(process.pid, 'SIGKILL'), RESPONSE_GRACE)
 }
 
 export default fp(

@@ -3,7 +3,7 @@ import { setTimeout } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import packageJson from '../package.json' with { type: 'json' }
-import { handlers, type JobHandler, type JobHandlers, type Services, schedules } from '../src/job-handlers.ts'
+import { handlers, type JobHandler, type JobHandlers, type Services, schedules } from '../src/job-kinds.ts'
 import { Jobs } from '../src/jobs/jobs.ts'
 import { openQueue } from '../src/jobs/open.ts'
 import type { AddressPolicy } from '../src/webhooks/address.ts'
@@ -36,7 +36,7 @@ export interface WebhookOptions {
 }
 
 interface JobsPluginOptions {
-  /** Further kinds, besides those of src/job-handlers.ts. */
+  /** Further kinds, besides those of src/job-kinds.ts. */
   handlers?: Readonly<Record<string, JobHandler>> | undefined
   webhooks?: WebhookOptions | undefined
 }

@@ -25,7 +25,7 @@ const WARN_EVERY = 10_000
 const HEALTH = /^\/(?:livez|readyz)\/?$/
 
 export interface PressureOptions {
-  /** False: nothing is refused, and the start ends at once. A Load: the caller takes the samples. */
+  /** `false` refuses no request and ends the start at once. With a Load, the caller takes the samples. */
   shedding?: boolean | Load | undefined
 }
 

@@ -1,4 +1,4 @@
-// Rate limits: exact in any window of time, by @fastify/rate-limit with its own stores.
+// Rate limits: an exact sliding window, by @fastify/rate-limit with the stores of `src/limits/`.
 import rateLimit from '@fastify/rate-limit'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -21,11 +21,11 @@ declare module 'fastify' {
 interface Limit {
   /** Counts a request. Throws `quota-exceeded`, and does not count it, if it exceeds the limit. */
   take(request: FastifyRequest, reply: FastifyReply): Promise<void>
-  /** Counts further requests for a request that does the work of several: all or none, and at most the limit. */
+  /** Counts a bulk request as several: all of them or none. Caps the number at the limit. */
   takeFurther(request: FastifyRequest, reply: FastifyReply, requests: number): Promise<void>
 }
 
-/** Invalid keys of an address per FAILURES_WINDOW that get 401. Further ones get 429. */
+/** Invalid keys that an address may send per FAILURES_WINDOW. Each gets 401, further ones 429. */
 const MAX_FAILURES = 10
 /** Seconds. */
 const FAILURES_WINDOW = 60
@@ -59,7 +59,7 @@ export default fp(
     const onEvict = () => {
       if (performance.now() - warnedAt < WARN_EVERY) return
       warnedAt = performance.now()
-      app.log.warn('rate limits: too many clients to track, those with the fewest requests are evicted')
+      app.log.warn('Rate limits: the log of clients is full. Clients with the fewest requests are evicted.')
     }
     const createMemoryLog = ({ limit, window }: Quota) => new MemoryLog({ limit, window, onEvict, ...(clock && { clock }) })
     const logs = new Map<string, RequestLog>()

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import autoload from '@fastify/autoload'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify from 'fastify'
-import type { OpenOptions } from '../drizzle/engine.ts'
+import type { OpenOptions } from '../drizzle/open-options.ts'
 import auth from '../plugins/auth.ts'
 import bodies from '../plugins/bodies.ts'
 import caching from '../plugins/caching.ts'
@@ -24,7 +24,7 @@ import type { Config } from './config.ts'
 import { limitConnections } from './http/connections.ts'
 import { MAX_HEADER_SIZE, readRequestId, TIMEOUTS } from './http/limits.ts'
 import type { App } from './http/routes.ts'
-import type { JobHandler } from './job-handlers.ts'
+import type { JobHandler } from './job-kinds.ts'
 import { createNetworkTest } from './limits/address.ts'
 import { createLoggerOptions, type LogStream } from './logger.ts'
 import { loadResources } from './query/registry.ts'
@@ -45,7 +45,7 @@ export interface AppOptions {
   resources?: readonly Resource[]
   routes?: string
   tables?: OpenOptions['tables']
-  /** Kinds of jobs in addition to those of src/job-handlers.ts. */
+  /** Kinds of jobs in addition to those of src/job-kinds.ts. */
   handlers?: Readonly<Record<string, JobHandler>>
   /** Replacements for the times and the name resolution of webhook deliveries. */
   webhooks?: WebhookOptions

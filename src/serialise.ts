@@ -3,8 +3,8 @@
 type Serialise = <T>(key: string, work: () => Promise<T>) => Promise<T>
 
 /**
- * Returns a function that runs `work` after all earlier work with the same key has settled. A failure is the caller's own: later work
- * runs all the same.
+ * Returns a function that runs `work` after all earlier work with the same key has settled. A failure affects only its caller: later
+ * work still runs.
  */
 export function createSerialiser(): Serialise {
   const last = new Map<string, Promise<unknown>>()

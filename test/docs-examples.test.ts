@@ -69,7 +69,7 @@ npm() { shift 3; node src/cli.ts "$@"; }
 interface Output {
   code: number
   text: string
-  /** The status of the last answer; undefined where no request was sent. */
+  /** Status of the last response; undefined if no request was sent. */
   status?: number
 }
 
@@ -104,7 +104,7 @@ async function serveSample(t: Test): Promise<Run> {
 
 const ELLIPSIS = '…'
 
-/** Whether a text is the one that is shown, in which an ellipsis stands for any text. */
+/** Compares a text with the shown one, in which an ellipsis stands for any text. */
 function matches(shown: string, actual: string): boolean {
   const parts = shown.split(ELLIPSIS).map((part) => part.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&'))
   return new RegExp(`^${parts.join('.*')}$`, 's').test(actual)
@@ -112,7 +112,7 @@ function matches(shown: string, actual: string): boolean {
 
 const describeType = (value: unknown) => (value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value)
 
-/** Lists where an answer differs from the one that is shown. A member "…" stands for further members, and an item "…" for further items. */
+/** Lists the differences to the shown response. A member "…" stands for further members, and an item "…" for further items. */
 function compare(shown: unknown, actual: unknown, path = '$', name = ''): string[] {
   if (describeType(shown) !== describeType(actual)) return [`${path} is ${JSON.stringify(actual)}, not ${JSON.stringify(shown)}`]
   if (Array.isArray(shown) && Array.isArray(actual)) {

@@ -214,7 +214,7 @@ t.test('repeated members are found at any depth', async (t) => {
   t.equal(listRepeatedMembers(parseBody(Buffer.from(many))).length, 100)
 })
 
-t.test('a repeated member is refused even where the schema allows unknown members', async (t) => {
+t.test('a repeated member is refused even if the schema allows unknown members', async (t) => {
   const app = await build(t, embedded)
   await ask(app, 'POST', LIST, { name: 'x', price: 1 })
   const answer = await send(app, 'POST', `${LIST}1/notify_update/`, '{"message":"a","message":"b"}')

@@ -14,9 +14,9 @@ import {
   type Queries,
   type ServedResource,
 } from '../database.ts'
-import type { EngineOptions } from '../engine.ts'
 import { feedTable } from '../feed.ts'
 import type { DerivedPart } from '../migrations.ts'
+import type { EngineOptions } from '../open-options.ts'
 import { createSecretLoader, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
 import { buildSchemaParts, listIndexes, listReferences } from './catalogue.ts'

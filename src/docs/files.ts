@@ -7,7 +7,7 @@ import { digest } from '../http/etags.ts'
 import type { Script } from './script.ts'
 
 interface DocsFile {
-  /** With a digest of the content, so that clients may keep it for ever: `page.Xa3….js`. */
+  /** Name with a digest of the content, such as `page.Xa3….js`: clients can cache the file for ever. */
   name: string
   type: string
   body: Buffer
@@ -32,7 +32,7 @@ const read = (name: string) => readFileSync(new URL(name, import.meta.url))
 
 let files: Promise<DocsFiles> | undefined
 
-/** Loads the files at the first call, once for the process. A failure is not remembered. */
+/** Loads the files at the first call, once for the process. After a failure, the next call tries again. */
 export function docsFiles(): Promise<DocsFiles> {
   files ??= loadFiles().catch((error) => {
     files = undefined
@@ -54,7 +54,7 @@ async function loadFiles(): Promise<DocsFiles> {
   }
 }
 
-/** `base` leads to `/docs/`. The page takes `nonce` for the styles that it makes. */
+/** Builds the HTML of the page. `base` is the relative URL of `/docs/`. The page sets `nonce` on the styles that it creates. */
 export const docsPage = (base: string, { page, style, icon, scalar }: DocsFiles, nonce: string): string => `<!doctype html>
 <html lang="en">
 <head>

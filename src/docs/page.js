@@ -31,8 +31,8 @@ Object.defineProperty(HTMLPreElement.prototype, 'innerHTML', {
 })
 
 /**
- * Leaves out the negation of each filter: the description of a list says how to write it. Lists of values are shown as the text that is
- * written, because Scalar takes quotes out of them.
+ * Simplifies the document for the page. Removes the negation of each filter, which the description of a list explains. Turns arrays
+ * into text, because Scalar removes the quotes of their items.
  */
 function compact(openapi) {
   for (const item of Object.values(openapi.paths))
@@ -54,7 +54,7 @@ document.addEventListener('DOMContentLoaded', async () => {
     globalThis.Scalar.createApiReference(place, {
       content,
       authentication: { preferredSecurityScheme: 'key' },
-      // Without a key nothing is to be sent: an empty one is refused.
+      // Without a key, send no header: the service refuses an empty key.
       onRequestBuilt({ request: { headers } }) {
         if (/^Bearer\s*$/.test(headers.get('authorization') ?? '')) headers.delete('authorization')
       },

@@ -12,7 +12,7 @@ export interface Script {
   gzip: Uint8Array
 }
 
-/** At 11 it takes 7 s and saves 14 %. */
+/** Quality of Brotli. The maximum, 11, would take 7 s and save 14 %. */
 const BROTLI_QUALITY = 5
 
 const app = Fastify()

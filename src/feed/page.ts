@@ -73,7 +73,7 @@ export async function readPage(db: Database, since: Position | undefined, size: 
   return { results, position: last ? computePosition(last, marks) : (since ?? marks.pruned), more }
 }
 
-interface Choice {
+interface ChosenEntries {
   /** Ids of the entries of the page. */
   chosen: number[]
   /** All scanned entries. The page ends after the last one. */
@@ -82,7 +82,7 @@ interface Choice {
 }
 
 /** Chooses entries by their heads, in slices, so that large or many entries do not block the event loop. */
-async function chooseEntries(db: Database, since: Position | undefined, size: number, reader: Reader): Promise<Choice> {
+async function chooseEntries(db: Database, since: Position | undefined, size: number, reader: Reader): Promise<ChosenEntries> {
   const isVisible = createVisibilityTest(reader)
   const limit = reader.resource === undefined ? size : MAX_SCANNED
   const chosen: number[] = []

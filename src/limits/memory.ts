@@ -25,8 +25,8 @@ const FREE = 0
 const RECORDED = 1
 
 /**
- * If the log is full and no request has expired, it evicts a client: of those with the fewest requests, the one whose count has not changed
- * for the longest time, and never the current one. So a flood of addresses with one request each evicts such addresses only, and does not
+ * If the log is full and no request has expired, it evicts the client with the fewest requests. Of several it evicts the one whose count
+ * changed longest ago, but never the current client. So a flood of addresses with one request each evicts such addresses only, and does not
  * reset a client near its limit.
  */
 export class MemoryLog implements RequestLog {

@@ -1,4 +1,4 @@
-// Bodies of pages, and the links of a list to the pages around one.
+// Builds the bodies of pages, and the links to the first, previous, next and last page.
 import { MAX_CURSOR_LENGTH } from './cursor.ts'
 import type { Neighbour, RecordPage } from './list.ts'
 
@@ -31,7 +31,7 @@ export function buildPageResponse(url: string, { count, exact, rows, next, previ
 /** Clients and proxies refuse headers of more than some thousand bytes. The body has the links that clients need. */
 const MAX_LINK_HEADER = 4_000
 
-/** Builds the `Link` header (RFC 8288). Returns no header where the links of a long query would not fit. */
+/** Builds the `Link` header (RFC 8288). Returns no header if the links are longer than MAX_LINK_HEADER. */
 function buildLinkHeader(links: Record<string, string | null>): { link?: string } {
   let link = ''
   for (const rel in links) {

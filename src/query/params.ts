@@ -22,8 +22,8 @@ const MAX_ORDERING_TERMS = 5
 export const COUNT_MODES = ['bounded', 'exact', 'none'] as const satisfies CountMode[]
 
 /**
- * The parameters that a list has beside its filters, in the order of the OpenAPI document, and the part of the answer that each decides.
- * No field that can be filtered by has one of these names.
+ * Parameters of every list besides its filters, in the order of the OpenAPI document, with the part of the response that each decides.
+ * A filter must not have one of these names.
  */
 export const LIST_PARAMETERS = {
   search: 'matches',

@@ -7,18 +7,18 @@ import type { Row } from '../query/rows.ts'
 import type { WriteContext } from './transaction.ts'
 import { findAndLock, type Precondition, pickWritable, recreateRecord, updateLocked } from './write.ts'
 
-/** The state in which a client expects the record that it restores. */
+/** The preconditions of a restore, for an existing and for a deleted record. */
 export interface RestorePreconditions {
   /** Checks a record that exists. */
   present: Precondition
-  /** Throws where the record was deleted and the client expects it to exist. */
+  /** Throws if the client expects the record to exist. Called if it was deleted. */
   deleted(): void
 }
 
 /**
- * Gives a record the state that it had at a version, as a new change. A deleted record is created again. Derived fields are derived
- * anew. A record that is in that state already does not change. Throws `not-found` where the change log has no such state. Throws as
- * `updateLocked` and `createRecord` do, because a constraint that held then need not hold now.
+ * Restores the state that a record had at a version, as a new change. Creates a deleted record again. Computes derived fields from the
+ * restored values. A record in that state already does not change. Throws `not-found` if the change log lacks that state, and errors of
+ * `updateLocked` and `recreateRecord`, because the restored values may violate constraints now.
  */
 export async function restoreRecord(
   context: WriteContext,

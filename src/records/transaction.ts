@@ -21,7 +21,7 @@ export const buildWriteContext = (tx: Queries, db: Database, resource: Resource)
 const MAX_ATTEMPTS = 3
 
 /**
- * Runs `transaction`, and again where it broke a unique or foreign key: up to 3 times in all. Another transaction can take a value, or
+ * Runs `transaction`, and retries it after a unique or foreign key violation: 3 attempts at most. Another transaction can take a value, or
  * delete a row, between the check and the write. The next attempt finds that row, so its check can name the conflict.
  */
 export async function withRetry<T>(db: Database, transaction: () => Promise<T>): Promise<T> {

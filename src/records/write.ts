@@ -78,10 +78,10 @@ export async function updateLocked(
   return record
 }
 
-/** Throws where a record is not in the state that the client expects. */
+/** Throws if a record is not in the state that the client expects. */
 export type Precondition = (current: Row) => void
 
-/** Locks a record until the transaction ends, and reads it. Throws `not-found`, and what `precondition` throws. */
+/** Locks a record until the transaction ends, and reads it. Throws `not-found` and errors of `precondition`. */
 export async function lockRecord(context: WriteContext, id: number, precondition?: Precondition): Promise<Row> {
   const row = await findAndLock(context, id)
   if (!row) throw buildNotFound(context.resource, id)
@@ -89,7 +89,7 @@ export async function lockRecord(context: WriteContext, id: number, precondition
   return row
 }
 
-/** Locks a record until the transaction ends, and reads it. Returns undefined, and locks nothing, where the record does not exist. */
+/** Locks a record until the transaction ends, and reads it. Returns undefined, without a lock, if the record does not exist. */
 export async function findAndLock(context: WriteContext, id: number): Promise<Row | undefined> {
   await context.db.dialect.lock(context.tx, context.table, id)
   return findRow(context, id)
@@ -158,11 +158,11 @@ function isSameValue(column: Column | undefined, a: unknown, b: unknown): boolea
   return left === right || (isObject(a) && isObject(b) && isDeepStrictEqual(JSON.parse(String(left)), JSON.parse(String(right))))
 }
 
-/** The way in which a body becomes a record. */
+/** Effect of a body on a record: POST creates, PUT replaces, PATCH merges. */
 export type WriteMode = 'create' | 'replace' | 'merge'
 
 /**
- * Finds the faults of a body that only the database can tell. The members in `faulty` have faults already, and are left out. `current`
+ * Finds the faults of a body that need the database. Skips the members in `faulty`, which have faults already. `current`
  * is the record that the body would change.
  */
 export async function findFurtherFaults(

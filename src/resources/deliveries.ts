@@ -3,7 +3,7 @@ import { choice, id, integer, json, MAX_INTEGER, nullable, stamps, text, time } 
 import { numeric } from '../query/lookups.ts'
 import { defineResource } from '../query/resource.ts'
 
-/** `sending` while a worker has it; `cancelled` where its webhook was deleted or has gone. */
+/** `sending`: a worker has claimed the delivery. `cancelled`: its webhook was deleted. */
 const DELIVERY_STATUSES = ['pending', 'sending', 'delivered', 'failed', 'cancelled'] as const
 
 /** A stored attempt. */
@@ -22,7 +22,7 @@ const AttemptSchema = Type.Object({
   status: Type.Unsafe({ type: ['integer', 'null'], description: 'Status of the response; null without one' }),
   latency_ms: Type.Integer(),
   error: Type.Unsafe({ type: ['string', 'null'], description: 'Why it failed' }),
-  response: Type.String({ description: 'The first bytes of the answer' }),
+  response: Type.String({ description: 'First bytes of the response' }),
 })
 
 export const deliveries = defineResource({
@@ -32,7 +32,7 @@ export const deliveries = defineResource({
   contract: {
     id: id(),
     webhook: integer({ minimum: 1, maximum: MAX_INTEGER, readOnly: true, description: 'Id of the webhook' }),
-    message: text({ maxLength: 100, readOnly: true, description: 'Its `webhook-id`: the same in every attempt, and in no other delivery' }),
+    message: text({ maxLength: 100, readOnly: true, description: 'Value of `webhook-id`: unique, and the same in every attempt' }),
     type: text({ maxLength: 100, readOnly: true, description: 'Type of the event', examples: ['products.updated'] }),
     record_id: nullable(integer({ minimum: 1, maximum: MAX_INTEGER, readOnly: true, description: 'Id of the record of the event' })),
     status: choice(DELIVERY_STATUSES, { readOnly: true }),
@@ -40,7 +40,7 @@ export const deliveries = defineResource({
       minimum: 0,
       maximum: MAX_INTEGER,
       readOnly: true,
-      description: 'How often it was sent, since it was last asked for',
+      description: 'Number of attempts since the delivery was created or last replayed',
     }),
     due_at: nullable(time({ readOnly: true, description: 'Time of the next attempt; null after the last' })),
     response_status: nullable(integer({ minimum: 0, maximum: 999, readOnly: true, description: 'Status of the last response' })),

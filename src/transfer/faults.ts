@@ -89,7 +89,7 @@ export async function findConflicts(on: Queries, plan: ImportPlan, range: LineRa
 const insertFaults = (kind: LineFaultKind, field: string): SQL =>
   sql`insert into staged_faults (line, kind, field, value, other) select staged_line, ${sql.raw(`'${kind}'`)}, ${sql.raw(`'${field}'`)},`
 
-/** Returns a description for each of the first faulty lines, and one that counts the others. Returns none if no line is faulty. */
+/** Describes the first faulty lines, one text each, and appends a count of the others. Returns an empty array without faults. */
 export async function describeFaults(on: Queries, plan: ImportPlan): Promise<string[]> {
   const faults = await on.all<LineFault>(
     sql`select line, kind, field, value, other from staged_faults

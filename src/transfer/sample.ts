@@ -19,7 +19,7 @@ type Department = (typeof departments)[number]
 type Shelf = Department['shelves'][number]
 
 /** Indices into the lists of a department and a shelf. They decide the price and the description, so that variants of a product agree. */
-interface Choice {
+interface SampleChoice {
   brand: number
   line: number
   kind: number
@@ -73,14 +73,14 @@ function drawProduct(random: Random) {
   }
 }
 
-function describe({ kinds, features, notes }: Shelf, { brand, line, kind }: Choice): string {
+function describe({ kinds, features, notes }: Shelf, { brand, line, kind }: SampleChoice): string {
   const first = line + brand
   const second = first + 1 + (line % (features.length - 1))
   return `${pickAround(kinds, kind).name} with ${pickAround(features, first)} and ${pickAround(features, second)}. ${pickAround(notes, line + kind)}`
 }
 
 /** Brands and lines go from cheap to expensive, and so do the last variants of a shelf whose price grows with them. */
-function priceFor({ brands, lines }: Department, { kinds, variants, priceGrows }: Shelf, choice: Choice): string {
+function priceFor({ brands, lines }: Department, { kinds, variants, priceGrows }: Shelf, choice: SampleChoice): string {
   const { lowest, highest } = pickAround(kinds, choice.kind)
   const positions = [choice.brand / (brands.length - 1), choice.line / (lines.length - 1)]
   if (priceGrows) positions.push((choice.variants.at(-1) ?? 0) / ((variants.at(-1)?.length ?? 1) - 1))

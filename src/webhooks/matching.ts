@@ -1,4 +1,4 @@
-// Applies the filter of a webhook to states of records. Filters have the language of lists, and run as the SQL of lists.
+// Applies the filter of a webhook to states of records. Filters use the query language of lists, and reuse its SQL.
 import { type SQL, sql } from 'drizzle-orm'
 import { type Column, columnsByName, type Database, type Queries } from '../../drizzle/database.ts'
 import { fold } from '../../drizzle/fold.ts'
@@ -27,7 +27,7 @@ export function readFilter(resource: Resource, filter: string): { query: ListQue
   return { query: values as ListQuery, faults }
 }
 
-/** Rows of one statement. Each adds a parameter per field, and statements have a limit of parameters. */
+/** Maximum rows per statement. Each row binds one parameter per field, and databases limit parameters. */
 const MAX_ROWS = 200
 
 /** Returns the indices of the rows that match a query. `rows` are states of records, past or present, as the API shows them. */
@@ -56,7 +56,7 @@ export async function findMatches(
   return matched
 }
 
-/** Yields groups of row indices, in each of which a record occurs once at most: the query tells records apart by id only. */
+/** Splits row indices into groups of distinct ids, because the query identifies a record by its id. */
 function* groupDistinct(rows: readonly Row[]): Generator<number[]> {
   let left = [...rows.keys()]
   while (left.length > 0) {

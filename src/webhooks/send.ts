@@ -40,8 +40,8 @@ export class Sender {
   readonly #timeout: number
 
   /**
-   * `timeout` is in milliseconds. Connections are not limited per origin: a webhook whose receiver hangs would use up those of every other
-   * webhook on that origin. Each has as many as it has deliveries in flight (`MAX_IN_FLIGHT`).
+   * `timeout` is in milliseconds. Connections are not limited per origin: one hanging receiver could use them all, and stop every other
+   * webhook on that origin. `MAX_IN_FLIGHT` limits the connections of each webhook.
    */
   constructor(policy: AddressPolicy, { userAgent, timeout = SEND_TIMEOUT }: SenderOptions) {
     this.#policy = policy

@@ -216,7 +216,7 @@ onEach('classifyFailure names the kind of a failed statement', async (t, dialect
       async (tx) => tx.insert(db.tables.categories).values({ name: 'used', slug: 'x', created_at: now, updated_at: now }),
     ],
     ['a reference to nothing', 'reference', (tx) => insert(tx, db, 'b', { category: 2 })],
-    ['a delete of what is referred to', 'reference', async (tx) => tx.run(sql`delete from categories where id = 1`)],
+    ['a delete of a referenced row', 'reference', async (tx) => tx.run(sql`delete from categories where id = 1`)],
     ['a value that is missing', undefined, async (tx) => tx.run(sql`insert into products (price) values (1)`)],
     ['a table that is not there', undefined, async (tx) => tx.run(sql`select * from nowhere`)],
     ['an error that is not the database’s', undefined, () => Promise.reject(new Error('constructor'))],

@@ -85,7 +85,7 @@ const expected: Record<string, Row> = {
   'GET /docs': ['anyone', 200],
 }
 
-/** Rules of the operations that every resource can have, from its declaration. */
+/** Access rule of each resource operation, computed from the declaration. */
 const declared: Record<string, (access: Resource['access']) => Rule> = {
   'GET ': ({ read }) => read,
   'POST ': ({ write }) => write,
@@ -151,7 +151,7 @@ async function createCallers({ db }: App): Promise<Record<Caller, Record<string,
   }
 }
 
-/** Each request has another address, since tries of keys are limited by address. */
+/** Each request comes from a new address, because failed keys are limited per address. */
 let clients = 0
 const ask = (app: App, options: InjectOptions) => app.inject({ remoteAddress: `10.0.${clients >> 8}.${clients++ & 255}`, ...options })
 
@@ -225,10 +225,10 @@ const malformed: [what: string, authorization: string][] = [
   ['two tokens', 'Bearer a b'],
   ['nothing', ''],
   ['a comma', 'Bearer a, Bearer b'],
-  ['an id of another kind', `Bearer stk_01_${'a'.repeat(48)}`],
+  ['an id with a leading zero', `Bearer stk_01_${'a'.repeat(48)}`],
   ['an id beyond all', `Bearer stk_9999999999999999_${'a'.repeat(48)}`],
   ['a long one', `Bearer stk_1_${'a'.repeat(10_000)}`],
-  ['what SQL might make something of', "Bearer stk_1_' or 1=1 --"],
+  ['an SQL injection', "Bearer stk_1_' or 1=1 --"],
 ]
 
 onEach('a malformed Authorization header is refused', async (t, dialect) => {
@@ -301,10 +301,10 @@ onEach('HEAD needs the role of GET', async (t, dialect) => {
 
 t.test('a route without an access rule is refused at start', async (t) => {
   for (const [title, options] of [
-    ['nothing is said', ''],
-    ['it is only hidden from the document', '{ schema: { hide: true } }, '],
+    ['a route without options', ''],
+    ['a route that only hides from the document', '{ schema: { hide: true } }, '],
   ]) {
     const routes = t.testdir({ open: { 'index.js': `export default async (app) => { app.get('/', ${options}async () => 'open') }` } })
-    await t.rejects(build(t, DIALECTS[0] as Dialect, { routes }), /GET \/open\/? does not say who may call it/, String(title))
+    await t.rejects(build(t, DIALECTS[0] as Dialect, { routes }), /GET \/open\/? has no config\.access/, String(title))
   }
 })

@@ -72,7 +72,7 @@ const counted: [what: string, options: InjectOptions, status: number][] = [
   ['a method that does not apply', { method: 'PUT', url: '/api/products/' }, 405],
   ['OPTIONS', { method: 'OPTIONS' }, 204],
   ['faults', { url: '/api/products/?pirce=1' }, 400],
-  ['a Host that is none', { headers: { host: 'a b' } }, 400],
+  ['an invalid Host', { headers: { host: 'a b' } }, 400],
   ['a request that needs a key', { method: 'POST', url: '/api/products/', payload: {} }, 401],
   ['the document', { url: '/openapi.json' }, 200],
   ['the documentation page', { url: '/docs/' }, 200],

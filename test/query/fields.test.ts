@@ -22,7 +22,7 @@ const refused: [title: string, declare: () => unknown, message: RegExp][] = [
   ['lengths the wrong way round', () => text({ minLength: 2, maxLength: 1 }), /length of a text is 2 to 1/],
   ['a default that is too long', () => text({ maxLength: 1, default: 'ab' }), /default of a text is "ab"/],
   ['a default that would be trimmed', () => text({ maxLength: 9, default: ' a' }), /default of a text is " a"/],
-  ['a default that is none of the words', () => choice(['S', 'M'], { default: 'L' as 'S' }), /default of a choice is "L"/],
+  ['a default outside the words', () => choice(['S', 'M'], { default: 'L' as 'S' }), /default of a choice is "L"/],
   ['no words', () => choice([]), /words of a choice are \[\]/],
   ['a word twice', () => choice(['S', 'S']), /words of a choice are \["S","S"\].*each once/],
   ['a word that would be trimmed', () => choice(['S ']), /words of a choice are \["S "\]/],

@@ -1,5 +1,5 @@
 import type { App } from '../../../src/http/routes.ts'
-import { handlers } from '../../../src/job-handlers.ts'
+import { handlers } from '../../../src/job-kinds.ts'
 import { jobCursor, jobListSchema } from '../../../src/jobs/schemas.ts'
 import { PAGE_TYPE, serialisePage } from '../../../src/query/page.ts'
 import { DEFAULT_PAGE_SIZE } from '../../../src/query/params.ts'
