@@ -59,7 +59,7 @@ export function clientErrorHandler(this: FastifyInstance, error: ConnectionError
   if (error.code === 'ECONNRESET' || !socket.writable) return
   // After an earlier response on the connection, the client or a proxy would take this one for the response to another request.
   if (socket.bytesWritten > 0) return void socket.destroy()
-  const [code, detail] = NODE_PROBLEMS[error.code] ?? ['malformed-request', 'The request is not HTTP/1.1.']
+  const [code, detail] = NODE_PROBLEMS[error.code] ?? ['malformed-request', 'The request is not HTTP/1.1, or its method is unknown.']
   sendRaw(this, socket, new Problem(code, detail, { cause: error.code }))
 }
 

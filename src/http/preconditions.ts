@@ -119,7 +119,8 @@ export function isNotModified(conditions: Preconditions, current: Validators): b
 /** Checks the preconditions of a request that changes a record. Throws `precondition-failed`. */
 export function checkUnchanged(conditions: Preconditions, current: Validators): void {
   checkMatch(conditions, current)
-  if (conditions.noneMatch !== undefined && matchesWeakly(conditions.noneMatch, current.tag)) throw createFailure('If-None-Match', current)
+  if (conditions.noneMatch !== undefined && matchesWeakly(conditions.noneMatch, current.tag))
+    throw createFailure('If-None-Match', current, 'the record exists in a state that the header excludes.')
 }
 
 function checkMatch({ match, unmodifiedSince }: Preconditions, current: Validators): void {
@@ -130,7 +131,9 @@ function checkMatch({ match, unmodifiedSince }: Preconditions, current: Validato
   }
 }
 
-const createFailure = (header: string, { tag }: Validators) =>
-  new Problem('precondition-failed', `${header} failed: the record has changed. Read it again, then retry with its new ETag.`, {
+const CHANGED = 'the record has changed. Read it again, then retry with its new ETag.'
+
+const createFailure = (header: string, { tag }: Validators, reason = CHANGED) =>
+  new Problem('precondition-failed', `${header} failed: ${reason}`, {
     headers: { etag: quoteTag(tag) },
   })

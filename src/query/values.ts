@@ -56,7 +56,7 @@ const NUMBER = /^(-?)(?:(\d+)(?:\.(\d*))?|\.(\d+))$/
 /** Reads plain digits with an optional `-` and point. A unit is 10^-scale. */
 export function readNumber(text: string, scale: number): UnitValue {
   const [, sign = '', digits, decimals, bareDecimals] = NUMBER.exec(text) ?? []
-  if (digits === undefined && bareDecimals === undefined) throw new Unreadable('is not a number: write plain digits, such as 12 or -0.5')
+  if (digits === undefined && bareDecimals === undefined) throw new Unreadable('is not a number: write plain digits, such as 12 or 0.5')
   const whole = (digits ?? '').replace(/^0+/, '')
   const fraction = trimZeros(decimals ?? bareDecimals ?? '')
   if ((digits ?? '').length + (decimals ?? bareDecimals ?? '').length > MAX_DIGITS)

@@ -306,7 +306,7 @@ onEach('faults of every kind are reported in one run', async (t, dialect) => {
   const { message } = await importProducts(db, lines(rows)).catch((error) => error)
   t.strictSame(message.split('\n'), [
     'Nothing was imported:',
-    '  line 1: price is not a number: write plain digits, such as 12 or -0.5; category/0 must have at least 1 character; name is required for a new product',
+    '  line 1: price is not a number: write plain digits, such as 12 or 0.5; category/0 must have at least 1 character; name is required for a new product',
     '  line 2: price is required for a new product',
     '  line 4: sku "A" is on line 1 too',
     '  line 5: stock must be at least 0; sku "C" is on line 3 too; price is required for a new product',
