@@ -438,7 +438,7 @@ onEach('invalid webhooks are refused', async (t, dialect) => {
   const characters = Array.from({ length: 1_900 }, (_, index) => String.fromCodePoint(0x4e00 + ((index * 7_919) % 20_000))).join('')
   t.match(await patch({ url: `https://example.com/${characters}` }), {
     status: 400,
-    body: { errors: [{ pointer: '/url', detail: /beyond ASCII: percent-encode/ }] },
+    body: { errors: [{ pointer: '/url', detail: /outside ASCII: percent-encode/ }] },
   })
   const { token } = await issueKey(app.db, { name: 'Shop', role: 'write' }, COMMAND_LINE)
   for (const url of ['/api/webhooks/', '/api/deliveries/'])
