@@ -1,13 +1,13 @@
 // Authentication and authorisation: verifies the API key of a request, counts the request, and checks the role that the route requires.
 import type { FastifyInstance, FastifyReply, FastifyRequest, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import { createSerialiser } from '../drizzle/serialise.ts'
 import { type ApiKey, Keyring, type Verdict } from '../src/auth/keyring.ts'
 import { parseToken } from '../src/auth/token.ts'
 import { Problem } from '../src/errors.ts'
 import { countHeaders } from '../src/http/limits.ts'
 import { identifyAddress } from '../src/limits/address.ts'
 import { type Access, hasRole, type Role } from '../src/roles.ts'
-import { createSerialiser } from '../src/serialise.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {

@@ -19,6 +19,7 @@ import type { DerivedPart } from '../migrations.ts'
 import type { EngineOptions } from '../open-options.ts'
 import { createSecretLoader, secretTable } from '../secrets.ts'
 import { COUNT_TIME } from '../selection.ts'
+import { createSerialiser } from '../serialise.ts'
 import { buildSchemaParts, listIndexes, listReferences } from './catalogue.ts'
 import { buildCounterTriggers, counterTable } from './counters.ts'
 import { configure, createFile, explain, SYNC_AT_COMMIT, SYNC_LATER } from './file.ts'
@@ -33,6 +34,9 @@ import { buildIdIndex, compile } from './statements.ts'
 import { SYNC_FAILED, WalSync } from './wal-sync.ts'
 
 const MIGRATIONS = new URL('migrations/', import.meta.url)
+
+/** Key of everything that uses the writing connection, one at a time. */
+const WRITER = 'writer'
 
 /** Milliseconds that a write waits for the write of another process. */
 const BUSY_LIMIT = 5_000
@@ -92,7 +96,7 @@ export async function open(url: string, { served, tables: defineTables, queryTim
   const derived = [counterTable, secretTable, feedTable, ...served.flatMap(listDerived)]
   const tx = createQueries(writer)
   const read = createQueries(reader.connection, reader)
-  const serialise = createSerialQueue()
+  const serialise = createSerialiser()
   const runOutermost = forbidNesting()
 
   const tables = defineTables(kit)
@@ -117,7 +121,7 @@ export async function open(url: string, { served, tables: defineTables, queryTim
         // Awaited after this transaction's turn: the next transaction runs meanwhile, and shares the next sync with those after it.
         return { result, durable: countChanges.get() === before ? undefined : walSync.commit() }
       }
-      const { result, durable } = await runOutermost(() => serialise(runInTurn)).finally(watcher.noteWrite)
+      const { result, durable } = await runOutermost(() => serialise(WRITER, runInTurn)).finally(watcher.noteWrite)
       await durable
       return result
     },
@@ -139,7 +143,7 @@ export async function open(url: string, { served, tables: defineTables, queryTim
       }
     },
     migrate: () =>
-      serialise(async () => {
+      serialise(WRITER, async () => {
         // Rebuilding a table drops it, and with foreign keys on that would delete the rows that refer to it.
         // The pragma has no effect inside a transaction.
         writer.pragma('foreign_keys = off')
@@ -155,7 +159,7 @@ export async function open(url: string, { served, tables: defineTables, queryTim
     classifyFailure: (error) => findFailure(error, failures),
     interrupt,
     close: () =>
-      serialise(async () => {
+      serialise(WRITER, async () => {
         await close()
         reader.connection.close()
         await watcher.close()
@@ -219,15 +223,5 @@ async function retryWhileBusy(attempt: () => unknown, deadline = computeBusyDead
         })
       await setTimeout(BUSY_RETRY)
     }
-  }
-}
-
-/** Returns a function that runs one piece of work at a time, in the order of the calls. */
-function createSerialQueue() {
-  let last: Promise<unknown> = Promise.resolve()
-  return <T>(work: () => Promise<T>): Promise<T> => {
-    const result = last.then(work)
-    last = result.catch(() => {})
-    return result
   }
 }

@@ -47,8 +47,9 @@ export class WalSync {
     await this.#flush()
   }
 
+  /** Closes the file after the last sync: one that came later would fail, as if the disk had. */
   async close(): Promise<void> {
-    await this.#running?.catch(() => {})
+    await this.#flush().catch(() => {})
     await (await this.#file)?.close()
   }
 

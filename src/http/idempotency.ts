@@ -6,9 +6,9 @@ import type { FastifyRequest } from 'fastify'
 import type { Database, Queries } from '../../drizzle/database.ts'
 import { memoize } from '../../drizzle/memoize.ts'
 import { pruneOld } from '../../drizzle/prune.ts'
+import { createSerialiser } from '../../drizzle/serialise.ts'
 import { Problem } from '../errors.ts'
 import { withRetry } from '../records/transaction.ts'
-import { createSerialiser } from '../serialise.ts'
 
 /** Milliseconds for which responses are stored. */
 export const RESPONSE_RETENTION = 24 * 3_600_000

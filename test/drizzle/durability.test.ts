@@ -1,10 +1,11 @@
 // Commits on SQLite are synced to disk before their answers, several commits by one sync.
 import { once } from 'node:events'
-import { open } from 'node:fs/promises'
+import { open as openFile } from 'node:fs/promises'
 import { Agent } from 'node:http'
 import { join } from 'node:path'
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { WalSync } from '../../drizzle/sqlite/wal-sync.ts'
 import { AUTHORIZATION, ask as askOrigin, serve } from '../consistency/process.ts'
 import { DIALECTS, type Dialect } from '../dialects.ts'
 import { ask, build, get } from '../helper.ts'
@@ -20,7 +21,7 @@ interface Sync {
 /** Replaces `FileHandle.datasync` by a function that waits until the test finishes or fails it. */
 async function holdSyncs(t: Test): Promise<{ syncs: Sync[]; waitFor(count: number): Promise<void> }> {
   const syncs: Sync[] = []
-  const handle = await open(import.meta.filename)
+  const handle = await openFile(import.meta.filename)
   const prototype = Object.getPrototypeOf(handle)
   await handle.close()
   const { datasync } = prototype
@@ -96,6 +97,27 @@ t.test('a write without changes waits for no sync', async (t) => {
   t.equal(pending.syncs.length, 0)
 })
 
+t.test('the write-ahead log is closed after the sync of its last commit', async (t) => {
+  const failures: Error[] = []
+  const walSync = new WalSync(join(t.testdir({ 'test.db-wal': '' }), 'test.db'), (error) => void failures.push(error))
+  const held = await holdSyncs(t)
+  const first = walSync.commit()
+  await held.waitFor(1)
+  const second = walSync.commit()
+  let isClosed = false
+  const closing = walSync.close().then(() => {
+    isClosed = true
+  })
+  held.syncs[0]?.finish()
+  await held.waitFor(2)
+  // Nothing announces that the file stays open, so this waits a moment.
+  await setTimeout(50)
+  t.notOk(isClosed)
+  held.syncs[1]?.finish()
+  await Promise.all([first, second, closing])
+  t.strictSame(failures, [])
+})
+
 t.test('a failed sync refuses the write and ends the process', async (t) => {
   const folder = t.testdir({
     // The sync fails once the file `fail` exists.
@@ -114,7 +136,7 @@ t.test('a failed sync refuses the write and ends the process', async (t) => {
   const { origin, child } = await serve(t, database, { NODE_OPTIONS: `--import=${join(folder, 'preload.mjs')}` })
   const send = (sku: string) => askOrigin(new Agent(), origin, 'POST', LIST, { body: { sku, name: sku, price: 1 }, headers: AUTHORIZATION })
   t.equal((await send('A')).status, 201)
-  await (await open(join(folder, 'fail'), 'w')).close()
+  await (await openFile(join(folder, 'fail'), 'w')).close()
   const exit = once(child, 'exit')
   const refused = await send('B')
   t.match([refused.status, JSON.parse(refused.text).code], [503, 'database-unavailable'])
